@@ -1,0 +1,130 @@
+"""A table as data: parts, rows, columns (teacher-student pairs), differences; and the cells that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from analysis.settings import Settings, parse_pair, student_spec, teacher_spec, vanilla_spec
+from trainables.errors import UserError
+from trainables.recipes import Pair, Recipe, Treatment
+from trainables.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of teaching. `note` is shown below the table (an assumption, a lost number)."""
+
+    key: str
+    label: str
+    treat: Callable[[Recipe, Pair], Treatment]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A derived row: the best of `best` minus the row `minus` (the paper's * and ** rows)."""
+
+    label: str
+    best: tuple[str, ...]
+    minus: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive rows within which the best number is printed bold, then their differences."""
+
+    rows: tuple[Row, ...]
+    differences: tuple[Difference, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table, or one of the sub-tables printed side by side. pairs: of the recipe of a data set.
+
+    accuracies: the teacher's and the untaught student's accuracy stand above the rows (and are trained for it).
+    """
+
+    key: str
+    title: str
+    pairs: Callable[[Recipe], tuple[Pair, ...]]
+    blocks: tuple[Block, ...]
+    accuracies: bool = True
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(row for block in self.blocks for row in block.rows)
+
+
+@dataclass(frozen=True)
+class Table:
+    """metric: `top1` (per cent) or `cost` (seconds per epoch: such runs share nothing while they train)."""
+
+    key: str
+    title: str
+    parts: tuple[Part, ...]
+    caption: str
+    metric: str = "top1"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of a table: a run for each seed."""
+
+    part: str
+    row: str
+    pair: Pair
+    specs: tuple[RunSpec, ...]
+
+
+def chosen_pairs(part: Part, settings: Settings) -> tuple[Pair, ...]:
+    """The columns: those asked for, else the table's own."""
+    return tuple(parse_pair(text) for text in settings.pairs) or part.pairs(settings.recipe)
+
+
+def chosen_rows(part: Part, settings: Settings) -> tuple[Row, ...]:
+    """The rows asked for that this part has, else all."""
+    return tuple(row for row in part.rows if not settings.rows or row.key in settings.rows)
+
+
+def check_rows(tables: list[Table], settings: Settings) -> None:
+    known = sorted({row.key for table in tables for part in table.parts for row in part.rows})
+    unknown = [row for row in settings.rows if row not in known]
+    if unknown:
+        raise UserError(f"unknown row {', '.join(unknown)}: {', '.join(t.key for t in tables)} has {', '.join(known)}")
+
+
+def cells(table: Table, settings: Settings) -> list[Cell]:
+    """Every distillation cell of a table under these settings."""
+    seeds = range(1, settings.seeds + 1)
+    return [
+        Cell(
+            part.key,
+            row.key,
+            pair,
+            tuple(
+                student_spec(settings, pair, row.treat(settings.recipe, pair), seed, timing=table.metric == "cost")
+                for seed in seeds
+            ),
+        )
+        for part in table.parts
+        for row in chosen_rows(part, settings)
+        for pair in chosen_pairs(part, settings)
+    ]
+
+
+def vanilla_runs(table: Table, settings: Settings) -> Iterator[RunSpec]:
+    """The students without a teacher that the table prints above its rows."""
+    for part in table.parts:
+        if part.accuracies:
+            for pair in chosen_pairs(part, settings):
+                yield from (vanilla_spec(settings, pair, seed) for seed in range(1, settings.seeds + 1))
+
+
+def teacher_runs(table: Table, settings: Settings) -> Iterator[RunSpec]:
+    """The teachers that must be trained, in the order of the columns."""
+    given = dict(settings.teachers)
+    for part in table.parts:
+        for pair in chosen_pairs(part, settings):
+            if pair.teacher not in given:
+                yield teacher_spec(settings, pair.teacher)

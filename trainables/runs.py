@@ -1,0 +1,70 @@
+"""The results folder as jobs see it: one folder a run, whose `result.json` is written last and means complete."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from trainables.spec import RunSpec
+
+RESULT_SCHEMA = 1
+
+
+def run_dir(results: Path, run_id: str) -> Path:
+    return results / "runs" / run_id
+
+
+def weights_path(results: Path, run_id: str) -> Path:
+    """The weights after the last epoch, as `{"model": state_dict}`."""
+    return run_dir(results, run_id) / "weights.pt"
+
+
+def checkpoint_path(results: Path, run_id: str) -> Path:
+    """Everything needed to go on after the last finished epoch; removed when the run is complete."""
+    return run_dir(results, run_id) / "checkpoint.pt"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """The whole file or the old one: written beside it, flushed to the disk, then renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_result(results: Path, result: dict[str, Any]) -> None:
+    content = json.dumps(result, sort_keys=True, allow_nan=False).encode()
+    write_atomically(run_dir(results, result["run_id"]) / "result.json", content)
+
+
+def read_result(results: Path, run_id: str) -> dict[str, Any] | None:
+    """A finished (or failed) run's record, or None while there is none."""
+    try:
+        text = (run_dir(results, run_id) / "result.json").read_text()
+    except FileNotFoundError:
+        return None
+    result: dict[str, Any] = json.loads(text)
+    return result
+
+
+def stream_key(spec: RunSpec) -> tuple[object, ...]:
+    """Runs with equal keys see the same batches and the same teacher: they can train in one job."""
+    return (
+        spec.dataset,
+        spec.data,
+        spec.train_fraction,
+        spec.augmentation,
+        spec.batch_size,
+        spec.seed,
+        spec.precision,
+        spec.teacher,
+        spec.teacher_source,
+        spec.timing,
+    )
