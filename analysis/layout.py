@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis.settings import Settings, parse_pair, student_spec, teacher_spec, vanilla_spec
 from trainables.errors import UserError
-from trainables.recipes import Pair, Recipe, Treatment
+from trainables.recipes import CIFAR100, Pair, Recipe, Treatment
 from trainables.spec import RunSpec
+
+TIMING_EPOCHS = 4
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class Difference:
     label: str
     best: tuple[str, ...]
     minus: str
+
+    @property
+    def key(self) -> str:
+        """Its name among a part's rows, where two blocks may both have a `*`."""
+        return f"{self.label} {self.minus}"
 
 
 @dataclass(frozen=True)
@@ -58,13 +65,21 @@ class Part:
 
 @dataclass(frozen=True)
 class Table:
-    """metric: `top1` (per cent) or `cost` (seconds per epoch: such runs share nothing while they train)."""
+    """metric: `top1` (per cent) or `cost` (seconds per epoch: such runs share nothing while they train).
+
+    baselines: the rows over which a cost table shows the others' increase. plot: how a figure shows the table, `dots`
+    (a row each) or `rates` (curves against the rate of the mixing). paper_note: about the published numbers; shown where
+    they are.
+    """
 
     key: str
     title: str
     parts: tuple[Part, ...]
     caption: str
     metric: str = "top1"
+    baselines: tuple[str, ...] = ()
+    plot: str = "dots"
+    paper_note: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,9 +92,26 @@ class Cell:
     specs: tuple[RunSpec, ...]
 
 
+def paper_pairs(*own: Pair, otherwise: int | None = None) -> Callable[[Recipe], tuple[Pair, ...]]:
+    """The paper's columns where CIFAR-100's recipe is used; else the recipe's own pairs (the first `otherwise`)."""
+    return lambda source: own if source is CIFAR100 else source.pairs[:otherwise]
+
+
 def chosen_pairs(part: Part, settings: Settings) -> tuple[Pair, ...]:
-    """The columns: those asked for, else the table's own."""
-    return tuple(parse_pair(text) for text in settings.pairs) or part.pairs(settings.recipe)
+    """The columns: those asked for, once each, else the table's own."""
+    asked = tuple(parse_pair(text) for text in dict.fromkeys(settings.pairs))
+    return asked or part.pairs(settings.recipe)
+
+
+def settings_for(table: Table, settings: Settings) -> Settings:
+    """What a table trains by: a cost table needs few epochs, but two or more, since the first one also warms up."""
+    if table.metric != "cost":
+        return settings
+    if settings.epochs is None:
+        return replace(settings, epochs=TIMING_EPOCHS)
+    if settings.epochs < 2:
+        raise UserError(f"{table.key} measures seconds per epoch without the first: use --epochs 2 or more")
+    return settings
 
 
 def chosen_rows(part: Part, settings: Settings) -> tuple[Row, ...]:
@@ -96,6 +128,7 @@ def check_rows(tables: list[Table], settings: Settings) -> None:
 
 def cells(table: Table, settings: Settings) -> list[Cell]:
     """Every distillation cell of a table under these settings."""
+    settings = settings_for(table, settings)
     seeds = range(1, settings.seeds + 1)
     return [
         Cell(
@@ -115,6 +148,7 @@ def cells(table: Table, settings: Settings) -> list[Cell]:
 
 def vanilla_runs(table: Table, settings: Settings) -> Iterator[RunSpec]:
     """The students without a teacher that the table prints above its rows."""
+    settings = settings_for(table, settings)
     for part in table.parts:
         if part.accuracies:
             for pair in chosen_pairs(part, settings):
@@ -123,6 +157,7 @@ def vanilla_runs(table: Table, settings: Settings) -> Iterator[RunSpec]:
 
 def teacher_runs(table: Table, settings: Settings) -> Iterator[RunSpec]:
     """The teachers that must be trained, in the order of the columns."""
+    settings = settings_for(table, settings)
     given = dict(settings.teachers)
     for part in table.parts:
         for pair in chosen_pairs(part, settings):

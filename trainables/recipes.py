@@ -1,7 +1,7 @@
 """What the paper trains, as numbers: schedules, hyperparameters and pairs of each data set. Free of torch.
 
-Sources: the paper's A.1 and Tables 9-10; the recipes of the methods it builds on. Where the paper is silent the choice is
-said at its place. `digits` is this project's own small stand-in: real images, but not the paper's.
+Sources: the paper's A.1 and Tables 9-10; the recipes of the methods it builds on. Where the paper is silent the choice
+is said at its place. `digits` is this project's own small stand-in: real images, but not the paper's.
 """
 
 from __future__ import annotations

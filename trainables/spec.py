@@ -133,7 +133,7 @@ class Temperature(_Canonical):
 
 @dataclass(frozen=True)
 class Mixing(_Canonical):
-    """CutMix or MixUp of the samples that `selection` picks: all, the `rate` share of high or of low energy, or half each."""
+    """CutMix or MixUp of the samples that `selection` picks: all, the `rate` share of high or low energy, or half each."""
 
     operation: str
     selection: str = "all"

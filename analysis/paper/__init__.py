@@ -1,0 +1,34 @@
+"""The paper's tables as data: one module a table, whose `TABLE` is found by looking into this folder."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+import re
+from functools import cache
+
+from analysis.layout import Table
+from trainables.errors import UserError
+
+
+def _natural(name: str) -> list[str | int]:
+    """A sort key that puts table5 before table13."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+@cache
+def tables() -> dict[str, Table]:
+    """Every table (and figure) by its name, which is its module's."""
+    names = sorted((module.name for module in pkgutil.iter_modules(__path__)), key=_natural)
+    return {name: importlib.import_module(f"{__name__}.{name}").TABLE for name in names}
+
+
+def find(name: str) -> Table:
+    """The table of that name (in any case)."""
+    known = tables()
+    table = known.get(name.lower())
+    if table is None:
+        near = difflib.get_close_matches(name.lower(), known, n=len(known), cutoff=0.0)
+        raise UserError(f"unknown table {name!r}: there is {', '.join(near)}")
+    return table

@@ -1,0 +1,21 @@
+"""Names as the paper prints them."""
+
+from __future__ import annotations
+
+import re
+
+_NETWORKS = {"ShuffleV1": "ShuffleNetV1", "ShuffleV2": "ShuffleNetV2"}
+_DATASETS = {"cifar100": "CIFAR-100", "imagefolder": "own images"}
+
+
+def network(name: str) -> str:
+    """`wrn_40_2` is WRN-40-2, `resnet32x4` ResNet32x4, `vgg13` VGG13; what is not known stays as it is."""
+    if re.fullmatch(r"wrn_\d+_\d+", name):
+        return name.upper().replace("_", "-")
+    if match := re.fullmatch(r"(resnet|vgg)(\d+(?:x\d+)?)", name):
+        return {"resnet": "ResNet", "vgg": "VGG"}[match[1]] + match[2]
+    return _NETWORKS.get(name, name)
+
+
+def dataset(name: str) -> str:
+    return _DATASETS.get(name, name)

@@ -1,0 +1,29 @@
+"""Table 13: MixUp of the high-energy samples (HE-MixUp) against MixUp of all, on KD."""
+
+from __future__ import annotations
+
+from analysis.layout import Block, Part, Row, Table
+from trainables.recipes import kd, mixup
+
+_KD = Block(
+    rows=(
+        Row("kd", "KD", lambda recipe, pair: kd()),
+        Row("kd_mixup", "KD+MixUp (100%)", lambda recipe, pair: kd(mixup())),
+        *(
+            Row(
+                f"kd_he_mixup_{rate}",
+                f"HE-MixUp ({rate}%)",
+                lambda recipe, pair, rate=rate: kd(mixup(rate / 100)),
+            )
+            for rate in (20, 30, 40, 50)
+        ),
+    ),
+)
+
+TABLE = Table(
+    key="table13",
+    title="Table 13: HE-MixUp on KD",
+    parts=(Part("main", "", lambda recipe: recipe.pairs, (_KD,), accuracies=False),),
+    caption="Top-1 accuracy (%) of students taught with MixUp of all images (100%) or of the high-energy ones only "
+    "(HE-MixUp, at several rates), on KD.",
+)

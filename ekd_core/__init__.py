@@ -1,0 +1,20 @@
+"""The mathematics of Energy KD and HE-DA. Needs torch and nothing else."""
+
+from ekd_core.energy import energy, energy_thresholds
+from ekd_core.losses import dkd_loss, kd_loss
+from ekd_core.mixing import cutmix, mixup, partners, select
+from ekd_core.temperature import energy_temperature, gradation_edges, gradation_temperature
+
+__all__ = [
+    "cutmix",
+    "dkd_loss",
+    "energy",
+    "energy_temperature",
+    "energy_thresholds",
+    "gradation_edges",
+    "gradation_temperature",
+    "kd_loss",
+    "mixup",
+    "partners",
+    "select",
+]

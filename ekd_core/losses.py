@@ -1,0 +1,94 @@
+"""Distillation losses on logits, with one temperature for all samples or one for each.
+
+All are computed from log-probabilities in the logits' own precision, so logits of +-1e4 are safe in float32. A tensor of
+temperatures is checked without waiting for the device: a value <= 0 there gives NaN, a plain number raises.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax, logsigmoid
+
+Temperature = float | Tensor
+
+
+def _column(temperature: Temperature, logits: Tensor) -> Tensor:
+    """`temperature` as (N, 1) or (1, 1) beside `logits`."""
+    if isinstance(temperature, Tensor) and temperature.ndim > 0:
+        if temperature.shape != logits.shape[:1]:
+            raise ValueError(
+                f"{tuple(temperature.shape)} temperatures given for {logits.shape[0]} samples; (N,) is needed"
+            )
+        column = temperature.to(logits.dtype)[:, None]
+        if not column.is_cuda and bool((column <= 0).any()):
+            raise ValueError(f"the lowest temperature is {column.min().item()}; each must be above 0")
+        return torch.where(column > 0, column, torch.nan)
+    if float(temperature) <= 0:
+        raise ValueError(f"the temperature is {float(temperature)}; it must be above 0")
+    return logits.new_full((1, 1), float(temperature))
+
+
+def _kl(teacher_log: Tensor, student_log: Tensor) -> Tensor:
+    """KL(teacher || student) of log-probabilities: sum over classes, (N, C) -> (N,). 0 log 0 counts as 0."""
+    return (teacher_log.exp() * (teacher_log - student_log)).sum(dim=1)
+
+
+def _same_shape(student_logits: Tensor, teacher_logits: Tensor) -> None:
+    if student_logits.shape != teacher_logits.shape or student_logits.ndim != 2:
+        raise ValueError(
+            f"student logits {tuple(student_logits.shape)} and teacher logits {tuple(teacher_logits.shape)} must both "
+            "be (N, C)"
+        )
+
+
+def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature) -> Tensor:
+    """mean_i T_i^2 KL(softmax(t_i / T_i) || softmax(s_i / T_i))  (Eq. 7; Eq. 8 with one T a sample).
+
+    Args:
+        student_logits, teacher_logits: (N, C); temperature: a number or (N,), above 0.
+    Returns:
+        scalar, in nats.
+    """
+    _same_shape(student_logits, teacher_logits)
+    column = _column(temperature, student_logits)
+    divergence = _kl(log_softmax(teacher_logits / column, dim=1), log_softmax(student_logits / column, dim=1))
+    return (divergence * column.squeeze(1) ** 2).mean()
+
+
+def _decouple(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of {target, not target}, (N, 2), and of the other classes among themselves, (N, C).
+
+    The target's own entry of the second is the lowest finite number: a probability of exactly 0.
+    """
+    lowest = torch.finfo(logits.dtype).min / 4
+    others = logits.masked_fill(target, lowest)
+    margin = logits.masked_fill(~target, 0).sum(dim=1) - others.logsumexp(dim=1)
+    return torch.stack([logsigmoid(margin), logsigmoid(-margin)], dim=1), log_softmax(others, dim=1)
+
+
+def dkd_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    temperature: Temperature,
+    alpha: float,
+    beta: float,
+) -> Tensor:
+    """Decoupled KD (Zhao et al. 2022): mean_i T_i^2 (alpha TCKD_i + beta NCKD_i).
+
+    TCKD: KL between the binary distributions {target, not target}. NCKD: KL between the distributions over the other
+    classes. With p_target from the softmax at T_i.
+
+    Args:
+        student_logits, teacher_logits: (N, C), C >= 2; labels: (N,) int64; temperature: a number or (N,), above 0.
+    Returns:
+        scalar, in nats.
+    """
+    _same_shape(student_logits, teacher_logits)
+    column = _column(temperature, student_logits)
+    target = torch.zeros_like(student_logits, dtype=torch.bool).scatter_(1, labels[:, None], True)
+    student_binary, student_others = _decouple(student_logits / column, target)
+    teacher_binary, teacher_others = _decouple(teacher_logits / column, target)
+    loss = alpha * _kl(teacher_binary, student_binary) + beta * _kl(teacher_others, student_others)
+    return (loss * column.squeeze(1) ** 2).mean()

@@ -1,0 +1,154 @@
+"""A data set in memory: images as uint8 (N, H, W, 3), labels as int64 (N,), checked when it is made."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import torch
+
+from trainables.data.facts import kept
+from trainables.errors import UserError
+
+Channels = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, H, W, 3), uint8, contiguous, with their labels (N,), int64."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        if images.dtype != torch.uint8 or labels.dtype != torch.int64:
+            raise UserError(f"expected uint8 images and int64 labels, found {images.dtype} and {labels.dtype}")
+        if images.ndim != 4 or images.shape[3] != 3 or images.shape[1] != images.shape[2]:
+            raise UserError(f"expected square images (N, H, H, 3), found {tuple(images.shape)}")
+        if not images.is_contiguous():
+            raise UserError("the images' tensor is not contiguous")
+        if labels.ndim != 1 or len(labels) != len(images) or not len(labels):
+            raise UserError(f"found {tuple(labels.shape)} labels of {len(images)} images: each image needs one")
+        if int(labels.min()) < 0:
+            raise UserError(f"the label {int(labels.min())} is negative: labels count from 0")
+
+    def __len__(self) -> int:
+        return self.labels.shape[0]
+
+    def to(self, device: torch.device | str) -> Split:
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a data set's own module reads: everything of a Dataset that does not depend on the train fraction."""
+
+    classes: tuple[str, ...]
+    train: Split
+    test: Split
+    mean: Channels
+    std: Channels
+    source: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A checked data set.
+
+    mean and std are of the whole training split's pixels divided by 255, one for each channel. `fingerprint` is the
+    SHA-256 of images and labels of both splits as they are here; `source` says in one line where they came from.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    test: Split
+    mean: Channels
+    std: Channels
+    fingerprint: str
+    source: str
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
+            raise UserError(f"{self.name} needs two classes or more, each named once, not {self.classes}")
+        highest = max(int(split.labels.max()) for split in (self.train, self.test))
+        if highest >= len(self.classes):
+            raise UserError(f"{self.name} has a label {highest}, but only {len(self.classes)} classes")
+        if self.train.images.shape[1:] != self.test.images.shape[1:]:
+            raise UserError(f"{self.name}'s training and test images differ in size: resize them to one side")
+        absent = torch.bincount(self.train.labels, minlength=len(self.classes)).eq(0).nonzero().flatten()
+        if len(absent):
+            raise UserError(f"{self.name} has no training image of class {self.classes[int(absent[0])]!r}")
+        if not (all(0 <= m <= 1 for m in self.mean) and all(0 < s <= 1 for s in self.std)):
+            raise UserError(
+                f"{self.name} has a mean {self.mean} outside [0, 1] or a std {self.std} outside (0, 1]: "
+                "its images may all be of one colour"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def side(self) -> int:
+        return self.train.images.shape[1]
+
+    def to(self, device: torch.device | str) -> Dataset:
+        """The same data set with its tensors on another device."""
+        return replace(self, train=self.train.to(device), test=self.test.to(device))
+
+
+def fingerprint(train: Split, test: Split) -> str:
+    """SHA-256, as hex, of images and labels of both splits and of their shapes."""
+    digest = hashlib.sha256()
+    for split in (train, test):
+        for tensor in (split.images, split.labels):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.cpu().numpy())
+    return digest.hexdigest()
+
+
+def channel_statistics(images: torch.Tensor) -> tuple[Channels, Channels]:
+    """Mean and (population) standard deviation of each channel of images (N, H, W, 3), uint8, divided by 255.
+
+    Taken from exact integer histograms, so they do not depend on the order of summation.
+    """
+    values = torch.arange(256, dtype=torch.float64) / 255
+    counts = torch.stack([torch.bincount(images[..., c].flatten(), minlength=256) for c in range(3)])
+    share = counts.double() / counts.sum(1, keepdim=True)
+    mean = share @ values
+    std = (share * (values - mean[:, None]) ** 2).sum(1).sqrt()
+    return _channels(mean), _channels(std)
+
+
+def _channels(tensor: torch.Tensor) -> Channels:
+    red, green, blue = tensor.tolist()
+    return red, green, blue
+
+
+def stratified(split: Split, fraction: float) -> Split:
+    """The first ceil(fraction * n_c) images of each class, all in their present order."""
+    by_class = torch.argsort(split.labels, stable=True)
+    counts = torch.bincount(split.labels).tolist()
+    chosen = [part[: kept(len(part), fraction)] for part in by_class.split(counts)]
+    index = torch.cat(chosen).sort().values
+    return Split(split.images[index], split.labels[index])
+
+
+def assemble(name: str, contents: Contents, train_fraction: float) -> Dataset:
+    """Thin the training split, take the fingerprint, check everything."""
+    train, source = contents.train, contents.source
+    if train_fraction < 1:
+        train = stratified(train, train_fraction)
+        source += f"; {len(train)} of {len(contents.train)} training images"
+    return Dataset(
+        name,
+        contents.classes,
+        train,
+        contents.test,
+        contents.mean,
+        contents.std,
+        fingerprint(train, contents.test),
+        source,
+    )

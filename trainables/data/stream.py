@@ -1,0 +1,101 @@
+"""The batches of a run: a pure function of (seed, epoch, step), made on the device a chunk of steps at a time.
+
+A chunk is a few consecutive steps whose images are cropped and flipped in one go, so that a teacher can answer for all of
+them at once. Its length is fixed: it is part of how the numbers come about, not of where.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from trainables.data.dataset import Dataset
+
+STEPS_PER_CHUNK = 8
+PADDING = 4
+
+
+def generator(seed: int, purpose: str, *place: int) -> np.random.Generator:
+    """Independent random numbers for each (seed, purpose, place): no state is carried from one to the next."""
+    return np.random.default_rng([zlib.crc32(purpose.encode()), seed, *place])
+
+
+def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """uint8 (n, H, W, 3) -> float32 (n, 3, H, W) in channels_last: (x / 255 - mean) / std."""
+    scale = images.new_tensor([1 / (255 * s) for s in std], dtype=torch.float32)
+    shift = images.new_tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32)
+    return torch.addcmul(shift, images.float(), scale).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive steps of one epoch. Row i of every tensor is one sample; `bounds` cuts the rows into steps.
+
+    images: float32 (n, 3, H, W), augmented and normalised; labels: (n,); step: (n,) number of the step within the
+    chunk; mixing: (n,) uniform keys that choose partners.
+    """
+
+    epoch: int
+    first_step: int
+    images: Tensor
+    labels: Tensor
+    step: Tensor
+    mixing: Tensor
+    bounds: tuple[int, ...]
+
+
+class BatchStream:
+    """One training set on its device, in batches. The last, smaller batch of an epoch is used."""
+
+    def __init__(self, dataset: Dataset, *, seed: int, batch_size: int, augmentation: str) -> None:
+        images = dataset.train.images
+        self.padding = 0 if augmentation == "none" else PADDING
+        self.flip = augmentation == "crop_flip"
+        self.images = pad(images, (0, 0, *[self.padding] * 4)) if self.padding else images
+        self.labels = dataset.train.labels
+        self.mean, self.std = dataset.mean, dataset.std
+        self.side, self.seed, self.batch_size = dataset.side, seed, batch_size
+        self.device = images.device
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch. A last batch of one image is left out: batch statistics need two."""
+        whole, rest = divmod(len(self.labels), self.batch_size)
+        return whole + (rest > 1)
+
+    def epoch(self, epoch: int) -> Iterator[Chunk]:
+        size = len(self.labels)
+        draw = generator(self.seed, "order and augmentation", epoch)
+        order = draw.permutation(size)
+        corner = draw.integers(0, 2 * self.padding + 1, (size, 2))
+        flipped = draw.random(size) < 0.5 if self.flip else np.zeros(size, dtype=bool)
+        keys = generator(self.seed, "mixing partners", epoch).random(size)
+        on_device = [torch.from_numpy(a).to(self.device) for a in (order, corner, flipped, keys)]
+        span = STEPS_PER_CHUNK * self.batch_size
+        for first in range(0, self.steps, STEPS_PER_CHUNK):
+            start = first * self.batch_size
+            end = min(start + span, self.steps * self.batch_size, size)
+            rows, corners, flips, mixing = (values[start:end] for values in on_device)
+            bounds = tuple(range(0, end - start, self.batch_size)) + (end - start,)
+            yield Chunk(
+                epoch=epoch,
+                first_step=first,
+                images=self._augmented(rows, corners, flips),
+                labels=self.labels[rows],
+                step=torch.arange(end - start, device=self.device) // self.batch_size,
+                mixing=mixing,
+                bounds=bounds,
+            )
+
+    def _augmented(self, rows: Tensor, corners: Tensor, flips: Tensor) -> Tensor:
+        along = torch.arange(self.side, device=self.device)
+        across = torch.where(flips[:, None], self.side - 1 - along, along)
+        y = (corners[:, :1] + along)[:, :, None]
+        x = (corners[:, 1:] + across)[:, None, :]
+        return normalise(self.images[rows[:, None, None], y, x], self.mean, self.std)

@@ -1,0 +1,222 @@
+"""A job: runs that share a batch stream and a teacher, trained together in one process.
+
+    python trainables/job.py JOB.json
+
+JOB.json: {"runs": [fields of a RunSpec, ...], "place": {"results": DIR, "data_dir": DIR, ...}}. Needs torch, not Ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+from trainables.data import load
+from trainables.data.dataset import Dataset
+from trainables.data.stream import BatchStream
+from trainables.errors import UserError, exit_status
+from trainables.locks import held
+from trainables.provenance import now, surroundings
+from trainables.runs import read_result, run_dir, stream_key
+from trainables.spec import RunSpec, from_dict
+from trainables.student import Student, prepare_folder
+from trainables.teachers import facts, load_teacher, teacher_file
+from trainables.views import Teaching, Views
+
+LOCK_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a job is trained. Nothing of it may change a run's numbers, except the device and its threads.
+
+    teachers: (sha256, path) of weights files that were given. threads: of the processor, 0 for torch's own choice.
+    """
+
+    results: Path
+    data_dir: Path | None = None
+    teachers: tuple[tuple[str, str], ...] = ()
+    device: str = "cpu"
+    threads: int = 0
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One epoch of a job. metrics: by run; finished: runs whose result is on disk; failed: runs and why."""
+
+    epoch: int
+    epochs: int
+    metrics: dict[str, dict[str, float]]
+    finished: tuple[str, ...]
+    failed: dict[str, str]
+
+
+def prepare_torch(place: Place) -> None:
+    """The same numbers every time: deterministic kernels, a fixed number of threads."""
+    if place.device == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError("no CUDA device is visible to this process: use --gpus 0 to train on the CPU")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if place.threads:
+        torch.set_num_threads(place.threads)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def load_data(spec: RunSpec, place: Place) -> Dataset:
+    """The data set of a run on its device; refuses images other than those the run was planned for."""
+    dataset = load(spec.dataset, place.data_dir, train_fraction=spec.train_fraction)
+    if spec.data and not dataset.fingerprint.startswith(spec.data):
+        raise UserError(
+            f"the images in {place.data_dir} have changed since the sweep was planned: start the sweep again"
+        )
+    return dataset.to(place.device)
+
+
+def make_teaching(spec: RunSpec, dataset: Dataset, place: Place) -> Teaching | None:
+    if spec.teacher is None:
+        return None
+    path = teacher_file(spec, place.results, dict(place.teachers))
+    teacher, digest = load_teacher(spec, path, num_classes=dataset.num_classes, device=place.device)
+    return Teaching(teacher, facts(teacher, digest, dataset, spec, place.results))
+
+
+def run(specs: Sequence[RunSpec], place: Place) -> Iterator[EpochReport]:
+    """Train the runs together, each from where its checkpoint left it, and report every epoch.
+
+    A run's numbers do not depend on which others it is trained with, nor on how often it was stopped and resumed.
+    """
+    if len({stream_key(spec) for spec in specs}) != 1:
+        raise UserError("the runs of a job must share data set, batch size, augmentation, precision, seed and teacher")
+    epochs = max(spec.epochs for spec in specs)
+    with contextlib.ExitStack() as locks:
+        for spec in sorted(specs, key=lambda spec: spec.run_id):
+            prepare_folder(spec, place.results)
+            locks.enter_context(held(run_dir(place.results, spec.run_id) / "lock", seconds=LOCK_SECONDS))
+        known = {spec.run_id: read_result(place.results, spec.run_id) for spec in specs}
+        done = tuple(run_id for run_id, result in known.items() if result and result["status"] == "done")
+        if done:
+            yield EpochReport(0, epochs, {}, done, {})
+        missing = [spec for spec in specs if spec.run_id not in done]
+        if missing:
+            yield from _train(missing, place, epochs)
+
+
+def _train(specs: Sequence[RunSpec], place: Place, epochs: int) -> Iterator[EpochReport]:
+    prepare_torch(place)
+    first = specs[0]
+    dataset = load_data(first, place)
+    teaching = make_teaching(first, dataset, place)
+    stream = BatchStream(dataset, seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation)
+    students = [
+        Student(
+            spec,
+            num_classes=dataset.num_classes,
+            device=place.device,
+            results=place.results,
+            started=now(),
+        )
+        for spec in specs
+    ]
+    start = min(student.record.epoch for student in students) + 1
+    for epoch in range(start, epochs + 1):
+        active = [student for student in students if student.record.epoch == epoch - 1 and not student.ended]
+        for group in [[student] for student in active] if first.timing else [active]:
+            _train_epoch(epoch, group, stream, teaching)
+        finished, failed = [], {}
+        for student in active:
+            reason = student.end_epoch(epoch, student.epoch_time, dataset)
+            if reason is None and not student.ended:
+                continue
+            student.finish(
+                reason,
+                teaching,
+                surroundings(place.device)
+                | {"command": place.command, "threads": torch.get_num_threads(), "pack": len(active)}
+                | {"started": student.record.started, "ended": now()},
+            )
+            if reason is None:
+                finished.append(student.spec.run_id)
+            else:
+                failed[student.spec.run_id] = reason
+                students.remove(student)
+        metrics = {s.spec.run_id: s.metrics() for s in active if s.spec.run_id not in failed}
+        yield EpochReport(epoch, epochs, metrics, tuple(finished), failed)
+
+
+def _train_epoch(epoch: int, students: Sequence[Student], stream: BatchStream, teaching: Teaching | None) -> None:
+    """Every step of an epoch for every student; each is charged an equal share of the time."""
+    if not students:
+        return
+    dtype = torch.bfloat16 if students[0].spec.precision == "bf16" else torch.float32
+    began = time.perf_counter()
+    for student in students:
+        student.begin_epoch(epoch)
+    for chunk in stream.epoch(epoch):
+        views = Views(chunk, stream.seed, dtype, teaching)
+        for student in students:
+            for step in range(len(chunk.bounds) - 1):
+                student.step(views, step, epoch, teaching)
+    if stream.device.type == "cuda":
+        torch.cuda.synchronize()
+    for student in students:
+        student.epoch_time = (time.perf_counter() - began) / len(students)
+
+
+def read_job(path: Path) -> tuple[list[RunSpec], Place]:
+    """The runs and the place that a JOB.json describes."""
+    try:
+        job = json.loads(path.read_text())
+        place = dict(job["place"])
+        place["results"] = Path(place["results"])
+        place["data_dir"] = Path(place["data_dir"]) if place.get("data_dir") else None
+        place["teachers"] = tuple((digest, file) for digest, file in place.get("teachers", ()))
+        return [from_dict(fields) for fields in job["runs"]], Place(**place)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is no job: {error!r}; it needs `runs` and a `place` with `results`") from error
+
+
+def job_json(specs: Sequence[RunSpec], place: Place) -> str:
+    """The text that `read_job` reads."""
+    fields = asdict(place) | {"results": str(place.results), "data_dir": place.data_dir and str(place.data_dir)}
+    return json.dumps({"runs": [spec.as_dict() for spec in specs], "place": fields}, indent=1)
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        raise UserError("usage: python trainables/job.py JOB.json")
+    specs, place = read_job(Path(sys.argv[1]))
+    names = {spec.run_id: spec.name for spec in specs}
+    failures = 0
+    for report in run(specs, place):
+        for run_id, numbers in report.metrics.items():
+            print(
+                f"epoch {report.epoch}/{report.epochs}  {names[run_id]}  top-1 {numbers['top1']:.2f}  "
+                f"loss {numbers['train_loss']:.4f}  {numbers['seconds']:.1f} s",
+                flush=True,
+            )
+        for run_id in report.finished:
+            print(f"done    {names[run_id]}", flush=True)
+        for run_id, reason in report.failed.items():
+            print(f"failed  {names[run_id]}: {reason}", flush=True)
+        failures += len(report.failed)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main, debug="--debug" in sys.argv))

@@ -1,0 +1,218 @@
+"""Weights on disk: the community's checkpoints in, `{"model": state dict}` out. No code from a file ever runs."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.errors import UserError
+
+ZIP_START = b"PK\x03\x04"
+# What torch.save wrote before its zip format: the pickled number 0x1950a86a20f9469cfc6c.
+LEGACY_START = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+STATE_NAMES = ("model", "state_dict")
+# Around the whole network: data parallelism and torch.compile. A distiller's checkpoint holds its teacher as well.
+WRAPPERS = ("module.", "_orig_mod.")
+STUDENT = "student."
+# Absent from files older than torch 0.4.1; it has no effect at a fixed momentum.
+OPTIONAL_SUFFIX = "num_batches_tracked"
+SHOWN_MISFITS = 3
+
+
+def sha256(path: str | Path) -> str:
+    """The file's SHA-256, in hex."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(Path(path), error) from error
+
+
+def load_state(path: str | Path) -> dict[str, Tensor]:
+    """The weights in a file, on the CPU, all finite, by their names within the network."""
+    path = Path(path)
+    return _state(_bytes(path), path)
+
+
+def load_weights(model: nn.Module, path: str | Path, name: str) -> str:
+    """Fill `model`, a network called `name`, from a file; its SHA-256. What does not fit changes nothing."""
+    path = Path(path)
+    content = _bytes(path)
+    state = _state(content, path)
+    own = model.state_dict()
+    for key, value in own.items():
+        if key.endswith(OPTIONAL_SUFFIX):
+            state.setdefault(key, torch.zeros_like(value, device="cpu"))
+    _check_fit(own, state, path, name)
+    model.load_state_dict(state)
+    return hashlib.sha256(content).hexdigest()
+
+
+def save_weights(model_or_state: nn.Module | Mapping[str, Tensor], path: str | Path) -> str:
+    """Write `{"model": state dict}`, whole or not at all; the file's SHA-256, which depends on the weights alone."""
+    path = Path(path)
+    state = model_or_state.state_dict() if isinstance(model_or_state, nn.Module) else model_or_state
+    plain = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+    buffer = io.BytesIO()
+    torch.save({"model": plain}, buffer)
+    content = buffer.getvalue()
+    _write(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A crash leaves either the old file or the new one; the process id keeps writers of one folder apart."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(partial, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {_reason(error)}; check the folder and its free space") from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"no weights at {path}: check the path")
+    if isinstance(error, IsADirectoryError):
+        return UserError(f"{path} is a folder: name the file of weights in it")
+    return UserError(f"cannot read {path}: {_reason(error)}; check its permissions")
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _state(content: bytes, path: Path) -> dict[str, Tensor]:
+    state = _unwrapped(_tensors(_unpickled(content, path), path))
+    broken = [key for key, value in state.items() if not bool(torch.isfinite(value.float()).all())]
+    if broken:
+        raise UserError(
+            f"{path} holds NaN or infinite weights, first in {broken[0]} ({len(broken)} of {len(state)} tensors): "
+            "its training diverged or the file is damaged; use another checkpoint"
+        )
+    return state
+
+
+def _unpickled(content: bytes, path: Path) -> Any:
+    """What the file holds. RepDistiller's last checkpoints carry a Namespace of options, which only stores values."""
+    if not content:
+        raise UserError(f"{path} is empty: copy or download it again")
+    if not content.startswith((ZIP_START, LEGACY_START)):
+        raise UserError(f"{path} is no PyTorch checkpoint: give a file that torch.save wrote")
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        unsafe = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if unsafe is None:
+            raise _damaged(path) from error
+        raise UserError(
+            f"{path} needs {unsafe[1]}, which could run code: where you trust it, load it and save "
+            '{"model": model.state_dict()} instead'
+        ) from error
+    # Damaged bytes make the reader raise almost anything; each is a fault of the file.
+    except Exception as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(
+        f"{path} is no whole PyTorch checkpoint (truncated, damaged or another kind of file): copy it again"
+    )
+
+
+def _tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict: what was saved itself, or what stands in it under one of STATE_NAMES."""
+    found = loaded
+    while isinstance(found, Mapping) and (name := _inner_name(found)) is not None:
+        found = found[name]
+    if not isinstance(found, Mapping) or not found:
+        raise UserError(f'{path} holds no weights: save {{"model": model.state_dict()}}')
+    for key, value in found.items():
+        if not isinstance(key, str) or not _is_plain(value):
+            raise UserError(f'{path} holds {key!r}, which is no plain tensor: save {{"model": model.state_dict()}}')
+    return dict(found)
+
+
+def _inner_name(mapping: Mapping[Any, Any]) -> str | None:
+    return next((name for name in STATE_NAMES if isinstance(mapping.get(name), Mapping)), None)
+
+
+def _is_plain(value: Any) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.device.type == "cpu"
+        and value.layout is torch.strided
+        and not value.is_quantized
+    )
+
+
+def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the names of what was wrapped around the network, in any order and depth. Of a distiller: the student."""
+    while True:
+        if any(key.startswith(STUDENT) for key in state):
+            state = {key.removeprefix(STUDENT): value for key, value in state.items() if key.startswith(STUDENT)}
+            continue
+        wrapper = next((w for w in WRAPPERS if all(key.startswith(w) for key in state)), None)
+        if wrapper is None:
+            return state
+        state = {key.removeprefix(wrapper): value for key, value in state.items()}
+
+
+def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path, name: str) -> None:
+    """Raise unless `state` has exactly the keys and shapes of `own`, whose last two entries are the classifier."""
+    misfits = _misfits(own, state)
+    if not misfits:
+        return
+    classifier = list(own)[-2:]
+    if set(misfits) == set(classifier) and all(
+        key in state and state[key].shape[1:] == own[key].shape[1:] for key in classifier
+    ):
+        there, wanted = (part[classifier[-1]].shape[0] for part in (state, own))
+        raise UserError(
+            f"{path} is a {name} of {there} classes, and {wanted} are needed: use weights trained on this data"
+        )
+    first = "; ".join(misfits[key] for key in list(misfits)[:SHOWN_MISFITS])
+    more = f"; and {len(misfits) - SHOWN_MISFITS} more" if len(misfits) > SHOWN_MISFITS else ""
+    raise UserError(f"{path} does not fit {name}: {first}{more}; check the network's name")
+
+
+def _misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, str]:
+    """By key, in the network's order and then the file's: what does not fit."""
+    misfits: dict[str, str] = {}
+    for key, value in own.items():
+        if key not in state:
+            misfits[key] = f"{key} is missing"
+        elif state[key].shape != value.shape:
+            misfits[key] = f"{key} is {_shape(state[key])} instead of {_shape(value)}"
+        elif state[key].is_floating_point() != value.is_floating_point():
+            misfits[key] = f"{key} is {state[key].dtype} instead of {value.dtype}"
+    return misfits | {key: f"{key} is unexpected" for key in state if key not in own}
+
+
+def _shape(value: Tensor) -> str:
+    return "x".join(map(str, value.shape)) or "a single number"

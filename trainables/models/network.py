@@ -1,0 +1,76 @@
+"""What all networks have in common: the outputs they offer, their initial weights, the channel shuffle."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Outputs(NamedTuple):
+    """One forward pass.
+
+    logits (N, C); features: maps (N, K_i, H_i, W_i) from input to output; pooled: (N, K), what the classifier sees.
+    """
+
+    logits: Tensor
+    features: tuple[Tensor, ...]
+    pooled: Tensor
+
+
+class Network(nn.Module, ABC):
+    """An image classifier: (N, 3, H, W), H and W at least 16, to logits (N, C)."""
+
+    @abstractmethod
+    def forward_features(self, images: Tensor) -> Outputs:
+        """The logits together with what they were computed from; costs no more than the logits."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.forward_features(images).logits
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The intermediate feature maps (N, K_i, H_i, W_i), from the input to the output."""
+        return list(self.forward_features(images).features)
+
+
+def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """A convolution without bias that keeps the side at stride 1 and halves it, rounding up, at stride 2."""
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+
+
+def global_average(maps: Tensor) -> Tensor:
+    """(N, K, H, W) to (N, K)."""
+    return maps.mean(dim=(2, 3))
+
+
+def shuffle_channels(maps: Tensor, groups: int) -> Tensor:
+    """Channel k of group g moves to place k * groups + g (ShuffleNet, Zhang et al. 2018). Keeps the memory format."""
+    if maps.is_contiguous(memory_format=torch.channels_last):
+        last = maps.permute(0, 2, 3, 1).unflatten(3, (groups, -1))
+        return last.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
+    return maps.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+
+
+def interleave_channels(even: Tensor, odd: Tensor) -> Tensor:
+    """`shuffle_channels(cat([even, odd]), 2)` with one copy instead of two. Keeps the memory format of `odd`."""
+    if odd.is_contiguous(memory_format=torch.channels_last):
+        pairs = torch.stack([even.permute(0, 2, 3, 1), odd.permute(0, 2, 3, 1)], dim=4)
+        return pairs.flatten(3).permute(0, 3, 1, 2)
+    return torch.stack([even, odd], dim=2).flatten(1, 2)
+
+
+def kaiming_convolutions(network: nn.Module) -> None:
+    """Convolutions from N(0, 2 / (k * k * outputs)), without bias (He et al. 2015, fan out); norms stay 1 and 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def small_linear(layer: nn.Linear) -> None:
+    """A classifier from N(0, 0.01 ** 2) with zero bias."""
+    nn.init.normal_(layer.weight, 0.0, 0.01)
+    nn.init.zeros_(layer.bias)

@@ -1,0 +1,106 @@
+"""A teacher at work: its weights, its answers, and what is known of it over a whole data set."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ekd_core import energy
+from trainables.data.dataset import Dataset
+from trainables.data.stream import normalise
+from trainables.errors import UserError
+from trainables.evaluation import Scores, evaluate
+from trainables.locks import held
+from trainables.models import build
+from trainables.models.checkpoint import load_weights
+from trainables.runs import weights_path, write_atomically
+from trainables.spec import RunSpec
+
+BATCH = {"cpu": 64, "cuda": 2048}
+
+
+class Teacher:
+    """A frozen network in evaluation mode. Answers are float32 logits, computed at the run's precision."""
+
+    def __init__(self, model: nn.Module, *, device: str, precision: str) -> None:
+        model = model.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last)
+        self.model = model.to(torch.bfloat16) if precision == "bf16" else model
+        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.device = torch.device(device)
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W) -> (n, C), in batches of a fixed size."""
+        images = images.to(self.dtype)
+        return torch.cat([self.model(part).float() for part in images.split(BATCH[self.device.type])])
+
+
+@dataclass(frozen=True)
+class TeacherFacts:
+    """energies: (N,) of the unaugmented training images, ascending; scores: on the test set."""
+
+    sha256: str
+    energies: Tensor
+    scores: Scores
+
+
+def teacher_file(spec: RunSpec, results: Path, given: dict[str, str]) -> Path:
+    """Where the weights of a run's teacher lie: trained here, or given by the user."""
+    source = spec.teacher_source or ""
+    if spec.teacher_run is not None:
+        path = weights_path(results, spec.teacher_run)
+        if not path.exists():
+            raise UserError(f"teacher {spec.teacher} of {spec.name} is not trained yet: {path} is missing")
+        return path
+    digest = source.removeprefix("sha256:")
+    if digest not in given:
+        raise UserError(f"the weights of teacher {spec.teacher} (sha256 {digest[:12]}) were not given: use --teachers")
+    return Path(given[digest])
+
+
+def load_teacher(spec: RunSpec, path: Path, *, num_classes: int, device: str) -> tuple[Teacher, str]:
+    """The teacher of a run and the sha256 of its weights file; refuses a file that is not the one in the spec."""
+    assert spec.teacher is not None
+    model = build(spec.teacher, num_classes)
+    digest = load_weights(model, path, spec.teacher)
+    if spec.teacher_run is None and spec.teacher_source != f"sha256:{digest}":
+        raise UserError(f"teacher file {path} has changed since the sweep was planned: start the sweep again")
+    return Teacher(model, device=device, precision=spec.precision), digest
+
+
+@torch.no_grad()
+def _energies(teacher: Teacher, dataset: Dataset) -> Tensor:
+    parts = dataset.train.images.split(BATCH[teacher.device.type])
+    logits = [teacher.logits(normalise(part, dataset.mean, dataset.std)) for part in parts]
+    return energy(torch.cat(logits)).sort().values
+
+
+def facts(teacher: Teacher, digest: str, dataset: Dataset, spec: RunSpec, results: Path) -> TeacherFacts:
+    """Energies and accuracy, from `results/teachers` if another job has already computed them."""
+    identity = f"{digest} {dataset.fingerprint} {spec.precision} {teacher.device.type} 1"
+    key = hashlib.sha256(identity.encode()).hexdigest()[:24]
+    path = results / "teachers" / f"{spec.teacher}-{key}.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with held(path.with_suffix(".lock"), seconds=3600):
+        stored = _read(path)
+        if stored is None:
+            scores = evaluate(teacher.logits, dataset)
+            stored = {"energies": _energies(teacher, dataset).cpu(), "scores": list(scores)}
+            buffer = io.BytesIO()
+            torch.save(stored, buffer)
+            write_atomically(path, buffer.getvalue())
+    return TeacherFacts(digest, stored["energies"].to(teacher.device), Scores(*stored["scores"]))
+
+
+def _read(path: Path) -> dict | None:
+    """A stored answer, or None where there is none that can be read (it is then computed again)."""
+    try:
+        stored: dict = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError):
+        return None
+    return stored

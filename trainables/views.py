@@ -1,0 +1,133 @@
+"""Views of a chunk: the images as they are, and mixed in the ways that students ask for, each with its teacher's answers.
+
+A view is made when the first student asks and kept for the chunk: however many students share it, the teacher sees it once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ekd_core import (
+    cutmix,
+    energy,
+    energy_temperature,
+    energy_thresholds,
+    gradation_edges,
+    gradation_temperature,
+    mixup,
+    partners,
+    select,
+)
+from trainables.data.stream import Chunk, generator
+from trainables.spec import Mixing, Temperature
+from trainables.teachers import Teacher, TeacherFacts
+
+TemperatureOf = float | Tensor
+
+
+@dataclass(frozen=True)
+class View:
+    """images: (n, 3, H, W) as the networks take them; labels: (n,); teacher: (n, C) logits or None without a teacher;
+    bounds: the rows of each step of the chunk, of which a mixed view may have none."""
+
+    images: Tensor
+    labels: Tensor
+    teacher: Tensor | None
+    bounds: tuple[tuple[int, int], ...]
+    temperatures: dict[Temperature, TemperatureOf] = field(default_factory=dict)
+
+    @cached_property
+    def energies(self) -> Tensor:
+        assert self.teacher is not None
+        return energy(self.teacher)
+
+
+class Teaching:
+    """A teacher and the thresholds that its energies over the training set give; both kept for the whole job."""
+
+    def __init__(self, teacher: Teacher, facts: TeacherFacts) -> None:
+        self.teacher, self.facts = teacher, facts
+        self._thresholds: dict[float, tuple[Tensor, Tensor]] = {}
+        self._edges: dict[int, Tensor] = {}
+
+    def thresholds(self, rate: float) -> tuple[Tensor, Tensor]:
+        if rate not in self._thresholds:
+            self._thresholds[rate] = energy_thresholds(self.facts.energies, rate, rate)
+        return self._thresholds[rate]
+
+    def temperature(self, view: View, rule: Temperature) -> TemperatureOf:
+        """The temperature of every sample of a view: a number, or (n,)."""
+        if rule not in view.temperatures:
+            view.temperatures[rule] = self._temperature(view, rule)
+        return view.temperatures[rule]
+
+    def _temperature(self, view: View, rule: Temperature) -> TemperatureOf:
+        if rule.rule == "plain":
+            return rule.base
+        if rule.rule == "gradation":
+            segments = len(rule.values)
+            if segments not in self._edges:
+                self._edges[segments] = gradation_edges(self.facts.energies, segments)
+            return gradation_temperature(view.energies, self._edges[segments], rule.values)
+        low, high = self.thresholds(rule.rate)
+        plus = 0.0 if rule.rule == "high" else rule.plus
+        minus = 0.0 if rule.rule == "low" else rule.minus
+        if rule.rule == "reversed":
+            plus, minus = minus, plus
+        return energy_temperature(view.energies, low, high, rule.base, plus, minus)
+
+
+class Views:
+    """The views of one chunk, made on demand."""
+
+    def __init__(self, chunk: Chunk, seed: int, dtype: torch.dtype, teaching: Teaching | None) -> None:
+        self.chunk, self.seed, self.dtype, self.teaching = chunk, seed, dtype, teaching
+        self._mixed: dict[Mixing, View] = {}
+
+    @cached_property
+    def weak(self) -> View:
+        images = self.chunk.images.to(self.dtype)
+        teacher = self.teaching.teacher.logits(images) if self.teaching else None
+        bounds = self.chunk.bounds
+        return View(images, self.chunk.labels, teacher, tuple(zip(bounds, bounds[1:], strict=False)))
+
+    def mixed(self, mixing: Mixing) -> View:
+        if mixing not in self._mixed:
+            self._mixed[mixing] = self._mix(mixing)
+        return self._mixed[mixing]
+
+    def _mix(self, mixing: Mixing) -> View:
+        assert self.teaching is not None
+        chunk = self.chunk
+        rate = mixing.rate / 2 if mixing.selection == "half" else mixing.rate
+        chosen = select(self.weak.energies, mixing.selection, *self.teaching.thresholds(rate))
+        counts = chosen.new_zeros(len(chunk.bounds) - 1, dtype=torch.int64).index_add_(0, chunk.step, chosen.long())
+        chosen = chosen & (counts >= 2)[chunk.step]
+        rows = chosen.nonzero().squeeze(1)
+        sizes = [size if size >= 2 else 0 for size in counts.tolist()]
+        ends = torch.tensor(sizes).cumsum(0).tolist()
+        bounds = tuple((end - size, end) for end, size in zip(ends, sizes, strict=True))
+        step = chunk.step[rows]
+        partner = partners(step, chunk.mixing[rows])
+        images, labels = chunk.images[rows], chunk.labels[rows]
+        keep, centre = self._draw(mixing, len(sizes))
+        if mixing.operation == "cutmix":
+            mixed, kept = cutmix(images, partner, keep[step], centre[step])
+        else:
+            kept = keep[step]
+            mixed = mixup(images, partner, kept)
+        mixed = mixed.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        labels = torch.where(kept >= 0.5, labels, labels[partner])
+        return View(mixed, labels, self.teaching.teacher.logits(mixed) if len(rows) else None, bounds)
+
+    def _draw(self, mixing: Mixing, steps: int) -> tuple[Tensor, Tensor]:
+        """One share of the image that stays, Beta(alpha, alpha), and one box centre for each step of the chunk."""
+        draw = generator(self.seed, mixing.operation, self.chunk.epoch, self.chunk.first_step)
+        keep = draw.beta(mixing.alpha, mixing.alpha, steps).astype("float32")
+        centre = draw.random((steps, 2)).astype("float32")
+        device = self.chunk.images.device
+        return torch.from_numpy(keep).to(device), torch.from_numpy(centre).to(device)
