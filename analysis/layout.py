@@ -119,6 +119,11 @@ def chosen_rows(part: Part, settings: Settings) -> tuple[Row, ...]:
     return tuple(row for row in part.rows if not settings.rows or row.key in settings.rows)
 
 
+def chosen_parts(table: Table, settings: Settings) -> tuple[Part, ...]:
+    """The parts that have any of the rows asked for."""
+    return tuple(part for part in table.parts if chosen_rows(part, settings))
+
+
 def check_rows(tables: list[Table], settings: Settings) -> None:
     known = sorted({row.key for table in tables for part in table.parts for row in part.rows})
     unknown = [row for row in settings.rows if row not in known]
@@ -140,7 +145,7 @@ def cells(table: Table, settings: Settings) -> list[Cell]:
                 for seed in seeds
             ),
         )
-        for part in table.parts
+        for part in chosen_parts(table, settings)
         for row in chosen_rows(part, settings)
         for pair in chosen_pairs(part, settings)
     ]
@@ -149,7 +154,7 @@ def cells(table: Table, settings: Settings) -> list[Cell]:
 def vanilla_runs(table: Table, settings: Settings) -> Iterator[RunSpec]:
     """The students without a teacher that the table prints above its rows."""
     settings = settings_for(table, settings)
-    for part in table.parts:
+    for part in chosen_parts(table, settings):
         if part.accuracies:
             for pair in chosen_pairs(part, settings):
                 yield from (vanilla_spec(settings, pair, seed) for seed in range(1, settings.seeds + 1))
@@ -159,7 +164,7 @@ def teacher_runs(table: Table, settings: Settings) -> Iterator[RunSpec]:
     """The teachers that must be trained, in the order of the columns."""
     settings = settings_for(table, settings)
     given = dict(settings.teachers)
-    for part in table.parts:
+    for part in chosen_parts(table, settings):
         for pair in chosen_pairs(part, settings):
             if pair.teacher not in given:
                 yield teacher_spec(settings, pair.teacher)

@@ -9,7 +9,14 @@ from typing import Any
 
 from trainables.errors import UserError
 from trainables.recipes import TEACHER_SEED, VANILLA, Pair, Recipe, Schedule, Treatment, recipe
-from trainables.spec import RunSpec, Temperature, from_dict
+from trainables.spec import Mixing, RunSpec, Temperature, from_dict
+
+_NESTED = {
+    name: tuple(field.name for field in dataclasses.fields(cls))
+    for name, cls in (("temperature", Temperature), ("mixing", Mixing))
+}
+_DECIDED = ("dataset", "data", "student", "seed", "method", "teacher", "teacher_source", "timing")
+_OWN = tuple(field.name for field in dataclasses.fields(RunSpec) if field.name not in (*_NESTED, *_DECIDED, "params"))
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,12 @@ class Settings:
     teachers: tuple[tuple[str, str], ...] = ()
     overrides: tuple[tuple[str, str], ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise UserError(f"seeds {self.seeds} must be at least 1")
+        for path, _ in self.overrides:
+            check_override(path)
+
     def as_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
 
@@ -42,12 +55,16 @@ class Settings:
 
 
 def from_json(text: str) -> Settings:
-    fields = json.loads(text)
-    for name in ("pairs", "rows"):
-        fields[name] = tuple(fields[name])
-    for name in ("teachers", "overrides"):
-        fields[name] = tuple((key, value) for key, value in fields[name])
-    return Settings(**fields)
+    """The settings that `as_json` wrote."""
+    try:
+        fields = json.loads(text)
+        for name in ("pairs", "rows"):
+            fields[name] = tuple(fields[name])
+        for name in ("teachers", "overrides"):
+            fields[name] = tuple((key, value) for key, value in fields[name])
+        return Settings(**fields)
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"settings cannot be read: {error!r}") from error
 
 
 def _base(settings: Settings, student: str, schedule: Schedule, seed: int) -> RunSpec:
@@ -63,7 +80,7 @@ def _base(settings: Settings, student: str, schedule: Schedule, seed: int) -> Ru
         milestones=schedule.milestones,
         lr=source.lr_of(student),
         augmentation=source.augmentation,
-        batch_size=settings.batch_size or source.batch_size,
+        batch_size=source.batch_size if settings.batch_size is None else settings.batch_size,
         precision=settings.precision,
         train_fraction=settings.train_fraction,
     )
@@ -74,33 +91,50 @@ def teacher_spec(settings: Settings, network: str) -> RunSpec:
     return _base(settings, network, settings.recipe.plain, TEACHER_SEED)
 
 
-def _override(spec: RunSpec, path: str, value: str) -> RunSpec:
-    """`spec` with one field set, if it has that field; method parameters only where the method has them."""
-    fields = spec.as_dict()
-    outer, _, inner = path.partition(".")
+def check_override(path: str) -> None:
+    """Refuse what no run has, and what the table or another setting decides."""
+    outer, dot, inner = path.partition(".")
+    if outer in _NESTED and inner in _NESTED[outer]:
+        return
+    if not dot and outer in _DECIDED:
+        raise UserError(f"{outer} cannot be overridden: the table and the other options decide it")
+    if (outer != "params" or not inner) and (dot or outer not in _OWN):
+        nested = [f"{name}.{field}" for name, fields in _NESTED.items() for field in fields]
+        raise UserError(f"unknown field {path!r} of a run: use one of {', '.join([*_OWN, *nested])}, params.NAME")
+
+
+def _parsed(value: str) -> Any:
+    """A JSON value; what is not JSON is a word."""
     try:
-        parsed: Any = json.loads(value)
-    except json.JSONDecodeError:
-        parsed = value
-    if outer == "params":
-        if inner not in dict(spec.params):
-            return spec
-        fields["params"] = dict(spec.params) | {inner: parsed}
-    elif outer in ("temperature", "mixing"):
-        if spec.teacher is None or (outer == "mixing" and spec.mixing is None):
-            return spec
-        if outer == "temperature" and inner not in ("base", "rule") and not _uses(spec.temperature, inner):
-            return spec
-        fields[outer] = fields.get(outer, {}) | {inner: parsed}
-    else:
-        fields[outer] = parsed
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _overridden(spec: RunSpec, overrides: dict[str, Any]) -> RunSpec:
+    """`spec` with all the fields set that it has: a method's own parameters, a temperature's plus, ... only there."""
+    fields = spec.as_dict()
+    for path, value in overrides.items():
+        outer, _, inner = path.partition(".")
+        if not inner:
+            fields[outer] = value
+        elif _has(spec, outer, inner, overrides):
+            fields[outer] = fields.get(outer, {}) | {inner: value}
     return from_dict(fields)
 
 
-def _uses(temperature: Temperature, field: str) -> bool:
-    if temperature.rule == "gradation":
-        return field == "values"
-    return temperature.rule != "plain" and field != "values"
+def _has(spec: RunSpec, outer: str, inner: str, overrides: dict[str, Any]) -> bool:
+    if outer == "params":
+        return inner in dict(spec.params)
+    if outer == "mixing":
+        if spec.mixing is None:
+            return False
+        return inner != "rate" or overrides.get("mixing.selection", spec.mixing.selection) != "all"
+    if spec.teacher is None:
+        return False
+    rule = str(overrides.get("temperature.rule", spec.temperature.rule))
+    used = {"plain": ("base",), "gradation": ("values",)}.get(rule, ("base", "plus", "minus", "rate"))
+    return inner == "rule" or inner in used
 
 
 def student_spec(settings: Settings, pair: Pair, treatment: Treatment, seed: int, *, timing: bool = False) -> RunSpec:
@@ -124,9 +158,7 @@ def student_spec(settings: Settings, pair: Pair, treatment: Treatment, seed: int
             teacher_source=origin,
             timing=timing,
         )
-    for path, value in settings.overrides:
-        spec = _override(spec, path, value)
-    return spec
+    return _overridden(spec, {path: _parsed(value) for path, value in settings.overrides})
 
 
 def vanilla_spec(settings: Settings, pair: Pair, seed: int) -> RunSpec:
@@ -146,8 +178,10 @@ def deviations(settings: Settings) -> list[str]:
     out = []
     if settings.dataset != "cifar100":
         out.append(f"data set {settings.dataset}, not the paper's")
-    if settings.epochs is not None and settings.epochs != source.plain.epochs:
-        out.append(f"{settings.epochs} epochs instead of {source.plain.epochs} (milestones scaled)")
+    if settings.epochs is not None and {settings.epochs} != {source.plain.epochs, source.energy.epochs}:
+        longer = source.energy.epochs
+        energy = f" (Energy KD and Energy DKD: {longer})" if longer != source.plain.epochs else ""
+        out.append(f"{settings.epochs} epochs instead of {source.plain.epochs}{energy}, milestones scaled")
     if settings.train_fraction != 1:
         out.append(f"{settings.train_fraction:.3g} of the training images")
     if settings.batch_size not in (None, source.batch_size):

@@ -1,7 +1,7 @@
 """Distillation losses on logits, with one temperature for all samples or one for each.
 
-All are computed from log-probabilities in the logits' own precision, so logits of +-1e4 are safe in float32. A tensor of
-temperatures is checked without waiting for the device: a value <= 0 there gives NaN, a plain number raises.
+All are computed from log-probabilities in the logits' own precision, so logits of +-1e4 are safe in float32. A
+temperature <= 0 raises; in a tensor on a GPU, which is not waited for, it makes the loss NaN.
 """
 
 from __future__ import annotations

@@ -29,10 +29,10 @@ def autocast(device: str, precision: str) -> torch.autocast:
 
 
 @torch.no_grad()
-def evaluate(logits_of: Callable[[Tensor], Tensor], dataset: Dataset) -> Scores:
+def evaluate(logits_of: Callable[[Tensor], Tensor], dataset: Dataset, *, batch_size: int | None = None) -> Scores:
     """Scores on the test images. The device is asked for the numbers once, at the end."""
     images, labels = dataset.test.images, dataset.test.labels
-    batch = BATCH[images.device.type]
+    batch = batch_size or BATCH[images.device.type]
     sums = torch.zeros(3, dtype=torch.float64, device=images.device)
     for part, truth in zip(images.split(batch), labels.split(batch), strict=True):
         logits = logits_of(normalise(part, dataset.mean, dataset.std)).float()
@@ -43,11 +43,11 @@ def evaluate(logits_of: Callable[[Tensor], Tensor], dataset: Dataset) -> Scores:
     return Scores(100 * top1, 100 * top5, loss_sum)
 
 
-def evaluate_model(model: nn.Module, dataset: Dataset, precision: str) -> Scores:
+def evaluate_model(model: nn.Module, dataset: Dataset, precision: str, *, batch_size: int | None = None) -> Scores:
     """Scores of a network in evaluation mode; its mode is left as it was."""
     training = model.training
     model.eval()
     with autocast(dataset.test.images.device.type, precision):
-        scores = evaluate(model, dataset)
+        scores = evaluate(model, dataset, batch_size=batch_size)
     model.train(training)
     return scores

@@ -117,6 +117,7 @@ def run(specs: Sequence[RunSpec], place: Place) -> Iterator[EpochReport]:
 
 def _train(specs: Sequence[RunSpec], place: Place, epochs: int) -> Iterator[EpochReport]:
     prepare_torch(place)
+    provenance = surroundings(place.device) | {"command": place.command, "threads": torch.get_num_threads()}
     first = specs[0]
     dataset = load_data(first, place)
     teaching = make_teaching(first, dataset, place)
@@ -144,9 +145,7 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int) -> Iterator[Epoc
             student.finish(
                 reason,
                 teaching,
-                surroundings(place.device)
-                | {"command": place.command, "threads": torch.get_num_threads(), "pack": len(active)}
-                | {"started": student.record.started, "ended": now()},
+                provenance | {"pack": len(active), "started": student.record.started, "ended": now()},
             )
             if reason is None:
                 finished.append(student.spec.run_id)

@@ -8,6 +8,7 @@ every earlier id as it was.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -37,6 +38,22 @@ def _check(condition: bool, message: str) -> None:
         raise UserError(message)
 
 
+def _number(value: float) -> float:
+    """A finite float equal to `value`, without the sign of zero: -0.0 and 0.0 are one number."""
+    try:
+        exact = float(value)
+    except OverflowError:
+        exact = math.inf
+    _check(math.isfinite(exact), f"{exact} cannot be part of a run: only finite numbers can")
+    _check(exact == value, f"{value} cannot be part of a run: it has too many digits")
+    return exact + 0.0
+
+
+@functools.cache
+def _annotations(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
 def _plain(value: Any, annotation: Any) -> Any:
     """`value` as its declared type (4 and 4.0 are one temperature); refuses what JSON cannot write exactly."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -48,17 +65,18 @@ def _plain(value: Any, annotation: Any) -> Any:
             return tuple(_plain(item, arguments[0]) for item in value)
         return tuple(_plain(item, inner) for item, inner in zip(value, arguments, strict=True))
     if dataclasses.is_dataclass(annotation):
-        _check(isinstance(value, typing.cast(type, annotation)), f"{value!r} is no {annotation}")
+        cls = typing.cast(type, annotation)
+        _check(isinstance(value, cls), f"{value!r} is no {cls.__name__}")
         return value
     if annotation is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        _check(math.isfinite(value), f"{value} cannot be part of a run: only finite numbers can")
-        return float(value)
+        return _number(value)
     if annotation is int and isinstance(value, float) and value.is_integer():
-        return int(value)
+        value = int(value)
     _check(
         type(value) is annotation,
         f"{value!r} should be of type {getattr(annotation, '__name__', annotation)}",
     )
+    _check(annotation is not int or abs(value) < 2**63, "a whole number of a run has at most 63 bits")
     return value
 
 
@@ -66,7 +84,7 @@ class _Canonical:
     """Shared by the dataclasses below: typed fields in, canonical JSON out."""
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
+        hints = _annotations(typing.cast(Any, type(self)))
         for field in dataclasses.fields(typing.cast(Any, self)):
             object.__setattr__(self, field.name, _plain(getattr(self, field.name), hints[field.name]))
         self.validate()
@@ -110,6 +128,10 @@ class Temperature(_Canonical):
             f"unknown temperature rule {self.rule!r}: use one of {', '.join(TEMPERATURE_RULES)}",
         )
         _check(self.base > 0, f"temperature T = {self.base:g} must be above 0")
+        _check(
+            self.rule == "gradation" or not self.values,
+            f"the rule {self.rule!r} has no list of temperatures: choose the rule 'gradation'",
+        )
         if self.rule == "plain":
             _check(
                 (self.plus, self.minus, self.rate) == (0, 0, 0),
@@ -120,6 +142,10 @@ class Temperature(_Canonical):
             _check(
                 min(self.values) > 0,
                 f"every temperature of a gradation must be above 0, not {min(self.values):g}",
+            )
+            _check(
+                (self.plus, self.minus, self.rate) == (0, 0, 0),
+                "a temperature gradation has no plus, minus or rate: give all its values",
             )
         else:
             _check(self.plus >= 0, f"T+ = {self.plus:g} must not be negative")
@@ -133,7 +159,7 @@ class Temperature(_Canonical):
 
 @dataclass(frozen=True)
 class Mixing(_Canonical):
-    """CutMix or MixUp of the samples that `selection` picks: all, the `rate` share of high or low energy, or half each."""
+    """CutMix or MixUp of the samples that `selection` picks: all, the `rate` share of high or low energy, or both."""
 
     operation: str
     selection: str = "all"
@@ -212,6 +238,12 @@ class RunSpec(_Canonical):
         _check((self.teacher is None) == (self.teacher_source is None), "a teacher and its source go together")
         _check(self.method == "vanilla" or self.teacher is not None, f"{self.method} needs a teacher")
         _check(
+            self.method != "vanilla" or (self.teacher is None and self.temperature == PLAIN),
+            "a vanilla run has neither teacher nor temperature: choose a method",
+        )
+        names = [name for name, _ in self.params]
+        _check(names == sorted(set(names)), f"method parameters {names} must be in order, each once")
+        _check(
             self.mixing is None or self.teacher is not None,
             "mixing adds a distillation term: it needs a teacher",
         )
@@ -280,7 +312,7 @@ def from_json(text: str) -> RunSpec:
     """The spec that `canonical` wrote."""
     try:
         fields = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"a run's JSON cannot be read: {error}") from error
     return from_dict(fields)
 
@@ -290,9 +322,9 @@ def flatten(spec: RunSpec) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for field in dataclasses.fields(spec):
         value = getattr(spec, field.name)
-        if dataclasses.is_dataclass(value):
-            for inner in dataclasses.fields(value):
-                out[f"{field.name}.{inner.name}"] = getattr(value, inner.name)
+        if field.name in ("temperature", "mixing"):
+            for inner in dataclasses.fields(Temperature if field.name == "temperature" else Mixing):
+                out[f"{field.name}.{inner.name}"] = getattr(value, inner.name, None)
         elif field.name == "params":
             out.update({f"params.{name}": number for name, number in value})
         else:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
 
 from ekd_core import energy
 from trainables.data.dataset import Dataset
@@ -25,11 +26,15 @@ BATCH = {"cpu": 64, "cuda": 2048}
 
 
 class Teacher:
-    """A frozen network in evaluation mode. Answers are float32 logits, computed at the run's precision."""
+    """A frozen network in evaluation mode. Answers are float32 logits, computed at the run's precision.
+
+    Its normalisation layers are folded into the convolutions before them: the same function, in fewer passes.
+    """
 
     def __init__(self, model: nn.Module, *, device: str, precision: str) -> None:
-        model = model.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last)
-        self.model = model.to(torch.bfloat16) if precision == "bf16" else model
+        fused = fuse(model.eval().requires_grad_(False))
+        fused = fused.to(device=device, memory_format=torch.channels_last)
+        self.model = fused.to(torch.bfloat16) if precision == "bf16" else fused
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.device = torch.device(device)
 

@@ -1,12 +1,13 @@
-"""Views of a chunk: the images as they are, and mixed in the ways that students ask for, each with its teacher's answers.
+"""Views of a chunk: the images as they are, or mixed as a student asks, each with its teacher's answers.
 
-A view is made when the first student asks and kept for the chunk: however many students share it, the teacher sees it once.
+A view is made when the first student asks and kept for the chunk: the teacher sees it once, however many share it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -93,7 +94,7 @@ class Views:
         images = self.chunk.images.to(self.dtype)
         teacher = self.teaching.teacher.logits(images) if self.teaching else None
         bounds = self.chunk.bounds
-        return View(images, self.chunk.labels, teacher, tuple(zip(bounds, bounds[1:], strict=False)))
+        return View(images, self.chunk.labels, teacher, tuple(pairwise(bounds)))
 
     def mixed(self, mixing: Mixing) -> View:
         if mixing not in self._mixed:

@@ -1,9 +1,9 @@
 """CIFAR-100 (A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009): 60,000 images, 100 classes.
 
 Three layouts are found in `data_dir` and in the folders that the tools which write them make: the unpacked
-`cifar-100-python`, the parquet files of the Hugging Face hub, and the archive `cifar-100-python.tar.gz`. They do not agree on
-the order of the images, so both splits are put in one of their own (`in_fixed_order`): whichever layout it came from, the
-data set has the same tensors and the same fingerprint.
+`cifar-100-python`, the parquet files of the Hugging Face hub, and the archive `cifar-100-python.tar.gz`. Copies
+differ in the order of their images, so both splits are put in one of their own (`in_fixed_order`): whatever was read,
+the data set has the same tensors and the same fingerprint.
 """
 
 from __future__ import annotations
@@ -32,15 +32,20 @@ ARCHIVE_MD5 = "eb9058c3a382ffc7106e4002c42a8d85"
 PLACES = (".", "cifar100", "data", "data/cifar100", "cifar100/cifar100", "cifar100/data")
 HOW = f"add --download, or put {URL} into --data-dir DIR, or use --dataset digits, which needs nothing"
 
-CLASSES = tuple(
-    """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
-    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant
-    flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree
-    motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate
-    poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider
-    squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle
-    wardrobe whale willow_tree wolf woman worm""".split()
+# fmt: off
+CLASSES = (
+    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
+    "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock",
+    "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish",
+    "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard", "lion",
+    "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse", "mushroom", "oak_tree", "orange",
+    "orchid", "otter", "palm_tree", "pear", "pickup_truck", "pine_tree", "plain", "plate", "poppy", "porcupine",
+    "possum", "rabbit", "raccoon", "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk",
+    "skyscraper", "snail", "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank",
+    "telephone", "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale",
+    "willow_tree", "wolf", "woman", "worm",
 )
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,8 @@ def checked(split: str, images: np.ndarray, labels: np.ndarray, path: Path) -> t
     if (counts != expected).any():
         odd = int(np.flatnonzero(counts != expected)[0])
         raise UserError(
-            f"{path} has {counts[odd]} {split} images of {CLASSES[odd]!r}, CIFAR-100 has {expected}: copy it again, or {HOW}"
+            f"{path} has {counts[odd]} {split} images of {CLASSES[odd]!r}, CIFAR-100 has {expected}: "
+            f"copy it again, or {HOW}"
         )
     return images, labels
 

@@ -90,7 +90,7 @@ def _empty_array(kind: type[np.ndarray], shape: tuple[int, ...], code: str) -> n
 
 
 def decode(blob: bytes) -> Arrays:
-    """A pickle of {'data': (N, 3072) uint8 by channel, row, column; 'fine_labels': N integers; ...} as images, labels."""
+    """A pickled {'data': (N, 3072) uint8 by channel, row, column; 'fine_labels': N integers} as images and labels."""
     content = _ArrayUnpickler(io.BytesIO(blob), encoding="latin1").load()
     images = content["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), np.asarray(content["fine_labels"], dtype=np.int64)

@@ -105,7 +105,7 @@ def fingerprint(train: Split, test: Split) -> str:
     for split in (train, test):
         for tensor in (split.images, split.labels):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.cpu().numpy())
+            digest.update(tensor.cpu().numpy().data)
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""A user's own images: train/CLASS/* and val/CLASS/* (or test/CLASS/*), of any size and format, made small and square."""
+"""A user's own images: train/CLASS/* and val/CLASS/* (or test/CLASS/*), of any size, made small and square."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The batches of a run: a pure function of (seed, epoch, step), made on the device a chunk of steps at a time.
 
-A chunk is a few consecutive steps whose images are cropped and flipped in one go, so that a teacher can answer for all of
-them at once. Its length is fixed: it is part of how the numbers come about, not of where.
+A chunk is a few consecutive steps whose images are cropped and flipped in one go, so that a teacher can answer for all
+of them at once. Its length is fixed: it is part of how the numbers come about, not of where.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class BatchStream:
             start = first * self.batch_size
             end = min(start + span, self.steps * self.batch_size, size)
             rows, corners, flips, mixing = (values[start:end] for values in on_device)
-            bounds = tuple(range(0, end - start, self.batch_size)) + (end - start,)
+            bounds = (*range(0, end - start, self.batch_size), end - start)
             yield Chunk(
                 epoch=epoch,
                 first_step=first,

@@ -2,11 +2,11 @@
 
 A method is a frozen dataclass of its own numbers (the `params` of a run) with two losses:
 
-    loss(student, view, temperature, epoch)     on the images as they are
-    mixed_loss(student, view, temperature, epoch)   on mixed images, added to the first
+    loss(student, batch, temperature, epoch)        on the images as they are
+    mixed_loss(student, batch, temperature, epoch)  on mixed images, added to the first
 
-`student` are float32 logits (N, C) and `view` the batch with labels (N,) and the teacher's logits (N, C). `epoch` counts
-from 1. Each returns a scalar.
+`student` are float32 logits (N, C), `batch` the labels (N,) and the teacher's logits (N, C). `epoch` counts from 1.
+Each returns a scalar.
 """
 
 from __future__ import annotations

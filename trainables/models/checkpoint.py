@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,8 @@ def _unpickled(content: bytes, path: Path) -> Any:
     if not content.startswith((ZIP_START, LEGACY_START)):
         raise UserError(f"{path} is no PyTorch checkpoint: give a file that torch.save wrote")
     try:
+        if content.startswith(ZIP_START):
+            _check_sums(content)
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -137,6 +140,13 @@ def _unpickled(content: bytes, path: Path) -> Any:
     # Damaged bytes make the reader raise almost anything; each is a fault of the file.
     except Exception as error:
         raise _damaged(path) from error
+
+
+def _check_sums(content: bytes) -> None:
+    """Raise BadZipFile where a part differs from its checksum, which torch.load does not look at."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if (part := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"wrong checksum of {part}")
 
 
 def _damaged(path: Path) -> UserError:

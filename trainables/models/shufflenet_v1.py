@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, relu
 
 from trainables.models.network import Network, Outputs, convolution, global_average, shuffle_channels
 
 GROUPS = 3
+torch.fx.wrap("shuffle_channels")
 
 
 class ShuffleUnit(nn.Module):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch.fx
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from trainables.models.network import Network, Outputs, convolution, global_average, interleave_channels
+
+torch.fx.wrap("interleave_channels")
 
 
 class BasicUnit(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch.fx
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, relu
 
@@ -33,10 +34,14 @@ class VGG(Network):
         f1 = relu(self.block1(max_pool2d(f0, 2)))
         f2 = relu(self.block2(max_pool2d(f1, 2)))
         f3 = relu(self.block3(max_pool2d(f2, 2)))
-        large = images.shape[2] >= LARGE_SIDE
-        f4 = relu(self.block4(max_pool2d(f3, 2) if large else f3))
+        f4 = relu(self.block4(_halved_if_large(f3, images)))
         pooled = global_average(f4)
         return Outputs(self.classifier(pooled), (f0, f1, f2, f3, f4), pooled)
+
+
+@torch.fx.wrap
+def _halved_if_large(maps: Tensor, images: Tensor) -> Tensor:
+    return max_pool2d(maps, 2) if images.shape[2] >= LARGE_SIDE else maps
 
 
 def _block(inputs: int, outputs: int, convolutions: int) -> nn.Sequential:

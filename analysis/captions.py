@@ -1,0 +1,87 @@
+"""What must be said with a table's numbers: how they were made, what differs from the paper, and what they mean."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from analysis import names
+from analysis.grid import Grid
+from analysis.layout import chosen_parts, chosen_rows
+from analysis.settings import deviations
+
+_REPORTED = {
+    "best": "the best test epoch, which the paper's released trainer reports",
+    "last": "the last epoch (not the best one, which the paper reports)",
+}
+
+
+def caption(grid: Grid) -> str:
+    """One paragraph: the table's own words, what its numbers are, and every deviation from the paper."""
+    return " ".join([grid.table.caption, _numbers(grid), *_accuracies(grid), _protocol(grid), *_beside(grid)])
+
+
+def notes(grid: Grid) -> tuple[str, ...]:
+    """Assumptions of the rows shown and, where the paper's numbers stand beside, what is odd about those."""
+    rows = [row for part in chosen_parts(grid.table, grid.settings) for row in chosen_rows(part, grid.settings)]
+    paper = [grid.table.paper_note] if grid.comparable and grid.table.paper_note else []
+    return tuple(dict.fromkeys([*(row.note for row in rows if row.note), *paper]))
+
+
+def training(grid: Grid) -> str:
+    """The data set and the training in a few words, for a title: `CIFAR-100, 240 epochs, 3 seeds`."""
+    settings = grid.settings
+    words = [names.dataset(settings.dataset), f"{_epochs(grid)} epochs"]
+    if settings.train_fraction != 1:
+        words.append(f"{settings.train_fraction:.3g} of the training images")
+    return ", ".join([*words, "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"])
+
+
+def shortened(grid: Grid) -> bool:
+    """The paper's data, but fewer epochs or images than it trained on."""
+    settings, recipe = grid.settings, grid.settings.recipe
+    usual = max(recipe.plain.epochs, recipe.energy.epochs)
+    fewer = settings.epochs is not None and settings.epochs < usual and grid.table.metric != "cost"
+    return grid.comparable and (fewer or settings.train_fraction < 1)
+
+
+def protocol(grid: Grid) -> list[str]:
+    """The deviations that matter for this table: a cost table's epochs only lengthen its measurement."""
+    settings = grid.settings
+    return deviations(replace(settings, epochs=None) if grid.table.metric == "cost" else settings)
+
+
+def _epochs(grid: Grid) -> str:
+    return " or ".join(str(epochs) for epochs in grid.epochs)
+
+
+def _numbers(grid: Grid) -> str:
+    seeds = grid.settings.seeds
+    if grid.table.metric == "cost":
+        spread = f"Mean ± standard deviation over {seeds} runs" if seeds > 1 else "One run"
+        device = f" Measured on {' and on '.join(grid.devices)}." if grid.devices else ""
+        mixed = " The devices differ: the numbers cannot be compared." if len(grid.devices) > 1 else ""
+        return f"{spread} of {_epochs(grid)} epochs, each the median of its epochs after the first.{device}{mixed}"
+    spread = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
+    return f"{spread} of {_REPORTED[grid.metric]}."
+
+
+def _accuracies(grid: Grid) -> list[str]:
+    if not any(part.accuracies for part in chosen_parts(grid.table, grid.settings)):
+        return []
+    return ["Teacher Acc.: of the weights that taught. Student Acc.: of the student without a teacher."]
+
+
+def _protocol(grid: Grid) -> str:
+    different = "; ".join(protocol(grid))
+    if not grid.comparable:
+        trained = f" ({_epochs(grid)} epochs)" if grid.table.metric != "cost" else ""
+        return f"Not the paper's data and schedule{trained}: {different}. The paper's numbers do not apply."
+    if shortened(grid):
+        return f"Shortened, not the paper's schedule: {different}."
+    if different:
+        return f"Not the paper's protocol in this: {different}."
+    return "Data and schedule as in the paper." if grid.table.metric != "cost" else ""
+
+
+def _beside(grid: Grid) -> list[str]:
+    return ["In parentheses: the paper's numbers."] if any(value.paper is not None for value in grid.values) else []

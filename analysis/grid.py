@@ -1,0 +1,269 @@
+"""The numbers of a table: every entry's mean and spread over the seeds, what is missing, and the paper's number."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from analysis import published
+from analysis.layout import (
+    Block,
+    Difference,
+    Part,
+    Table,
+    cells,
+    chosen_pairs,
+    chosen_parts,
+    chosen_rows,
+    settings_for,
+    teacher_runs,
+    vanilla_runs,
+)
+from analysis.entry import Entry
+from analysis.settings import Settings, teacher_spec, vanilla_spec
+from analysis.stats import summarise
+from trainables.errors import UserError
+from trainables.recipes import Pair
+from trainables.spec import RunSpec
+
+METRICS = ("best", "last")
+PAPER_DATA = "cifar100"
+
+
+@dataclass(frozen=True)
+class Value:
+    """One entry of a table.
+
+    kind: `row`, `teacher` or `student` (accuracies), `difference` (the paper's * and ** rows) or `increase` (of cost).
+    unit: `%` (of the test images, or of increase), `points` (of percentage) or `s` (per epoch). asked / n / failed: runs
+    asked for, measured, recorded as failed; for a derived entry, the runs of the poorest entry that it is made of.
+    runs: the ids of the runs asked for. measured: the number of each run that has one.
+    """
+
+    part: str
+    kind: str
+    row: str
+    label: str
+    pair: Pair
+    unit: str
+    asked: int
+    n: int = 0
+    failed: int = 0
+    mean: float | None = None
+    std: float | None = None
+    paper: float | None = None
+    best: bool = False
+    runs: tuple[str, ...] = ()
+    measured: tuple[float, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """`done`, `failed` (nothing more to come without a retry of some run) or `incomplete`."""
+        if self.n == self.asked:
+            return "done"
+        return "failed" if self.failed and self.n + self.failed == self.asked else "incomplete"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table with its numbers. metric: `best` or `last` test epoch. comparable: the paper used this data set.
+
+    epochs: of the runs that the table asks for. devices: that trained what has been measured.
+    """
+
+    table: Table
+    settings: Settings
+    metric: str
+    values: tuple[Value, ...]
+    epochs: tuple[int, ...]
+    devices: tuple[str, ...]
+
+    @property
+    def comparable(self) -> bool:
+        return self.settings.dataset == PAPER_DATA
+
+    def at(self, part: str, row: str, pair: Pair) -> Value:
+        """The entry of a row (or derived row) and a column."""
+        return next(value for value in self.values if (value.part, value.row, value.pair) == (part, row, pair))
+
+    def has(self, part: str, row: str) -> bool:
+        return any((value.part, value.row) == (part, row) for value in self.values)
+
+
+def run_ids(table: Table, settings: Settings) -> list[str]:
+    """Every run whose record the table shows or uses."""
+    specs = [spec for cell in cells(table, settings) for spec in cell.specs]
+    specs += [*vanilla_runs(table, settings), *teacher_runs(table, settings)]
+    return list(dict.fromkeys(spec.run_id for spec in specs))
+
+
+def increase_key(row: str, baseline: str) -> str:
+    return f"{row} over {baseline}"
+
+
+def measure(entry: Entry, table: Table, metric: str) -> float | None:
+    """A finished run's number: its top-1, or its median seconds per epoch without the first, which also warms up."""
+    if table.metric == "cost":
+        later = entry.epoch_seconds[1:]
+        return statistics.median(later) if later else None
+    return entry.best_top1 if metric == "best" else entry.last_top1
+
+
+class _Maker:
+    """What every entry is made from."""
+
+    def __init__(self, table: Table, settings: Settings, entries: Mapping[str, Entry], metric: str) -> None:
+        self.table, self.settings, self.entries, self.metric = table, settings, entries, metric
+        self.cells = {(cell.part, cell.row, cell.pair): cell for cell in cells(table, settings)}
+
+    def paper(self, part: Part, row: str, pair: Pair) -> float | None:
+        if self.settings.dataset != PAPER_DATA:
+            return None
+        return published.find(self.table.key, part.key, row, pair)
+
+    def found(self, specs: Iterable[RunSpec]) -> list[Entry]:
+        return [self.entries[spec.run_id] for spec in specs if spec.run_id in self.entries]
+
+    def value(self, part: Part, kind: str, row: str, label: str, pair: Pair, specs: Sequence[RunSpec]) -> Value:
+        """The mean over the seeds of one row, or of the students without a teacher."""
+        found = self.found(specs)
+        numbers = [measure(entry, self.table, self.metric) for entry in found if entry.status == "done"]
+        measured = tuple(number for number in numbers if number is not None)
+        summary = summarise(measured)
+        return Value(
+            part.key,
+            kind,
+            row,
+            label,
+            pair,
+            unit="s" if self.table.metric == "cost" else "%",
+            asked=len(specs),
+            n=summary.n,
+            failed=sum(entry.status == "failed" for entry in found),
+            mean=summary.mean if measured else None,
+            std=summary.std if measured else None,
+            paper=self.paper(part, row, pair),
+            runs=tuple(spec.run_id for spec in specs),
+            measured=measured,
+        )
+
+    def student(self, part: Part, pair: Pair) -> Value:
+        specs = [vanilla_spec(self.settings, pair, seed) for seed in range(1, self.settings.seeds + 1)]
+        return self.value(part, "student", "student", "Student Acc.", pair, specs)
+
+    def teacher(self, part: Part, pair: Pair) -> Value:
+        """The accuracy of the weights that taught: as its students' runs measured it, or else after its last epoch."""
+        students = [cell.specs for (_, _, column), cell in self.cells.items() if column.teacher == pair.teacher]
+        seen = [entry.teacher_top1 for entry in self.found(spec for specs in students for spec in specs)]
+        numbers = [number for number in seen if number is not None]
+        given = pair.teacher in dict(self.settings.teachers)
+        spec = None if given else teacher_spec(self.settings, pair.teacher)
+        own = self.entries.get(spec.run_id) if spec else None
+        if not numbers and own and own.status == "done" and own.last_top1 is not None:
+            numbers = [own.last_top1]
+        return Value(
+            part.key,
+            "teacher",
+            "teacher",
+            "Teacher Acc.",
+            pair,
+            unit="%",
+            asked=1,
+            n=1 if numbers else 0,
+            failed=int(not numbers and own is not None and own.status == "failed"),
+            mean=numbers[0] if numbers else None,
+            paper=self.paper(part, "teacher", pair),
+            runs=(spec.run_id,) if spec else (),
+            measured=tuple(numbers[:1]),
+        )
+
+    def difference(self, part: Part, difference: Difference, rows: dict[str, Value]) -> Value | None:
+        """The best of some rows minus another, as far as they are shown and measured."""
+        best = [rows[key] for key in difference.best if key in rows]
+        if not best or difference.minus not in rows:
+            return None
+        minus = rows[difference.minus]
+        measured = [value.mean for value in best if value.mean is not None]
+        paper = self.paper(part, difference.key, minus.pair)
+        if len(best) < len(difference.best):
+            printed = [value.paper for value in best if value.paper is not None]
+            paper = max(printed) - minus.paper if len(printed) == len(best) and minus.paper is not None else None
+        return Value(
+            part.key,
+            "difference",
+            difference.key,
+            difference.label,
+            minus.pair,
+            unit="points",
+            asked=minus.asked,
+            n=min(value.n for value in (*best, minus)),
+            mean=max(measured) - minus.mean if measured and minus.mean is not None else None,
+            paper=paper,
+        )
+
+    def increase(self, part: Part, value: Value, base: Value) -> Value:
+        """How much more a row costs than another, in per cent."""
+        key = increase_key(value.row, base.row)
+        mean = None if value.mean is None or base.mean is None else 100 * (value.mean / base.mean - 1)
+        return Value(
+            part.key,
+            "increase",
+            key,
+            f"{value.label} over {base.label}",
+            value.pair,
+            unit="%",
+            asked=value.asked,
+            n=min(value.n, base.n),
+            mean=mean,
+            paper=self.paper(part, key, value.pair),
+        )
+
+    def column(self, part: Part, block: Block, pair: Pair) -> list[Value]:
+        """One block of one pair: its rows with the best one marked, then its differences."""
+        chosen = {row.key for row in chosen_rows(part, self.settings)}
+        made = [
+            self.value(part, "row", row.key, row.label, pair, self.cells[part.key, row.key, pair].specs)
+            for row in block.rows
+            if row.key in chosen
+        ]
+        rows = {value.row: value for value in (_mark_best(made) if self.table.metric == "top1" else made)}
+        derived = [self.difference(part, difference, rows) for difference in block.differences]
+        return [*rows.values(), *(value for value in derived if value is not None)]
+
+    def part(self, part: Part) -> list[Value]:
+        """All entries of a part, column after column."""
+        values: list[Value] = []
+        for pair in chosen_pairs(part, self.settings):
+            if part.accuracies:
+                values += [self.teacher(part, pair), self.student(part, pair)]
+            rows = [value for block in part.blocks for value in self.column(part, block, pair)]
+            bases = [value for value in rows if value.row in self.table.baselines]
+            values += [*rows, *(self.increase(part, value, base) for base in bases for value in rows)]
+        return values
+
+
+def _mark_best(values: list[Value]) -> list[Value]:
+    """The highest mean marked, and those printed like it; no mark where there is nothing to compare."""
+    means = [round(value.mean, 2) for value in values if value.mean is not None]
+    if len(means) < 2:
+        return values
+    return [replace(v, best=v.mean is not None and round(v.mean, 2) == max(means)) for v in values]
+
+
+def make_grid(table: Table, settings: Settings, entries: Mapping[str, Entry], metric: str = "best") -> Grid:
+    """The numbers of a table under these settings, from the runs' records by id (see `run_ids`)."""
+    if metric not in METRICS:
+        raise UserError(f"unknown metric {metric!r}: use best or last (test epoch)")
+    settings = settings_for(table, settings)
+    maker = _Maker(table, settings, entries, metric)
+    specs = [spec for cell in maker.cells.values() for spec in cell.specs]
+    devices = {str(entry.provenance.get("device")) for entry in maker.found(specs) if entry.status == "done"}
+    return Grid(
+        table,
+        settings,
+        metric,
+        tuple(value for part in chosen_parts(table, settings) for value in maker.part(part)),
+        epochs=tuple(sorted({spec.epochs for spec in specs})),
+        devices=tuple(sorted(devices)),
+    )

@@ -1,0 +1,49 @@
+"""The paper's own numbers, as CSV files beside the tables: part, row, teacher, student, value, source."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from trainables.recipes import Pair
+
+FOLDER = Path(__file__).parent / "paper" / "published"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number as printed (`text`) and where. An empty teacher and student stand for a pair that the paper does not name."""
+
+    part: str
+    row: str
+    teacher: str
+    student: str
+    text: str
+    source: str
+
+    @property
+    def value(self) -> float:
+        return float(self.text)
+
+
+@cache
+def published(table: str) -> dict[tuple[str, str, str, str], Published]:
+    """The published numbers of a table by (part, row, teacher, student); none where the paper's are not known."""
+    path = FOLDER / f"{table}.csv"
+    if not path.exists():
+        return {}
+    with open(path, newline="", encoding="utf-8") as file:
+        numbers = [
+            Published(line["part"], line["row"], line["teacher"], line["student"], line["value"], line["source"])
+            for line in csv.DictReader(file)
+        ]
+    return {(number.part, number.row, number.teacher, number.student): number for number in numbers}
+
+
+def find(table: str, part: str, row: str, pair: Pair) -> float | None:
+    """The paper's number of one entry, if it has one."""
+    numbers = published(table)
+    number = numbers.get((part, row, pair.teacher, pair.student)) or numbers.get((part, row, "", ""))
+    return None if number is None else number.value

@@ -1,0 +1,95 @@
+"""Top-1, top-5 and loss of a network's weights on the test images of a data set.
+
+    python trainables/evaluate.py ARCH WEIGHTS --dataset cifar100 --data-dir DIR [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from trainables.data import names as dataset_names
+from trainables.errors import UserError, exit_status
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="evaluate.py",
+        description="Measure the weights of a network on the test images of a data set.",
+        epilog="Example: python trainables/evaluate.py wrn_16_2 wrn_16_2.pth --dataset cifar100 --data-dir data",
+    )
+    parser.add_argument("arch", metavar="ARCH", help="name of the network, for example wrn_16_2")
+    parser.add_argument("weights", metavar="WEIGHTS", type=Path, help="file of weights, as torch.save wrote it")
+    parser.add_argument(
+        "--dataset", default="cifar100", choices=dataset_names(), metavar="NAME", help=", ".join(dataset_names())
+    )
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="its folder (default: data)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images at a time; does not change the scores")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    return parser.parse_args(argv)
+
+
+def evaluate(options: argparse.Namespace) -> dict[str, float | int | str]:
+    """The scores of a file of weights, with what they were measured on."""
+    if options.batch_size is not None and options.batch_size < 1:
+        raise UserError(f"--batch-size {options.batch_size} must be at least 1")
+    import torch
+
+    from trainables.data import load
+    from trainables.data.facts import facts
+    from trainables.evaluation import evaluate_model
+    from trainables.models import build
+    from trainables.models.checkpoint import load_weights
+
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("no CUDA device is visible: use --device cpu")
+    classes = facts(options.dataset, options.data_dir).num_classes
+    model = build(options.arch, classes)
+    digest = load_weights(model, options.weights, options.arch)
+    dataset = load(options.dataset, options.data_dir).to(device)
+    model = model.to(device=device, memory_format=torch.channels_last)
+    scores = evaluate_model(model, dataset, "fp32", batch_size=options.batch_size)
+    return {
+        "top1": round(scores.top1, 4),
+        "top5": round(scores.top5, 4),
+        "loss": round(scores.loss, 6),
+        "images": len(dataset.test),
+        "arch": options.arch,
+        "dataset": options.dataset,
+        "source": dataset.source,
+        "weights": str(options.weights),
+        "sha256": digest,
+        "device": device,
+    }
+
+
+def main(argv: Sequence[str]) -> int:
+    options = arguments(argv)
+    scores = evaluate(options)
+    if options.json:
+        print(json.dumps(scores))
+    else:
+        print(f"{scores['arch']} on the {scores['images']} test images of {scores['source']}")
+        print(f"top-1 {scores['top1']:.2f} %   top-5 {scores['top5']:.2f} %   loss {scores['loss']:.4f}")
+        print(f"weights {scores['weights']}, sha256 {scores['sha256']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(partial(main, sys.argv[1:]), debug="--debug" in sys.argv))
