@@ -242,8 +242,20 @@ def test_code_in_a_file_is_named_and_never_runs(state: State, tmp_path: Path, le
         {3: torch.ones(2)},
         {"fc.weight": torch.eye(3).to_sparse_coo()},
         {"fc.weight": torch.empty(3, device="meta")},
+        {"fc.weight": torch.ones(3, dtype=torch.complex64)},
     ],
-    ids=["empty", "list", "tensor", "empty model", "numbers", "lists", "number as key", "sparse", "meta"],
+    ids=[
+        "empty",
+        "list",
+        "tensor",
+        "empty model",
+        "numbers",
+        "lists",
+        "number as key",
+        "sparse",
+        "meta",
+        "complex",
+    ],
 )
 @pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")
 def test_files_without_weights(tmp_path: Path, content: Any) -> None:

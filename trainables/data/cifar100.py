@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 
 import numpy as np
 import torch
 
 from trainables.data import cifar_parquet, cifar_python
-from trainables.data.cifar_python import Arrays
+from trainables.data.cifar_python import AGAIN, Arrays
 from trainables.data.dataset import Channels, Contents, Split
 from trainables.errors import UserError
 
@@ -107,6 +108,8 @@ def fetch(folder: Path) -> Found:
     try:
         download_url(URL, folder, ARCHIVE, ARCHIVE_MD5)
     except (OSError, HTTPException, RuntimeError) as error:
+        if isinstance(error, HTTPError):
+            error.close()
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"cannot download CIFAR-100 ({reason}): fetch {URL} by hand into {folder}, or use --dataset digits"
@@ -118,15 +121,14 @@ def checked(split: str, images: np.ndarray, labels: np.ndarray, path: Path) -> t
     """Refuse a split that has not the published number of images of each class."""
     size, expected = PER_CLASS[split] * len(CLASSES), PER_CLASS[split]
     if images.shape != (size, SIDE, SIDE, 3) or labels.shape != (size,):
-        raise UserError(f"{path} has {len(labels)} {split} images, CIFAR-100 has {size}: copy it again, or {HOW}")
+        raise UserError(f"{path} has {len(labels)} {split} images, CIFAR-100 has {size}: {AGAIN}")
     if labels.min() < 0 or labels.max() >= len(CLASSES):
         raise UserError(f"{path} has {split} labels from {labels.min()} to {labels.max()}, CIFAR-100's are 0 to 99")
     counts = np.bincount(labels, minlength=len(CLASSES))
     if (counts != expected).any():
         odd = int(np.flatnonzero(counts != expected)[0])
         raise UserError(
-            f"{path} has {counts[odd]} {split} images of {CLASSES[odd]!r}, CIFAR-100 has {expected}: "
-            f"copy it again, or {HOW}"
+            f"{path} has {counts[odd]} {split} images of {CLASSES[odd]!r}, CIFAR-100 has {expected}: {AGAIN}"
         )
     return images, labels
 

@@ -19,7 +19,7 @@ import numpy as np
 from trainables.errors import UserError
 
 MD5 = {"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}
-AGAIN = "copy or download CIFAR-100 again (--download), or use --dataset digits"
+AGAIN = "delete it, then copy CIFAR-100 anew or add --download, or use --dataset digits"
 
 Arrays = tuple[np.ndarray, np.ndarray]
 """Images (N, 32, 32, 3), uint8, and labels (N,), int64."""
@@ -38,7 +38,7 @@ def read_folder(folder: Path) -> dict[str, Arrays]:
         try:
             blob = (folder / split).read_bytes()
         except OSError as error:
-            raise UserError(f"cannot read {folder / split} ({error.strerror}): {AGAIN}") from error
+            raise UserError(f"cannot read {folder / split} ({error.strerror}): make it readable") from error
         splits[split] = decode(verified(split, blob, folder / split))
     return splits
 
@@ -80,7 +80,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _dtype(code: str, align: int, copy: int) -> np.dtype:
-    """NumPy 2.4 warns of the integer flags that Python 2's NumPy wrote."""
+    """Python 2's NumPy wrote 0 and 1 for the flags, of which NumPy 2.4.0 to 2.4.4 warn."""
     return np.dtype(code, bool(align), bool(copy))
 
 

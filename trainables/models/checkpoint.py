@@ -177,7 +177,7 @@ def _is_plain(value: Any) -> bool:
         isinstance(value, Tensor)
         and value.device.type == "cpu"
         and value.layout is torch.strided
-        and not value.is_quantized
+        and (value.is_floating_point() or value.dtype is torch.int64)
     )
 
 

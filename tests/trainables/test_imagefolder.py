@@ -1,0 +1,150 @@
+"""A user's own images: real digits in folders, other formats, and every fault that a folder can have."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import functional
+
+from trainables.data import imagefolder, load
+from trainables.data.dataset import channel_statistics
+from trainables.data.facts import facts
+from trainables.errors import UserError
+
+
+def refused(data_dir: Path | None, *, download: bool = False) -> str:
+    with pytest.raises(UserError) as error:
+        load("imagefolder", data_dir, download=download)
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Real digits 0 to 2 as 16x16 PNG files: 6 of each to train, 3 to test, in folders made in reverse order."""
+    data = load("digits", None)
+    root = tmp_path / "mine"
+    for split, part, count in (("train", data.train, 6), ("val", data.test, 3)):
+        for label in (2, 1, 0):
+            (place := root / split / f"digit{label}").mkdir(parents=True)
+            for number in reversed(range(count)):
+                image = part.images[part.labels == label][number]
+                Image.fromarray(image.numpy()).save(place / f"{number:03d}.png")
+    return root
+
+
+def test_imagefolder(folder: Path) -> None:
+    data = load("imagefolder", folder)
+    assert data.classes == ("digit0", "digit1", "digit2")
+    assert data.train.labels.tolist() == [0] * 6 + [1] * 6 + [2] * 6
+    assert data.test.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    assert data.side == 32
+    assert (data.mean, data.std) == channel_statistics(data.train.images)
+    known = facts("imagefolder", folder, 0.4)
+    thin = load("imagefolder", folder, train_fraction=0.4)
+    assert known.train_per_class == (3, 3, 3)
+    assert (known.num_classes, known.side, known.test_size) == (3, 32, 9)
+    assert (len(thin.train), thin.mean) == (9, data.mean)
+    assert load("imagefolder", folder).fingerprint == data.fingerprint
+
+
+def test_imagefolder_of_the_right_size_is_lossless(folder: Path) -> None:
+    digits = load("digits", None)
+    read = imagefolder.read(folder, download=False, side=16)
+    for label in range(3):
+        mine = read.train.images[read.train.labels == label]
+        assert torch.equal(mine, digits.train.images[digits.train.labels == label][:6])
+
+
+def test_imagefolder_test_instead_of_val_and_other_files(folder: Path) -> None:
+    before = load("imagefolder", folder)
+    (folder / "val").rename(folder / "test")
+    (folder / "train" / "README").write_text("not a class")
+    (folder / "train" / "digit0" / "notes.txt").write_text("not an image")
+    (folder / "train" / "digit0" / "._000.png").write_text("another system's shadow of 000.png")
+    (folder / "train" / ".cache").mkdir()
+    (folder / "test" / "digit1" / "deeper").mkdir()
+    shutil.move(folder / "test" / "digit1" / "000.png", folder / "test" / "digit1" / "deeper" / "000.PNG")
+    after = load("imagefolder", folder)
+    assert torch.equal(after.train.images, before.train.images)
+    assert torch.equal(after.test.images[3:6], before.test.images[[4, 5, 3]])
+    assert "3 files that are no images were ignored" in after.source
+
+
+@pytest.mark.parametrize("size", [(60, 40), (40, 60), (200, 37), (20, 30)])
+def test_resize_and_centre_crop_against_torchvision(tmp_path: Path, size: tuple[int, int]) -> None:
+    smooth = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
+    image = Image.fromarray(smooth).resize(size, Image.Resampling.BICUBIC)
+    image.save(tmp_path / "image.png")
+    expected = functional.center_crop(functional.resize(image, 32, antialias=True), [32, 32])
+    difference = np.abs(imagefolder.square(tmp_path / "image.png", 32).astype(int) - np.asarray(expected))
+    assert difference.mean() < 1.5
+
+
+def test_pixel_formats(tmp_path: Path) -> None:
+    def read(image: Image.Image, name: str, **options: object) -> np.ndarray:
+        image.save(tmp_path / name, **options)  # type: ignore[arg-type]
+        return imagefolder.square(tmp_path / name, 32)
+
+    ramp = np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))
+    grey = np.repeat(ramp[..., None], 3, 2)
+    assert (read(Image.fromarray(ramp), "grey.png") == grey).all()
+    assert (read(Image.fromarray(ramp.astype(np.uint16) * 257), "deep.png") == grey).all()
+    transparent = Image.fromarray(np.dstack([grey, np.full((32, 32), 90, np.uint8)]))
+    assert (read(transparent, "alpha.png") == grey).all()
+    assert (read(Image.fromarray(ramp).convert("P"), "palette.png", transparency=b"\x00\x80") == grey).all()
+    sideways = Image.Exif()
+    sideways[0x0112] = 6
+    turned = read(Image.fromarray(grey), "phone.png", exif=sideways)
+    assert (turned == np.rot90(grey, -1)).all()
+    large = read(Image.fromarray(grey).resize((1024, 1024)), "large.jpg", quality=95)
+    assert np.abs(large.astype(int) - grey).mean() < 2
+    with pytest.raises(UserError, match=r"float\.tiff.*8 bits"):
+        read(Image.fromarray(ramp.astype(np.float32)), "float.tiff")
+
+
+def test_faulty_imagefolder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(what: str, data_dir: Path | None = folder, *, download: bool = False) -> None:
+        assert what in refused(data_dir, download=download)
+
+    said("needs --data-dir", None)
+    said("is no folder", tmp_path / "nowhere")
+    said("has no train/ folder", folder / "train")
+    said("nothing to --download", download=True)
+
+    image = folder / "train" / "digit1" / "003.png"
+    whole = image.read_bytes()
+    for content in (whole[:-30], whole[:20], b"", b"not an image", bytes(len(whole))):
+        image.write_bytes(content)
+        said(str(image))
+    image.write_bytes(whole)
+
+    (folder / "val" / "digit1").rename(folder / "val" / "other")
+    said(f"{folder / 'val'} lacks class folders that {folder / 'train'} has (digit1)")
+    (folder / "val" / "digit1").mkdir()
+    said(f"{folder / 'train'} lacks class folders that {folder / 'val'} has (other)")
+    shutil.rmtree(folder / "val" / "other")
+    said(f"class folder {folder / 'val' / 'digit1'} has no images")
+    with pytest.raises(UserError, match="has no images"):
+        facts("imagefolder", folder)
+    for split in ("train", "val"):
+        shutil.rmtree(folder / split / "digit1")
+    monkeypatch.setattr(imagefolder, "MOST_BYTES", 18 * 32 * 32 * 3 - 1)
+    said("18 images of 32x32 need")
+    for split in ("train", "val"):
+        shutil.rmtree(folder / split / "digit2")
+    said("two are the least")
+    shutil.rmtree(folder / "val")
+    said("has no val/ or test/ folder")
+
+
+def test_images_of_one_colour(folder: Path) -> None:
+    for path in folder.glob("train/*/*.png"):
+        Image.new("RGB", (16, 16), (9, 9, 9)).save(path)
+    assert "one colour" in refused(folder)

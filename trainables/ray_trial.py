@@ -1,0 +1,132 @@
+"""A job as a Ray Tune trial: the only file of this package that knows Ray."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+from ray.tune.logger import TBXLoggerCallback
+
+from trainables.errors import UserError
+from trainables.job import EpochReport, Place
+from trainables.runs import read_result
+from trainables.spec import RunSpec, flatten, from_json
+
+Train = Callable[[Sequence[RunSpec], Place], Iterator[EpochReport]]
+
+LONGEST_REASON = 300
+
+
+def trial(place: Place, train: Train) -> Callable[[dict[str, Any]], None]:
+    """A function for Tune that trains the runs of `config["runs"]` (canonical JSON) at `place`.
+
+    Every epoch it reports {"report": EpochReport}. When the job fails it reports {"error": one line} and raises, so
+    that Tune replaces the process: after an error of the device nothing else could be trained in it.
+    """
+
+    def train_job(config: dict[str, Any]) -> None:
+        _end_with_parent()
+        specs = [from_json(text) for text in config["runs"]]
+        try:
+            for report in _unended(specs, place, train):
+                tune.report({"report": report})
+        except Exception as error:
+            tune.report({"error": reason(error)})
+            raise
+        finally:
+            gc.collect()
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
+
+    return train_job
+
+
+def _unended(specs: Sequence[RunSpec], place: Place, train: Train) -> Iterator[EpochReport]:
+    """Train all but the runs that failed in this job before its process died: they would fail again."""
+    results = {spec.run_id: read_result(place.results, spec.run_id) for spec in specs}
+    failed = {run_id: str(r["reason"]) for run_id, r in results.items() if r and r["status"] == "failed"}
+    if failed:
+        yield EpochReport(0, max(spec.epochs for spec in specs), {}, (), failed)
+    rest = [spec for spec in specs if spec.run_id not in failed]
+    if rest:
+        yield from train(rest, place)
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line."""
+    text = " ".join(str(error).split()) or "no message"
+    line = text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+    return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
+
+
+@functools.cache
+def _end_with_parent() -> None:
+    """End this process when the one that started it (Ray's raylet) dies.
+
+    Ray's own check compares the parent with process 1, and so misses it wherever orphans are given to another.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+class Curves(TBXLoggerCallback):
+    """Tune's TensorBoard logger, given a folder for each run instead of each trial.
+
+    So every student is one run of TensorBoard, under its own name, with charts that it shares with the others; and a
+    run that is resumed by a later sweep goes on in its folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._curves: dict[str, _Curve] = {}
+
+    def log_trial_start(self, trial: Any) -> None:
+        """Runs are opened by their first numbers."""
+
+    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
+        """Runs are closed by `close`."""
+
+    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
+        report: EpochReport | None = result.get("report")
+        if report is None:
+            return
+        specs = {spec.run_id: spec for spec in map(from_json, trial.config["runs"])}
+        for run_id, numbers in report.metrics.items():
+            if run_id not in self._curves:
+                self._curves[run_id] = _Curve(specs[run_id], self._folder)
+                super().log_trial_start(self._curves[run_id])
+            super().log_trial_result(iteration, self._curves[run_id], {"training_iteration": report.epoch, **numbers})
+        for run_id in (*report.finished, *report.failed):
+            self.close(run_id)
+
+    def close(self, run_id: str) -> None:
+        if run_id in self._curves:
+            super().log_trial_end(self._curves.pop(run_id))
+
+
+class _Curve:
+    """What Tune's logger asks of a trial."""
+
+    def __init__(self, spec: RunSpec, folder: Path) -> None:
+        self.local_path = str(folder / spec.name)
+        self.evaluated_params = {
+            name: value for name, value in flatten(spec).items() if isinstance(value, str | int | float)
+        }
+
+    def init_local_path(self) -> None:
+        Path(self.local_path).mkdir(parents=True, exist_ok=True)
