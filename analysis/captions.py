@@ -17,7 +17,8 @@ _REPORTED = {
 
 def caption(grid: Grid) -> str:
     """One paragraph: the table's own words, what its numbers are, and every deviation from the paper."""
-    return " ".join([grid.table.caption, _numbers(grid), *_accuracies(grid), _protocol(grid), *_beside(grid)])
+    sentences = [grid.table.caption, _numbers(grid), _accuracies(grid), _protocol(grid), _beside(grid)]
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def notes(grid: Grid) -> tuple[str, ...]:
@@ -34,14 +35,6 @@ def training(grid: Grid) -> str:
     if settings.train_fraction != 1:
         words.append(f"{settings.train_fraction:.3g} of the training images")
     return ", ".join([*words, "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"])
-
-
-def shortened(grid: Grid) -> bool:
-    """The paper's data, but fewer epochs or images than it trained on."""
-    settings, recipe = grid.settings, grid.settings.recipe
-    usual = max(recipe.plain.epochs, recipe.energy.epochs)
-    fewer = settings.epochs is not None and settings.epochs < usual and grid.table.metric != "cost"
-    return grid.comparable and (fewer or settings.train_fraction < 1)
 
 
 def protocol(grid: Grid) -> list[str]:
@@ -65,10 +58,10 @@ def _numbers(grid: Grid) -> str:
     return f"{spread} of {_REPORTED[grid.metric]}."
 
 
-def _accuracies(grid: Grid) -> list[str]:
+def _accuracies(grid: Grid) -> str:
     if not any(part.accuracies for part in chosen_parts(grid.table, grid.settings)):
-        return []
-    return ["Teacher Acc.: of the weights that taught. Student Acc.: of the student without a teacher."]
+        return ""
+    return "Teacher Acc.: of the weights that taught. Student Acc.: of the student without a teacher."
 
 
 def _protocol(grid: Grid) -> str:
@@ -76,12 +69,12 @@ def _protocol(grid: Grid) -> str:
     if not grid.comparable:
         trained = f" ({_epochs(grid)} epochs)" if grid.table.metric != "cost" else ""
         return f"Not the paper's data and schedule{trained}: {different}. The paper's numbers do not apply."
-    if shortened(grid):
+    if grid.shortened:
         return f"Shortened, not the paper's schedule: {different}."
     if different:
-        return f"Not the paper's protocol in this: {different}."
+        return f"Differs from the paper's protocol: {different}."
     return "Data and schedule as in the paper." if grid.table.metric != "cost" else ""
 
 
-def _beside(grid: Grid) -> list[str]:
-    return ["In parentheses: the paper's numbers."] if any(value.paper is not None for value in grid.values) else []
+def _beside(grid: Grid) -> str:
+    return "In parentheses: the paper's numbers." if any(value.paper is not None for value in grid.values) else ""

@@ -142,10 +142,10 @@ def _epoch_seconds(seconds: Any) -> tuple[float, ...]:
 
 
 def _curve(curve: Any, done: bool) -> tuple[tuple[float | None, ...], ...]:
-    rows = isinstance(curve, (list, tuple)) and all(
-        isinstance(row, (list, tuple)) and len(row) == len(CURVE_FIELDS) for row in curve
+    rows = isinstance(curve, (list, tuple)) and {*map(type, curve)} <= {list, tuple}
+    _check(
+        rows and {*map(len, curve)} <= {len(CURVE_FIELDS)}, f"its curve has other rows than {', '.join(CURVE_FIELDS)}"
     )
-    _check(rows, f"its curve has other rows than {', '.join(CURVE_FIELDS)}")
     for name, column in zip(CURVE_FIELDS, zip(*curve, strict=True), strict=False):
         values: Sequence[Any] = column if done else [value for value in column if value is not None]
         _check(_finite(values), f"its curve has a {name} that is no number")

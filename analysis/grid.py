@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from analysis import published
+from analysis.entry import Entry
 from analysis.layout import (
     Block,
+    Cell,
     Difference,
     Part,
     Table,
@@ -20,9 +22,8 @@ from analysis.layout import (
     teacher_runs,
     vanilla_runs,
 )
-from analysis.entry import Entry
 from analysis.settings import Settings, teacher_spec, vanilla_spec
-from analysis.stats import summarise
+from analysis.stats import Summary, difference, summarise
 from trainables.errors import UserError
 from trainables.recipes import Pair
 from trainables.spec import RunSpec
@@ -36,8 +37,8 @@ class Value:
     """One entry of a table.
 
     kind: `row`, `teacher` or `student` (accuracies), `difference` (the paper's * and ** rows) or `increase` (of cost).
-    unit: `%` (of the test images, or of increase), `points` (of percentage) or `s` (per epoch). asked / n / failed: runs
-    asked for, measured, recorded as failed; for a derived entry, the runs of the poorest entry that it is made of.
+    unit: `%` (of the test images, or of increase), `points` (of percentage) or `s` (per epoch). asked / n / failed:
+    runs asked for, measured, recorded as failed; for a derived entry, those of the poorest entry it is made of.
     runs: the ids of the runs asked for. measured: the number of each run that has one.
     """
 
@@ -58,6 +59,10 @@ class Value:
     measured: tuple[float, ...] = ()
 
     @property
+    def summary(self) -> Summary | None:
+        return None if self.mean is None else Summary(self.n, self.mean, self.std)
+
+    @property
     def state(self) -> str:
         """`done`, `failed` (nothing more to come without a retry of some run) or `incomplete`."""
         if self.n == self.asked:
@@ -69,7 +74,8 @@ class Value:
 class Grid:
     """A table with its numbers. metric: `best` or `last` test epoch. comparable: the paper used this data set.
 
-    epochs: of the runs that the table asks for. devices: that trained what has been measured.
+    epochs: of the runs that the table asks for. shortened: the paper's data, but fewer epochs or images than its runs
+    had. devices: that trained what has been measured.
     """
 
     table: Table
@@ -77,6 +83,7 @@ class Grid:
     metric: str
     values: tuple[Value, ...]
     epochs: tuple[int, ...]
+    shortened: bool
     devices: tuple[str, ...]
 
     @property
@@ -122,13 +129,22 @@ class _Maker:
             return None
         return published.find(self.table.key, part.key, row, pair)
 
+    def shortened(self, cell: Cell) -> bool:
+        """Its runs had fewer epochs than by the recipe (where more would not be more of the same), or fewer images."""
+        part = next(part for part in self.table.parts if part.key == cell.part)
+        row = next(row for row in part.rows if row.key == cell.row)
+        recipe = self.settings.recipe
+        usual = recipe.energy if row.treat(recipe, cell.pair).long else recipe.plain
+        fewer = self.table.metric != "cost" and min(spec.epochs for spec in cell.specs) < usual.epochs
+        return fewer or min(spec.train_fraction for spec in cell.specs) < 1
+
     def found(self, specs: Iterable[RunSpec]) -> list[Entry]:
         return [self.entries[spec.run_id] for spec in specs if spec.run_id in self.entries]
 
     def value(self, part: Part, kind: str, row: str, label: str, pair: Pair, specs: Sequence[RunSpec]) -> Value:
         """The mean over the seeds of one row, or of the students without a teacher."""
         found = self.found(specs)
-        numbers = [measure(entry, self.table, self.metric) for entry in found if entry.status == "done"]
+        numbers = [measure(entry, self.table, self.metric) for entry in found if entry.done]
         measured = tuple(number for number in numbers if number is not None)
         summary = summarise(measured)
         return Value(
@@ -139,10 +155,10 @@ class _Maker:
             pair,
             unit="s" if self.table.metric == "cost" else "%",
             asked=len(specs),
-            n=summary.n,
-            failed=sum(entry.status == "failed" for entry in found),
+            n=len(measured),
+            failed=sum(not entry.done for entry in found),
             mean=summary.mean if measured else None,
-            std=summary.std if measured else None,
+            std=summary.std,
             paper=self.paper(part, row, pair),
             runs=tuple(spec.run_id for spec in specs),
             measured=measured,
@@ -160,7 +176,7 @@ class _Maker:
         given = pair.teacher in dict(self.settings.teachers)
         spec = None if given else teacher_spec(self.settings, pair.teacher)
         own = self.entries.get(spec.run_id) if spec else None
-        if not numbers and own and own.status == "done" and own.last_top1 is not None:
+        if not numbers and own and own.done and own.last_top1 is not None:
             numbers = [own.last_top1]
         return Value(
             part.key,
@@ -171,41 +187,43 @@ class _Maker:
             unit="%",
             asked=1,
             n=1 if numbers else 0,
-            failed=int(not numbers and own is not None and own.status == "failed"),
+            failed=int(not numbers and own is not None and not own.done),
             mean=numbers[0] if numbers else None,
             paper=self.paper(part, "teacher", pair),
             runs=(spec.run_id,) if spec else (),
             measured=tuple(numbers[:1]),
         )
 
-    def difference(self, part: Part, difference: Difference, rows: dict[str, Value]) -> Value | None:
+    def difference(self, part: Part, derived: Difference, rows: dict[str, Value]) -> Value | None:
         """The best of some rows minus another, as far as they are shown and measured."""
-        best = [rows[key] for key in difference.best if key in rows]
-        if not best or difference.minus not in rows:
+        best = [rows[key] for key in derived.best if key in rows]
+        if not best or derived.minus not in rows:
             return None
-        minus = rows[difference.minus]
-        measured = [value.mean for value in best if value.mean is not None]
-        paper = self.paper(part, difference.key, minus.pair)
-        if len(best) < len(difference.best):
+        minus = rows[derived.minus]
+        highest = max((value.summary for value in best if value.summary), key=lambda one: one.mean, default=None)
+        result = difference(highest, minus.summary) if highest and minus.summary else None
+        paper = self.paper(part, derived.key, minus.pair)
+        if len(best) < len(derived.best):
             printed = [value.paper for value in best if value.paper is not None]
             paper = max(printed) - minus.paper if len(printed) == len(best) and minus.paper is not None else None
         return Value(
             part.key,
             "difference",
-            difference.key,
-            difference.label,
+            derived.key,
+            derived.label,
             minus.pair,
             unit="points",
             asked=minus.asked,
             n=min(value.n for value in (*best, minus)),
-            mean=max(measured) - minus.mean if measured and minus.mean is not None else None,
+            mean=result.mean if result else None,
+            std=result.std if result else None,
             paper=paper,
         )
 
     def increase(self, part: Part, value: Value, base: Value) -> Value:
         """How much more a row costs than another, in per cent."""
         key = increase_key(value.row, base.row)
-        mean = None if value.mean is None or base.mean is None else 100 * (value.mean / base.mean - 1)
+        mean = None if value.mean is None or not base.mean else 100 * (value.mean / base.mean - 1)
         return Value(
             part.key,
             "increase",
@@ -258,12 +276,13 @@ def make_grid(table: Table, settings: Settings, entries: Mapping[str, Entry], me
     settings = settings_for(table, settings)
     maker = _Maker(table, settings, entries, metric)
     specs = [spec for cell in maker.cells.values() for spec in cell.specs]
-    devices = {str(entry.provenance.get("device")) for entry in maker.found(specs) if entry.status == "done"}
+    devices = {str(entry.provenance["device"]) for entry in maker.found(specs) if entry.provenance.get("device")}
     return Grid(
         table,
         settings,
         metric,
         tuple(value for part in chosen_parts(table, settings) for value in maker.part(part)),
         epochs=tuple(sorted({spec.epochs for spec in specs})),
+        shortened=settings.dataset == PAPER_DATA and any(maker.shortened(cell) for cell in maker.cells.values()),
         devices=tuple(sorted(devices)),
     )

@@ -20,15 +20,18 @@ _SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",
     "±": r"$\pm$",
     "—": "---",
+    "*": "{*}",
+    "[": "{[}",
+    "]": "{]}",
 }
 
 
 def escape(text: str) -> str:
-    """Any text as LaTeX that prints it; characters that a bare pdflatex does not know, by their code."""
-    return "".join(_SPECIAL.get(c, c if " " <= c <= "~" else f"[U+{ord(c):04X}]") for c in text)
+    r"""Any text as LaTeX that prints it, also after a `\\`; what a bare pdflatex does not know, by its code."""
+    return "".join(_SPECIAL.get(c, c if " " <= c <= "~" else f"{{[}}U+{ord(c):04X}{{]}}") for c in text)
 
 
 def _number(text: str) -> str:
@@ -43,18 +46,15 @@ def _main(entry: Shown) -> str:
     return bold + (rf" {{\scriptsize $\pm$ {escape(entry.spread)}}}" if entry.spread else "")
 
 
-def _below(entry: Shown) -> str:
-    """The paper's number and what is missing, on a line of their own: six columns then fit a page."""
-    words = [f"({_number(entry.paper)})" if entry.paper else "", escape(entry.note)]
-    text = " ".join(word for word in words if word)
-    return rf"{{\scriptsize {text}}}" if text else ""
-
-
 def _rows(line: Line) -> list[list[str]]:
-    rows = [[escape(line.label), *(_main(entry) for entry in line.entries)]]
-    if any(entry.paper or entry.note for entry in line.entries):
-        rows.append(["", *(_below(entry) for entry in line.entries)])
-    return rows
+    """The paper's numbers, and what is missing, stand below on lines of their own: six columns then fit a page."""
+    below = [
+        [f"({_number(entry.paper)})" if entry.paper else "" for entry in line.entries],
+        [escape(entry.note) for entry in line.entries],
+        [escape(entry.lost) for entry in line.entries],
+    ]
+    small = [[rf"{{\scriptsize {text}}}" if text else "" for text in texts] for texts in below if any(texts)]
+    return [[escape(line.label), *(_main(entry) for entry in line.entries)], *(["", *texts] for texts in small)]
 
 
 def _tabular(panel: Panel) -> str:
@@ -79,14 +79,15 @@ def latex(sheet: Sheet) -> str:
     """A table environment to paste; it needs the package booktabs."""
     number, _, name = sheet.title.partition(": ")
     short = escape(f"{name[:1].upper()}{name[1:]} ({number} of the Energy KD paper)")
+    columns = max((len(panel.heads[0]) for panel in sheet.panels), default=0)
     out = [
         f"% {sheet.key}: needs \\usepackage{{booktabs}}",
         r"\begin{table}[t]",
         r"\centering",
-        rf"\caption[{short}]{{{short}. {escape(sheet.caption)}}}",
+        rf"\caption[{{{short}}}]{{{short}. {escape(sheet.caption)}}}",
         rf"\label{{tab:ekd-{sheet.key}}}",
         r"\small",
-        r"\setlength{\tabcolsep}{4pt}",
+        rf"\setlength{{\tabcolsep}}{{{3 if columns > 7 else 4}pt}}",
     ]
     for panel in sheet.panels:
         out.append(rf"\par\medskip{{{escape(panel.title)}}}\par\smallskip" if panel.title else r"\par\medskip")

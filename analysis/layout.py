@@ -68,8 +68,8 @@ class Table:
     """metric: `top1` (per cent) or `cost` (seconds per epoch: such runs share nothing while they train).
 
     baselines: the rows over which a cost table shows the others' increase. plot: how a figure shows the table, `dots`
-    (a row each) or `rates` (curves against the rate of the mixing). paper_note: about the published numbers; shown where
-    they are.
+    (a row each) or `rates` (curves against the rate of the mixing). paper_note: about the published numbers; shown
+    where they are.
     """
 
     key: str

@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent / "paper" / "published"
 
 @dataclass(frozen=True)
 class Published:
-    """A number as printed (`text`) and where. An empty teacher and student stand for a pair that the paper does not name."""
+    """A number as printed (`text`) and where. Empty teacher and student: the paper does not name the pair."""
 
     part: str
     row: str

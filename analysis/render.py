@@ -7,6 +7,7 @@ import html as html_text
 import io
 import json
 import re
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -26,22 +27,22 @@ def text(sheet: Sheet, width: int = TEXT_WIDTH) -> str:
     for panel in sheet.panels:
         wide = _text_panel(panel, stacked=False)
         fits = max(len(line) for line in wide) <= width
-        parts.append("\n".join([*([panel.title] if panel.title else []), *(wide if fits else _text_panel(panel, True))]))
+        lines = wide if fits else _text_panel(panel, stacked=True)
+        parts.append("\n".join([panel.title, *lines] if panel.title else lines))
     marked = any(entry.best for panel in sheet.panels for line in panel.lines for entry in line.entries)
     legend = " In brackets: the best of its block." if marked else ""
-    return "\n\n".join([*parts, _wrapped(sheet.caption + legend, width), *(_wrapped(n, width) for n in sheet.notes)]) + "\n"
+    paragraphs = [_wrapped(paragraph, width) for paragraph in (sheet.caption + legend, *sheet.notes)]
+    return "\n\n".join([*parts, *paragraphs]) + "\n"
 
 
 def _wrapped(paragraph: str, width: int) -> str:
-    import textwrap
-
     return "\n".join(textwrap.wrap(paragraph, width, break_long_words=False, break_on_hyphens=False))
 
 
 def _text_entry(entry: Shown) -> tuple[str, str]:
     main = f"[{entry.text}]" if entry.best else entry.text
     main += f" ± {entry.spread}" if entry.spread else ""
-    return main, " ".join(word for word in (f"({entry.paper})" if entry.paper else "", entry.note) if word)
+    return main, entry.aside
 
 
 def _text_lines(line: Line, stacked: bool) -> list[list[str]]:
@@ -73,7 +74,7 @@ def _md_entry(entry: Shown) -> str:
     words = [f"**{_md(entry.text)}**" if entry.best else _md(entry.text)]
     words += [f"± {_md(entry.spread)}"] if entry.spread else []
     words += [f"<sub>({_md(entry.paper)})</sub>"] if entry.paper else []
-    return " ".join([*words, *([f"<sub>{_md(entry.note)}</sub>"] if entry.note else [])])
+    return " ".join([*words, *([f"<sub>{_md(entry.remark)}</sub>"] if entry.remark else [])])
 
 
 def markdown(sheet: Sheet) -> str:
@@ -109,8 +110,7 @@ def _html_entry(entry: Shown) -> str:
     escape = html_text.escape
     main = f"<b>{escape(entry.text)}</b>" if entry.best else escape(entry.text)
     main += f" <i>± {escape(entry.spread)}</i>" if entry.spread else ""
-    below = " ".join(word for word in (f"({entry.paper})" if entry.paper else "", entry.note) if word)
-    return f"<td>{main}{f'<small>{escape(below)}</small>' if below else ''}</td>"
+    return f"<td>{main}{f'<small>{escape(entry.aside)}</small>' if entry.aside else ''}</td>"
 
 
 def _html_panel(panel: Panel) -> list[str]:
@@ -141,7 +141,8 @@ def html(sheet: Sheet) -> str:
 
 def _tidy(grid: Grid, value: Value) -> dict[str, Any]:
     """One entry under the names of the CSV's columns."""
-    named = {"table": grid.table.key, "metric": grid.metric, "teacher": value.pair.teacher, "student": value.pair.student}
+    pair = {"teacher": value.pair.teacher, "student": value.pair.student}
+    named: dict[str, Any] = {"table": grid.table.key, "metric": grid.metric} | pair
     return {name: named[name] if name in named else getattr(value, name) for name in (*_TIDY, *_TIDY_NUMBERS)}
 
 
@@ -163,7 +164,7 @@ def to_json(grid: Grid) -> str:
                 "title": grid.table.title,
                 "metric": grid.metric,
                 "comparable": grid.comparable,
-                "shortened": captions.shortened(grid),
+                "shortened": grid.shortened,
                 "deviations": captions.protocol(grid),
                 "caption": captions.caption(grid),
                 "notes": captions.notes(grid),

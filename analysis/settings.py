@@ -172,16 +172,23 @@ def parse_pair(text: str) -> Pair:
     return Pair(teacher, student)
 
 
+def _shortened(epochs: int, source: Recipe) -> list[str]:
+    plain, energy = source.plain.epochs, source.energy.epochs
+    if plain == energy:
+        return [f"{epochs} epochs instead of {plain}, milestones scaled"] if epochs != plain else []
+    if epochs == plain:
+        return [f"{epochs} epochs for every run, also for Energy KD and Energy DKD (instead of {energy})"]
+    return [f"{epochs} epochs instead of {plain} (Energy KD and Energy DKD: {energy}), milestones scaled"]
+
+
 def deviations(settings: Settings) -> list[str]:
     """What differs from the paper's data and protocol, in words for a caption."""
     source = settings.recipe
     out = []
     if settings.dataset != "cifar100":
         out.append(f"data set {settings.dataset}, not the paper's")
-    if settings.epochs is not None and {settings.epochs} != {source.plain.epochs, source.energy.epochs}:
-        longer = source.energy.epochs
-        energy = f" (Energy KD and Energy DKD: {longer})" if longer != source.plain.epochs else ""
-        out.append(f"{settings.epochs} epochs instead of {source.plain.epochs}{energy}, milestones scaled")
+    if settings.epochs is not None:
+        out += _shortened(settings.epochs, source)
     if settings.train_fraction != 1:
         out.append(f"{settings.train_fraction:.3g} of the training images")
     if settings.batch_size not in (None, source.batch_size):

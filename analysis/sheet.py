@@ -1,4 +1,4 @@
-"""A table as it is shown, before any format: panels of lines of entries, each with its spread, note and paper's number."""
+"""A table as it is shown, before any format: panels of lines of entries with spreads, notes and paper's numbers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,23 @@ NOTHING = "—"
 
 @dataclass(frozen=True)
 class Shown:
-    """One entry: `text` ± `spread` (`paper`), and a note where it is not complete."""
+    """One entry: `text` ± `spread` (`paper`); `note` and `lost` say how many runs it has and how many failed."""
 
     text: str
     spread: str = ""
     paper: str = ""
     note: str = ""
+    lost: str = ""
     best: bool = False
+
+    @property
+    def remark(self) -> str:
+        return ", ".join(word for word in (self.note, self.lost) if word)
+
+    @property
+    def aside(self) -> str:
+        """The paper's number and the remark."""
+        return " ".join(word for word in (f"({self.paper})" if self.paper else "", self.remark) if word)
 
 
 @dataclass(frozen=True)
@@ -66,20 +76,21 @@ def make_sheet(grid: Grid) -> Sheet:
 
 def show(value: Value) -> Shown:
     """An entry's number in words; what it lacks where it lacks something."""
-    write = _WRITE[value.kind] if value.kind in _WRITE else seconds if value.unit == "s" else percent
+    write = _WRITE.get(value.kind, seconds if value.unit == "s" else percent)
     paper = "" if value.paper is None else write(value.paper)
     if value.kind in ("increase", "difference"):
         if value.mean is None:
             return Shown(NOTHING, paper=paper)
         return Shown(write(value.mean), paper=paper, note="" if value.state == "done" else "incomplete")
-    lost = f", {value.failed} failed" if value.failed else ""
+    if value.mean is None and value.state == "failed":
+        return Shown("failed", paper=paper)
+    lost = f"{value.failed} failed" if value.failed else ""
     if value.mean is None:
-        if value.state == "failed":
-            return Shown("failed", paper=paper)
-        return Shown(NOTHING, paper=paper, note=f"{value.n}/{value.asked}{lost}")
-    spread = write(value.std) if value.std is not None and value.n > 1 else ""
-    note = "" if value.n == value.asked else f"{value.n}/{value.asked} seeds{lost}"
-    return Shown(write(value.mean), spread, paper, note, value.best)
+        return Shown(NOTHING, paper=paper, note=f"{value.n}/{value.asked}", lost=lost)
+    text = write(value.mean)
+    spread = "" if value.std is None else f"{value.std:.{len(text.partition('.')[2])}f}"
+    note = "" if value.n == value.asked else f"{value.n}/{value.asked} seeds"
+    return Shown(text, spread, paper, note, lost, value.best)
 
 
 def percent(number: float) -> str:
@@ -87,8 +98,7 @@ def percent(number: float) -> str:
 
 
 def seconds(number: float) -> str:
-    """Four digits or so, whether an epoch takes milliseconds or minutes."""
-    return f"{number:.3f}" if number < 10 else f"{number:.2f}"
+    return f"{number:.3f}" if number < 1 else f"{number:.2f}"
 
 
 _WRITE: dict[str, Callable[[float], str]] = {
@@ -106,7 +116,7 @@ def _panel(grid: Grid, part: Part) -> Panel:
     """Pairs across, rows down: accuracies, then each block with its differences."""
     pairs = chosen_pairs(part, grid.settings)
     shown = [row.key for row in chosen_rows(part, grid.settings)]
-    groups = [("teacher", "student")] if part.accuracies else []
+    groups: list[tuple[str, ...]] = [("teacher", "student")] if part.accuracies else []
     for block in part.blocks:
         rows = tuple(row.key for row in block.rows if row.key in shown)
         groups.append(rows)
@@ -124,10 +134,10 @@ def _panel(grid: Grid, part: Part) -> Panel:
 def _rates(grid: Grid, part: Part, pair: Pair) -> Panel:
     """Rates across, as in Table 7: seconds per epoch, then the increase over each baseline."""
     rows = chosen_rows(part, grid.settings)
-    measured = Line("Seconds per epoch", tuple(show(grid.at(part.key, row.key, pair)) for row in rows))
+    measured = Line("Seconds/epoch", tuple(show(grid.at(part.key, row.key, pair)) for row in rows))
     increases = tuple(
         Line(
-            f"Increase over {base.label}",
+            f"Over {base.label}",
             tuple(show(grid.at(part.key, increase_key(row.key, base.key), pair)) for row in rows),
         )
         for base in rows

@@ -55,6 +55,6 @@ def gradation_temperature(energies: Tensor, edges: Tensor, temperatures: Sequenc
     values = torch.as_tensor(temperatures, dtype=energies.dtype, device=energies.device)
     if len(values) != len(edges) + 1:
         raise ValueError(f"{len(edges)} edges make {len(edges) + 1} segments, but {len(values)} temperatures are given")
-    if not isinstance(temperatures, Tensor) and min(temperatures) <= 0:
-        raise ValueError(f"temperatures {list(temperatures)} given; each must be above 0")
+    if not (isinstance(temperatures, Tensor) and temperatures.is_cuda) and min(temperatures) <= 0:
+        raise ValueError(f"temperatures {values.tolist()} given; each must be above 0")
     return values[torch.bucketize(energies, edges.to(energies.dtype), right=True)]

@@ -1,6 +1,6 @@
 """Top-1, top-5 and loss of a network's weights on the test images of a data set.
 
-    python trainables/evaluate.py ARCH WEIGHTS --dataset cifar100 --data-dir DIR [--json]
+python trainables/evaluate.py ARCH WEIGHTS --dataset cifar100 --data-dir DIR [--json]
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class Curves(TBXLoggerCallback):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
-        self._curves: dict[str, _Curve] = {}
+        self._curves: dict[str, Any] = {}
 
     def log_trial_start(self, trial: Any) -> None:
         """Runs are opened by their first numbers."""

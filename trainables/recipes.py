@@ -85,7 +85,7 @@ CIFAR100 = Recipe(
 )
 
 DIGITS = Recipe(
-    pairs=(Pair("resnet20", "resnet8"), Pair("wrn_16_2", "wrn_16_1")),
+    pairs=(Pair("resnet20", "resnet8"), Pair("wrn_16_1", "resnet8")),
     plain=Schedule(12, (8, 10)),
     energy=Schedule(12, (8, 10)),
     warmup=1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -37,6 +38,17 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sealed(content: bytes) -> bytes:
+    """`content` behind its own checksum, for files that must not be believed when they are damaged."""
+    return hashlib.sha256(content).digest() + content
+
+
+def unsealed(stored: bytes) -> bytes | None:
+    """What `sealed` was given, or None where the bytes are not those it made."""
+    digest, content = stored[:32], stored[32:]
+    return content if hashlib.sha256(content).digest() == digest else None
 
 
 def write_result(results: Path, result: dict[str, Any]) -> None:

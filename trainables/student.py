@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 from dataclasses import dataclass, field
@@ -18,7 +17,16 @@ from trainables.evaluation import Scores, autocast, evaluate_model
 from trainables.methods import Batch, make
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
-from trainables.runs import RESULT_SCHEMA, checkpoint_path, run_dir, weights_path, write_atomically, write_result
+from trainables.runs import (
+    RESULT_SCHEMA,
+    checkpoint_path,
+    run_dir,
+    sealed,
+    unsealed,
+    weights_path,
+    write_atomically,
+    write_result,
+)
 from trainables.spec import RunSpec
 from trainables.views import Teaching, View, Views
 
@@ -140,16 +148,15 @@ class Student:
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        content = buffer.getvalue()
-        write_atomically(checkpoint_path(self.results, self.spec.run_id), hashlib.sha256(content).digest() + content)
+        write_atomically(checkpoint_path(self.results, self.spec.run_id), sealed(buffer.getvalue()))
 
     def _resume(self) -> None:
         try:
             stored = checkpoint_path(self.results, self.spec.run_id).read_bytes()
         except FileNotFoundError:
             return
-        digest, content = stored[:32], stored[32:]
-        if hashlib.sha256(content).digest() != digest:
+        content = unsealed(stored)
+        if content is None:
             print(f"warning: the checkpoint of {self.spec.name} is damaged; this run starts again from its first epoch")
             return
         state = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)

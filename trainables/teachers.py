@@ -19,7 +19,7 @@ from trainables.evaluation import Scores, evaluate
 from trainables.locks import held
 from trainables.models import build
 from trainables.models.checkpoint import load_weights
-from trainables.runs import weights_path, write_atomically
+from trainables.runs import sealed, unsealed, weights_path, write_atomically
 from trainables.spec import RunSpec
 
 BATCH = {"cpu": 64, "cuda": 2048}
@@ -98,14 +98,14 @@ def facts(teacher: Teacher, digest: str, dataset: Dataset, spec: RunSpec, result
             stored = {"energies": _energies(teacher, dataset).cpu(), "scores": list(scores)}
             buffer = io.BytesIO()
             torch.save(stored, buffer)
-            write_atomically(path, buffer.getvalue())
+            write_atomically(path, sealed(buffer.getvalue()))
     return TeacherFacts(digest, stored["energies"].to(teacher.device), Scores(*stored["scores"]))
 
 
 def _read(path: Path) -> dict | None:
-    """A stored answer, or None where there is none that can be read (it is then computed again)."""
-    try:
-        stored: dict = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError):
+    """A stored answer, or None where there is none or it is damaged (it is then computed again)."""
+    content = unsealed(path.read_bytes()) if path.exists() else None
+    if content is None:
         return None
+    stored: dict = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return stored

@@ -6,26 +6,22 @@ from analysis.layout import Block, Part, Row, Table, paper_pairs
 from trainables.recipes import WRN_40_2_16_2, cutmix, kd
 
 _SELECTIONS = (("he", "high", "High energy"), ("half", "half", "Half high, half low"), ("le", "low", "Low energy"))
+_RATES = (10, 20, 30, 40, 50)
 
 
-def _rates(word: str, selection: str, label: str) -> Block:
-    """CutMix of one selection at 10% to 50%."""
-    return Block(
-        rows=tuple(
-            Row(
-                f"kd_{word}_da_{rate}",
-                f"{label} ({rate}%)",
-                lambda recipe, pair, rate=rate: kd(cutmix(rate / 100, selection)),
-            )
-            for rate in (10, 20, 30, 40, 50)
-        )
+def _share(word: str, selection: str, label: str, rate: int) -> Row:
+    """CutMix of `rate` per cent of the images, picked by `selection`."""
+    return Row(
+        f"kd_{word}_da_{rate}",
+        f"{label} ({rate}%)",
+        lambda recipe, pair: kd(cutmix(rate / 100, selection)),
     )
 
 
 _LINES = Block(
     rows=(
         Row("kd", "KD", lambda recipe, pair: kd()),
-        Row("kd_cutmix", "w/ CutMix (100%)", lambda recipe, pair: kd(cutmix())),
+        Row("kd_cutmix", "KD with CutMix (100%)", lambda recipe, pair: kd(cutmix())),
     ),
 )
 
@@ -37,7 +33,7 @@ TABLE = Table(
             "main",
             "",
             paper_pairs(WRN_40_2_16_2, otherwise=1),
-            (_LINES, *(_rates(*selection) for selection in _SELECTIONS)),
+            (_LINES, *(Block(tuple(_share(*kind, rate) for rate in _RATES)) for kind in _SELECTIONS)),
             accuracies=False,
         ),
     ),

@@ -5,18 +5,16 @@ from __future__ import annotations
 from analysis.layout import Block, Part, Row, Table
 from trainables.recipes import kd, mixup
 
+
+def _he_mixup(rate: int) -> Row:
+    return Row(f"kd_he_mixup_{rate}", f"HE-MixUp ({rate}%)", lambda recipe, pair: kd(mixup(rate / 100)))
+
+
 _KD = Block(
     rows=(
         Row("kd", "KD", lambda recipe, pair: kd()),
         Row("kd_mixup", "KD+MixUp (100%)", lambda recipe, pair: kd(mixup())),
-        *(
-            Row(
-                f"kd_he_mixup_{rate}",
-                f"HE-MixUp ({rate}%)",
-                lambda recipe, pair, rate=rate: kd(mixup(rate / 100)),
-            )
-            for rate in (20, 30, 40, 50)
-        ),
+        *(_he_mixup(rate) for rate in (20, 30, 40, 50)),
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Table 4: temperature ablations of Energy KD. Left: one end of the energies only. Right: ten temperatures, not three."""
+"""Table 4: temperature ablations of Energy KD. Left: one end of the energies only. Right: ten temperatures."""
 
 from __future__ import annotations
 

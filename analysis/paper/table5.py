@@ -7,18 +7,16 @@ from trainables.recipes import cutmix, dkd, he_da_rate_dkd, kd
 
 RATES = (20, 30, 40, 50)
 
+
+def _he_da(rate: int) -> Row:
+    return Row(f"kd_he_da_{rate}", f"w/ HE-DA ({rate}%)", lambda recipe, pair: kd(cutmix(rate / 100)))
+
+
 _KD = Block(
     rows=(
         Row("kd", "KD*", lambda recipe, pair: kd()),
         Row("kd_cutmix", "w/ CutMix** (100%)", lambda recipe, pair: kd(cutmix())),
-        *(
-            Row(
-                f"kd_he_da_{rate}",
-                f"w/ HE-DA ({rate}%)",
-                lambda recipe, pair, rate=rate: kd(cutmix(rate / 100)),
-            )
-            for rate in RATES
-        ),
+        *(_he_da(rate) for rate in RATES),
     ),
     differences=(
         Difference("*", tuple(f"kd_he_da_{rate}" for rate in RATES), "kd"),

@@ -5,13 +5,15 @@ from __future__ import annotations
 from analysis.layout import Block, Part, Row, Table, paper_pairs
 from trainables.recipes import RESNET_32X4_8X4, cutmix, kd
 
+
+def _share(rate: int) -> Row:
+    return Row(f"kd_he_da_{rate}", f"{rate / 100:g}", lambda recipe, pair: kd(cutmix(rate / 100)))
+
+
 _RATES = Block(
     rows=(
         Row("kd", "0", lambda recipe, pair: kd()),
-        *(
-            Row(f"kd_he_da_{rate}", f"{rate / 100:g}", lambda recipe, pair, rate=rate: kd(cutmix(rate / 100)))
-            for rate in (10, 20, 30, 40, 50)
-        ),
+        *(_share(rate) for rate in (10, 20, 30, 40, 50)),
         Row("kd_cutmix", "1.0", lambda recipe, pair: kd(cutmix())),
     ),
 )

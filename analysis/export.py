@@ -1,0 +1,160 @@
+"""The ledger for other programs: a pandas frame, CSV, Parquet; and the merge of two ledgers.
+
+python analysis/export.py --results DIR --csv FILE
+python analysis/export.py --results DIR --parquet FILE
+python analysis/export.py --results DIR --merge OTHER.sqlite
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import pandas as pd
+
+from analysis.entry import NUMBERS, Entry
+from analysis.ledger import Ledger
+from trainables.errors import UserError, exit_status
+from trainables.locks import held
+from trainables.runs import write_atomically
+from trainables.spec import flatten
+
+_FIRST = ("run_id", "name", "treatment", "status", "reason")
+_LAST = ("weights_sha256", "teacher_sha256")
+_LISTS = ("epoch_seconds", "curve")
+
+
+def _cells(entry: Entry) -> dict[str, Any]:
+    spec = entry.spec
+    numbers = {"epochs_finished" if name == "epochs" else name: getattr(entry, name) for name in NUMBERS}
+    return {
+        **dict(zip(_FIRST, (entry.run_id, spec.name, spec.treatment, entry.status, entry.reason), strict=True)),
+        **flatten(spec),
+        **numbers,
+        **{name: getattr(entry, name) for name in _LAST},
+        **{f"provenance.{name}": _scalar(value) for name, value in entry.provenance.items()},
+        "epoch_seconds": list(entry.epoch_seconds),
+        "curve": [list(row) for row in entry.curve],
+    }
+
+
+def _scalar(value: Any) -> Any:
+    return value if value is None or isinstance(value, (str, int, float)) else json.dumps(value)
+
+
+def _uniform(column: pd.Series) -> pd.Series:
+    """Text where the values are of several types, so that every format can hold them."""
+    kinds = {type(value) for value in column.dropna()}
+    return column.map(str, na_action="ignore") if len(kinds) > 1 and not kinds <= {int, float} else column
+
+
+def to_frame(entries: Iterable[Entry]) -> pd.DataFrame:
+    """One row a run: every field of the spec under its dotted name, the numbers, `provenance.*`.
+
+    `epochs` is what the spec asks for, `epochs_finished` what was trained. Lists stay lists (milestones,
+    temperature.values, epoch_seconds, curve).
+    """
+    rows = [_cells(entry) for entry in entries]
+    frame = pd.DataFrame(rows, columns=_ordered(dict.fromkeys(name for row in rows for name in row)))
+    for name in frame.columns:
+        if name.startswith("provenance."):
+            frame[name] = _uniform(frame[name])
+    return frame
+
+
+def _ordered(names: Collection[str]) -> list[str]:
+    """The same order whichever run comes first: a method's own numbers behind its name, lists at the end."""
+    own = [name for name in names if not name.startswith(("params.", "provenance.")) and name not in _LISTS]
+    behind = own.index("method") + 1 if own else 0
+    numbers = sorted(name for name in names if name.startswith("params."))
+    provenance = sorted(name for name in names if name.startswith("provenance."))
+    return [*(own[:behind] or _FIRST), *numbers, *own[behind:], *provenance, *_LISTS]
+
+
+def csv_bytes(frame: pd.DataFrame) -> bytes:
+    """UTF-8, lists as JSON."""
+    written = frame.copy()
+    for name in written.columns:
+        if any(isinstance(value, list) for value in written[name]):
+            written[name] = [json.dumps(value) if isinstance(value, list) else value for value in written[name]]
+    text: str = written.to_csv(index=False, lineterminator="\n")
+    return text.encode()
+
+
+def parquet_bytes(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def merge(results: Path, others: Sequence[Path]) -> None:
+    """Take other ledgers over into that of `results`, which no sweep may be writing meanwhile."""
+    with contextlib.ExitStack() as lock:
+        try:
+            results.mkdir(parents=True, exist_ok=True)
+            lock.enter_context(held(results / "lock", seconds=0))
+        except OSError as error:
+            raise UserError(f"cannot write the results folder {results}: {error.strerror}") from error
+        except UserError as error:
+            raise UserError(f"a sweep is running on {results}: merge when it has ended") from error
+        ledger = lock.enter_context(Ledger.open(results / "ledger.sqlite"))
+        for path in others:
+            with Ledger.open(path, readonly=True) as other:
+                done = ledger.merge(other)
+            print(
+                f"{path}: {done.added} runs added, {done.replaced} failed runs replaced, {done.kept} kept, "
+                f"{done.sweeps} sweeps added; {done.conflicts} conflicts (done in both, other weights: ours kept)"
+            )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Export a ledger to CSV or Parquet, or merge another one into it.")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="the folder with ledger.sqlite")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write every run to FILE")
+    parser.add_argument("--parquet", type=Path, metavar="FILE", help="write every run to FILE")
+    parser.add_argument(
+        "--merge",
+        type=Path,
+        metavar="LEDGER",
+        action="append",
+        default=[],
+        help="take over the runs and sweeps of another ledger.sqlite (may be repeated)",
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser.parse_args()
+
+
+def main(arguments: argparse.Namespace) -> int:
+    if not (arguments.csv or arguments.parquet or arguments.merge):
+        raise UserError("nothing to do: give --csv FILE, --parquet FILE or --merge LEDGER")
+    if arguments.merge:
+        merge(arguments.results, arguments.merge)
+    if arguments.csv or arguments.parquet:
+        with Ledger.open(arguments.results / "ledger.sqlite", readonly=True) as ledger:
+            frame = to_frame(ledger.all())
+        for path, encode in ((arguments.csv, csv_bytes), (arguments.parquet, parquet_bytes)):
+            if path:
+                _write(path, encode(frame))
+                print(f"{len(frame)} runs written to {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    asked = _arguments()
+    sys.exit(exit_status(lambda: main(asked), debug=asked.debug))

@@ -1,0 +1,138 @@
+"""Draw a table from the ledger alone: `python analysis/tables.py table5 --format latex`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from analysis import paper
+from analysis.entry import Entry
+from analysis.grid import Grid, make_grid, run_ids
+from analysis.layout import Table, check_rows
+from analysis.ledger import Ledger
+from analysis.render import FORMATS, render
+from analysis.settings import Settings
+from trainables.errors import UserError, exit_status
+from trainables.runs import write_atomically
+
+EXTENSIONS = {"latex": "tex", "markdown": "md", "csv": "csv", "html": "html"}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaints are one line too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def ledger_path(results: Path) -> Path:
+    return results / "ledger.sqlite"
+
+
+def load_grid(name: str, results: Path, *, sweep: int | None = None, metric: str = "best") -> Grid:
+    """A table's numbers from a results folder, by the settings of its latest sweep or of the `sweep`-th (from 1)."""
+    table = paper.find(name)
+    with Ledger.open(ledger_path(results), readonly=True) as ledger:
+        settings = ledger.settings_of(table.key) if sweep is None else _settings_of(ledger, sweep)
+        if settings is None:
+            raise UserError(f"no sweep was asked for in {results}: run python sweeps/run.py {table.key} first")
+        check_rows([table], settings)
+        return make_grid(table, settings, ledger.entries(run_ids(table, settings)), metric)
+
+
+def _settings_of(ledger: Ledger, number: int) -> Settings:
+    sweeps = ledger.sweeps()
+    if not 1 <= number <= len(sweeps):
+        raise UserError(f"there is no sweep {number}: the ledger has 1 to {len(sweeps)} (see --list)")
+    return sweeps[number - 1].settings
+
+
+def write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_all(table: Table, settings: Settings, entries: Mapping[str, Entry], folder: Path) -> list[Path]:
+    """The table as LaTeX, Markdown, CSV, HTML, and its picture as PNG and PDF; nothing where no row was asked for."""
+    from analysis.figures import write_figure
+
+    grid = make_grid(table, settings, entries)
+    if not grid.values:
+        return []
+    paths = []
+    for form, extension in EXTENSIONS.items():
+        path = folder / f"{table.key}.{extension}"
+        write(path, render(grid, form).encode())
+        paths.append(path)
+    return paths + [write_figure(grid, folder / f"{table.key}.{extension}") for extension in ("png", "pdf")]
+
+
+def _list(results: Path) -> str:
+    """The tables there are, and the sweeps that the ledger knows."""
+    lines = [f"{key:<10}{table.title}" for key, table in paper.tables().items()]
+    if ledger_path(results).exists():
+        with Ledger.open(ledger_path(results), readonly=True) as ledger:
+            lines += [
+                f"sweep {number}  {sweep.asked[:19]}  {' '.join(sweep.tables)}  {sweep.command}"
+                for number, sweep in enumerate(ledger.sweeps(), 1)
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser, out: str) -> None:
+    """What tables.py and figures.py have in common."""
+    parser.add_argument("table", nargs="?", help=f"one of {', '.join(paper.tables())}")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder (default: results)")
+    parser.add_argument("--metric", default="best", help="best (test epoch; the default, as in the paper) or last")
+    parser.add_argument(
+        "--sweep", type=int, metavar="K", help="with the settings of the K-th sweep (see tables.py --list)"
+    )
+    parser.add_argument("--out", type=Path, help=out)
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+
+
+def load_chosen(options: argparse.Namespace) -> Grid:
+    """The grid that these arguments name; refuses one without entries."""
+    if options.table is None:
+        raise UserError(f"name a table: one of {', '.join(paper.tables())}")
+    grid = load_grid(options.table, options.results, sweep=options.sweep, metric=options.metric)
+    if not grid.values:
+        raise UserError(f"no row of {options.table} was asked for in that sweep: choose another by --sweep")
+    return grid
+
+
+def _command(arguments: Sequence[str]) -> int:
+    parser = Parser(prog="tables.py", description="Draw a table of the paper from the ledger alone.")
+    parser.add_argument("--format", default="text", help=f"one of {', '.join(FORMATS)} (default: text)")
+    parser.add_argument("--list", action="store_true", help="list the tables and the sweeps of the ledger")
+    add_arguments(parser, "write this file (default: print)")
+    options = parser.parse_args(arguments)
+    if options.list:
+        sys.stdout.write(_list(options.results))
+        return 0
+    if options.format not in FORMATS:
+        raise UserError(f"unknown format {options.format!r}: use one of {', '.join(FORMATS)}")
+    content = render(load_chosen(options), options.format)
+    if options.out is None:
+        sys.stdout.write(content)
+    else:
+        write(options.out, content.encode())
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    return exit_status(lambda: _command(given), debug="--debug" in given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

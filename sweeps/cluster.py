@@ -1,0 +1,219 @@
+"""Ray itself: a local cluster limited to what was asked for, or one that is joined; quiet, and watched."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray._private.ray_constants
+import ray._private.worker
+
+import ekd_core
+import trainables
+from sweeps.resources import Resources, check_against, cpus_here
+from trainables.errors import UserError
+
+REACH_SECONDS = 5.0
+WATCH_SECONDS = 0.5
+LEAVE_SECONDS = 12.0
+LONGEST_TEMPORARY = 30
+OBJECT_STORE_BYTES = 100 * 2**20
+TOKEN = secrets.token_hex(32)
+CODE = (Path(ekd_core.__path__[0]), Path(trainables.__path__[0]))
+
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AIR_NEW_OUTPUT": "0", "TUNE_PRINT_ALL_TRIAL_ERRORS": "0"}
+LOCAL = {
+    "RAY_AUTH_TOKEN": TOKEN,
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_prestart_worker_first_driver": "0",
+}
+
+
+class StoppedError(BaseException):
+    """The sweep ends now, for a reason that is told to the user. No `except Exception` of Ray's must catch it."""
+
+
+class Watch:
+    """Notices when a process that a local cluster cannot do without has died."""
+
+    def __init__(self, processes: Mapping[str, Any]) -> None:
+        self.died: str | None = None
+        self._processes = processes
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watch-ray", daemon=True)
+        self._thread.start()
+
+    @property
+    def message(self) -> str:
+        return (
+            f"Ray stopped ({self.died} died): nothing that was finished is lost; run the same command again to resume"
+        )
+
+    def check(self) -> None:
+        if self.died:
+            raise StoppedError(self.message)
+
+    def leave(self) -> None:
+        self._left.set()
+
+    def _watch(self) -> None:
+        while not self._left.wait(WATCH_SECONDS):
+            for name, process in self._processes.items():
+                if process.poll() is not None:
+                    self.died = f"its process {name}"
+                    break
+            if self.died:
+                break
+        else:
+            return
+        if not self._left.wait(LEAVE_SECONDS):
+            print(self.message, file=sys.stderr, flush=True)
+            os._exit(1)
+
+
+@contextlib.contextmanager
+def cluster(resources: Resources, *, debug: bool) -> Iterator[tuple[Watch, int]]:
+    """A running Ray, and how many jobs it may run at once."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(environment({} if debug else QUIET))
+        if not debug:
+            stack.enter_context(_attribute(ray._private.worker, "_worker_logs_enabled", False))
+        prepared = _prepare_local(stack, debug) if resources.address is None else None
+        stack.callback(ray.shutdown)
+        with _kept_handlers():
+            jobs = _join(resources, debug) if prepared is None else _start(resources, prepared, debug)
+        processes = _processes() if prepared else {}
+        watch = Watch({name: processes[name][0].process for name in ("gcs_server", "raylet") if name in processes})
+        try:
+            yield watch, jobs
+        finally:
+            if watch.died is None:
+                watch.leave()
+            stack.close()
+            watch.leave()
+
+
+def _prepare_local(stack: contextlib.ExitStack, debug: bool) -> str:
+    """Settings that Ray reads from outside `ray.init`, and the folder for its logs and sockets."""
+    path = [str(CODE[1].parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    stack.enter_context(environment(LOCAL | {"PYTHONPATH": os.pathsep.join(path)}))
+    # Ray gives a local cluster the machine's own address, and then listens on all of them, unless it is told that
+    # clusters are not to be had here (as on macOS).
+    stack.enter_context(_attribute(ray._private.ray_constants, "ENABLE_RAY_CLUSTER", False))
+    folder = _temporary_folder()
+    if not debug:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _processes() -> Mapping[str, Any]:
+    node = ray._private.worker._global_node
+    if node is None:
+        raise RuntimeError("Ray has no node after it was started")
+    processes: Mapping[str, Any] = node.all_processes
+    return processes
+
+
+def _start(resources: Resources, folder: str, debug: bool) -> int:
+    jobs = resources.jobs_at_once(cpus_here())
+    ray.init(
+        address="local",
+        num_cpus=jobs * resources.cpus_per_job,
+        num_gpus=resources.gpus,
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=debug,
+        logging_level=logging.INFO if debug else logging.CRITICAL,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=folder,
+    )
+    return jobs
+
+
+def _join(resources: Resources, debug: bool) -> int:
+    address = str(resources.address)
+    if "://" in address:
+        raise UserError(f"--address {address}: give HOST:PORT, and start the sweep on a machine of the cluster")
+    _reach(address)
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=debug,
+            logging_level=logging.INFO if debug else logging.CRITICAL,
+            runtime_env={"py_modules": [str(folder) for folder in CODE]},
+        )
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise UserError(f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())[:200]}") from error
+    found = ray.cluster_resources()
+    gpus, cpus = int(found.get("GPU", 0)), int(found.get("CPU", 0))
+    check_against(resources, gpus, cpus, f"the cluster at {address} has {gpus or 'no'} GPU{'s' if gpus > 1 else ''}")
+    return resources.jobs_at_once(cpus)
+
+
+def _reach(address: str) -> None:
+    """Whether anything listens there; Ray itself would try for a minute."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(f"--address {address} should be HOST:PORT, as `ray start --head` prints it, or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+    except OSError as error:
+        raise UserError(
+            f"no Ray cluster answers at {address} ({error.strerror or error}): check the address, or leave it out"
+        ) from error
+
+
+def _temporary_folder() -> str:
+    """A folder for Ray's logs and sockets; the path of a socket must not exceed 107 characters."""
+    base = tempfile.gettempdir()
+    return tempfile.mkdtemp(prefix="ekd-", dir=base if len(base) <= LONGEST_TEMPORARY else "/tmp")
+
+
+@contextlib.contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+@contextlib.contextmanager
+def _kept_handlers() -> Iterator[None]:
+    """`ray.init` puts its own handler of SIGTERM in the place of ours."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)

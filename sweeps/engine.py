@@ -1,0 +1,317 @@
+"""The engine: Ray Tune runs the jobs of a plan, one trial each; this process alone writes the ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.search import Searcher
+
+from analysis.ledger import Ledger
+from sweeps.cluster import StoppedError, Watch, cluster, environment
+from sweeps.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
+from sweeps.feed import Feed, Outcome
+from sweeps.plan import Plan, PlannedJob
+from sweeps.resources import Resources, check_resources
+from trainables.errors import UserError
+from trainables.job import EpochReport, Place, run
+from trainables.ray_trial import Curves, Train, trial
+from trainables.runs import read_result, run_dir
+
+__all__ = [
+    "EpochDone",
+    "Event",
+    "JobFailed",
+    "JobStarted",
+    "Outcome",
+    "Resources",
+    "RunEnded",
+    "check_resources",
+    "execute",
+    "ingest",
+]
+
+RESTARTS = 2
+NEVER = str(10**9)
+INTERRUPTED = (
+    "stopped by {}: finished runs are in the ledger, the others go on from their last epoch when the same "
+    "command is run again"
+)
+
+
+def ingest(results: Path, ledger: Ledger, run_ids: Iterable[str]) -> int:
+    """Record the results of runs that ended while no driver was alive. Returns how many."""
+    wanted = list(run_ids)
+    known = ledger.entries(wanted)
+    return sum(
+        ledger.record(result)
+        for run_id in wanted
+        if run_id not in known and (result := _result(results, run_id)) is not None
+    )
+
+
+def execute(
+    plan: Plan,
+    ledger: Ledger,
+    place: Place,
+    resources: Resources,
+    on_event: Callable[[Event], None],
+    *,
+    debug: bool = False,
+    train: Train = run,
+) -> Outcome:
+    """Train the plan's jobs; a failing one never stops the others.
+
+    The device and the threads of `place` are set from `resources`. Ctrl-C, SIGTERM and the death of Ray end the
+    sweep early, with the reason in `Outcome.stopped`; a second Ctrl-C raises KeyboardInterrupt.
+    """
+    check_resources(resources)
+    feed = Feed(plan)
+    if feed.exhausted:
+        return feed.outcome()
+    place = replace(
+        place,
+        results=place.results.absolute(),
+        data_dir=place.data_dir and place.data_dir.absolute(),
+        teachers=tuple((digest, os.path.abspath(path)) for digest, path in place.teachers),
+        device="cuda" if resources.gpus else "cpu",
+        threads=resources.cpus_per_job,
+    )
+    _forget_failures(place.results, plan)
+    try:
+        with _interrupts() as interrupted, cluster(resources, debug=debug) as (watch, at_once):
+            sweep = _Sweep(feed, ledger, place, on_event, at_once, watch, interrupted)
+            with environment(_tune_settings(at_once)):
+                _tuner(sweep, len(plan.jobs), resources, trial(place, train), debug).fit()
+    except StoppedError as stop:
+        return feed.outcome(str(stop))
+    except _RefusedError as refused:
+        raise refused.error from refused
+    return feed.outcome()
+
+
+def _tune_settings(at_once: int) -> dict[str, str]:
+    """Tune takes these from the environment only. Nobody restores an experiment: its state is not saved on the way."""
+    return {
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": NEVER,
+        "TUNE_MAX_PENDING_TRIALS_PG": str(at_once),
+        "TUNE_RESULT_BUFFER_LENGTH": "1",
+    }
+
+
+def _tuner(
+    sweep: _Sweep, jobs: int, resources: Resources, function: Callable[[dict[str, Any]], None], debug: bool
+) -> tune.Tuner:
+    folder = sweep.place.results / "tune"
+    return tune.Tuner(
+        tune.with_resources(function, resources.per_job),
+        tune_config=tune.TuneConfig(
+            search_alg=_Jobs(sweep),
+            num_samples=jobs,
+            reuse_actors=True,
+            trial_name_creator=_key,
+            trial_dirname_creator=_key,
+        ),
+        run_config=tune.RunConfig(
+            name=datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ"),
+            storage_path=str(folder),
+            failure_config=tune.FailureConfig(max_failures=RESTARTS),
+            callbacks=[_Reports(sweep), Curves(folder / "curves")],
+            verbose=1 if debug else 0,
+        ),
+    )
+
+
+def _key(trial: Any) -> str:
+    key: str = trial.config["job"]
+    return key
+
+
+class _RefusedError(BaseException):
+    """Carries a UserError through Tune, which would make it a traceback."""
+
+    def __init__(self, error: UserError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _Sweep:
+    """What a sweep knows while Tune runs it: a trial's job, and the way of every result into the ledger."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        ledger: Ledger,
+        place: Place,
+        on_event: Callable[[Event], None],
+        at_once: int,
+        watch: Watch,
+        interrupted: Mapping[str, str],
+    ) -> None:
+        self.feed = feed
+        self.place = place
+        self.jobs: dict[str, PlannedJob] = {}
+        self._ledger = ledger
+        self._on_event = on_event
+        self._at_once = at_once
+        self._watch = watch
+        self._interrupted = interrupted
+        self._errors: dict[str, str] = {}
+
+    def check(self) -> None:
+        """Leave Tune's loop if the user or Ray's death asks for it."""
+        self._watch.check()
+        if self._interrupted:
+            raise StoppedError(INTERRUPTED.format(self._interrupted["by"]))
+
+    def next_job(self, trial_id: str) -> PlannedJob | None:
+        if len(self.jobs) >= self._at_once:
+            return None
+        job = self.feed.take()
+        if job is not None:
+            self.jobs[trial_id] = job
+        return job
+
+    def started(self, trial_id: str) -> None:
+        self._on_event(JobStarted(self.jobs[trial_id]))
+
+    def reported(self, trial_id: str, report: EpochReport) -> None:
+        job = self.jobs[trial_id]
+        for run_id in (*report.finished, *report.failed):
+            self._record(run_id)
+        self._on_event(EpochDone(job, report))
+
+    def raised(self, trial_id: str, reason: str) -> None:
+        self._errors[trial_id] = reason
+
+    def ended(self, trial_id: str, died: bool) -> None:
+        job = self.jobs.pop(trial_id)
+        reason = self._errors.pop(trial_id, None)
+        if died and reason is None:
+            reason = f"its process died {RESTARTS + 1} times (killed, or out of memory?)"
+        self.feed.ended(job, reason)
+        if reason is not None:
+            self._on_event(JobFailed(job, reason))
+
+    def _record(self, run_id: str) -> None:
+        try:
+            result = _result(self.place.results, run_id)
+            if result is None:
+                where = self.place.results
+                self.feed.failed(run_id, f"its result is not in {where}: --results must be shared by all machines")
+                return
+            self._ledger.record(result)
+            entry = self._ledger.get(run_id)
+        except UserError as error:
+            raise _RefusedError(error) from error
+        if entry is None:
+            raise RuntimeError(f"run {run_id} is not in the ledger after it was recorded")
+        if entry.status == "done":
+            self.feed.done(run_id)
+        else:
+            self.feed.failed(run_id, entry.reason or "no reason recorded")
+        self._on_event(RunEnded(entry))
+
+
+class _Jobs(Searcher):
+    """Gives Tune the next job that can start; none while all that are left wait for a teacher."""
+
+    def __init__(self, sweep: _Sweep) -> None:
+        super().__init__()
+        self._sweep = sweep
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def suggest(self, trial_id: str) -> Any:
+        self._sweep.check()
+        job = self._sweep.next_job(trial_id)
+        if job is None:
+            return Searcher.FINISHED if self._sweep.feed.exhausted else None
+        return {"job": job.key, "runs": [spec.canonical() for spec in job.specs]}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._sweep.ended(trial_id, error)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the runs' own checkpoints and the ledger are the state of a sweep."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a sweep is not restored from Tune's files: run the same command again")
+
+
+class _Reports(tune.Callback):
+    """Passes on what Tune hears of its trials."""
+
+    def __init__(self, sweep: _Sweep) -> None:
+        self._sweep = sweep
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._sweep.check()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._sweep.started(trial.trial_id)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "error" in result:
+            self._sweep.raised(trial.trial_id, result["error"])
+            trial.max_failures = 0
+        elif "report" in result:
+            self._sweep.reported(trial.trial_id, result["report"])
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Mapping[str, str]]:
+    """Filled by the first Ctrl-C or SIGTERM; the second one raises KeyboardInterrupt."""
+    interrupted: dict[str, str] = {}
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+
+    def handle(number: int, frame: object) -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted["by"] = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _result(results: Path, run_id: str) -> dict[str, Any] | None:
+    try:
+        return read_result(results, run_id)
+    except (OSError, json.JSONDecodeError) as error:
+        folder = run_dir(results, run_id)
+        raise UserError(
+            f"cannot read {folder / 'result.json'} ({error}): delete {folder} to train that run again"
+        ) from error
+
+
+def _forget_failures(results: Path, plan: Plan) -> None:
+    """A planned run that failed before is to be tried again: what is left of the failure must not end it."""
+    for job in plan.jobs:
+        for spec in job.specs:
+            result = _result(results, spec.run_id)
+            if result is not None and result["status"] == "failed":
+                (run_dir(results, spec.run_id) / "result.json").unlink()

@@ -1,0 +1,282 @@
+"""What a plan costs: device-hours from a few measured steps of each network, and disk. Needs no data set.
+
+A job's epoch is its batches, its teacher's answer to every view (once each, however many students share it), each
+student's step (longer by the mixed share of its images), and each student's test. The steps are those of a job, on
+random images of the data set's size; the rest of an epoch is counted, not measured.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sweeps.plan import Plan
+from trainables.data.facts import Facts
+from trainables.spec import PLAIN, RunSpec
+
+SECONDS = 60.0
+MOST_STEPS = 5
+LEAST_BATCH = 8
+STEPS = {"cpu": 1, "cuda": 8}
+"""Steps between two looks at the clock: a GPU works ahead, and a job asks its teacher about eight steps at a time."""
+RECORD_BYTES = 100_000
+"""A run's result, curve and row in the ledger, about."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one network at one batch size and precision, in seconds: a training step; an image in evaluation mode.
+
+    bytes: of its state, as it is stored.
+    """
+
+    step: float
+    image: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """device_hours: one GPU's, or those of one job's processor cores. how: what was measured, in words."""
+
+    device_hours: float
+    disk_bytes: int
+    device: str
+    how: str
+
+
+NOTHING = Estimate(0.0, 0, "", "nothing is left to train")
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What must be measured: a network as it is trained, or only asked."""
+
+    network: str
+    batch_size: int
+    precision: str
+    augmentation: str
+
+
+def estimate(
+    plan: Plan, facts: Facts, *, device: str, threads: int, at_once: int, seconds: float = SECONDS
+) -> Estimate:
+    """The cost of a plan's jobs on this machine's `device`, of which `at_once` run at a time."""
+    if not plan.jobs:
+        return NOTHING
+    specs = [spec for job in plan.jobs for spec in job.specs]
+    began = time.perf_counter()
+    costs = _measure(specs, facts, device, threads, seconds)
+    took = time.perf_counter() - began
+    total = sum(job_seconds(job.specs, costs_of(costs), facts) for job in plan.jobs)
+    total += _energies_seconds(specs, costs, facts)
+    sizes = sorted((sum(_checkpoint(spec, costs) for spec in job.specs) for job in plan.jobs), reverse=True)
+    disk = sum(costs[_student(spec)].bytes + RECORD_BYTES for spec in specs) + sum(sizes[:at_once])
+    steps = "a few steps" if device == "cuda" else f"a few steps on {threads} thread{'s' * (threads > 1)}"
+    return Estimate(
+        device_hours=total / 3600,
+        disk_bytes=disk,
+        device=_device_name(device),
+        how=f"from {steps} of {len({work.network for work in costs})} networks on random images, {took:.0f} s",
+    )
+
+
+def costs_of(costs: dict[_Work, Cost]) -> Callable[[RunSpec, str], Cost]:
+    """The cost of a network within a run."""
+    return lambda spec, network: costs[_work(spec, network)]
+
+
+def job_seconds(specs: Sequence[RunSpec], cost: Callable[[RunSpec, str], Cost], facts: Facts) -> float:
+    """All epochs of a job; runs that exist for their timing share nothing."""
+    if specs[0].timing:
+        return sum(_shared_seconds([spec], cost, facts) for spec in specs)
+    return _shared_seconds(specs, cost, facts)
+
+
+def _shared_seconds(specs: Sequence[RunSpec], cost: Callable[[RunSpec, str], Cost], facts: Facts) -> float:
+    total = 0.0
+    ends = sorted({spec.epochs for spec in specs})
+    for before, end in zip([0, *ends], ends, strict=False):
+        active = [spec for spec in specs if spec.epochs >= end]
+        total += (end - before) * _epoch_seconds(active, cost, facts)
+    return total
+
+
+def _epoch_seconds(active: Sequence[RunSpec], cost: Callable[[RunSpec, str], Cost], facts: Facts) -> float:
+    first = active[0]
+    images = facts.train_size
+    seconds = 0.0
+    if first.teacher is not None:
+        mixed = {spec.mixing for spec in active if spec.mixing is not None}
+        seconds += images * cost(first, first.teacher).image * (1 + sum(mixing.rate for mixing in mixed))
+    for spec in active:
+        own = cost(spec, spec.student)
+        steps = images / spec.batch_size
+        seconds += steps * own.step * (1 + (spec.mixing.rate if spec.mixing else 0)) + facts.test_size * own.image
+    return seconds
+
+
+def _energies_seconds(specs: Iterable[RunSpec], costs: dict[_Work, Cost], facts: Facts) -> float:
+    """Each teacher is asked once about all images, for its energies and its accuracy."""
+    teachers = {(spec.teacher_source, spec.precision): spec for spec in specs if spec.teacher is not None}
+    images = facts.train_size + facts.test_size
+    return sum(images * costs[_work(spec, str(spec.teacher))].image for spec in teachers.values())
+
+
+def _checkpoint(spec: RunSpec, costs: dict[_Work, Cost]) -> int:
+    """Weights and momentum while a run is under way."""
+    return 2 * costs[_student(spec)].bytes
+
+
+def _work(spec: RunSpec, network: str) -> _Work:
+    return _Work(network, spec.batch_size, spec.precision, spec.augmentation)
+
+
+def _student(spec: RunSpec) -> _Work:
+    return _work(spec, spec.student)
+
+
+def _measure(specs: Sequence[RunSpec], facts: Facts, device: str, threads: int, seconds: float) -> dict[_Work, Cost]:
+    """The cost of every network, trained (students, teachers to train) or only asked, within about `seconds`."""
+    import torch
+
+    trained = {_student(spec): spec for spec in specs}
+    asked = {_work(spec, spec.teacher): spec for spec in specs if spec.teacher is not None}
+    share = seconds / (len(trained) + len(asked))
+    before = torch.get_num_threads()
+    if device == "cpu" and threads:
+        torch.set_num_threads(threads)
+    try:
+        costs = {}
+        for work in [*trained, *(work for work in asked if work not in trained)]:
+            spec = replace(
+                trained.get(work) or asked[work],
+                student=work.network,
+                method="vanilla",
+                params=(),
+                temperature=PLAIN,
+                mixing=None,
+                teacher=None,
+                teacher_source=None,
+                data="",
+                timing=False,
+            )
+            costs[work] = _cost(spec, facts, device, share, trained=work in trained, asked=work in asked)
+        return costs
+    finally:
+        torch.set_num_threads(before)
+
+
+def _cost(spec: RunSpec, facts: Facts, device: str, seconds: float, *, trained: bool, asked: bool) -> Cost:
+    """Measured on a smaller batch, and scaled up, where a whole one would take too long."""
+    import torch
+
+    from trainables.data.dataset import Dataset, Split
+    from trainables.data.stream import BatchStream, Chunk
+    from trainables.evaluation import autocast
+    from trainables.student import Student
+    from trainables.teachers import Teacher
+    from trainables.views import Views
+
+    steps = STEPS[device]
+    largest = steps * spec.batch_size
+    size = max(largest, facts.num_classes)
+    shape = (size, facts.side, facts.side, 3)
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    split = Split(images, torch.arange(size) % facts.num_classes)
+    plain = (0.5, 0.5, 0.5)
+    classes = tuple(map(str, range(facts.num_classes)))
+    dataset = Dataset(spec.dataset, classes, split, split, plain, plain, "", "random images").to(device)
+    dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
+
+    with tempfile.TemporaryDirectory() as nowhere:
+        student = Student(spec, num_classes=facts.num_classes, device=device, results=Path(nowhere), started="")
+    stored = sum(value.numel() * value.element_size() for value in student.model.state_dict().values())
+
+    def chunk(images: int) -> Chunk:
+        stream = BatchStream(dataset, seed=1, batch_size=images // steps, augmentation=spec.augmentation)
+        return next(iter(stream.epoch(1)))
+
+    def train(images: int) -> Callable[[], None]:
+        views = Views(chunk(images), 1, dtype, None)
+
+        def work() -> None:
+            for step in range(steps):
+                student.step(views, step, 1, None)
+            student.loss_sum.item()
+
+        return work
+
+    step = 0.0
+    if trained:
+        student.begin_epoch(1)
+        step = _per_image(train, steps, largest, seconds * 0.7) * spec.batch_size
+    model = student.model.eval()
+    teacher = Teacher(model, device=device, precision=spec.precision) if asked else None
+
+    def answer(images: int) -> Callable[[], None]:
+        inputs = chunk(images).images[:images]
+
+        @torch.no_grad()
+        def work() -> None:
+            if teacher is not None:
+                teacher.logits(inputs).sum().item()
+            else:
+                with autocast(device, spec.precision):
+                    model(inputs).sum().item()
+
+        return work
+
+    return Cost(step, _per_image(answer, steps, largest, seconds * 0.3), stored)
+
+
+def _per_image(work_on: Callable[[int], Callable[[], None]], steps: int, images: int, seconds: float) -> float:
+    """Median seconds an image, warmed up, within about `seconds`: on fewer images where all would take longer."""
+    few = min(steps * LEAST_BATCH, images)
+    work = work_on(few)
+    work()
+    small = _timed(work)
+    if few < images and 3 * small * images / few <= seconds:
+        few, work = images, work_on(images)
+        work()
+    deadline = time.perf_counter() + seconds / 2
+    times = [_timed(work)]
+    while len(times) < MOST_STEPS and time.perf_counter() + times[-1] < deadline:
+        times.append(_timed(work))
+    return statistics.median(times) / few
+
+
+def _timed(work: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    from trainables.provenance import processor
+
+    return torch.cuda.get_device_name() if device == "cuda" else processor()
+
+
+def hours_words(hours: float) -> str:
+    """A duration as people say it."""
+    minutes = hours * 60
+    if minutes < 1:
+        return f"{math.ceil(minutes * 60)} s"
+    if hours < 1:
+        return f"{minutes:.0f} min"
+    return f"{hours:.1f} h" if hours < 100 else f"{hours:.0f} h"
+
+
+def size_words(count: int) -> str:
+    """Bytes as people say them."""
+    if count < 10**6:
+        return f"{count / 10**3:.0f} kB"
+    return f"{count / 10**6:.0f} MB" if count < 10**9 else f"{count / 10**9:.1f} GB"

@@ -1,0 +1,100 @@
+"""Which job of a plan may start next, and what has become of every run. Free of Ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sweeps.plan import Plan, PlannedJob
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What has become of all runs that were asked for; the last two with reasons.
+
+    stopped: why the sweep ended before its time, in a sentence for the user; None when it ran to its end.
+    """
+
+    done: frozenset[str]
+    failed: dict[str, str] = field(default_factory=dict)
+    not_run: dict[str, str] = field(default_factory=dict)
+    stopped: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        return not self.failed and not self.not_run
+
+
+class Feed:
+    """Hands out each job once all teachers that it needs are trained; drops those whose teacher failed."""
+
+    def __init__(self, plan: Plan) -> None:
+        planned = {spec.run_id for job in plan.jobs for spec in job.specs}
+        self._names = {run_id: spec.student for run_id, spec in plan.all_runs.items()}
+        self._asked = plan.done | plan.failed.keys() | planned
+        self._waiting = list(plan.jobs)
+        self._trained = set(plan.done - planned)
+        self._failed = dict(plan.failed)
+        self._not_run: dict[str, str] = {}
+        self._running: dict[str, PlannedJob] = {}
+        self._kept = plan.done & planned
+        self._settle()
+
+    @property
+    def exhausted(self) -> bool:
+        """No further job will ever be handed out."""
+        return not self._waiting
+
+    def take(self) -> PlannedJob | None:
+        """The first job that can start now, or None while all that are left wait for a teacher."""
+        for job in self._waiting:
+            if job.needs <= self._trained:
+                self._waiting.remove(job)
+                self._running[job.key] = job
+                return job
+        return None
+
+    def done(self, run_id: str) -> None:
+        self._trained.add(run_id)
+
+    def failed(self, run_id: str, reason: str) -> None:
+        self._failed[run_id] = reason
+        self._settle()
+
+    def ended(self, job: PlannedJob, reason: str | None) -> None:
+        """The job will not go on. What it left unfinished has failed for `reason`."""
+        del self._running[job.key]
+        for spec in job.specs:
+            if spec.run_id not in self._trained and spec.run_id not in self._failed:
+                self._failed[spec.run_id] = reason or "the job ended without a result of this run"
+        self._settle()
+
+    def outcome(self, stopped: str | None = None) -> Outcome:
+        done = (self._trained | self._kept) & self._asked
+        not_run = dict.fromkeys(self._asked - done, stopped or "not started") | self._not_run
+        failed = {run_id: reason for run_id, reason in self._failed.items() if run_id not in done}
+        return Outcome(
+            frozenset(done),
+            failed,
+            {run_id: reason for run_id, reason in not_run.items() if run_id not in failed},
+            stopped,
+        )
+
+    def _settle(self) -> None:
+        """Give up the jobs whose teacher failed, or that nothing left in the plan can make ready."""
+        while True:
+            coming = {spec.run_id for job in [*self._waiting, *self._running.values()] for spec in job.specs}
+            lost = {job.key: need for job in self._waiting for need in sorted(job.needs) if self._lost(need, coming)}
+            if not lost:
+                return
+            for job in self._waiting:
+                if job.key in lost:
+                    self._not_run |= {spec.run_id: self._why(lost[job.key]) for spec in job.specs}
+            self._waiting = [job for job in self._waiting if job.key not in lost]
+
+    def _lost(self, need: str, coming: set[str]) -> bool:
+        return need in self._failed or (need not in self._trained and need not in coming)
+
+    def _why(self, teacher: str) -> str:
+        name = self._names.get(teacher, teacher)
+        reason = self._failed.get(teacher) or self._not_run.get(teacher) or "it is not part of the plan"
+        return f"its teacher {name} is missing: {reason}"

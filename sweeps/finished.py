@@ -1,0 +1,45 @@
+"""Runs that ended while no driver was alive: their results lie in the results folder, and belong into the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from analysis.entry import Entry, entry_of
+from analysis.ledger import Ledger
+from trainables.errors import UserError
+from trainables.runs import read_result, run_dir
+
+
+def result_of(results: Path, run_id: str) -> dict[str, Any] | None:
+    """What a run wrote when it ended; None before that."""
+    try:
+        return read_result(results, run_id)
+    except (OSError, json.JSONDecodeError) as error:
+        folder = run_dir(results, run_id)
+        raise UserError(
+            f"cannot read {folder / 'result.json'} ({error}): delete {folder} to train that run again"
+        ) from error
+
+
+def ingest(results: Path, ledger: Ledger, run_ids: Iterable[str]) -> int:
+    """Record the results of runs that ended while no driver was alive. Returns how many."""
+    wanted = list(run_ids)
+    return sum(ledger.record(result) for result in _unrecorded(results, ledger.entries(wanted), wanted))
+
+
+def known(results: Path, run_ids: Iterable[str]) -> dict[str, Entry]:
+    """What is known of the runs, from the ledger and from results that are not in it yet; nothing is written."""
+    wanted = list(run_ids)
+    entries: dict[str, Entry] = {}
+    if (results / "ledger.sqlite").exists():
+        with Ledger.open(results / "ledger.sqlite", readonly=True) as ledger:
+            entries = ledger.entries(wanted)
+    return entries | {entry.run_id: entry for entry in map(entry_of, _unrecorded(results, entries, wanted))}
+
+
+def _unrecorded(results: Path, entries: dict[str, Entry], run_ids: Iterable[str]) -> list[dict[str, Any]]:
+    found = [result_of(results, run_id) for run_id in run_ids if run_id not in entries]
+    return [result for result in found if result is not None]

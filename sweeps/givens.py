@@ -1,0 +1,95 @@
+"""Teachers that were trained elsewhere: their files found by the networks' names, then checked (that needs torch).
+
+In a folder a network's weights are `NETWORK.pth`, `NETWORK_anything.pth` or `NETWORK-anything` (any usual extension or
+none), or lie in a folder of such a name, as in the community's `resnet56_vanilla/ckpt_epoch_240.pth`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainables.errors import UserError
+
+EXTENSIONS = (".pth", ".pt", ".tar", ".ckpt", ".bin")
+COMMUNITY = "ckpt_epoch_240.pth"
+NAMING = "name a teacher's file NETWORK.pth, for example resnet56.pth"
+
+
+@dataclass(frozen=True)
+class Given:
+    """The weights of one teacher."""
+
+    network: str
+    path: Path
+    sha256: str
+
+
+def find(place: Path, networks: Sequence[str]) -> tuple[Given, ...]:
+    """The given weights among the teachers `networks`, by network; those that a folder has not will be trained."""
+    if place.is_dir():
+        found = {network: _in_folder(place, network) for network in sorted(networks)}
+        if not any(found.values()):
+            raise UserError(f"{place} has no weights of {', '.join(networks)}: {NAMING}")
+    elif len(networks) != 1:
+        some = ", ".join(networks)
+        raise UserError(f"{place} is one file, but these pairs have {len(networks)} teachers ({some}): give a folder")
+    else:
+        found = {networks[0]: place}
+    return tuple(Given(network, path, _digest(path)) for network, path in found.items() if path is not None)
+
+
+def _in_folder(folder: Path, network: str) -> Path | None:
+    candidates = [path for entry in _listed(folder) if _named(entry, network) for path in _weights(entry)]
+    if len(candidates) > 1:
+        two = " and ".join(str(path.relative_to(folder)) for path in candidates[:2])
+        more = f" and {len(candidates) - 2} more" if len(candidates) > 2 else ""
+        raise UserError(f"{folder} has several weights of {network} ({two}{more}): name one file or leave one")
+    return candidates[0] if candidates else None
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"cannot list {folder}: {error.strerror}") from error
+
+
+def _named(entry: Path, network: str) -> bool:
+    """resnet8.pth and resnet8_best are resnet8's, resnet8x4.pth is not."""
+    return re.match(rf"{re.escape(network)}(?![0-9A-Za-z])", entry.name, re.IGNORECASE) is not None
+
+
+def _weights(entry: Path) -> list[Path]:
+    """A file of weights itself, or those in a folder: the community's last epoch if it is there, else all."""
+    if not entry.is_dir():
+        return [entry] if _is_weights(entry) else []
+    files = [path for path in _listed(entry) if not path.is_dir() and _is_weights(path)]
+    return [path for path in files if path.name == COMMUNITY] or files
+
+
+def _is_weights(path: Path) -> bool:
+    extension = path.suffix.lower()
+    return extension in EXTENSIONS or re.fullmatch(r"\.[a-z]\w*", extension) is None
+
+
+def _digest(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(
+            f"cannot read the teacher's weights {path}: {(error.strerror or str(error)).lower()}"
+        ) from error
+
+
+def check(given: Sequence[Given], num_classes: int) -> None:
+    """Refuse weights that are damaged or of another network or data set."""
+    from trainables.models import build
+    from trainables.models.checkpoint import load_weights
+
+    for teacher in given:
+        load_weights(build(teacher.network, num_classes), teacher.path, teacher.network)

@@ -1,0 +1,77 @@
+"""What a sweep may use and what each job takes; impossible requests are refused at once. Free of Ray."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from trainables.errors import UserError
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a sweep may use, and what each of its jobs takes. address: of a running Ray cluster, HOST:PORT or auto."""
+
+    gpus: int
+    gpus_per_job: float = 1
+    cpus_per_job: int = 1
+    address: str | None = None
+
+    @property
+    def per_job(self) -> dict[str, float]:
+        return {"cpu": self.cpus_per_job, "gpu": self.gpus_per_job if self.gpus else 0}
+
+    def jobs_at_once(self, cpus: int) -> int:
+        if self.gpus:
+            return int(self.gpus / self.gpus_per_job + 1e-9)
+        return cpus // self.cpus_per_job
+
+
+def cpus_here() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus_here() -> list[str]:
+    """The names of the GPUs that torch can use."""
+    import torch
+
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def check_resources(resources: Resources) -> None:
+    """Refuse at once what can never be met, instead of waiting for it."""
+    _check_sizes(resources)
+    if resources.address is None:
+        found = gpus_here() if resources.gpus else []
+        check_against(resources, len(found), cpus_here(), f"this machine has {_listed(found)}")
+
+
+def _check_sizes(asked: Resources) -> None:
+    if asked.gpus < 0:
+        raise UserError(f"--gpus {asked.gpus} must not be negative: 0 runs on the CPU")
+    if asked.cpus_per_job < 1:
+        raise UserError(f"a job needs 1 CPU or more, not {asked.cpus_per_job}")
+    if asked.gpus_per_job <= 0:
+        raise UserError(f"--gpus-per-job {asked.gpus_per_job:g} must be above 0, for example 0.5")
+    if asked.gpus_per_job > 1 and asked.gpus_per_job != int(asked.gpus_per_job):
+        raise UserError(f"--gpus-per-job {asked.gpus_per_job:g} must be a whole number, or below 1")
+    if asked.gpus and asked.gpus_per_job > asked.gpus:
+        raise UserError(f"--gpus-per-job {asked.gpus_per_job:g} is more than --gpus {asked.gpus}: no job could start")
+
+
+def check_against(asked: Resources, gpus: int, cpus: int, found: str) -> None:
+    if asked.gpus > gpus:
+        raise UserError(
+            f"--gpus {asked.gpus}: {found}; ask for {gpus}, or run on the CPU with --gpus 0"
+            if gpus
+            else f"--gpus {asked.gpus}: {found}; --gpus 0 runs on the CPU"
+        )
+    if asked.cpus_per_job > cpus:
+        raise UserError(f"a job asks for {asked.cpus_per_job} CPUs, but there are {cpus}: ask for fewer")
+
+
+def _listed(gpus: list[str]) -> str:
+    if not gpus:
+        return "no GPU that PyTorch can use"
+    return f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''} ({', '.join(dict.fromkeys(gpus))})"

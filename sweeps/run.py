@@ -1,0 +1,234 @@
+"""Rebuild tables of the paper: train what is missing, then draw them from the ledger.
+
+python sweeps/run.py table5 --gpus 8
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from analysis import paper
+from analysis.entry import Entry
+from analysis.ledger import Ledger
+from sweeps.arguments import Options, parse
+from sweeps.feed import Feed, Outcome
+from sweeps.finished import ingest, known
+from sweeps.lock import driver_lock
+from sweeps.plan import Plan, asked_runs, make_plan
+from sweeps.request import Request, make_request
+from trainables.errors import UserError, exit_status
+from trainables.runs import weights_path
+
+if TYPE_CHECKING:
+    from sweeps.resources import Resources
+    from trainables.job import Place
+
+FAILED = 1
+STOPPED = 130
+MOST_REASONS = 12
+
+
+def main(argv: Sequence[str]) -> int:
+    options = parse(argv)
+    if options.list:
+        return list_names(options)
+    request = make_request(options)
+    if options.plan:
+        return show_plan(options, request)
+    return sweep(options, request, command="python sweeps/run.py " + shlex.join(argv))
+
+
+def list_names(options: Options) -> int:
+    from sweeps.listing import listing
+    from trainables.models import names
+
+    tables = [paper.find(name) for name in options.tables] or list(paper.tables().values())
+    print(listing(tables, names()))
+    return 0
+
+
+def show_plan(options: Options, request: Request) -> int:
+    """Print what a sweep would do. Reads the results folder if there is one and writes nothing."""
+    from sweeps import forecast
+    from sweeps.estimate import NOTHING, estimate
+    from trainables.data.facts import facts
+
+    plan = plan_of(options, request, known(options.results, asked_runs(request.tables, request.settings)))
+    cost, at_once = NOTHING, 1
+    if plan.jobs:
+        from sweeps.resources import Resources, cpus_here, gpus_here
+
+        found = len(gpus_here())
+        gpus = found if options.gpus is None else options.gpus
+        resources = Resources(gpus, options.gpus_per_job, options.cpus_per_job)
+        at_once = max(1, min(len(plan.jobs), resources.jobs_at_once(cpus_here())))
+        cost = estimate(
+            plan,
+            facts(options.dataset, options.data_dir, options.train_fraction),
+            device="cuda" if gpus and found else "cpu",
+            threads=options.cpus_per_job,
+            at_once=at_once,
+        )
+    if options.json:
+        print(forecast.forecast_json(plan, cost))
+    else:
+        forecast.show(plan, request, cost, at_once)
+    return 0
+
+
+def sweep(options: Options, request: Request, command: str) -> int:
+    """Check everything, then train what is missing, then draw the tables. Nothing is written before all is checked."""
+    with contextlib.ExitStack() as stack:
+        if options.results.is_dir():
+            stack.enter_context(driver_lock(options.results))
+        run_ids = asked_runs(request.tables, request.settings)
+        missing = plan_of(options, request, known(options.results, run_ids)).jobs
+        resources = check_all(options, request) if missing else None
+        if not options.results.is_dir():
+            stack.enter_context(driver_lock(options.results))
+        ledger = stack.enter_context(Ledger.open(options.results / "ledger.sqlite"))
+        ingest(options.results, ledger, run_ids)
+        entries = ledger.entries(run_ids)
+        plan = plan_of(options, request, entries)
+        ledger.remember([table.key for table in request.tables], request.settings, command)
+        outcome = Feed(plan).outcome()
+        if resources is not None and plan.jobs:
+            outcome = train(options, request, plan, ledger, entries, resources, command)
+        else:
+            print_plan_line(plan)
+        show_results(request, ledger.entries(run_ids), options.results / "tables")
+    return report(outcome)
+
+
+def plan_of(options: Options, request: Request, entries: dict[str, Entry]) -> Plan:
+    return make_plan(
+        request.tables,
+        request.settings,
+        entries,
+        pack=options.pack,
+        retry=options.retry,
+        has_weights=lambda run_id: weights_path(options.results, run_id).exists(),
+    )
+
+
+def check_all(options: Options, request: Request) -> Resources:
+    """What costs seconds to check and must be known before training: devices, data, the fit of given teachers."""
+    resources = find_resources(options)
+    from sweeps import givens
+    from trainables.data import load
+    from trainables.data.facts import facts
+
+    givens.check(request.given, facts(options.dataset, options.data_dir).num_classes)
+    if options.dataset != "imagefolder":
+        load(options.dataset, options.data_dir, train_fraction=options.train_fraction, download=options.download)
+    return resources
+
+
+def find_resources(options: Options) -> Resources:
+    """What the sweep may use: all GPUs of this machine unless told otherwise; never the CPU by accident."""
+    from sweeps.resources import Resources, check_resources, gpus_here
+
+    gpus = options.gpus
+    if gpus is None and options.address is not None:
+        raise UserError("--address: say how many of the cluster's GPUs to use with --gpus N (0: its CPUs)")
+    if gpus is None:
+        gpus = len(gpus_here())
+        if not gpus:
+            raise UserError("found no GPU that PyTorch can use: --gpus 0 trains on the CPU (--plan says how long)")
+    resources = Resources(gpus, options.gpus_per_job, options.cpus_per_job, options.address)
+    check_resources(resources)
+    return resources
+
+
+def train(
+    options: Options,
+    request: Request,
+    plan: Plan,
+    ledger: Ledger,
+    entries: dict[str, Entry],
+    resources: Resources,
+    command: str,
+) -> Outcome:
+    from sweeps.engine import execute
+    from sweeps.progress import follow
+
+    print_plan_line(plan)
+    with follow(plan, request.tables, request.settings, entries) as on_event:
+        return execute(plan, ledger, place_of(options, request, command), resources, on_event, debug=options.debug)
+
+
+def place_of(options: Options, request: Request, command: str) -> Place:
+    from trainables.job import Place
+
+    return Place(
+        results=options.results,
+        data_dir=options.data_dir,
+        teachers=tuple((teacher.sha256, str(teacher.path)) for teacher in request.given),
+        command=command,
+    )
+
+
+def print_plan_line(plan: Plan) -> None:
+    from sweeps.forecast import one_line
+
+    print(one_line(plan), flush=True)
+
+
+def show_results(request: Request, entries: dict[str, Entry], folder: Path) -> None:
+    """The tables on the screen and as files."""
+    from analysis.grid import make_grid
+    from analysis.render import text
+    from analysis.sheet import make_sheet
+    from analysis.tables import write_all
+
+    width = shutil.get_terminal_size((120, 40)).columns
+    for table in request.tables:
+        paths = write_all(table, request.settings, entries, folder)
+        if paths:
+            print(f"\n{text(make_sheet(make_grid(table, request.settings, entries)), width)}")
+            print(f"written: {folder}{os.sep}{table.key}.{{{','.join(path.suffix[1:] for path in paths)}}}")
+    print(flush=True)
+
+
+def report(outcome: Outcome) -> int:
+    """How the sweep ended, in a few lines, and the exit status."""
+    for word, runs in (("failed", outcome.failed), ("not run", outcome.not_run)):
+        reasons = Counter(" ".join(reason.split()) for reason in runs.values())
+        for reason, count in reasons.most_common(MOST_REASONS):
+            print(f"{word}: {count} run{'s' * (count > 1)}: {reason}")
+        if len(reasons) > MOST_REASONS:
+            print(f"{word}: {len(reasons) - MOST_REASONS} more reasons, see the ledger")
+    if outcome.failed:
+        print("the same command with --retry trains again what has failed")
+    print(f"{len(outcome.done)} done, {len(outcome.failed)} failed, {len(outcome.not_run)} not run", flush=True)
+    if outcome.stopped:
+        print(outcome.stopped, file=sys.stderr)
+    return 0 if outcome.complete else FAILED
+
+
+def guarded(argv: Sequence[str]) -> int:
+    """`main`, ended without a traceback by Ctrl-C or by a reader that has gone (`| head`)."""
+    try:
+        return main(argv)
+    except KeyboardInterrupt:
+        print("\nstopped: what is finished is kept, the same command goes on from there", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(partial(guarded, sys.argv[1:]), debug="--debug" in sys.argv))

@@ -1,0 +1,206 @@
+"""The ledger in other formats, and the merge of two: as functions and as a command."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from some_results import failed, query, result_of, spec_of, write
+
+from analysis.entry import entry_of
+from analysis.export import csv_bytes, parquet_bytes, to_frame
+from analysis.ledger import Ledger
+from analysis.settings import Settings
+from trainables.errors import UserError
+from trainables.locks import held
+from trainables.spec import Mixing, flatten
+
+SCRIPT = Path(__file__).resolve().parents[2] / "analysis" / "export.py"
+MIXED = spec_of(2, mixing=Mixing("cutmix", "high", 0.3))
+ALONE = spec_of(3, method="vanilla", teacher=None, teacher_source=None, params=())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.sqlite"
+
+
+def test_a_merge_takes_what_is_new_and_better(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    same, other_weights, only_failed, rescued, lost, new, new_failed = (spec_of(seed) for seed in range(1, 8))
+    write(
+        ours,
+        result_of(same),
+        result_of(other_weights),
+        failed(only_failed, "ours"),
+        failed(rescued),
+        result_of(lost),
+    )
+    write(
+        theirs,
+        result_of(new),
+        failed(new_failed),
+        result_of(same),
+        result_of(other_weights, weights_sha256="c" * 64, best_top1=99.0),
+        failed(only_failed, "theirs"),
+        result_of(rescued),
+        failed(lost),
+    )
+    with Ledger.open(theirs) as other:
+        other.remember(["table5"], Settings(seeds=2), "theirs")
+    before = theirs.read_bytes()
+    with Ledger.open(ours) as ledger, Ledger.open(theirs, readonly=True) as other:
+        ledger.remember(["table5"], Settings(seeds=1), "ours, asked later")
+        done = ledger.merge(other)
+        again = ledger.merge(other)
+        entries = {entry.spec.seed: entry for entry in ledger.all()}
+        sweeps = ledger.sweeps()
+        assert ledger.settings_of("table5") == Settings(seeds=1)
+    assert (done.added, done.replaced, done.kept, done.conflicts, done.sweeps) == (2, 1, 4, 1, 1)
+    assert (again.added, again.replaced, again.kept, again.conflicts, again.sweeps) == (0, 0, 7, 1, 0)
+    assert [entries[seed].done for seed in range(1, 8)] == [True, True, False, True, True, True, False]
+    assert (entries[2].best_top1, entries[3].reason) == (75.06, "ours")
+    assert [sweep.command for sweep in sweeps] == ["theirs", "ours, asked later"]
+    assert theirs.read_bytes() == before
+
+
+def test_a_merge_with_a_damaged_ledger_changes_nothing(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    write(ours, result_of(spec_of(1)))
+    write(theirs, result_of(spec_of(2)), result_of(spec_of(3)))
+    query(theirs, "UPDATE runs SET best_top1 = 101 WHERE seed = 3")
+    with Ledger.open(ours) as ledger, Ledger.open(theirs, readonly=True) as other:
+        with pytest.raises(UserError, match=f"of the ledger {theirs} is damaged"):
+            ledger.merge(other)
+        assert [entry.spec.seed for entry in ledger.all()] == [1]
+
+
+def test_a_merge_with_itself_changes_nothing(path: Path) -> None:
+    write(path, result_of(spec_of()), failed(spec_of(2)))
+    with Ledger.open(path) as ledger, Ledger.open(path, readonly=True) as other:
+        ledger.remember(["table5"], Settings(), "run.py")
+        done = ledger.merge(other)
+    assert (done.added, done.replaced, done.kept, done.conflicts, done.sweeps) == (0, 0, 2, 0, 0)
+
+
+def frame() -> pd.DataFrame:
+    results = [result_of(spec_of(1)), result_of(MIXED, provenance={"host": ["a", 1], "pack": "two"}), failed(ALONE)]
+    return to_frame(map(entry_of, results))
+
+
+def test_a_frame_has_every_field_and_number() -> None:
+    table = frame().set_index("run_id")
+    row = table.loc[MIXED.run_id]
+    assert {name for spec in (MIXED, ALONE) for name in flatten(spec)} <= set(table.columns)
+    assert (row["mixing.rate"], row["params.kd"], row["seed"], row["milestones"]) == (0.3, 0.9, 2, [3])
+    assert (row["best_top1"], row["epochs"], row["epochs_finished"]) == (75.06, 4, 4)
+    assert (row["treatment"], row["name"]) == ("kd-he_cutmix30", MIXED.name)
+    assert row["curve"][1] == [2, 0.5, 70.0, 90, 2 / 3]
+    assert table.loc[ALONE.run_id, "reason"].startswith("diverged")
+    assert table.loc[ALONE.run_id, ["best_top1", "mixing.rate", "params.kd"]].isna().all()
+
+
+def test_provenance_of_several_types_is_text() -> None:
+    table = frame()
+    assert list(table["provenance.pack"]) == ["9", "two", "9"]
+    assert table["provenance.host"][1] == '["a", 1]'
+
+
+def test_the_columns_do_not_depend_on_which_run_comes_first() -> None:
+    entries = [entry_of(result_of(spec)) for spec in (spec_of(1), MIXED, ALONE)]
+    assert list(to_frame(entries).columns) == list(to_frame(reversed(entries)).columns)
+
+
+def test_csv_is_read_back() -> None:
+    table, again = frame(), pd.read_csv(io.BytesIO(csv_bytes(frame())), dtype={"seed": int})
+    assert list(again.columns) == list(table.columns)
+    assert list(again["best_top1"].dropna()) == list(table["best_top1"].dropna())
+    assert list(again["last_loss"].dropna()) == [0.1 + 0.2] * 2
+    assert json.loads(again["curve"][0]) == table["curve"][0]
+    assert json.loads(again["milestones"][0]) == [3]
+
+
+def test_parquet_is_read_back() -> None:
+    table, again = frame(), pd.read_parquet(io.BytesIO(parquet_bytes(frame())))
+    assert list(again.columns) == list(table.columns)
+    assert list(again["name"]) == list(table["name"])
+    assert list(again["last_loss"].dropna()) == [0.1 + 0.2] * 2
+    assert [list(row) for row in again["curve"][0]] == table["curve"][0]
+
+
+def test_no_runs_are_an_empty_table() -> None:
+    empty = to_frame([])
+    assert len(empty) == 0
+    assert csv_bytes(empty).startswith(b"run_id,name,")
+    assert len(pd.read_parquet(io.BytesIO(parquet_bytes(empty)))) == 0
+
+
+def export(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command, from a folder that is not the project's."""
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_the_command_writes_both_formats(tmp_path: Path) -> None:
+    write(tmp_path / "ledger.sqlite", result_of(spec_of(1)), failed(ALONE))
+    done = export(tmp_path, "--results", tmp_path, "--csv", "a.csv", "--parquet", "a.parquet")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "2 runs written to a.csv\n2 runs written to a.parquet\n"
+    assert list(pd.read_csv(tmp_path / "a.csv")["status"]) == ["done", "failed"]
+    assert len(pd.read_parquet(tmp_path / "a.parquet")) == 2
+
+
+def test_the_command_merges(tmp_path: Path) -> None:
+    for name, seeds in (("one", (1, 2)), ("two", (2, 3))):
+        write(tmp_path / name, *(result_of(spec_of(seed)) for seed in seeds))
+    query(tmp_path / "two", "UPDATE runs SET weights_sha256 = ? WHERE seed = 2", "c" * 64)
+    done = export(tmp_path, "--results", "new/folder", "--merge", "one", "--merge", "two", "--csv", "a.csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second, _ = done.stdout.splitlines()
+    assert first.startswith("one: 2 runs added, 0 failed runs replaced, 0 kept, 0 sweeps added; 0 conflicts")
+    assert second.startswith("two: 1 runs added, 0 failed runs replaced, 1 kept, 0 sweeps added; 1 conflicts")
+    assert list(pd.read_csv(tmp_path / "a.csv")["seed"]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--results", "good"), "nothing to do: give --csv FILE"),
+        (("--csv", "a.csv"), "folder results of the ledger does not exist"),
+        (("--results", "empty", "--csv", "a.csv"), "there is no ledger empty/ledger.sqlite: run a sweep first"),
+        (("--results", "bad", "--csv", "a.csv"), "is no ledger"),
+        (("--results", "good", "--csv", "gone/a.csv"), "cannot write gone/a.csv: No such file or directory"),
+        (("--results", "good", "--csv", "empty"), "cannot write empty: Is a directory"),
+        (("--results", "good", "--merge", "gone.sqlite"), "there is no ledger gone.sqlite"),
+        (("--results", "good", "--merge", "bad/ledger.sqlite"), "is no ledger"),
+        (("--results", "file", "--merge", "good/ledger.sqlite"), "cannot write the results folder file"),
+        (("--results", "bad", "--merge", "good/ledger.sqlite"), "is no ledger"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    for name in ("good", "bad", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "bad" / "ledger.sqlite").write_text("run_id")
+    write(tmp_path / "good" / "ledger.sqlite", result_of(spec_of()))
+    done = export(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    with Ledger.open(tmp_path / "good" / "ledger.sqlite", readonly=True) as ledger:
+        assert len(ledger.all()) == 1
+
+
+def test_no_merge_under_a_running_sweep(tmp_path: Path) -> None:
+    write(tmp_path / "other", result_of(spec_of()))
+    with held(tmp_path / "lock", seconds=0):
+        done = export(tmp_path, "--results", tmp_path, "--merge", tmp_path / "other")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"a sweep is running on {tmp_path}: merge when it has ended" in done.stderr
+    assert not (tmp_path / "ledger.sqlite").exists()

@@ -1,0 +1,202 @@
+"""Pictures of tables: what is drawn where, from made-up records."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import made_up
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+
+from analysis import paper
+from analysis.figures import LEVELS, SERIES, draw, main, picture, write_figure
+from analysis.grid import Grid, make_grid
+from analysis.layout import chosen_pairs
+from analysis.settings import Settings
+from trainables.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def grid_of(name: str, settings: Settings) -> Grid:
+    table = paper.find(name)
+    return make_grid(table, settings, made_up.entries(table, settings))
+
+
+def bars(axes: Axes) -> dict[str, tuple[np.ndarray, np.ndarray, list[np.ndarray]]]:
+    """x, y and the ends of the error bars of every curve, by its label; dots of one label together."""
+    found: dict[str, tuple[np.ndarray, np.ndarray, list[np.ndarray]]] = {}
+    for container in axes.containers:
+        assert isinstance(container, ErrorbarContainer)
+        line, _, (segments,) = container.lines
+        x, y = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+        ends = [np.asarray(segment) for segment in segments.get_segments()]
+        old = found.get(str(container.get_label()))
+        new = (x, y, ends)
+        found[str(container.get_label())] = (
+            new if old is None else (np.append(old[0], x), np.append(old[1], y), [*old[2], *ends])
+        )
+    return found
+
+
+def title(figure: Figure) -> str:
+    return figure.get_suptitle()
+
+
+def test_figure_3_is_a_curve_for_each_selection_and_two_levels() -> None:
+    grid = grid_of("figure3", Settings())
+    figure = draw(grid)
+    (axes,) = figure.axes
+    (pair,) = chosen_pairs(grid.table.parts[0], grid.settings)
+    curves = bars(axes)
+    assert set(curves) == {label for label, *_ in SERIES.values()}
+    for word, selection in (("he", "high"), ("half", "half"), ("le", "low")):
+        x, y, ends = curves[SERIES[selection][0]]
+        values = [grid.at("main", f"kd_{word}_da_{rate}", pair) for rate in (10, 20, 30, 40, 50)]
+        assert np.abs(x - np.array([0.1, 0.2, 0.3, 0.4, 0.5])).max() < 0.01
+        assert y == pytest.approx([value.mean for value in values])
+        spread = [float(end[1, 1] - end[0, 1]) / 2 for end in ends]
+        assert spread == pytest.approx([value.std for value in values])
+    levels = {str(line.get_label()): line.get_ydata() for line in axes.lines if len(set(line.get_xdata())) == 2}
+    assert {label: data[0] for label, data in levels.items()} == {
+        "KD": grid.at("main", "kd", pair).mean,
+        "KD with CutMix (100%)": grid.at("main", "kd_cutmix", pair).mean,
+    }
+    assert title(figure).splitlines()[1] == "CIFAR-100, 240 epochs, 3 seeds, best test epoch; mean ± standard deviation"
+
+
+def test_curves_can_be_told_apart_without_colour() -> None:
+    styles = [str(style) for _, _, _, style in SERIES.values()] + [str(style) for _, style in LEVELS]
+    assert len(set(styles)) == len(styles)
+    assert len({marker for _, _, marker, _ in SERIES.values()}) == len(SERIES)
+    colours = [colour for _, colour, _, _ in SERIES.values()] + [colour for colour, _ in LEVELS]
+    for one, other in itertools.combinations(colours, 2):
+        assert np.linalg.norm(np.subtract(to_rgb(one), to_rgb(other))) > 0.25
+
+
+def test_a_dot_for_each_row_and_pair_and_the_papers_number_hollow() -> None:
+    grid = grid_of("table5", Settings())
+    figure = draw(grid)
+    pairs = chosen_pairs(grid.table.parts[0], grid.settings)
+    assert [axes.get_title() for axes in figure.axes][0] == "WRN-40-2 / WRN-16-2"
+    assert len(figure.axes) == len(pairs) == 6
+    labels = [row.label for row in grid.table.parts[0].rows]
+    for number, (axes, pair) in enumerate(zip(figure.axes, pairs, strict=True)):
+        rows = [grid.at("main", row.key, pair) for row in grid.table.parts[0].rows]
+        x, y, ends = bars(axes)["measured"]
+        assert x == pytest.approx([value.mean for value in rows])
+        assert [float(end[1, 0] - end[0, 0]) / 2 for end in ends] == pytest.approx([value.std for value in rows])
+        assert list(y) == list(axes.get_yticks())
+        hollow = [line for line in axes.lines if line.get_label() == "paper"]
+        assert [line.get_xdata()[0] for line in hollow] == [value.paper for value in rows]
+        assert [line.get_ydata()[0] for line in hollow] == list(y)
+        assert {line.get_markerfacecolor() for line in hollow} == {"none"}
+        shown = [tick.get_text() for tick in axes.get_yticklabels()]
+        assert shown == (labels if number % 3 == 0 else [""] * len(labels))
+        low, high = axes.get_ylim()
+        assert low > high, "the first row is at the top"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["paper", "measured"]
+
+
+def test_a_part_begins_a_line_of_panels() -> None:
+    figure = draw(grid_of("table4", Settings()))
+    lines = [axes.get_subplotspec().rowspan.start for axes in figure.axes if axes.get_subplotspec()]  # type: ignore[union-attr]
+    assert lines == [0, 0, 1, 1, 1, 1]
+
+
+def test_cost_against_the_rate_with_the_papers_increase() -> None:
+    grid = grid_of("table7", Settings())
+    (axes,) = draw(grid).axes
+    (pair,) = chosen_pairs(grid.table.parts[0], grid.settings)
+    x, y, _ = bars(axes)["measured"]
+    assert list(x) == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0]
+    assert y == pytest.approx([grid.at("main", row.key, pair).mean for row in grid.table.parts[0].rows])
+    (hollow,) = [line for line in axes.lines if str(line.get_label()).startswith("paper")]
+    base = grid.at("main", "kd_he_da_10", pair).mean
+    assert base is not None
+    factors = np.array([0.0, 3.94, 5.52, 8.78, 14.17, 33.26]) / 100 + 1
+    assert np.asarray(hollow.get_ydata()) == pytest.approx(base * factors)
+    assert axes.get_ylim()[0] == 0
+
+
+def test_other_data_and_shortened_schedules_are_in_the_title_and_lose_or_keep_the_papers_numbers() -> None:
+    digits = draw(grid_of("table5", Settings(dataset="digits", seeds=1)))
+    assert "digits, 12 epochs, 1 seed" in title(digits)
+    assert "not the paper's data" in title(digits)
+    assert "standard deviation" not in title(digits)
+    assert not [line for axes in digits.axes for line in axes.lines if line.get_label() == "paper"]
+    short = draw(grid_of("table5", Settings(epochs=2, pairs=("wrn_40_2/wrn_16_2",))))
+    assert "shortened, not the paper's schedule" in title(short)
+    assert [line for axes in short.axes for line in axes.lines if line.get_label() == "paper"]
+
+
+def test_what_is_missing_is_written_where_the_dot_would_be() -> None:
+    settings = Settings(pairs=("wrn_16_2/resnet8",))
+    table = paper.find("table5")
+    records = made_up.entries(table, settings)
+    grid = make_grid(table, settings, records)
+    kd, cutmix = (grid.at("main", row, grid.values[0].pair) for row in ("kd", "kd_cutmix"))
+    gone = {*kd.runs, cutmix.runs[0]}
+    (axes,) = draw(make_grid(table, settings, {k: v for k, v in records.items() if k not in gone})).axes
+    assert [text.get_text() for text in axes.texts] == ["— 0/3", "2/3 seeds"]
+    (empty,) = draw(make_grid(paper.find("figure3"), settings, {})).axes
+    assert [text.get_text() for text in empty.texts] == ["17 of 17 entries incomplete"]
+
+
+def test_a_dollar_sign_is_no_formula() -> None:
+    from analysis.figures import _plain
+
+    figure = Figure()
+    figure.suptitle(_plain("lr = $0.1$ and $"))
+    figure.savefig(Path("/dev/null"), format="png")
+
+
+@pytest.mark.parametrize("name", list(paper.tables()))
+def test_a_table_without_any_number_can_be_drawn(name: str) -> None:
+    for settings in (Settings(), Settings(dataset="digits")):
+        assert picture(make_grid(paper.find(name), settings, {}), "png").startswith(b"\x89PNG")
+
+
+def test_the_same_numbers_give_the_same_bytes() -> None:
+    grid = grid_of("figure3", Settings())
+    for form in ("png", "pdf"):
+        assert picture(grid, form) == picture(grid, form)
+
+
+def test_a_picture_has_a_format_that_its_name_ends_in(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"should end in \.png, \.pdf, \.svg"):
+        write_figure(grid_of("figure3", Settings()), tmp_path / "figure.jpeg")
+    with pytest.raises(UserError, match="nothing to draw"):
+        draw(make_grid(paper.find("table13"), Settings(rows=("dkd",)), {}))
+
+
+def test_the_command_writes_beside_the_tables_or_where_it_is_told(tmp_path: Path) -> None:
+    settings = Settings(seeds=1)
+    results = made_up.write_ledger(tmp_path / "results", [paper.find("figure3")], settings)
+    command = [sys.executable, str(ROOT / "analysis" / "figures.py"), "figure3", "--results", str(results)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    files = [results / "tables" / f"figure3.{form}" for form in ("png", "pdf")]
+    assert done.stdout.split() == [str(path) for path in files]
+    assert files[0].read_bytes() == picture(grid_of("figure3", settings), "png")
+    assert files[1].read_bytes().startswith(b"%PDF")
+
+
+def test_bad_input_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = made_up.write_ledger(tmp_path / "results", [paper.find("figure3")], Settings(seeds=1))
+    for arguments, words in (
+        (["figure4"], "unknown table 'figure4': there is figure3"),
+        (["figure3", "--out", "figure.gif"], "figure.gif should end in .png"),
+        ([], "name a table"),
+    ):
+        assert main([*arguments, "--results", str(results)]) == 2
+        err = capsys.readouterr().err
+        assert words in err
+        assert err.count("\n") == 1

@@ -1,0 +1,34 @@
+"""Shared by all tests: one thread, no wall-clock limits for hypothesis, the reference data, the digits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# Read by torch when it is first imported, here and in the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    from trainables.data.dataset import Dataset
+
+settings.register_profile("tests", deadline=None, derandomize=True)
+settings.load_profile("tests")
+
+
+@pytest.fixture(scope="session")
+def ekd_data() -> Path:
+    """The folder with the reference data: golden values, CIFAR-100, published checkpoints."""
+    if "EKD_DATA" not in os.environ:
+        pytest.skip("EKD_DATA does not name the folder with the reference data")
+    return Path(os.environ["EKD_DATA"])
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    from trainables.data import load
+
+    return load("digits", None)

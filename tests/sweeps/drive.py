@@ -1,0 +1,41 @@
+"""A driver of fake jobs, to be killed: python drive.py RESULTS [JOBS [EPOCHS]]. Prints one line for every event."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from fake_job import spec, train
+
+from analysis.ledger import Ledger
+from sweeps.engine import Event, Resources, execute, ingest
+from sweeps.lock import driver_lock
+from sweeps.plan import Plan, PlannedJob
+from trainables.errors import exit_status
+from trainables.job import Place
+
+
+def show(event: Event) -> None:
+    job = getattr(event, "job", None)
+    print(type(event).__name__, job.key if job else event.entry.spec.name, flush=True)
+
+
+def main() -> int:
+    results = Path(sys.argv[1])
+    jobs, epochs = (int(text) for text in (*sys.argv[2:], "4", "3")[:2])
+    with driver_lock(results), Ledger.open(results / "ledger.sqlite") as ledger:
+        specs = {one.run_id: one for one in (spec("net", seed, epochs=epochs) for seed in range(1, jobs + 1))}
+        ingest(results, ledger, specs)
+        done = frozenset(ledger.entries(specs))
+        left = tuple(PlannedJob(one.name, "vanilla", (one,)) for run_id, one in specs.items() if run_id not in done)
+        plan = Plan(0, {"vanilla": specs}, done, {}, left)
+        outcome = execute(plan, ledger, Place(results), Resources(gpus=0), show, train=train)
+    if outcome.stopped:
+        print(outcome.stopped)
+    return 0 if outcome.complete else 1
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main, debug=False))

@@ -1,0 +1,119 @@
+"""A job that trains nothing: epochs that last as long as they are told, checkpoints, results. Obeys the networks' names.
+
+`raises` fails in its 2nd epoch, `diverges` likewise but alone; `dies` kills its process in its 2nd epoch, once;
+`mortal` every time. Any other name trains well. Every epoch and every result is a line of `results/log`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from trainables.job import EpochReport, Place
+from trainables.locks import held
+from trainables.runs import checkpoint_path, read_result, run_dir, write_atomically, write_result
+from trainables.spec import RunSpec
+
+EPOCH_SECONDS = float(os.environ.get("FAKE_EPOCH_SECONDS", "0"))
+
+
+def spec(student: str = "net", seed: int = 1, *, epochs: int = 3, teacher: RunSpec | None = None) -> RunSpec:
+    taught = {"method": "kd", "teacher": teacher.student, "teacher_source": f"run:{teacher.run_id}"} if teacher else {}
+    return RunSpec(dataset="digits", student=student, seed=seed, epochs=epochs, milestones=(), lr=0.05, **taught)
+
+
+def log_lines(results: Path, what: str) -> list[str]:
+    """The logged run ids (`result`) or `id epoch` (`epoch`)."""
+    path = results / "log"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [line.removeprefix(f"{what} ") for line in lines if line.startswith(f"{what} ")]
+
+
+def train(specs: Sequence[RunSpec], place: Place) -> Iterator[EpochReport]:
+    epochs = max(spec.epochs for spec in specs)
+    with ExitStack() as locks:
+        for one in specs:
+            run_dir(place.results, one.run_id).mkdir(parents=True, exist_ok=True)
+            locks.enter_context(held(run_dir(place.results, one.run_id) / "lock", seconds=60))
+        done = tuple(s.run_id for s in specs if read_result(place.results, s.run_id) is not None)
+        if done:
+            yield EpochReport(0, epochs, {}, done, {})
+        left = [one for one in specs if one.run_id not in done]
+        for epoch in range(1 + min((_epoch(one, place) for one in left), default=0), epochs + 1):
+            active = [one for one in left if epoch <= one.epochs]
+            time.sleep(EPOCH_SECONDS)
+            finished, failed = [], {}
+            for one in active:
+                reason = _train_epoch(one, epoch, place)
+                if reason:
+                    failed[one.run_id] = reason
+                    left.remove(one)
+                elif epoch == one.epochs:
+                    finished.append(one.run_id)
+            numbers = {one.run_id: {"top1": 50.0 + epoch, "train_loss": 1 / epoch} for one in active}
+            yield EpochReport(epoch, epochs, numbers, tuple(finished), failed)
+
+
+def _epoch(one: RunSpec, place: Place) -> int:
+    path = checkpoint_path(place.results, one.run_id)
+    return int(path.read_text()) if path.exists() else 0
+
+
+def _train_epoch(one: RunSpec, epoch: int, place: Place) -> str | None:
+    folder = run_dir(place.results, one.run_id)
+    if epoch == 2 and one.student == "raises":
+        raise OSError(28, "No space left on device", str(folder))
+    if epoch == 2 and one.student in ("dies", "mortal") and not (folder / "died").exists():
+        if one.student == "dies":
+            (folder / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    diverged = epoch == 2 and one.student == "diverges"
+    _log(place, f"epoch {one.run_id} {epoch}")
+    write_atomically(checkpoint_path(place.results, one.run_id), str(epoch).encode())
+    if diverged or epoch == one.epochs:
+        write_result(place.results, result(one, "diverged: nan" if diverged else None, place))
+        _log(place, f"result {one.run_id}")
+    return "diverged: nan" if diverged else None
+
+
+def _log(place: Place, line: str) -> None:
+    with open(place.results / "log", "a") as file:
+        file.write(line + "\n")
+
+
+def result(one: RunSpec, reason: str | None = None, place: Place | None = None) -> dict[str, object]:
+    epochs = 1 if reason else one.epochs
+    return {
+        "schema": 1,
+        "run_id": one.run_id,
+        "name": one.name,
+        "spec": one.as_dict(),
+        "status": "failed" if reason else "done",
+        "reason": reason,
+        "best_top1": 50.0 + epochs,
+        "best_top5": 90.0,
+        "best_epoch": epochs,
+        "last_top1": 50.0 + epochs,
+        "last_top5": 90.0,
+        "last_loss": 1.0,
+        "train_loss": 1.0,
+        "epochs": epochs,
+        "seconds": 1.0,
+        "epoch_seconds": [1.0] * epochs,
+        "parameters": 10,
+        "weights_sha256": None if reason else "0" * 64,
+        "teacher_sha256": "1" * 64 if one.teacher else None,
+        "teacher_top1": 60.0 if one.teacher else None,
+        "teacher_top5": 95.0 if one.teacher else None,
+        "curve": [[epoch, 1.0, 50.0 + epoch, 90.0, 1.0] for epoch in range(1, epochs + 1)],
+        "provenance": {
+            "device": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+            "threads": place.threads if place else 0,
+            "command": json.dumps(os.getcwd()),
+        },
+    }

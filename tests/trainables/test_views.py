@@ -1,0 +1,462 @@
+"""Views of a chunk: who is mixed with whom, what the teacher says of it and how often it is asked, temperatures."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ekd_core import energy, energy_temperature, energy_thresholds, gradation_edges, gradation_temperature
+from trainables.data.dataset import Dataset, Split
+from trainables.data.stream import BatchStream, Chunk, normalise
+from trainables.evaluation import Scores, evaluate_model
+from trainables.models import build, names
+from trainables.spec import Mixing, RunSpec, Temperature
+from trainables.teachers import Teacher, TeacherFacts, facts
+from trainables.views import Teaching, View, Views
+
+BATCH = 32
+
+
+class CountingTeacher(Teacher):
+    """Remembers how many images it has seen at each call."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model, device="cpu", precision="fp32")
+        self.calls: list[int] = []
+
+    def logits(self, images: Tensor) -> Tensor:
+        self.calls.append(len(images))
+        return super().logits(images)
+
+
+def used(name: str, num_classes: int = 10, seed: int = 0) -> nn.Module:
+    """A network whose normalisation has statistics and weights as after a training; sharp enough to have opinions."""
+    torch.manual_seed(seed)
+    model = build(name, num_classes)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.1)
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, 1)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def plain_model() -> nn.Module:
+    return used("resnet8")
+
+
+@pytest.fixture(scope="module")
+def energies(plain_model: nn.Module, digits: Dataset) -> Tensor:
+    """Of the training images as they are, by the network itself, in float64."""
+    images = normalise(digits.train.images, digits.mean, digits.std)
+    with torch.no_grad():
+        return energy(plain_model(images).double())
+
+
+@pytest.fixture
+def teaching(plain_model: nn.Module, energies: Tensor) -> Teaching:
+    facts = TeacherFacts("0" * 64, energies.float().sort().values, Scores(0, 0, 0))
+    return Teaching(CountingTeacher(plain_model), facts)
+
+
+@pytest.fixture(scope="module")
+def chunks(digits: Dataset) -> list[Chunk]:
+    """The five chunks of one epoch: 38 batches, the last of 16 images."""
+    return list(BatchStream(digits, seed=3, batch_size=BATCH, augmentation="crop").epoch(2))
+
+
+def views(chunk: Chunk, teaching: Teaching | None) -> Views:
+    return Views(chunk, 3, torch.float32, teaching)
+
+
+def calls(teaching: Teaching) -> list[int]:
+    assert isinstance(teaching.teacher, CountingTeacher)
+    return teaching.teacher.calls
+
+
+def chosen_rows(chunk: Chunk, above: Tensor) -> list[list[int]]:
+    """By step: the rows of the chunk that are chosen, none where there are fewer than two."""
+    out = []
+    for a, b in pairwise(chunk.bounds):
+        rows = [row for row in range(a, b) if above[row]]
+        out.append(rows if len(rows) >= 2 else [])
+    return out
+
+
+# --- the images as they are ----------------------------------------------------------------------------------------
+
+
+def test_weak_view(chunks: list[Chunk], teaching: Teaching, plain_model: nn.Module) -> None:
+    chunk = chunks[0]
+    weak = views(chunk, teaching).weak
+    assert torch.equal(weak.images, chunk.images)
+    assert torch.equal(weak.labels, chunk.labels)
+    assert weak.bounds == tuple(pairwise(chunk.bounds))
+    assert weak.teacher is not None
+    with torch.no_grad():
+        torch.testing.assert_close(weak.teacher, plain_model(chunk.images), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(weak.energies, energy(weak.teacher))
+    assert not weak.teacher.requires_grad
+
+
+def test_a_student_alone_has_no_teacher(chunks: list[Chunk]) -> None:
+    assert views(chunks[0], None).weak.teacher is None
+
+
+@pytest.mark.parametrize("name", names())
+def test_folding_normalisation_does_not_change_a_teacher(name: str) -> None:
+    model = used(name)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = model(images)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    found = Teacher(model, device="cpu", precision="fp32").logits(images)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_teacher_in_bfloat16(plain_model: nn.Module, chunks: list[Chunk]) -> None:
+    images = chunks[0].images[:100]
+    found = Teacher(plain_model, device="cpu", precision="bf16").logits(images)
+    assert found.dtype == torch.float32
+    with torch.no_grad():
+        expected = plain_model(images)
+    assert (found - expected).abs().max() < 0.05 * expected.abs().max()
+    assert next(plain_model.parameters()).dtype == torch.float32
+
+
+def test_teacher_answers_the_same_whatever_comes_with_it(plain_model: nn.Module, chunks: list[Chunk]) -> None:
+    """Its batches have a fixed size, so the same images at the same places get the same bits."""
+    teacher = Teacher(plain_model, device="cpu", precision="fp32")
+    images = chunks[0].images
+    assert torch.equal(teacher.logits(images)[:64], teacher.logits(images[:64]))
+    assert torch.equal(teacher.logits(images), teacher.logits(images.clone()))
+
+
+# --- mixed images --------------------------------------------------------------------------------------------------
+
+
+def expected_choice(mixing: Mixing, weak: View, reference: Tensor) -> Tensor:
+    """The released rule: sorted energies of the training set, their elements as thresholds, strict comparison."""
+    ordered, size = reference.float().sort().values.tolist(), len(reference)
+    rate = mixing.rate / 2 if mixing.selection == "half" else mixing.rate
+    here = weak.energies
+    if mixing.selection == "all":
+        return torch.ones(len(here), dtype=torch.bool)
+    share = min(int(size * rate), size - 1)
+    above, below = here > ordered[-(share + 1)], here < ordered[share]
+    return {"high": above, "low": below, "half": above | below}[mixing.selection]
+
+
+MIXINGS = [
+    Mixing("cutmix"),
+    Mixing("cutmix", "high", 0.1),
+    Mixing("cutmix", "high", 0.5),
+    Mixing("cutmix", "low", 0.3),
+    Mixing("cutmix", "half", 0.4),
+    Mixing("mixup", alpha=0.2),
+    Mixing("mixup", "high", 0.4, alpha=0.2),
+    Mixing("mixup", "half", 0.6, alpha=0.2),
+]
+
+
+def box_of(changed: Tensor) -> tuple[int, int, int, int] | None:
+    """The smallest box around the changed pixels (H, W), or None where nothing changed."""
+    rows, columns = changed.any(1).nonzero().flatten(), changed.any(0).nonzero().flatten()
+    return None if not len(rows) else (int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1]))
+
+
+def recovered(mixed: Tensor, own: Tensor, others: Tensor, operation: str) -> tuple[int, float]:
+    """Whose partner was it and how much of its own stayed, by trying every image of the batch; -1: it is unchanged."""
+    if torch.allclose(mixed, own, atol=1e-5):
+        return -1, float("nan")
+    for j, other in enumerate(others):
+        gap = own - other
+        if operation == "mixup":
+            keep = float(((mixed - other) * gap).sum() / gap.square().sum())
+            if torch.allclose(mixed, other + keep * gap, atol=1e-5):
+                return j, keep
+        else:
+            changed = (mixed != own).any(0)
+            if bool(changed.any()) and torch.equal(mixed[:, changed], other[:, changed]):
+                box = box_of(changed)
+                assert box is not None
+                top, bottom, left, right = box
+                if torch.equal(
+                    mixed[:, top : bottom + 1, left : right + 1], other[:, top : bottom + 1, left : right + 1]
+                ):
+                    return j, float("nan")
+    pytest.fail("a mixed image is made of no two images of its batch")
+
+
+@pytest.fixture(scope="module")
+def noise_chunk() -> Chunk:
+    """A chunk whose images share no pixel, so that it can be told what came from where."""
+    split = torch.randint(0, 256, (250, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
+    labels = torch.arange(250) % 10
+    dataset = Dataset("noise", tuple("0123456789"), *(Split(split, labels),) * 2, (0.5,) * 3, (0.3,) * 3, "", "")
+    return next(iter(BatchStream(dataset, seed=3, batch_size=BATCH, augmentation="none").epoch(1)))
+
+
+@pytest.mark.parametrize("mixing", MIXINGS, ids=lambda m: f"{m.operation}-{m.selection}-{m.rate}")
+def test_mixed_view(mixing: Mixing, noise_chunk: Chunk, plain_model: nn.Module) -> None:
+    """Exactly the chosen rows, in order; each mixed with another chosen one of its batch by one common share or box."""
+    chunk = noise_chunk
+    with torch.no_grad():
+        reference = energy(plain_model(chunk.images))
+    teaching = Teaching(CountingTeacher(plain_model), TeacherFacts("0" * 64, reference.sort().values, Scores(0, 0, 0)))
+    made = views(chunk, teaching)
+    mixed = made.mixed(mixing)
+    steps = chosen_rows(chunk, expected_choice(mixing, made.weak, reference))
+    assert [b - a for a, b in mixed.bounds] == [len(rows) for rows in steps]
+    assert mixed.bounds[-1][1] == len(mixed.images) == len(mixed.labels) == sum(map(len, steps))
+    assert sum(map(len, steps)) >= 10
+    assert mixed.images.is_contiguous(memory_format=torch.channels_last)
+
+    shares = []
+    for rows, (first, last) in zip(steps, mixed.bounds, strict=True):
+        own = chunk.images[rows]
+        found = [recovered(image, own[i], own, mixing.operation) for i, image in enumerate(mixed.images[first:last])]
+        unchanged = [i for i, (j, _) in enumerate(found) if j < 0]
+        for i in unchanged:
+            torch.testing.assert_close(mixed.images[first + i], own[i])
+        partner = {i: j for i, (j, _) in enumerate(found) if j >= 0}
+        if not partner:
+            continue
+        assert len(set(partner.values())) == len(partner)
+        assert set(partner.values()) | set(unchanged) == set(range(len(rows)))
+        if mixing.operation == "mixup":
+            keep = [k for i, (_, k) in enumerate(found) if i in partner]
+            assert max(keep) - min(keep) < 1e-4
+            share = sum(keep) / len(keep)
+        else:
+            boxes = {box_of((mixed.images[first + i] != own[i]).any(0)) for i in partner}
+            assert len(boxes) == 1
+            top, bottom, left, right = next(box for box in boxes if box)
+            share = 1 - (bottom + 1 - top) * (right + 1 - left) / 256
+        shares.append(round(share, 3))
+        if abs(share - 0.5) > 1e-3:
+            expected = chunk.labels[[rows[i] if share > 0.5 else rows[partner.get(i, i)] for i in range(len(rows))]]
+            assert torch.equal(mixed.labels[first:last], expected)
+    assert len(set(shares)) > 2
+
+    assert mixed.teacher is not None
+    with torch.no_grad():
+        torch.testing.assert_close(mixed.teacher, plain_model(mixed.images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.2, 0.4, 0.7, 1.0])
+def test_choice_on_real_images(rate: float, chunks: list[Chunk], teaching: Teaching, energies: Tensor) -> None:
+    mixing = Mixing("cutmix", "high", rate)
+    share = 0
+    for chunk in chunks:
+        made = views(chunk, teaching)
+        steps = chosen_rows(chunk, expected_choice(mixing, made.weak, energies))
+        mixed = made.mixed(mixing)
+        assert [b - a for a, b in mixed.bounds] == [len(rows) for rows in steps]
+        for rows, (first, last) in zip(steps, mixed.bounds, strict=True):
+            assert sorted(mixed.labels[first:last].tolist()) == sorted(chunk.labels[rows].tolist())
+        share += len(mixed.images)
+    assert share > 0
+
+
+def thresholds_between(chunk: Chunk, model: nn.Module, above: int) -> tuple[Teaching, Mixing]:
+    """A teacher by whose thresholds only the `above` most uncertain images of the chunk have high energy."""
+    with torch.no_grad():
+        here = energy(model(chunk.images)).sort(descending=True).values
+    cut = (here[above - 1] + here[above]) / 2 if above else here[0] + 1
+    reference = torch.linspace(-1, 0, 10) * 1e-3 + cut
+    teaching = Teaching(CountingTeacher(model), TeacherFacts("0" * 64, reference.sort().values, Scores(0, 0, 0)))
+    return teaching, Mixing("cutmix", "high", 1e-3)
+
+
+@pytest.mark.parametrize("above", [0, 1])
+def test_fewer_than_two_are_not_mixed(above: int, chunks: list[Chunk], plain_model: nn.Module) -> None:
+    teaching, mixing = thresholds_between(chunks[0], plain_model, above)
+    made = views(chunks[0], teaching)
+    mixed = made.mixed(mixing)
+    assert len(mixed.images) == len(mixed.labels) == 0
+    assert mixed.teacher is None
+    assert all(a == b for a, b in mixed.bounds)
+    assert len(mixed.bounds) == len(chunks[0].bounds) - 1
+    assert calls(teaching) == [len(chunks[0].labels)]
+
+
+def test_a_step_of_one_between_steps_of_more(chunks: list[Chunk], plain_model: nn.Module) -> None:
+    """Among the most uncertain images of a chunk some steps have one only: those are left out, the others stay."""
+    for above in range(3, 40):
+        teaching, mixing = thresholds_between(chunks[0], plain_model, above)
+        made = views(chunks[0], teaching)
+        steps = [
+            [row for row in range(a, b) if row in set(made.weak.energies.topk(above).indices.tolist())]
+            for a, b in pairwise(chunks[0].bounds)
+        ]
+        sizes = [len(rows) for rows in steps]
+        mixed = made.mixed(mixing)
+        assert [b - a for a, b in mixed.bounds] == [size if size >= 2 else 0 for size in sizes]
+        if 1 in sizes and max(sizes) >= 2:
+            return
+    pytest.fail("no number of uncertain images left a step with one of them")
+
+
+def test_boxes_do_not_depend_on_who_asks(chunks: list[Chunk], teaching: Teaching) -> None:
+    """Two rates mix a common batch by the same box; another epoch, chunk or seed by another."""
+    both = views(chunks[0], teaching)
+    tenth, all_of_them = both.mixed(Mixing("cutmix", "high", 0.7)), both.mixed(Mixing("cutmix"))
+    fresh = views(chunks[0], teaching)
+    assert torch.equal(fresh.mixed(Mixing("cutmix")).images, all_of_them.images)
+    assert torch.equal(fresh.mixed(Mixing("cutmix", "high", 0.7)).images, tenth.images)
+    other_seed = Views(chunks[0], 4, torch.float32, teaching).mixed(Mixing("cutmix"))
+    assert not torch.equal(other_seed.images, all_of_them.images)
+    assert not torch.equal(fresh.mixed(Mixing("cutmix", alpha=0.5)).images, all_of_them.images)
+
+
+# --- each thing once -----------------------------------------------------------------------------------------------
+
+
+def test_teacher_is_asked_once_a_view(chunks: list[Chunk], teaching: Teaching) -> None:
+    chunk = chunks[0]
+    made = views(chunk, teaching)
+    for _ in range(3):
+        weak = made.weak
+        teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.2))
+    assert calls(teaching) == [len(chunk.labels)]
+    seen = [made.mixed(Mixing("cutmix", "high", rate)) for rate in (0.4, 0.4, 0.7, 0.4)]
+    assert seen[0] is seen[1] is seen[3] is not seen[2]
+    assert calls(teaching) == [len(chunk.labels), len(seen[0].images), len(seen[2].images)]
+
+
+def test_mixing_alone_asks_for_the_images_as_they_are_once(chunks: list[Chunk], teaching: Teaching) -> None:
+    made = views(chunks[0], teaching)
+    mixed = made.mixed(Mixing("mixup", "high", 0.5, alpha=0.2))
+    assert made.weak.teacher is not None
+    assert calls(teaching) == [len(chunks[0].labels), len(mixed.images)]
+
+
+# --- temperatures --------------------------------------------------------------------------------------------------
+
+RATE = 0.3
+RULES = {
+    "energy": (2.0, -1.5),
+    "low": (2.0, 0.0),
+    "high": (0.0, -1.5),
+    "reversed": (-1.5, 2.0),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("mixed", [False, True])
+def test_temperature_rules(rule: str, mixed: bool, chunks: list[Chunk], teaching: Teaching, energies: Tensor) -> None:
+    """As the core gives them from the training set's energies; on mixed images from the mixed images' energy."""
+    made = views(chunks[1], teaching)
+    view = made.mixed(Mixing("cutmix")) if mixed else made.weak
+    assert view.teacher is not None
+    low, high = energy_thresholds(energies.float(), RATE, RATE)
+    expected = energy_temperature(energy(view.teacher), low, high, 4.0, *RULES[rule])
+    found = teaching.temperature(view, Temperature(4, rule, 2, -1.5, RATE))
+    assert isinstance(found, Tensor)
+    assert torch.equal(found, expected)
+    assert {*expected.unique().tolist()} == {4.0, *(4 + change for change in RULES[rule])}
+
+
+def test_reversed_gives_high_temperature_to_high_energy(chunks: list[Chunk], teaching: Teaching) -> None:
+    weak = views(chunks[0], teaching).weak
+    for rule, sign in (("energy", -1), ("reversed", 1)):
+        temperature = teaching.temperature(weak, Temperature(4, rule, 2, -2, 0.2))
+        assert isinstance(temperature, Tensor)
+        assert sign * torch.corrcoef(torch.stack([weak.energies, temperature]))[0, 1] > 0.5
+
+
+def test_gradation(chunks: list[Chunk], teaching: Teaching, energies: Tensor) -> None:
+    weak = views(chunks[0], teaching).weak
+    for values in ((6.0, 5.0, 4.0, 3.0, 2.0), (6.0, 2.0)):
+        found = teaching.temperature(weak, Temperature(4, "gradation", values=values))
+        edges = gradation_edges(energies.float(), len(values))
+        assert isinstance(found, Tensor)
+        assert torch.equal(found, gradation_temperature(weak.energies, edges, values))
+        assert {*found.tolist()} == {*values}
+
+
+def test_plain_is_a_number(chunks: list[Chunk], teaching: Teaching) -> None:
+    assert teaching.temperature(views(chunks[0], teaching).weak, Temperature(3.0)) == 3.0
+
+
+def test_rules_of_one_view_are_kept_apart(chunks: list[Chunk], teaching: Teaching) -> None:
+    weak = views(chunks[0], teaching).weak
+    one = teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.2))
+    two = teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.4))
+    assert isinstance(one, Tensor)
+    assert isinstance(two, Tensor)
+    assert not torch.equal(one, two)
+    assert teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.2)) is one
+
+
+# --- what is known of a teacher ------------------------------------------------------------------------------------
+
+
+def teacher_spec_of() -> RunSpec:
+    return RunSpec(
+        dataset="digits",
+        student="resnet8",
+        seed=1,
+        epochs=1,
+        milestones=(),
+        lr=0.05,
+        method="kd",
+        params=(("ce", 0.1), ("kd", 0.9)),
+        teacher="resnet8",
+        teacher_source=f"sha256:{'0' * 64}",
+    )
+
+
+def test_facts(plain_model: nn.Module, digits: Dataset, energies: Tensor, tmp_path: Path) -> None:
+    teacher = CountingTeacher(plain_model)
+    found = facts(teacher, "0" * 64, digits, teacher_spec_of(), tmp_path)
+    torch.testing.assert_close(found.energies.double(), energies.sort().values, rtol=1e-4, atol=1e-4)
+    scores = evaluate_model(plain_model, digits, "fp32")
+    assert found.scores.top1 == pytest.approx(scores.top1, abs=0.2)
+    assert found.scores.loss == pytest.approx(scores.loss, rel=1e-4)
+    assert sum(teacher.calls) == len(digits.train) + len(digits.test)
+
+    asked = len(teacher.calls)
+    again = facts(teacher, "0" * 64, digits, teacher_spec_of(), tmp_path)
+    assert torch.equal(again.energies, found.energies)
+    assert again.scores == found.scores
+    assert len(teacher.calls) == asked
+    facts(teacher, "1" * 64, digits, teacher_spec_of(), tmp_path)
+    assert len(teacher.calls) > asked
+
+
+@pytest.mark.parametrize("damage", ["empty", "garbage", "truncated", "flipped"])
+def test_damaged_facts_are_computed_again(
+    damage: str,
+    plain_model: nn.Module,
+    digits: Dataset,
+    tmp_path: Path,
+) -> None:
+    teacher = Teacher(plain_model, device="cpu", precision="fp32")
+    first = facts(teacher, "0" * 64, digits, teacher_spec_of(), tmp_path)
+    (file,) = (tmp_path / "teachers").glob("*.pt")
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    file.write_bytes(
+        {
+            "empty": b"",
+            "garbage": b"this is no file of torch",
+            "truncated": whole[:middle],
+            "flipped": whole[:middle] + bytes(255 - b for b in whole[middle : middle + 8]) + whole[middle + 8 :],
+        }[damage]
+    )
+    again = facts(teacher, "0" * 64, digits, teacher_spec_of(), tmp_path)
+    assert torch.equal(again.energies, first.energies)
+    assert again.scores == first.scores
