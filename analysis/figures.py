@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -98,11 +100,15 @@ def _plain(text: str) -> str:
 
 
 def _title_and_legend(figure: Figure, grid: Grid, panels: list[Axes]) -> None:
-    what = "" if grid.comparable else " (not the paper's data)"
-    what = " (shortened, not the paper's schedule)" if grid.shortened else what
     kind = {"best": ", best test epoch", "last": ", last epoch"}[grid.metric] if grid.table.metric != "cost" else ""
-    spread = "; mean ± standard deviation" if grid.settings.seeds > 1 else ""
-    figure.suptitle(_plain(f"{grid.table.title}\n{captions.training(grid)}{kind}{spread}{what}"), fontsize=10.5)
+    asides = [
+        "mean ± standard deviation" if grid.settings.seeds > 1 else "",
+        "" if grid.comparable else "not the paper's data",
+        "shortened, not the paper's schedule" if grid.shortened else "",
+    ]
+    lines = [grid.table.title, captions.training(grid) + kind, "; ".join(aside for aside in asides if aside)]
+    across = int(12 * figure.get_figwidth())
+    figure.suptitle(_plain("\n".join(textwrap.fill(line, across) for line in lines if line)), fontsize=10.5)
     labelled: dict[str, Any] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
@@ -221,18 +227,18 @@ def _cost(axes: Axes, grid: Grid, part: Part, pair: Pair) -> None:
 
 
 def _say_incomplete(axes: Axes, values: list[Value]) -> None:
-    """How many entries of a panel lack runs, in its corner."""
+    """How many entries of a panel lack runs, below it."""
     short = sum(value.state != "done" for value in values)
     if short:
-        text = f"{short} of {len(values)} entries incomplete"
-        axes.text(0.99, 0.02, text, transform=axes.transAxes, ha="right", fontsize=8, color="#555555")
+        axes.set_xlabel(f"{axes.get_xlabel()}\n{short} of {len(values)} entries incomplete", fontsize=8.5)
 
 
 def picture(grid: Grid, form: str) -> bytes:
-    """The figure's file in one of FORMATS; the same numbers give the same bytes."""
+    """The figure's file in one of FORMATS; the same numbers give the same bytes. Fonts as publishers want them."""
     undated: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
     buffer = io.BytesIO()
-    draw(grid).savefig(buffer, format=form, dpi=200, metadata=undated.get(form))
+    with rc_context({"pdf.fonttype": 42, "svg.hashsalt": grid.table.key}):
+        draw(grid).savefig(buffer, format=form, dpi=200, metadata=undated.get(form))
     return buffer.getvalue()
 
 

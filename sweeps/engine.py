@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,12 +19,13 @@ from analysis.ledger import Ledger
 from sweeps.cluster import StoppedError, Watch, cluster, environment
 from sweeps.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
 from sweeps.feed import Feed, Outcome
+from sweeps.finished import ingest, result_of
 from sweeps.plan import Plan, PlannedJob
 from sweeps.resources import Resources, check_resources
 from trainables.errors import UserError
 from trainables.job import EpochReport, Place, run
 from trainables.ray_trial import Curves, Train, trial
-from trainables.runs import read_result, run_dir
+from trainables.runs import run_dir
 
 __all__ = [
     "EpochDone",
@@ -46,17 +46,6 @@ INTERRUPTED = (
     "stopped by {}: finished runs are in the ledger, the others go on from their last epoch when the same "
     "command is run again"
 )
-
-
-def ingest(results: Path, ledger: Ledger, run_ids: Iterable[str]) -> int:
-    """Record the results of runs that ended while no driver was alive. Returns how many."""
-    wanted = list(run_ids)
-    known = ledger.entries(wanted)
-    return sum(
-        ledger.record(result)
-        for run_id in wanted
-        if run_id not in known and (result := _result(results, run_id)) is not None
-    )
 
 
 def execute(
@@ -190,24 +179,24 @@ class _Sweep:
     def reported(self, trial_id: str, report: EpochReport) -> None:
         job = self.jobs[trial_id]
         for run_id in (*report.finished, *report.failed):
-            self._record(run_id)
+            if not self.feed.knows(run_id):
+                self._record(run_id)
         self._on_event(EpochDone(job, report))
 
     def raised(self, trial_id: str, reason: str) -> None:
         self._errors[trial_id] = reason
 
-    def ended(self, trial_id: str, died: bool) -> None:
+    def ended(self, trial_id: str, reason: str | None = None) -> None:
+        """The trial will not go on; after an error, with the reason that it gave or else this one."""
         job = self.jobs.pop(trial_id)
-        reason = self._errors.pop(trial_id, None)
-        if died and reason is None:
-            reason = f"its process died {RESTARTS + 1} times (killed, or out of memory?)"
+        reason = self._errors.pop(trial_id, reason)
         self.feed.ended(job, reason)
         if reason is not None:
             self._on_event(JobFailed(job, reason))
 
     def _record(self, run_id: str) -> None:
         try:
-            result = _result(self.place.results, run_id)
+            result = result_of(self.place.results, run_id)
             if result is None:
                 where = self.place.results
                 self.feed.failed(run_id, f"its result is not in {where}: --results must be shared by all machines")
@@ -243,7 +232,8 @@ class _Jobs(Searcher):
         return {"job": job.key, "runs": [spec.canonical() for spec in job.specs]}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self._sweep.ended(trial_id, error)
+        if not error:
+            self._sweep.ended(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the runs' own checkpoints and the ledger are the state of a sweep."""
@@ -276,6 +266,17 @@ class _Reports(tune.Callback):
         elif "report" in result:
             self._sweep.reported(trial.trial_id, result["report"])
 
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._sweep.ended(trial.trial_id, _why_dead(Path(trial.error_file).read_text()))
+
+
+def _why_dead(account: str) -> str:
+    """Ray's account of why a trial's processes ended, in one line."""
+    lines = [line.strip() for line in account.splitlines() if line.strip()]
+    if "creation task" in account:
+        return f"its process could not start: {lines[-1]}"
+    return f"its process died {RESTARTS + 1} times (killed, or out of memory?)"
+
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[Mapping[str, str]]:
@@ -298,20 +299,10 @@ def _interrupts() -> Iterator[Mapping[str, str]]:
             signal.signal(number, handler)
 
 
-def _result(results: Path, run_id: str) -> dict[str, Any] | None:
-    try:
-        return read_result(results, run_id)
-    except (OSError, json.JSONDecodeError) as error:
-        folder = run_dir(results, run_id)
-        raise UserError(
-            f"cannot read {folder / 'result.json'} ({error}): delete {folder} to train that run again"
-        ) from error
-
-
 def _forget_failures(results: Path, plan: Plan) -> None:
     """A planned run that failed before is to be tried again: what is left of the failure must not end it."""
     for job in plan.jobs:
         for spec in job.specs:
-            result = _result(results, spec.run_id)
+            result = result_of(results, spec.run_id)
             if result is not None and result["status"] == "failed":
                 (run_dir(results, spec.run_id) / "result.json").unlink()

@@ -19,6 +19,8 @@ from sweeps.plan import Plan
 from trainables.data.facts import Facts
 from trainables.spec import PLAIN, RunSpec
 
+Clock = Callable[[], float]
+
 SECONDS = 60.0
 MOST_STEPS = 5
 LEAST_BATCH = 8
@@ -148,6 +150,8 @@ def _measure(specs: Sequence[RunSpec], facts: Facts, device: str, threads: int, 
     trained = {_student(spec): spec for spec in specs}
     asked = {_work(spec, spec.teacher): spec for spec in specs if spec.teacher is not None}
     share = seconds / (len(trained) + len(asked))
+    # One thread's own time does not grow with what else the machine is busy with.
+    clock = time.process_time if device == "cpu" and threads == 1 else time.perf_counter
     before = torch.get_num_threads()
     if device == "cpu" and threads:
         torch.set_num_threads(threads)
@@ -166,13 +170,15 @@ def _measure(specs: Sequence[RunSpec], facts: Facts, device: str, threads: int, 
                 data="",
                 timing=False,
             )
-            costs[work] = _cost(spec, facts, device, share, trained=work in trained, asked=work in asked)
+            costs[work] = _cost(spec, facts, device, share, clock, trained=work in trained, asked=work in asked)
         return costs
     finally:
         torch.set_num_threads(before)
 
 
-def _cost(spec: RunSpec, facts: Facts, device: str, seconds: float, *, trained: bool, asked: bool) -> Cost:
+def _cost(
+    spec: RunSpec, facts: Facts, device: str, seconds: float, clock: Clock, *, trained: bool, asked: bool
+) -> Cost:
     """Measured on a smaller batch, and scaled up, where a whole one would take too long."""
     import torch
 
@@ -215,7 +221,7 @@ def _cost(spec: RunSpec, facts: Facts, device: str, seconds: float, *, trained: 
     step = 0.0
     if trained:
         student.begin_epoch(1)
-        step = _per_image(train, steps, largest, seconds * 0.7) * spec.batch_size
+        step = _per_image(train, steps, largest, seconds * 0.7, clock) * spec.batch_size
     model = student.model.eval()
     teacher = Teacher(model, device=device, precision=spec.precision) if asked else None
 
@@ -232,29 +238,32 @@ def _cost(spec: RunSpec, facts: Facts, device: str, seconds: float, *, trained: 
 
         return work
 
-    return Cost(step, _per_image(answer, steps, largest, seconds * 0.3), stored)
+    return Cost(step, _per_image(answer, steps, largest, seconds * 0.3, clock), stored)
 
 
-def _per_image(work_on: Callable[[int], Callable[[], None]], steps: int, images: int, seconds: float) -> float:
+def _per_image(
+    work_on: Callable[[int], Callable[[], None]], steps: int, images: int, seconds: float, clock: Clock
+) -> float:
     """Median seconds an image, warmed up, within about `seconds`: on fewer images where all would take longer."""
     few = min(steps * LEAST_BATCH, images)
     work = work_on(few)
     work()
-    small = _timed(work)
-    if few < images and 3 * small * images / few <= seconds:
+    began = time.perf_counter()
+    work()
+    if few < images and 3 * (time.perf_counter() - began) * images / few <= seconds:
         few, work = images, work_on(images)
         work()
     deadline = time.perf_counter() + seconds / 2
-    times = [_timed(work)]
-    while len(times) < MOST_STEPS and time.perf_counter() + times[-1] < deadline:
-        times.append(_timed(work))
+    times: list[float] = []
+    while not times or (len(times) < MOST_STEPS and time.perf_counter() < deadline):
+        times.append(_timed(work, clock))
     return statistics.median(times) / few
 
 
-def _timed(work: Callable[[], None]) -> float:
-    began = time.perf_counter()
+def _timed(work: Callable[[], None], clock: Clock) -> float:
+    began = clock()
     work()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def _device_name(device: str) -> str:
@@ -272,7 +281,7 @@ def hours_words(hours: float) -> str:
         return f"{math.ceil(minutes * 60)} s"
     if hours < 1:
         return f"{minutes:.0f} min"
-    return f"{hours:.1f} h" if hours < 100 else f"{hours:.0f} h"
+    return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
 
 
 def size_words(count: int) -> str:

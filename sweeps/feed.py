@@ -53,6 +53,10 @@ class Feed:
                 return job
         return None
 
+    def knows(self, run_id: str) -> bool:
+        """Whether the run has ended in this sweep."""
+        return run_id in self._trained or run_id in self._failed
+
     def done(self, run_id: str) -> None:
         self._trained.add(run_id)
 
@@ -70,7 +74,8 @@ class Feed:
 
     def outcome(self, stopped: str | None = None) -> Outcome:
         done = (self._trained | self._kept) & self._asked
-        not_run = dict.fromkeys(self._asked - done, stopped or "not started") | self._not_run
+        not_run = dict.fromkeys(self._asked - done, "the sweep was stopped" if stopped else "not started")
+        not_run |= self._not_run
         failed = {run_id: reason for run_id, reason in self._failed.items() if run_id not in done}
         return Outcome(
             frozenset(done),

@@ -37,9 +37,18 @@ def known(results: Path, run_ids: Iterable[str]) -> dict[str, Entry]:
     if (results / "ledger.sqlite").exists():
         with Ledger.open(results / "ledger.sqlite", readonly=True) as ledger:
             entries = ledger.entries(wanted)
-    return entries | {entry.run_id: entry for entry in map(entry_of, _unrecorded(results, entries, wanted))}
+    return entries | {entry.run_id: entry for entry in map(_entry, _unrecorded(results, entries, wanted))}
+
+
+def _entry(result: dict[str, Any]) -> Entry:
+    try:
+        return entry_of(result)
+    except UserError as error:
+        raise UserError(f"the result of run {result.get('run_id')} cannot be used: {error}") from error
 
 
 def _unrecorded(results: Path, entries: dict[str, Entry], run_ids: Iterable[str]) -> list[dict[str, Any]]:
-    found = [result_of(results, run_id) for run_id in run_ids if run_id not in entries]
-    return [result for result in found if result is not None]
+    """Results that the ledger lacks, or knows only as an earlier failure."""
+    open_runs = [run_id for run_id in run_ids if run_id not in entries or not entries[run_id].done]
+    found = [result for run_id in open_runs if (result := result_of(results, run_id)) is not None]
+    return [result for result in found if result["run_id"] not in entries or result["status"] == "done"]

@@ -1,6 +1,6 @@
 """A job: runs that share a batch stream and a teacher, trained together in one process.
 
-    python trainables/job.py JOB.json
+    python trainables/job.py JOB.json [--debug]
 
 JOB.json: {"runs": [fields of a RunSpec, ...], "place": {"results": DIR, "data_dir": DIR, ...}}. Needs torch, not Ray.
 """
@@ -104,6 +104,8 @@ def run(specs: Sequence[RunSpec], place: Place) -> Iterator[EpochReport]:
     """
     if len({stream_key(spec) for spec in specs}) != 1:
         raise UserError("the runs of a job must share data set, batch size, augmentation, precision, seed and teacher")
+    if len({spec.run_id for spec in specs}) != len(specs):
+        raise UserError("a job names one of its runs twice: name each run once")
     epochs = max(spec.epochs for spec in specs)
     with contextlib.ExitStack() as locks:
         for spec in sorted(specs, key=lambda spec: spec.run_id):
@@ -138,6 +140,8 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int) -> Iterator[Epoc
     start = min(student.record.epoch for student in students) + 1
     for epoch in range(start, epochs + 1):
         active = [student for student in students if student.record.epoch == epoch - 1 and not student.ended]
+        if not active:
+            continue
         for group in [[student] for student in active] if first.timing else [active]:
             _train_epoch(epoch, group, stream, teaching)
         finished, failed = [], {}
@@ -200,9 +204,10 @@ def job_json(specs: Sequence[RunSpec], place: Place) -> str:
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
-        raise UserError("usage: python trainables/job.py JOB.json")
-    specs, place = read_job(Path(sys.argv[1]))
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if len(arguments) != 1:
+        raise UserError("usage: python trainables/job.py JOB.json [--debug]")
+    specs, place = read_job(Path(arguments[0]))
     names = {spec.run_id: spec.name for spec in specs}
     failures = 0
     for report in run(specs, place):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from trainables.data.dataset import Dataset
 from trainables.data.stream import generator
+from trainables.errors import UserError
 from trainables.evaluation import Scores, autocast, evaluate_model
 from trainables.methods import Batch, make
 from trainables.models import build
@@ -156,10 +157,10 @@ class Student:
         except FileNotFoundError:
             return
         content = unsealed(stored)
-        if content is None:
+        state = None if content is None else torch.load(io.BytesIO(content), self.device, weights_only=True)
+        if state is None or state["run_id"] != self.spec.run_id:
             print(f"warning: the checkpoint of {self.spec.name} is damaged; this run starts again from its first epoch")
             return
-        state = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.record = Record(**state["record"])
@@ -205,5 +206,8 @@ class Student:
 def prepare_folder(spec: RunSpec, results: Path) -> None:
     """The run's folder with its spec, readable by people."""
     folder = run_dir(results, spec.run_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "spec.json", (spec.canonical() + "\n").encode())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "spec.json", (spec.canonical() + "\n").encode())
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}; choose another folder for the results") from error

@@ -193,7 +193,7 @@ def test_the_disk_is_full(path: Path) -> None:
 # Death in the middle
 
 WRITER = """
-import sys
+import sys, time
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from some_results import failed, result_of, spec_of
@@ -203,6 +203,7 @@ with Ledger.open(Path({path!r})) as ledger:
         ledger.record(failed(spec_of(seed)))
         ledger.record(result_of(spec_of(seed)))
         print(seed, flush=True)
+        time.sleep({pause})
 """
 
 
@@ -210,7 +211,9 @@ def test_a_killed_writer_leaves_whole_rows(path: Path) -> None:
     """SIGKILL at eight moments; every row that was reported written is there, and every row there is whole."""
     reported = 0
     for attempt in range(8):
-        code = WRITER.format(root=str(ROOT), tests=str(Path(__file__).parent), path=str(path), first=reported + 1)
+        code = WRITER.format(
+            root=str(ROOT), tests=str(Path(__file__).parent), path=str(path), first=reported + 1, pause=0
+        )
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             process.stdout.readline()
@@ -258,7 +261,7 @@ def test_half_a_transaction_is_undone_by_the_next_reader(path: Path) -> None:
 
 def test_readers_while_a_writer_writes(path: Path) -> None:
     write(path, result_of(spec_of()))
-    code = WRITER.format(root=str(ROOT), tests=str(Path(__file__).parent), path=str(path), first=2)
+    code = WRITER.format(root=str(ROOT), tests=str(Path(__file__).parent), path=str(path), first=2, pause=0.02)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

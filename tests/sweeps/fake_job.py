@@ -1,4 +1,4 @@
-"""A job that trains nothing: epochs that last as long as they are told, checkpoints, results. Obeys the networks' names.
+"""A job that trains nothing: epochs that last as long as they are told, checkpoints, results. Obeys its networks.
 
 `raises` fails in its 2nd epoch, `diverges` likewise but alone; `dies` kills its process in its 2nd epoch, once;
 `mortal` every time. Any other name trains well. Every epoch and every result is a line of `results/log`.
