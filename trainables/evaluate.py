@@ -63,7 +63,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, float | int | str]:
     model = build(options.arch, classes)
     digest = load_weights(model, options.weights, options.arch)
     dataset = load(options.dataset, options.data_dir).to(device)
-    model = model.to(device=device, memory_format=torch.channels_last)
+    model = model.to(device).to(memory_format=torch.channels_last)
     scores = evaluate_model(model, dataset, "fp32", batch_size=options.batch_size)
     return {
         "top1": round(scores.top1, 4),

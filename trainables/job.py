@@ -20,6 +20,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+from torch.utils import deterministic
 
 from trainables.data import load
 from trainables.data.dataset import Dataset
@@ -72,7 +73,7 @@ def prepare_torch(place: Place) -> None:
         torch.set_num_threads(place.threads)
     # Max-pooling's backward pass counts as non-deterministic on CUDA; windows that do not overlap make it exact.
     torch.use_deterministic_algorithms(True, warn_only=place.device == "cuda")
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False

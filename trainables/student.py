@@ -62,7 +62,7 @@ class Student:
     def __init__(self, spec: RunSpec, *, num_classes: int, device: str, results: Path, started: str) -> None:
         self.spec, self.results, self.device = spec, results, device
         self.method = make(spec.method, spec.params)
-        self.model = initial_model(spec, num_classes).to(device=device, memory_format=torch.channels_last).train()
+        self.model = initial_model(spec, num_classes).to(device).to(memory_format=torch.channels_last).train()
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
             lr=spec.lr,

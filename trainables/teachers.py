@@ -33,7 +33,7 @@ class Teacher:
 
     def __init__(self, model: nn.Module, *, device: str, precision: str) -> None:
         fused = fuse(model.eval().requires_grad_(False))
-        fused = fused.to(device=device, memory_format=torch.channels_last)
+        fused = fused.to(device).to(memory_format=torch.channels_last)
         self.model = fused.to(torch.bfloat16) if precision == "bf16" else fused
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.device = torch.device(device)

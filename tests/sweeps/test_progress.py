@@ -194,7 +194,7 @@ def test_a_wide_screen_shows_the_cells_in_full(screen: Screen) -> None:
 
 
 def test_a_narrow_screen_shows_less_of_each_cell(screen: Screen) -> None:
-    text = drawn(screen, 100, 50)
+    text = drawn(screen, 95, 50)
     assert "ResNet56" in text
     assert "ep 12 " in line_of(text, "w/ HE-DA (20%)")
     assert "12/240" not in line_of(text, "w/ HE-DA (20%)")

@@ -43,7 +43,7 @@ VANILLA = RunSpec(
     epochs=2,
     milestones=(1,),
     lr=0.05,
-    batch_size=7,
+    batch_size=6,
     augmentation="crop",
     train_fraction=0.05,
 )
@@ -473,7 +473,7 @@ def test_equals_a_plain_loop(kind: str, teacher: GivenTeacher, tmp_path: Path) -
         "energy": teacher.spec(temperature=Temperature(4, "energy", 2, -2, 0.2)),
         "he_cutmix": teacher.spec(mixing=Mixing("cutmix", "high", 0.5)),
     }[kind]
-    spec = replace(spec, epochs=3, milestones=(1, 2), batch_size=16)
+    spec = replace(spec, epochs=3, milestones=(1, 2), lr=0.02, batch_size=32)
     model, losses = plain_loop(spec, teacher)
     train([spec], teacher.place(tmp_path))
     weights, result = outcome(tmp_path, spec)
