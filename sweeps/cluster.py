@@ -24,10 +24,11 @@ import ekd_core
 import trainables
 from sweeps.resources import Resources, check_against, cpus_here
 from trainables.errors import UserError
+from trainables.ray_trial import reason
 
 REACH_SECONDS = 5.0
 WATCH_SECONDS = 0.5
-LEAVE_SECONDS = 12.0
+LEAVE_SECONDS = 9.0
 LONGEST_TEMPORARY = 30
 OBJECT_STORE_BYTES = 100 * 2**20
 TOKEN = secrets.token_hex(32)
@@ -52,6 +53,7 @@ class Watch:
         self.died: str | None = None
         self._processes = processes
         self._left = threading.Event()
+        self._dead = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch-ray", daemon=True)
         self._thread.start()
 
@@ -65,6 +67,10 @@ class Watch:
         if self.died:
             raise StoppedError(self.message)
 
+    def explains_an_error(self) -> bool:
+        """Whether Ray is dead, or will be found to be in a moment."""
+        return self._dead.wait(2 * WATCH_SECONDS)
+
     def leave(self) -> None:
         self._left.set()
 
@@ -73,13 +79,15 @@ class Watch:
             for name, process in self._processes.items():
                 if process.poll() is not None:
                     self.died = f"its process {name}"
+                    self._dead.set()
                     break
             if self.died:
                 break
         else:
             return
         if not self._left.wait(LEAVE_SECONDS):
-            print(self.message, file=sys.stderr, flush=True)
+            shown_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
+            print(f"{shown_cursor}{self.message}", file=sys.stderr, flush=True)
             os._exit(1)
 
 
@@ -94,13 +102,19 @@ def cluster(resources: Resources, *, debug: bool) -> Iterator[tuple[Watch, int]]
         stack.callback(ray.shutdown)
         with _kept_handlers():
             jobs = _join(resources, debug) if prepared is None else _start(resources, prepared, debug)
-        processes = _processes() if prepared else {}
+        processes = _node().all_processes if prepared else {}
         watch = Watch({name: processes[name][0].process for name in ("gcs_server", "raylet") if name in processes})
         try:
             yield watch, jobs
+        except Exception as error:
+            if watch.explains_an_error():
+                raise StoppedError(watch.message) from error
+            raise
         finally:
             if watch.died is None:
                 watch.leave()
+            else:
+                _node().kill_all_processes(check_alive=False, allow_graceful=False)
             stack.close()
             watch.leave()
 
@@ -118,27 +132,29 @@ def _prepare_local(stack: contextlib.ExitStack, debug: bool) -> str:
     return folder
 
 
-def _processes() -> Mapping[str, Any]:
+def _node() -> Any:
     node = ray._private.worker._global_node
     if node is None:
         raise RuntimeError("Ray has no node after it was started")
-    processes: Mapping[str, Any] = node.all_processes
-    return processes
+    return node
 
 
 def _start(resources: Resources, folder: str, debug: bool) -> int:
     jobs = resources.jobs_at_once(cpus_here())
-    ray.init(
-        address="local",
-        num_cpus=jobs * resources.cpus_per_job,
-        num_gpus=resources.gpus,
-        object_store_memory=OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        log_to_driver=debug,
-        logging_level=logging.INFO if debug else logging.CRITICAL,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=folder,
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=jobs * resources.cpus_per_job,
+            num_gpus=resources.gpus,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=debug,
+            logging_level=logging.INFO if debug else logging.CRITICAL,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=folder,
+        )
+    except Exception as error:
+        raise StoppedError(f"Ray did not start ({reason(error)}): run the same command again") from error
     return jobs
 
 
@@ -155,7 +171,7 @@ def _join(resources: Resources, debug: bool) -> int:
             runtime_env={"py_modules": [str(folder) for folder in CODE]},
         )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise UserError(f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())[:200]}") from error
+        raise UserError(f"cannot join the Ray cluster at {address}: {reason(error)}") from error
     found = ray.cluster_resources()
     gpus, cpus = int(found.get("GPU", 0)), int(found.get("CPU", 0))
     check_against(resources, gpus, cpus, f"the cluster at {address} has {gpus or 'no'} GPU{'s' if gpus > 1 else ''}")

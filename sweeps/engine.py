@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -82,6 +83,8 @@ def execute(
             with environment(_tune_settings(at_once)):
                 _tuner(sweep, len(plan.jobs), resources, trial(place, train), debug).fit()
     except StoppedError as stop:
+        if debug:
+            traceback.print_exc()
         return feed.outcome(str(stop))
     except _RefusedError as refused:
         raise refused.error from refused

@@ -147,14 +147,15 @@ def _measure(specs: Sequence[RunSpec], facts: Facts, device: str, threads: int, 
     """The cost of every network, trained (students, teachers to train) or only asked, within about `seconds`."""
     import torch
 
+    from trainables.job import Place, prepare_torch
+
     trained = {_student(spec): spec for spec in specs}
     asked = {_work(spec, spec.teacher): spec for spec in specs if spec.teacher is not None}
     share = seconds / (len(trained) + len(asked))
     # One thread's own time does not grow with what else the machine is busy with.
     clock = time.process_time if device == "cpu" and threads == 1 else time.perf_counter
     before = torch.get_num_threads()
-    if device == "cpu" and threads:
-        torch.set_num_threads(threads)
+    prepare_torch(Place(results=Path(), device=device, threads=threads if device == "cpu" else 0))
     try:
         costs = {}
         for work in [*trained, *(work for work in asked if work not in trained)]:

@@ -49,6 +49,8 @@ def _entry(result: dict[str, Any]) -> Entry:
 
 def _unrecorded(results: Path, entries: dict[str, Entry], run_ids: Iterable[str]) -> list[dict[str, Any]]:
     """Results that the ledger lacks, or knows only as an earlier failure."""
+    if not (results / "runs").is_dir():
+        return []
     open_runs = [run_id for run_id in run_ids if run_id not in entries or not entries[run_id].done]
     found = [result for run_id in open_runs if (result := result_of(results, run_id)) is not None]
     return [result for result in found if result["run_id"] not in entries or result["status"] == "done"]

@@ -62,6 +62,7 @@ class State:
         self.began = clock()
         self.specs = {spec.run_id: spec for job in plan.jobs for spec in job.specs}
         self.already = len(plan.done - self.specs.keys())
+        self.started = False
         self.jobs: dict[str, RunningJob] = {}
         self.done: set[str] = set()
         self.failed: dict[str, str] = {}
@@ -73,6 +74,7 @@ class State:
         now = self.clock()
         match event:
             case JobStarted(job):
+                self.started = True
                 epochs = max(spec.epochs for spec in job.specs)
                 self.jobs[job.key] = RunningJob(job, began=now, epochs=epochs, at=now)
             case EpochDone(job, report):
@@ -265,6 +267,7 @@ class Screen:
         left = self.state.left
         words = [self.state.counts, f"{duration(self.state.clock() - self.state.began)} so far"]
         words += [f"about {duration(left)} left"] if left is not None else []
+        words += ["starting Ray"] if not self.state.started else []
         return _one_line(" · ".join(words), "bold")
 
 

@@ -110,7 +110,7 @@ def _fingerprint(options: Options) -> str:
     """What names a user's own images in a run's identity."""
     from trainables.data import load
 
-    dataset = load(options.dataset, options.data_dir, train_fraction=options.train_fraction)
+    dataset = load(options.dataset, options.data_dir, train_fraction=options.train_fraction, download=options.download)
     return dataset.fingerprint[:16]
 
 
@@ -124,7 +124,8 @@ def _overridden(tables: Sequence[Table], settings: Settings, overrides: Sequence
         settings = replace(settings, overrides=tuple(overrides))
         specs = _specs(tables, settings)
     except UserError as error:
-        raise UserError(f"--set {said}: {error}") from error
+        hint = "; --rows can leave out rows without such a rule" if "temperature.rule" in dict(overrides) else ""
+        raise UserError(f"--set {said}: {error}{hint}") from error
     flat = [flatten(spec) for spec in specs]
     for path, value in overrides:
         if not any(path in fields and fields[path] == json.loads(value) for fields in flat):

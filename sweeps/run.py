@@ -90,6 +90,7 @@ def show_plan(options: Options, request: Request) -> int:
 
 def sweep(options: Options, request: Request, command: str) -> int:
     """Check everything, then train what is missing, then draw the tables. Nothing is written before all is checked."""
+    check_writable(options.results)
     with contextlib.ExitStack() as stack:
         if options.results.is_dir():
             stack.enter_context(driver_lock(options.results))
@@ -121,6 +122,14 @@ def plan_of(options: Options, request: Request, entries: dict[str, Entry]) -> Pl
         retry=options.retry,
         has_weights=lambda run_id: weights_path(options.results, run_id).exists(),
     )
+
+
+def check_writable(results: Path) -> None:
+    """Refuse a results folder that cannot be made or written, without making it yet."""
+    there = next(folder for folder in (results, *results.parents) if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        reason = "is not writable" if there.is_dir() else "is a file"
+        raise UserError(f"cannot write to the results folder {results}: {there} {reason}; choose --results")
 
 
 def check_all(options: Options, request: Request) -> Resources:
@@ -221,7 +230,9 @@ def report(outcome: Outcome) -> int:
 def guarded(argv: Sequence[str]) -> int:
     """`main`, ended without a traceback by Ctrl-C or by a reader that has gone (`| head`)."""
     try:
-        return main(argv)
+        status = main(argv)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         print("\nstopped: what is finished is kept, the same command goes on from there", file=sys.stderr)
         return STOPPED

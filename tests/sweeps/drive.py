@@ -1,4 +1,4 @@
-"""A driver of fake jobs, to be killed: python drive.py RESULTS [JOBS [EPOCHS]]. Prints one line for every event."""
+"""A driver of fake jobs, to be killed: python drive.py RESULTS [JOBS [EPOCHS [ADDRESS]]]. Prints a line an event."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ def show(event: Event) -> None:
 
 def main() -> int:
     results = Path(sys.argv[1])
-    jobs, epochs = (int(text) for text in (*sys.argv[2:], "4", "3")[:2])
+    jobs, epochs = (int(text) for text in (*sys.argv[2:4], "4", "3")[:2])
+    address = sys.argv[4] if len(sys.argv) > 4 else None
     with driver_lock(results), Ledger.open(results / "ledger.sqlite") as ledger:
         specs = {one.run_id: one for one in (spec("net", seed, epochs=epochs) for seed in range(1, jobs + 1))}
         ingest(results, ledger, specs)
         done = frozenset(ledger.entries(specs))
         left = tuple(PlannedJob(one.name, "vanilla", (one,)) for run_id, one in specs.items() if run_id not in done)
         plan = Plan(0, {"vanilla": specs}, done, {}, left)
-        outcome = execute(plan, ledger, Place(results), Resources(gpus=0), show, train=train)
+        outcome = execute(plan, ledger, Place(results), Resources(gpus=0, address=address), show, train=train)
     if outcome.stopped:
         print(outcome.stopped)
     return 0 if outcome.complete else 1

@@ -79,7 +79,7 @@ def test_nothing_to_train_costs_nothing() -> None:
 
 
 def test_the_estimate_is_near_what_a_job_takes(tmp_path: Path) -> None:
-    """In processor time, which others on the machine do not change; within a factor of two."""
+    """In processor time, which others on the machine hardly change."""
     plan = planned("table5", epochs=2, pairs=("resnet8/resnet8",))
     teacher, *_ = plan.jobs
     about = facts("digits", None)
@@ -91,7 +91,7 @@ def test_the_estimate_is_near_what_a_job_takes(tmp_path: Path) -> None:
     for _ in run(teacher.specs, place):
         pass
     took = time.process_time() - began
-    assert found.device_hours * 3600 == pytest.approx(took, rel=1.0, abs=0.5)
+    assert 0.4 * took < found.device_hours * 3600 < 2.5 * took
     stored = weights_path(tmp_path, teacher.specs[0].run_id).stat().st_size
     assert found.disk_bytes == pytest.approx(3 * stored, rel=0.5)
 

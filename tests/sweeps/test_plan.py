@@ -213,7 +213,9 @@ def test_any_plan_completes_what_was_asked_and_nothing_else(
     everything = make_plan(tables, asked, {}, pack=pack).all_runs
     finished = data.draw(st.sets(st.sampled_from(sorted(everything)), max_size=40))
     failed = data.draw(st.sets(st.sampled_from(sorted(everything)), max_size=5)) - finished
-    known = {run_id: entry(everything[run_id], "diverged" if run_id in failed else None) for run_id in finished | failed}
+    known = {
+        run_id: entry(everything[run_id], "diverged" if run_id in failed else None) for run_id in finished | failed
+    }
     plan = make_plan(tables, asked, known, pack=pack)
 
     jobs = planned(plan)

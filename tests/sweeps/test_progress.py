@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from itertools import pairwise
 
 import pytest
 from fake_job import result
@@ -48,17 +49,17 @@ def failed(spec: RunSpec) -> Entry:
     return entry_of(result(spec, "diverged:\nthe loss is nan"))
 
 
-@pytest.fixture()
+@pytest.fixture
 def plan() -> Plan:
     return make_plan([TABLE], SETTINGS, {}, pack=None)
 
 
-@pytest.fixture()
+@pytest.fixture
 def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture()
+@pytest.fixture
 def state(plan: Plan, clock: Clock) -> State:
     return State(plan, clock)
 
@@ -97,7 +98,7 @@ def test_a_job_speaks_at_most_every_thirty_seconds(plan: Plan, state: State, clo
         if out.tell() > before:
             spoke.append(clock.now)
     assert spoke[0] >= QUIET_SECONDS
-    assert all(later - sooner >= QUIET_SECONDS for sooner, later in zip(spoke, spoke[1:], strict=False))
+    assert all(later - sooner >= QUIET_SECONDS for sooner, later in pairwise(spoke))
     assert len(spoke) == 400 // 32
     assert f"epoch    {job.key}  8/240  15:28 min left" in out.getvalue()
 
@@ -158,14 +159,12 @@ def drawn(screen: Screen, width: int, height: int) -> str:
     return console.export_text()
 
 
-@pytest.fixture()
+@pytest.fixture
 def screen(plan: Plan, state: State, clock: Clock) -> Screen:
     """One cell done, one with a failure, one under way with a seed done, the rest waiting."""
     screen = Screen(state, [TABLE], SETTINGS, {})
-    first, second = (
-        next(j for j in plan.jobs if j.kind == "distilled" and j.specs[0].student == "resnet20" and j.specs[0].seed == n)
-        for n in (1, 2)
-    )
+    taught = [job for job in plan.jobs if job.kind == "distilled" and job.specs[0].student == "resnet20"]
+    first, second = sorted(taught, key=lambda job: job.specs[0].seed)
     by_treatment = {spec.treatment: spec for spec in second.specs}
     screen(JobStarted(first))
     for spec in first.specs:
@@ -194,7 +193,7 @@ def test_a_wide_screen_shows_the_cells_in_full(screen: Screen) -> None:
 
 
 def test_a_narrow_screen_shows_less_of_each_cell(screen: Screen) -> None:
-    text = drawn(screen, 95, 50)
+    text = drawn(screen, 92, 50)
     assert "ResNet56" in text
     assert "ep 12 " in line_of(text, "w/ HE-DA (20%)")
     assert "12/240" not in line_of(text, "w/ HE-DA (20%)")

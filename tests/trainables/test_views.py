@@ -2,65 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
+from small_jobs import CountingTeacher
 from torch import Tensor, nn
 
 from ekd_core import energy, energy_temperature, energy_thresholds, gradation_edges, gradation_temperature
 from trainables.data.dataset import Dataset, Split
-from trainables.data.stream import BatchStream, Chunk, normalise
-from trainables.evaluation import Scores, evaluate_model
-from trainables.models import build, names
-from trainables.spec import Mixing, RunSpec, Temperature
-from trainables.teachers import Teacher, TeacherFacts, facts
+from trainables.data.stream import BatchStream, Chunk
+from trainables.evaluation import Scores
+from trainables.spec import Mixing, Temperature
+from trainables.teachers import TeacherFacts
 from trainables.views import Teaching, View, Views
 
 BATCH = 32
-
-
-class CountingTeacher(Teacher):
-    """Remembers how many images it has seen at each call."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__(model, device="cpu", precision="fp32")
-        self.calls: list[int] = []
-
-    def logits(self, images: Tensor) -> Tensor:
-        self.calls.append(len(images))
-        return super().logits(images)
-
-
-def used(name: str, num_classes: int = 10, seed: int = 0) -> nn.Module:
-    """A network whose normalisation has statistics and weights as after a training; sharp enough to have opinions."""
-    torch.manual_seed(seed)
-    model = build(name, num_classes)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0, 0.1)
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0, 1)
-    return model.eval()
-
-
-@pytest.fixture(scope="module")
-def plain_model() -> nn.Module:
-    return used("resnet8")
-
-
-@pytest.fixture(scope="module")
-def energies(plain_model: nn.Module, digits: Dataset) -> Tensor:
-    """Of the training images as they are, by the network itself, in float64."""
-    images = normalise(digits.train.images, digits.mean, digits.std)
-    with torch.no_grad():
-        return energy(plain_model(images).double())
 
 
 @pytest.fixture
@@ -111,36 +69,6 @@ def test_weak_view(chunks: list[Chunk], teaching: Teaching, plain_model: nn.Modu
 
 def test_a_student_alone_has_no_teacher(chunks: list[Chunk]) -> None:
     assert views(chunks[0], None).weak.teacher is None
-
-
-@pytest.mark.parametrize("name", names())
-def test_folding_normalisation_does_not_change_a_teacher(name: str) -> None:
-    model = used(name)
-    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        expected = model(images)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    found = Teacher(model, device="cpu", precision="fp32").logits(images)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-
-
-def test_teacher_in_bfloat16(plain_model: nn.Module, chunks: list[Chunk]) -> None:
-    images = chunks[0].images[:100]
-    found = Teacher(plain_model, device="cpu", precision="bf16").logits(images)
-    assert found.dtype == torch.float32
-    with torch.no_grad():
-        expected = plain_model(images)
-    assert (found - expected).abs().max() < 0.05 * expected.abs().max()
-    assert next(plain_model.parameters()).dtype == torch.float32
-
-
-def test_teacher_answers_the_same_whatever_comes_with_it(plain_model: nn.Module, chunks: list[Chunk]) -> None:
-    """Its batches have a fixed size, so the same images at the same places get the same bits."""
-    teacher = Teacher(plain_model, device="cpu", precision="fp32")
-    images = chunks[0].images
-    assert torch.equal(teacher.logits(images)[:64], teacher.logits(images[:64]))
-    assert torch.equal(teacher.logits(images), teacher.logits(images.clone()))
 
 
 # --- mixed images --------------------------------------------------------------------------------------------------
@@ -309,16 +237,19 @@ def test_a_step_of_one_between_steps_of_more(chunks: list[Chunk], plain_model: n
     pytest.fail("no number of uncertain images left a step with one of them")
 
 
-def test_boxes_do_not_depend_on_who_asks(chunks: list[Chunk], teaching: Teaching) -> None:
-    """Two rates mix a common batch by the same box; another epoch, chunk or seed by another."""
-    both = views(chunks[0], teaching)
-    tenth, all_of_them = both.mixed(Mixing("cutmix", "high", 0.7)), both.mixed(Mixing("cutmix"))
-    fresh = views(chunks[0], teaching)
-    assert torch.equal(fresh.mixed(Mixing("cutmix")).images, all_of_them.images)
-    assert torch.equal(fresh.mixed(Mixing("cutmix", "high", 0.7)).images, tenth.images)
-    other_seed = Views(chunks[0], 4, torch.float32, teaching).mixed(Mixing("cutmix"))
-    assert not torch.equal(other_seed.images, all_of_them.images)
-    assert not torch.equal(fresh.mixed(Mixing("cutmix", alpha=0.5)).images, all_of_them.images)
+def test_mixing_is_a_pure_function_of_seed_and_place(chunks: list[Chunk], teaching: Teaching) -> None:
+    """The same whoever has asked for what before; another at another seed, epoch or chunk."""
+    every, most = Mixing("cutmix"), Mixing("cutmix", "high", 0.7)
+    forwards, backwards = views(chunks[0], teaching), views(chunks[0], teaching)
+    images = [forwards.mixed(every).images, forwards.mixed(most).images]
+    again = [backwards.mixed(most).images, backwards.mixed(every).images]
+    assert all(torch.equal(a, b) for a, b in zip(images, reversed(again), strict=True))
+    others = [
+        Views(chunks[0], 4, torch.float32, teaching),
+        views(replace(chunks[0], epoch=3), teaching),
+        views(replace(chunks[0], first_step=8), teaching),
+    ]
+    assert not any(torch.equal(other.mixed(every).images, images[0]) for other in others)
 
 
 # --- each thing once -----------------------------------------------------------------------------------------------
@@ -399,64 +330,3 @@ def test_rules_of_one_view_are_kept_apart(chunks: list[Chunk], teaching: Teachin
     assert isinstance(two, Tensor)
     assert not torch.equal(one, two)
     assert teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.2)) is one
-
-
-# --- what is known of a teacher ------------------------------------------------------------------------------------
-
-
-def teacher_spec_of() -> RunSpec:
-    return RunSpec(
-        dataset="digits",
-        student="resnet8",
-        seed=1,
-        epochs=1,
-        milestones=(),
-        lr=0.05,
-        method="kd",
-        params=(("ce", 0.1), ("kd", 0.9)),
-        teacher="resnet8",
-        teacher_source=f"sha256:{'0' * 64}",
-    )
-
-
-def test_facts(plain_model: nn.Module, digits: Dataset, energies: Tensor, tmp_path: Path) -> None:
-    teacher = CountingTeacher(plain_model)
-    found = facts(teacher, "0" * 64, digits, teacher_spec_of(), tmp_path)
-    torch.testing.assert_close(found.energies.double(), energies.sort().values, rtol=1e-4, atol=1e-4)
-    scores = evaluate_model(plain_model, digits, "fp32")
-    assert found.scores.top1 == pytest.approx(scores.top1, abs=0.2)
-    assert found.scores.loss == pytest.approx(scores.loss, rel=1e-4)
-    assert sum(teacher.calls) == len(digits.train) + len(digits.test)
-
-    asked = len(teacher.calls)
-    again = facts(teacher, "0" * 64, digits, teacher_spec_of(), tmp_path)
-    assert torch.equal(again.energies, found.energies)
-    assert again.scores == found.scores
-    assert len(teacher.calls) == asked
-    facts(teacher, "1" * 64, digits, teacher_spec_of(), tmp_path)
-    assert len(teacher.calls) > asked
-
-
-@pytest.mark.parametrize("damage", ["empty", "garbage", "truncated", "flipped"])
-def test_damaged_facts_are_computed_again(
-    damage: str,
-    plain_model: nn.Module,
-    digits: Dataset,
-    tmp_path: Path,
-) -> None:
-    teacher = Teacher(plain_model, device="cpu", precision="fp32")
-    first = facts(teacher, "0" * 64, digits, teacher_spec_of(), tmp_path)
-    (file,) = (tmp_path / "teachers").glob("*.pt")
-    whole = file.read_bytes()
-    middle = len(whole) // 2
-    file.write_bytes(
-        {
-            "empty": b"",
-            "garbage": b"this is no file of torch",
-            "truncated": whole[:middle],
-            "flipped": whole[:middle] + bytes(255 - b for b in whole[middle : middle + 8]) + whole[middle + 8 :],
-        }[damage]
-    )
-    again = facts(teacher, "0" * 64, digits, teacher_spec_of(), tmp_path)
-    assert torch.equal(again.energies, first.energies)
-    assert again.scores == first.scores

@@ -1,0 +1,386 @@
+"""The engine on a real local Ray, with jobs that train nothing: order, failures, deaths, silence, curves."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import fake_job
+import pytest
+from fake_job import log_lines, result, spec
+from tensorboardX.proto import event_pb2
+
+from analysis.ledger import Ledger
+from sweeps import cluster as cluster_module
+from sweeps.engine import EpochDone, Event, JobFailed, JobStarted, Outcome, RunEnded, execute, ingest
+from sweeps.lock import driver_lock
+from sweeps.plan import Plan, PlannedJob
+from sweeps.resources import Resources, check_resources, cpus_here
+from trainables.errors import UserError
+from trainables.job import Place
+from trainables.runs import read_result, run_dir, write_result
+from trainables.spec import RunSpec
+
+CPU = Resources(gpus=0)
+
+
+def job(*specs: RunSpec, needs: tuple[RunSpec, ...] = ()) -> PlannedJob:
+    needed = frozenset(one.run_id for one in needs)
+    return PlannedJob("+".join(one.name for one in specs), "vanilla", specs, needed)
+
+
+def plan(*jobs: PlannedJob) -> Plan:
+    runs = {one.run_id: one for each in jobs for one in each.specs}
+    return Plan(0, {"vanilla": runs}, frozenset(), {}, jobs)
+
+
+@contextlib.contextmanager
+def everything_printed() -> Iterator[list[str]]:
+    """What this process and its children write to both streams, by Python or past it."""
+    said: list[str] = []
+    kept = [os.dup(1), os.dup(2)]
+    text = io.StringIO()
+    with tempfile.TemporaryFile() as file, contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+        try:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            yield said
+        finally:
+            for number, old in enumerate(kept, 1):
+                os.dup2(old, number)
+                os.close(old)
+            file.seek(0)
+            said.append(file.read().decode() + text.getvalue())
+
+
+@contextlib.contextmanager
+def workers_find(folder: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder))
+        yield
+
+
+@dataclass
+class Seen:
+    """A finished sweep: its outcome, its events, what it printed."""
+
+    results: Path
+    outcome: Outcome
+    events: list[Event] = field(default_factory=list)
+    printed: str = ""
+
+    def of(self, kind: type, key: str | None = None) -> list[int]:
+        """Where in the sweep events of a kind came (of one job)."""
+        return [
+            index
+            for index, event in enumerate(self.events)
+            if isinstance(event, kind) and (key is None or getattr(event, "job", None) is not None)
+            if key is None or event.job.key == key  # type: ignore[union-attr]
+        ]
+
+
+def sweep(results: Path, whole: Plan, resources: Resources = CPU) -> Seen:
+    events: list[Event] = []
+    with (
+        workers_find(Path(__file__).parent),
+        Ledger.open(results / "ledger.sqlite") as ledger,
+        everything_printed() as said,
+    ):
+        outcome = execute(whole, ledger, Place(results), resources, events.append, train=fake_job.train)
+    return Seen(results, outcome, events, said[0])
+
+
+TEACHER, LOST_TEACHER = spec("big"), spec("raises")
+STUDENT, LOST_STUDENT = spec("small", teacher=TEACHER), spec("small", teacher=LOST_TEACHER)
+PACK = (spec("alpha", 2), spec("diverges", 2), spec("omega", 2, epochs=4))
+DIES = spec("dies", 3)
+JOBS = {
+    "student": job(STUDENT, needs=(TEACHER,)),
+    "lost student": job(LOST_STUDENT, needs=(LOST_TEACHER,)),
+    "teacher": job(TEACHER),
+    "lost teacher": job(LOST_TEACHER),
+    "pack": job(*PACK),
+    "dies": job(DIES),
+}
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    return sweep(tmp_path_factory.mktemp("results"), plan(*JOBS.values()))
+
+
+def test_jobs_that_fail_do_not_stop_the_others(seen: Seen) -> None:
+    assert seen.outcome.done == {TEACHER.run_id, STUDENT.run_id, PACK[0].run_id, PACK[2].run_id, DIES.run_id}
+    assert seen.outcome.failed.keys() == {LOST_TEACHER.run_id, PACK[1].run_id}
+    assert seen.outcome.not_run.keys() == {LOST_STUDENT.run_id}
+    assert seen.outcome.stopped is None
+    assert not seen.outcome.complete
+
+
+def test_every_reason_is_one_line_that_says_what_happened(seen: Seen) -> None:
+    reasons = seen.outcome.failed | seen.outcome.not_run
+    assert "No space left on device" in reasons[LOST_TEACHER.run_id]
+    assert reasons[PACK[1].run_id] == "diverged: nan"
+    assert reasons[LOST_STUDENT.run_id].startswith("its teacher raises is missing: OSError")
+    assert all("\n" not in reason and reason for reason in reasons.values())
+
+
+def test_an_error_of_the_job_is_not_retried_but_a_dead_process_is(seen: Seen) -> None:
+    starts = {name: len(seen.of(JobStarted, one.key)) for name, one in JOBS.items()}
+    once = dict.fromkeys(JOBS, 1)
+    assert starts == once | {"dies": 2, "lost student": 0}
+    assert len(seen.of(JobFailed)) == 1
+
+
+def test_a_student_starts_after_its_teacher_is_in_the_ledger(seen: Seen) -> None:
+    ended = next(
+        index
+        for index in seen.of(RunEnded)
+        if seen.events[index].entry.run_id == TEACHER.run_id  # type: ignore[union-attr]
+    )
+    assert seen.of(JobStarted, JOBS["student"].key)[0] > ended
+
+
+def test_a_run_whose_process_was_killed_goes_on_and_is_trained_once(seen: Seen) -> None:
+    epochs = [line for line in log_lines(seen.results, "epoch") if line.startswith(DIES.run_id)]
+    assert epochs == [f"{DIES.run_id} {epoch}" for epoch in (1, 2, 3)]
+    ended = log_lines(seen.results, "result")
+    assert sorted(ended) == sorted(set(ended))
+
+
+def test_the_ledger_has_what_ended_and_each_once(seen: Seen) -> None:
+    with Ledger.open(seen.results / "ledger.sqlite", readonly=True) as ledger:
+        rows = {entry.run_id: entry.status for entry in ledger.all()}
+    done = dict.fromkeys(seen.outcome.done, "done")
+    assert rows == done | {PACK[1].run_id: "failed"}
+    announced = [event.entry.run_id for event in seen.events if isinstance(event, RunEnded)]
+    assert sorted(announced) == sorted(rows)
+
+
+def test_every_epoch_is_told(seen: Seen) -> None:
+    pack = [event.report for event in seen.events if isinstance(event, EpochDone) and event.job == JOBS["pack"]]
+    assert [report.epoch for report in pack] == [1, 2, 3, 4]
+    assert pack[0].epochs == 4
+    assert pack[0].metrics[PACK[0].run_id] == {"top1": 51.0, "train_loss": 1.0}
+
+
+def test_ray_prints_nothing(seen: Seen) -> None:
+    assert seen.printed == ""
+
+
+def test_jobs_find_the_working_directory_that_the_user_has(seen: Seen) -> None:
+    stored = read_result(seen.results, TEACHER.run_id)
+    assert stored
+    assert stored["provenance"]["command"] == f'"{os.getcwd()}"'
+    assert stored["provenance"]["threads"] == 1
+
+
+def test_tensorboard_finds_every_run_under_its_name(seen: Seen) -> None:
+    curves = {path.parent.name: path for path in seen.results.glob("tune/**/events.out.tfevents.*")}
+    expected = {one.name for one in (TEACHER, STUDENT, *PACK, DIES, LOST_TEACHER)}
+    assert curves.keys() == expected
+    assert _scalars(curves[TEACHER.name], "ray/tune/top1") == [(1, 51.0), (2, 52.0), (3, 53.0)]
+    assert _scalars(curves[PACK[2].name], "ray/tune/top1")[-1] == (4, 54.0)
+
+
+def _scalars(path: Path, tag: str) -> list[tuple[int, float]]:
+    """The curve in a file of TensorBoard's: records of length (8 bytes), checksum (4), event, checksum (4)."""
+    content, found = path.read_bytes(), []
+    while content:
+        (length,) = struct.unpack("<Q", content[:8])
+        event = event_pb2.Event.FromString(content[12 : 12 + length])
+        found += [(event.step, value.simple_value) for value in event.summary.value if value.tag == tag]
+        content = content[16 + length :]
+    return found
+
+
+def test_nothing_of_ray_is_left_running(seen: Seen) -> None:
+    deadline = time.monotonic() + 10
+    while _children(os.getpid()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert _children(os.getpid()) == []
+
+
+def _children(parent: int) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, rest = path.read_text().partition("(")[2].rpartition(")")
+            if int(rest.split()[1]) == parent and rest.split()[0] != "Z":
+                found.append(name)
+    return found
+
+
+def test_the_environment_is_as_before(seen: Seen) -> None:
+    assert not [name for name in os.environ if name.startswith(("TUNE_", "RAY_CHDIR", "RAY_AUTH_TOKEN"))]
+
+
+def test_a_plan_without_jobs_needs_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.engine.cluster", None)
+    done = spec()
+    known = Plan(0, {"vanilla": {done.run_id: done}}, frozenset({done.run_id}), {}, ())
+    assert sweep(tmp_path, known).outcome == Outcome(frozenset({done.run_id}))
+
+
+def test_results_of_runs_that_ended_unseen_are_taken_in(tmp_path: Path) -> None:
+    ended, failed, running = spec("a"), spec("b"), spec("c")
+    for one, reason in ((ended, None), (failed, "diverged")):
+        run_dir(tmp_path, one.run_id).mkdir(parents=True)
+        write_result(tmp_path, result(one, reason))
+    ids = [one.run_id for one in (ended, failed, running)]
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        assert ingest(tmp_path, ledger, ids) == 2
+        assert ingest(tmp_path, ledger, ids) == 0
+        assert {run_id: entry.status for run_id, entry in ledger.entries(ids).items()} == {
+            ended.run_id: "done",
+            failed.run_id: "failed",
+        }
+        write_result(tmp_path, result(failed))
+        assert ingest(tmp_path, ledger, ids) == 1
+        assert ledger.entries([failed.run_id])[failed.run_id].status == "done"
+
+
+def test_a_result_that_cannot_be_read_names_its_folder(tmp_path: Path) -> None:
+    folder = run_dir(tmp_path, "abc")
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text('{"half')
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger, pytest.raises(UserError, match=f"delete {folder}"):
+        ingest(tmp_path, ledger, ["abc"])
+
+
+GPU_NAMES = ["H200"] * 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "message"),
+    [
+        (Resources(8), [], "--gpus 8: this machine has no GPU .* --gpus 0 runs on the CPU"),
+        (Resources(8), GPU_NAMES, r"has 2 GPUs \(H200\); ask for 2, or run on the CPU with --gpus 0"),
+        (Resources(1, gpus_per_job=2), GPU_NAMES, "--gpus-per-job 2 is more than --gpus 1"),
+        (Resources(2, gpus_per_job=1.5), GPU_NAMES, "whole number"),
+        (Resources(1, gpus_per_job=0), GPU_NAMES, "above 0"),
+        (Resources(-1), GPU_NAMES, "must not be negative"),
+        (Resources(0, cpus_per_job=10**6), [], "asks for 1000000 CPUs"),
+        (Resources(0, cpus_per_job=0), [], "1 CPU or more"),
+    ],
+)
+def test_impossible_requests_are_refused(
+    asked: Resources, found: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.resources.gpus_here", lambda: found)
+    with pytest.raises(UserError, match=message):
+        check_resources(asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "cpus", "jobs"),
+    [
+        (Resources(8), 4, 8),
+        (Resources(1, gpus_per_job=0.1), 4, 10),
+        (Resources(8, gpus_per_job=2), 4, 4),
+        (Resources(0), 4, 4),
+        (Resources(0, cpus_per_job=3), 8, 2),
+    ],
+)
+def test_how_many_jobs_run_at_once(asked: Resources, cpus: int, jobs: int) -> None:
+    assert asked.jobs_at_once(cpus) == jobs
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1"),
+        ("somewhere", "should be HOST:PORT"),
+        ("ray://127.0.0.1:10001", "give HOST:PORT"),
+    ],
+)
+def test_a_cluster_that_cannot_be_joined_is_told_at_once(tmp_path: Path, address: str, message: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(UserError, match=message):
+        sweep(tmp_path, plan(job(spec())), Resources(0, address=address))
+    assert time.monotonic() - started < 10
+
+
+def test_a_second_driver_on_the_same_results_is_refused_and_named_the_first(tmp_path: Path) -> None:
+    with driver_lock(tmp_path / "new"):
+        with pytest.raises(UserError, match=f"process {os.getpid()} on "), driver_lock(tmp_path / "new"):
+            pass
+        with driver_lock(tmp_path / "other"):
+            pass
+    with driver_lock(tmp_path / "new"):
+        pass
+
+
+def test_results_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/results")):
+        with pytest.raises(UserError, match=f"cannot write to the results folder {folder}"), driver_lock(folder):
+            pass
+
+
+@pytest.mark.slow
+def test_a_job_whose_process_always_dies_fails_in_the_end(tmp_path: Path) -> None:
+    mortal, other = spec("mortal"), spec("net", 2)
+    dead = sweep(tmp_path, plan(job(mortal), job(other)))
+    assert dead.outcome.done == {other.run_id}
+    assert "process died 3 times" in dead.outcome.failed[mortal.run_id]
+    assert len(dead.of(JobStarted, job(mortal).key)) == 3
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        assert [entry.run_id for entry in ledger.all()] == [other.run_id]
+
+
+@pytest.mark.slow
+def test_a_job_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("test_engine.workers_find", lambda folder: contextlib.nullcontext())
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    outcome = sweep(tmp_path, plan(job(spec()))).outcome
+    assert "could not start: ModuleNotFoundError: No module named 'fake_job'" in outcome.failed[spec().run_id]
+
+
+@pytest.mark.slow
+def test_a_fraction_of_a_gpu_lets_that_many_jobs_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray counts GPUs, so it can be told of some that are not there."""
+    monkeypatch.setattr("sweeps.resources.gpus_here", lambda: ["not there"] * 2)
+    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "1")
+    seeds = [spec("net", seed) for seed in range(1, 7)]
+    shared = sweep(tmp_path, plan(*map(job, seeds)), Resources(gpus=2, gpus_per_job=0.5))
+    assert shared.outcome.complete
+    results = [read_result(tmp_path, one.run_id) for one in seeds]
+    assert {stored["provenance"]["device"] for stored in results if stored} == {"0", "1"}
+    open_jobs = most = 0
+    for event in shared.events:
+        open_jobs += isinstance(event, JobStarted) - isinstance(event, RunEnded)
+        most = max(most, open_jobs)
+    assert most == 4
+
+
+@pytest.mark.slow
+def test_ray_costs_little(tmp_path: Path) -> None:
+    """20 jobs that do nothing: less than a second each on one processor, in reused processes."""
+    seeds = [spec("net", seed) for seed in range(1, 21)]
+    times: list[float] = []
+    with workers_find(Path(__file__).parent), Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        execute(
+            plan(*map(job, seeds)),
+            ledger,
+            Place(tmp_path),
+            Resources(0, cpus_per_job=cpus_here()),
+            lambda event: times.append(time.monotonic()),
+            train=fake_job.train,
+        )
+    assert (times[-1] - times[0]) / len(seeds) < 1.0
+
+
+def test_the_engine_has_one_way_to_be_quiet() -> None:
+    """The private switch that `cluster` turns is still where it was."""
+    worker = sys.modules["ray._private.worker"]
+    assert worker._worker_logs_enabled is True
+    assert cluster_module.ray._private.ray_constants.ENABLE_RAY_CLUSTER is (sys.platform == "linux")

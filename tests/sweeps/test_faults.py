@@ -1,0 +1,265 @@
+"""Real faults: the driver, a worker, or Ray is killed at some moment; the same command again completes the sweep."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from fake_job import log_lines, spec
+
+from analysis.ledger import Entry, Ledger
+from trainables.runs import run_dir, weights_path
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+SWEEP = (
+    *(sys.executable, str(ROOT / "sweeps" / "run.py"), "table5", "--dataset", "digits"),
+    *("--pairs", "resnet20/resnet8", "--rows", "kd", "kd_he_da_50", "--seeds", "2", "--epochs", "3"),
+    *("--pack", "1", "--gpus", "0", "--results"),
+)
+FAKE = (sys.executable, str(Path(__file__).with_name("drive.py")))
+KINDS = ("driver", "worker", "raylet", "gcs_server")
+SECONDS_TO_END = 15
+MOST_KILLS = 3
+
+
+@dataclass(frozen=True)
+class Process:
+    pid: int
+    parent: int
+    command: str
+
+
+def processes() -> list[Process]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            command = (folder / "cmdline").read_text().split("\0")[0]
+            if state != "Z":
+                found.append(Process(int(folder.name), int(parent), command))
+    return found
+
+
+def below(pid: int) -> Iterator[Process]:
+    """The descendants of a process."""
+    for process in [process for process in processes() if process.parent == pid]:
+        yield process
+        yield from below(process.pid)
+
+
+def victim(driver: int, kind: str) -> int | None:
+    """The process to kill, if there is one by now."""
+    if kind == "driver":
+        return driver
+    if kind == "worker":
+        workers = [process.pid for process in below(driver) if process.command.startswith("ray::ImplicitFunc")]
+        return random.choice(workers) if workers else None
+    return next((p.pid for p in below(driver) if p.command.endswith(f"/{kind}")), None)
+
+
+class Driver:
+    """A sweep under way, whose lines are read as they come."""
+
+    def __init__(self, *command: str, epoch_seconds: str = "0") -> None:
+        extra = {"PYTHONPATH": str(Path(__file__).parent), "FAKE_EPOCH_SECONDS": epoch_seconds}
+        self.process = subprocess.Popen(
+            command, env=os.environ | extra, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        self.lines += []
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def wait_for(self, start: str, seconds: float = 180) -> None:
+        deadline = time.monotonic() + seconds
+        while not any(line.startswith(start) for line in self.lines):
+            assert self.process.poll() is None, self.lines
+            assert time.monotonic() < deadline, self.lines
+            time.sleep(0.05)
+
+    def end(self, seconds: float = 300) -> int:
+        status = self.process.wait(seconds)
+        self._reader.join(10)
+        assert self.process.stdout
+        self.process.stdout.close()
+        return status
+
+
+def ledger_of(results: Path) -> dict[str, Entry]:
+    with Ledger.open(results / "ledger.sqlite", readonly=True) as ledger:
+        rows = ledger.all()
+    assert len(rows) == len({entry.run_id for entry in rows})
+    return {entry.run_id: entry for entry in rows}
+
+
+def assert_no_worker_goes_on(results: Path) -> None:
+    """Nothing trains any more a moment later."""
+    time.sleep(2)
+    before = log_lines(results, "epoch")
+    time.sleep(2)
+    assert log_lines(results, "epoch") == before
+
+
+RUNS, EPOCHS = 3, 8
+
+
+def fake_sweep(results: Path) -> Driver:
+    return Driver(*FAKE, str(results), str(RUNS), str(EPOCHS), epoch_seconds="0.3")
+
+
+def complete(results: Path) -> None:
+    """The same command again ends well, and no run that was ever finished has been trained a second time."""
+    again = fake_sweep(results)
+    assert again.end() == 0, again.lines
+    assert {entry.status for entry in ledger_of(results).values()} == {"done"}
+    assert len(ledger_of(results)) == RUNS
+    assert sorted(log_lines(results, "result")) == sorted(ledger_of(results))
+    epochs = log_lines(results, "epoch")
+    expected = {f"{spec('net', seed, epochs=EPOCHS).run_id} {n + 1}" for seed in (1, 2, 3) for n in range(EPOCHS)}
+    assert set(epochs) == expected
+    assert len(epochs) <= len(expected) + 2 * RUNS, "at most the epoch that was cut is trained again"
+
+
+def test_a_killed_driver_leaves_nothing_behind_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    first = fake_sweep(tmp_path)
+    first.wait_for("EpochDone")
+    first.process.kill()
+    first.end()
+    assert_no_worker_goes_on(tmp_path)
+    assert 0 < len(log_lines(tmp_path, "epoch")) < RUNS * EPOCHS
+    complete(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["raylet", "gcs_server"])
+def test_when_ray_is_killed_the_driver_ends_with_one_line(tmp_path: Path, kind: str) -> None:
+    first = fake_sweep(tmp_path)
+    first.wait_for("EpochDone")
+    target = victim(first.process.pid, kind)
+    assert target
+    os.kill(target, signal.SIGKILL)
+    began = time.monotonic()
+    assert first.end() == 1
+    assert time.monotonic() - began < SECONDS_TO_END
+    others = [line for line in first.lines if line.split()[0] not in ("JobStarted", "EpochDone", "RunEnded")]
+    assert len(others) == 1
+    assert others[0].startswith(f"Ray stopped (its process {kind} died)")
+    assert "run the same command again" in others[0]
+    assert_no_worker_goes_on(tmp_path)
+    complete(tmp_path)
+
+
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_an_interrupted_sweep_ends_cleanly(tmp_path: Path, number: int, name: str) -> None:
+    first = fake_sweep(tmp_path)
+    first.wait_for("EpochDone")
+    first.process.send_signal(number)
+    assert first.end(SECONDS_TO_END) == 1
+    assert first.lines[-1].startswith(f"stopped by {name}: finished runs are in the ledger")
+    assert_no_worker_goes_on(tmp_path)
+    complete(tmp_path)
+
+
+def test_a_second_driver_is_refused_while_the_first_goes_on(tmp_path: Path) -> None:
+    first = fake_sweep(tmp_path)
+    first.wait_for("JobStarted")
+    second = fake_sweep(tmp_path)
+    assert second.end() == 2
+    assert len(second.lines) == 1
+    assert f"process {first.process.pid} on " in second.lines[0]
+    assert first.end() == 0
+    complete(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A real sweep that nobody disturbs, and how long it took."""
+    results = tmp_path_factory.mktemp("undisturbed")
+    began = time.monotonic()
+    driver = Driver(*SWEEP, str(results))
+    assert driver.end(900) == 0, driver.lines
+    return results, time.monotonic() - began
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_killed_at_random_and_started_again_a_sweep_ends_the_same(
+    undisturbed: tuple[Path, float], tmp_path: Path, seed: int
+) -> None:
+    reference, duration = undisturbed
+    random.seed(seed)
+    kills: list[str] = []
+    finished: dict[str, int] = {}
+    for attempt in range(10):
+        driver = Driver(*SWEEP, str(tmp_path))
+        if len(kills) < MOST_KILLS:
+            kills += disturb(driver, KINDS[(seed + attempt) % len(KINDS)], random.uniform(0, duration))
+        status = driver.end(900)
+        assert_kept(tmp_path, finished)
+        if status == 0:
+            break
+        assert status in (1, -signal.SIGKILL), driver.lines
+    else:
+        pytest.fail(f"not complete after 10 attempts: {driver.lines}")
+    assert kills
+    compare(ledger_of(reference), ledger_of(tmp_path))
+    for run_id in ledger_of(reference):
+        one, other = (
+            torch.load(weights_path(results, run_id), weights_only=True)["model"] for results in (reference, tmp_path)
+        )
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def disturb(driver: Driver, kind: str, seconds: float) -> list[str]:
+    """Kill one process after so long, or as soon as there is one; nothing if the sweep ends before."""
+    began = time.monotonic()
+    while driver.process.poll() is None:
+        target = victim(driver.process.pid, kind) if time.monotonic() - began >= seconds else None
+        if target:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(target, signal.SIGKILL)
+                return [kind]
+        time.sleep(0.02)
+    return []
+
+
+def assert_kept(results: Path, finished: dict[str, int]) -> None:
+    """A run that is in the ledger is never trained again: its result stays the file that it was."""
+    if not (results / "ledger.sqlite").exists():
+        return
+    now = {run_id: (run_dir(results, run_id) / "result.json").stat().st_mtime_ns for run_id in ledger_of(results)}
+    assert finished.items() <= now.items()
+    finished |= now
+
+
+def compare(expected: dict[str, Entry], found: dict[str, Entry]) -> None:
+    assert found.keys() == expected.keys()
+    for run_id, entry in expected.items():
+        other = found[run_id]
+        assert (other.status, other.epochs) == ("done", 3)
+        assert other.curve == entry.curve
+        assert other.weights_sha256 == entry.weights_sha256
+        assert other.teacher_sha256 == entry.teacher_sha256
+        assert (other.best_top1, other.best_top5, other.last_top1) == (
+            entry.best_top1,
+            entry.best_top5,
+            entry.last_top1,
+        )
+        assert len(other.epoch_seconds) == 3
