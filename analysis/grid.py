@@ -262,11 +262,13 @@ class _Maker:
 
 
 def _mark_best(values: list[Value]) -> list[Value]:
-    """The highest mean marked, and those printed like it; no mark where there is nothing to compare."""
-    means = [round(value.mean, 2) for value in values if value.mean is not None]
+    """The highest mean of the complete rows marked, and those printed like it; no mark where none can be compared."""
+    means = [round(value.mean, 2) for value in values if value.mean is not None and value.state == "done"]
     if len(means) < 2:
         return values
-    return [replace(v, best=v.mean is not None and round(v.mean, 2) == max(means)) for v in values]
+    return [
+        replace(v, best=v.mean is not None and v.state == "done" and round(v.mean, 2) == max(means)) for v in values
+    ]
 
 
 def make_grid(table: Table, settings: Settings, entries: Mapping[str, Entry], metric: str = "best") -> Grid:

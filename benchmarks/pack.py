@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -102,9 +103,7 @@ class PlainRun:
         return (tckd + beta * nckd) * T**2
 
     def steps(self, count: int) -> None:
-        for done, (images, labels) in enumerate(self.loader):
-            if done == count:
-                return
+        for images, labels in islice(self.loader, count):
             with torch.no_grad():
                 teacher = self.teacher(images)
             student = self.student(images)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from analysis import paper
 from trainables.errors import UserError
 from trainables.spec import PRECISIONS
 
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help="table4, table5, table7, table13, figure3")
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(paper.tables()))
     _add_what(parser.add_argument_group("what to train"))
     _add_where(parser.add_argument_group("where to train"))
     modes = parser.add_argument_group("instead of training")
@@ -148,6 +149,8 @@ def _add_where(group: Any) -> None:
 def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("is empty: name a path")
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"must be a folder that all machines see, not {text}")
     return Path(text).expanduser().absolute()
 
 

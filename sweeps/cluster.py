@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import secrets
@@ -12,7 +13,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,14 @@ from trainables.ray_trial import reason
 REACH_SECONDS = 5.0
 WATCH_SECONDS = 0.5
 LEAVE_SECONDS = 9.0
+MOST_MISSES = 10
 LONGEST_TEMPORARY = 30
 OBJECT_STORE_BYTES = 100 * 2**20
 TOKEN = secrets.token_hex(32)
 CODE = (Path(ekd_core.__path__[0]), Path(trainables.__path__[0]))
 
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AIR_NEW_OUTPUT": "0", "TUNE_PRINT_ALL_TRIAL_ERRORS": "0"}
+ALWAYS = {"RAY_USAGE_STATS_ENABLED": "0"}
+QUIET = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_PRINT_ALL_TRIAL_ERRORS": "0"}
 LOCAL = {
     "RAY_AUTH_TOKEN": TOKEN,
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -47,11 +50,11 @@ class StoppedError(BaseException):
 
 
 class Watch:
-    """Notices when a process that a local cluster cannot do without has died."""
+    """Notices when something that a cluster cannot do without has died; `alive` asks each of them, by its name."""
 
-    def __init__(self, processes: Mapping[str, Any]) -> None:
+    def __init__(self, alive: Mapping[str, Callable[[], bool]]) -> None:
         self.died: str | None = None
-        self._processes = processes
+        self._alive = alive
         self._left = threading.Event()
         self._dead = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch-ray", daemon=True)
@@ -60,7 +63,8 @@ class Watch:
     @property
     def message(self) -> str:
         return (
-            f"Ray stopped ({self.died} died): nothing that was finished is lost; run the same command again to resume"
+            f"Ray stopped (its {self.died} died): nothing that was finished is lost; "
+            "run the same command again to resume"
         )
 
     def check(self) -> None:
@@ -76,12 +80,9 @@ class Watch:
 
     def _watch(self) -> None:
         while not self._left.wait(WATCH_SECONDS):
-            for name, process in self._processes.items():
-                if process.poll() is not None:
-                    self.died = f"its process {name}"
-                    self._dead.set()
-                    break
+            self.died = next((name for name, alive in self._alive.items() if not alive()), None)
             if self.died:
+                self._dead.set()
                 break
         else:
             return
@@ -95,15 +96,14 @@ class Watch:
 def cluster(resources: Resources, *, debug: bool) -> Iterator[tuple[Watch, int]]:
     """A running Ray, and how many jobs it may run at once."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(environment({} if debug else QUIET))
+        stack.enter_context(environment(ALWAYS if debug else ALWAYS | QUIET))
         if not debug:
             stack.enter_context(_attribute(ray._private.worker, "_worker_logs_enabled", False))
         prepared = _prepare_local(stack, debug) if resources.address is None else None
         stack.callback(ray.shutdown)
         with _kept_handlers():
             jobs = _join(resources, debug) if prepared is None else _start(resources, prepared, debug)
-        processes = _node().all_processes if prepared else {}
-        watch = Watch({name: processes[name][0].process for name in ("gcs_server", "raylet") if name in processes})
+        watch = Watch(_local_processes() if prepared else {"head": _Answers(ray.get_runtime_context().gcs_address)})
         try:
             yield watch, jobs
         except Exception as error:
@@ -137,6 +137,32 @@ def _node() -> Any:
     if node is None:
         raise RuntimeError("Ray has no node after it was started")
     return node
+
+
+def _local_processes() -> dict[str, Callable[[], bool]]:
+    started = {name: _node().all_processes[name][0].process for name in ("gcs_server", "raylet")}
+    return {name: functools.partial(_runs, process) for name, process in started.items()}
+
+
+def _runs(process: Any) -> bool:
+    return process.poll() is None
+
+
+class _Answers:
+    """Whether a cluster's head still takes connections; a few in a row may fail."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._misses = 0
+
+    def __call__(self) -> bool:
+        try:
+            _reach(self._address)
+        except UserError:
+            self._misses += 1
+        else:
+            self._misses = 0
+        return self._misses < MOST_MISSES
 
 
 def _start(resources: Resources, folder: str, debug: bool) -> int:

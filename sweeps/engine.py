@@ -86,8 +86,8 @@ def execute(
         if debug:
             traceback.print_exc()
         return feed.outcome(str(stop))
-    except _RefusedError as refused:
-        raise refused.error from refused
+    except _CarriedError as carried:
+        raise carried.error from None
     return feed.outcome()
 
 
@@ -131,10 +131,10 @@ def _key(trial: Any) -> str:
     return key
 
 
-class _RefusedError(BaseException):
-    """Carries a UserError through Tune, which would make it a traceback."""
+class _CarriedError(BaseException):
+    """Carries an error of ours out of Tune, which would make it a text of its own."""
 
-    def __init__(self, error: UserError) -> None:
+    def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
 
@@ -156,7 +156,7 @@ class _Sweep:
         self.place = place
         self.jobs: dict[str, PlannedJob] = {}
         self._ledger = ledger
-        self._on_event = on_event
+        self._listener = on_event
         self._at_once = at_once
         self._watch = watch
         self._interrupted = interrupted
@@ -197,6 +197,12 @@ class _Sweep:
         if reason is not None:
             self._on_event(JobFailed(job, reason))
 
+    def _on_event(self, event: Event) -> None:
+        try:
+            self._listener(event)
+        except Exception as error:
+            raise _CarriedError(error) from error
+
     def _record(self, run_id: str) -> None:
         try:
             result = result_of(self.place.results, run_id)
@@ -207,7 +213,7 @@ class _Sweep:
             self._ledger.record(result)
             entry = self._ledger.get(run_id)
         except UserError as error:
-            raise _RefusedError(error) from error
+            raise _CarriedError(error) from error
         if entry is None:
             raise RuntimeError(f"run {run_id} is not in the ledger after it was recorded")
         if entry.status == "done":
@@ -242,7 +248,7 @@ class _Jobs(Searcher):
         """Nothing to save: the runs' own checkpoints and the ledger are the state of a sweep."""
 
     def restore(self, checkpoint_path: str) -> None:
-        raise NotImplementedError("a sweep is not restored from Tune's files: run the same command again")
+        raise RuntimeError("a sweep is not restored from Tune's files: run the same command again")
 
 
 class _Reports(tune.Callback):

@@ -45,8 +45,15 @@ class Feed:
         return not self._waiting
 
     def take(self) -> PlannedJob | None:
-        """The first job that can start now, or None while all that are left wait for a teacher."""
+        """The first job that can start now, or None while all that are left must wait.
+
+        A timing job runs while nothing else does: whatever trained beside it would be in its numbers.
+        """
+        if any(job.kind == "timing" for job in self._running.values()):
+            return None
         for job in self._waiting:
+            if job.kind == "timing" and self._running:
+                continue
             if job.needs <= self._trained:
                 self._waiting.remove(job)
                 self._running[job.key] = job

@@ -23,7 +23,7 @@ class Resources:
 
     def jobs_at_once(self, cpus: int) -> int:
         if self.gpus:
-            return int(self.gpus / self.gpus_per_job + 1e-9)
+            return self.gpus * int(1 / self.gpus_per_job + 1e-9)
         return cpus // self.cpus_per_job
 
 
@@ -52,12 +52,8 @@ def _check_sizes(asked: Resources) -> None:
         raise UserError(f"--gpus {asked.gpus} must not be negative: 0 runs on the CPU")
     if asked.cpus_per_job < 1:
         raise UserError(f"a job needs 1 CPU or more, not {asked.cpus_per_job}")
-    if asked.gpus_per_job <= 0:
-        raise UserError(f"--gpus-per-job {asked.gpus_per_job:g} must be above 0, for example 0.5")
-    if asked.gpus_per_job > 1 and asked.gpus_per_job != int(asked.gpus_per_job):
-        raise UserError(f"--gpus-per-job {asked.gpus_per_job:g} must be a whole number, or below 1")
-    if asked.gpus and asked.gpus_per_job > asked.gpus:
-        raise UserError(f"--gpus-per-job {asked.gpus_per_job:g} is more than --gpus {asked.gpus}: no job could start")
+    if not 0 < asked.gpus_per_job <= 1:
+        raise UserError(f"--gpus-per-job {asked.gpus_per_job:g} must be in (0, 1]: a job of these tables uses one GPU")
 
 
 def check_against(asked: Resources, gpus: int, cpus: int, found: str) -> None:

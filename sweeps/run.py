@@ -32,6 +32,7 @@ from trainables.errors import UserError, exit_status
 from trainables.runs import weights_path
 
 if TYPE_CHECKING:
+    from sweeps.events import Event
     from sweeps.resources import Resources
     from trainables.job import Place
 
@@ -103,11 +104,11 @@ def sweep(options: Options, request: Request, command: str) -> int:
         ingest(options.results, ledger, run_ids)
         entries = ledger.entries(run_ids)
         plan = plan_of(options, request, entries)
-        ledger.remember([table.key for table in request.tables], request.settings, command)
         outcome = Feed(plan).outcome()
         if resources is not None and plan.jobs:
             outcome = train(options, request, plan, ledger, entries, resources, command)
         else:
+            remember(ledger, request, command)
             print_plan_line(plan)
         show_results(request, ledger.entries(run_ids), options.results / "tables")
     return report(outcome)
@@ -174,8 +175,22 @@ def train(
     from sweeps.progress import follow
 
     print_plan_line(plan)
-    with follow(plan, request.tables, request.settings, entries) as on_event:
+    remembered = False
+    with follow(plan, request.tables, request.settings, entries) as show:
+
+        def on_event(event: Event) -> None:
+            nonlocal remembered
+            if not remembered:
+                remember(ledger, request, command)
+                remembered = True
+            show(event)
+
         return execute(plan, ledger, place_of(options, request, command), resources, on_event, debug=options.debug)
+
+
+def remember(ledger: Ledger, request: Request, command: str) -> None:
+    """Tables are drawn by the latest sweep's settings: only one that could start counts."""
+    ledger.remember([table.key for table in request.tables], request.settings, command)
 
 
 def place_of(options: Options, request: Request, command: str) -> Place:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -28,7 +29,7 @@ from trainables.data.stream import BatchStream
 from trainables.errors import UserError, exit_status
 from trainables.locks import held
 from trainables.provenance import now, surroundings
-from trainables.runs import read_result, run_dir, stream_key
+from trainables.runs import read_result, run_dir, stream_key, weights_path
 from trainables.spec import RunSpec, from_dict
 from trainables.student import Student, prepare_folder
 from trainables.teachers import facts, load_teacher, teacher_file
@@ -80,14 +81,20 @@ def prepare_torch(place: Place) -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
+@lru_cache(maxsize=1)
+def _loaded(name: str, data_dir: Path | None, train_fraction: float, data: str, device: str) -> Dataset:
+    """The last data set, kept for the next job of this process."""
+    return load(name, data_dir, train_fraction=train_fraction).to(device)
+
+
 def load_data(spec: RunSpec, place: Place) -> Dataset:
     """The data set of a run on its device; refuses images other than those the run was planned for."""
-    dataset = load(spec.dataset, place.data_dir, train_fraction=spec.train_fraction)
+    dataset = _loaded(spec.dataset, place.data_dir, spec.train_fraction, spec.data, place.device)
     if spec.data and not dataset.fingerprint.startswith(spec.data):
         raise UserError(
             f"the images in {place.data_dir} have changed since the sweep was planned: start the sweep again"
         )
-    return dataset.to(place.device)
+    return dataset
 
 
 def make_teaching(spec: RunSpec, dataset: Dataset, place: Place) -> Teaching | None:
@@ -101,6 +108,7 @@ def make_teaching(spec: RunSpec, dataset: Dataset, place: Place) -> Teaching | N
 def run(specs: Sequence[RunSpec], place: Place) -> Iterator[EpochReport]:
     """Train the runs together, each from where its checkpoint left it, and report every epoch.
 
+    A run is complete when its result and its weights are there; one that lost its weights is trained again.
     A run's numbers do not depend on which others it is trained with, nor on how often it was stopped and resumed.
     """
     if len({stream_key(spec) for spec in specs}) != 1:
@@ -113,7 +121,11 @@ def run(specs: Sequence[RunSpec], place: Place) -> Iterator[EpochReport]:
             prepare_folder(spec, place.results)
             locks.enter_context(held(run_dir(place.results, spec.run_id) / "lock", seconds=LOCK_SECONDS))
         known = {spec.run_id: read_result(place.results, spec.run_id) for spec in specs}
-        done = tuple(run_id for run_id, result in known.items() if result and result["status"] == "done")
+        done = tuple(
+            run_id
+            for run_id, result in known.items()
+            if result and result["status"] == "done" and weights_path(place.results, run_id).exists()
+        )
         if done:
             yield EpochReport(0, epochs, {}, done, {})
         missing = [spec for spec in specs if spec.run_id not in done]

@@ -99,7 +99,8 @@ class Curves(TBXLoggerCallback):
         """Runs are opened by their first numbers."""
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-        """Runs are closed by `close`."""
+        for text in trial.config["runs"]:
+            self._close(from_json(text).run_id)
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
         report: EpochReport | None = result.get("report")
@@ -112,9 +113,9 @@ class Curves(TBXLoggerCallback):
                 super().log_trial_start(self._curves[run_id])
             super().log_trial_result(iteration, self._curves[run_id], {"training_iteration": report.epoch, **numbers})
         for run_id in (*report.finished, *report.failed):
-            self.close(run_id)
+            self._close(run_id)
 
-    def close(self, run_id: str) -> None:
+    def _close(self, run_id: str) -> None:
         if run_id in self._curves:
             super().log_trial_end(self._curves.pop(run_id))
 

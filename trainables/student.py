@@ -182,7 +182,7 @@ class Student:
                 "status": "done" if reason is None else "failed",
                 "reason": reason,
                 "best_top1": best[2] if best else None,
-                "best_top5": max(row[3] for row in record.curve) if best else None,
+                "best_top5": best[3] if best else None,
                 "best_epoch": int(best[0]) if best else None,
                 "last_top1": last.top1 if last else None,
                 "last_top5": last.top5 if last else None,

@@ -19,6 +19,7 @@ from trainables.evaluation import Scores, evaluate
 from trainables.locks import held
 from trainables.models import build
 from trainables.models.checkpoint import load_weights
+from trainables.provenance import surroundings
 from trainables.runs import sealed, unsealed, weights_path, write_atomically
 from trainables.spec import RunSpec
 
@@ -87,7 +88,8 @@ def _energies(teacher: Teacher, dataset: Dataset) -> Tensor:
 
 def facts(teacher: Teacher, digest: str, dataset: Dataset, spec: RunSpec, results: Path) -> TeacherFacts:
     """Energies and accuracy, from `results/teachers` if another job has already computed them."""
-    identity = f"{digest} {dataset.fingerprint} {spec.precision} {teacher.device.type} 1"
+    device = surroundings(teacher.device.type)["device"]
+    identity = f"{digest} {dataset.fingerprint} {spec.precision} {device} {torch.get_num_threads()}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:24]
     path = results / "teachers" / f"{spec.teacher}-{key}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)

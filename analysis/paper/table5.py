@@ -47,5 +47,6 @@ TABLE = Table(
     title="Table 5: HE-DA on KD and DKD",
     parts=(Part("main", "", lambda recipe: recipe.pairs, (_KD, _DKD)),),
     caption="Top-1 accuracy (%) of students taught with CutMix of all images (100%) or of the high-energy ones only "
-    "(HE-DA, at several rates), on KD and on DKD. * and **: the best HE-DA row minus the row so marked.",
+    "(HE-DA, at several rates), on KD and on DKD. * and **: the best HE-DA row minus the row so marked. "
+    "On mixed images DKD's target class is the label of the image that fills at least half of the mix.",
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import fake_job
 import pytest
-from fake_job import log_lines, result, spec
+from fake_job import log_lines, result, spec, top1
 from tensorboardX.proto import event_pb2
 
 from analysis.ledger import Ledger
@@ -100,25 +100,29 @@ def sweep(results: Path, whole: Plan, resources: Resources = CPU) -> Seen:
 
 TEACHER, LOST_TEACHER = spec("big"), spec("raises")
 STUDENT, LOST_STUDENT = spec("small", teacher=TEACHER), spec("small", teacher=LOST_TEACHER)
-PACK = (spec("alpha", 2), spec("diverges", 2), spec("omega", 2, epochs=4))
-DIES = spec("dies", 3)
+PACK = (spec("alpha", 2), spec("diverges", 2), spec("dies", 2), spec("omega", 2, epochs=4))
+FAILED_BEFORE = spec("again", 3)
 JOBS = {
     "student": job(STUDENT, needs=(TEACHER,)),
     "lost student": job(LOST_STUDENT, needs=(LOST_TEACHER,)),
     "teacher": job(TEACHER),
     "lost teacher": job(LOST_TEACHER),
     "pack": job(*PACK),
-    "dies": job(DIES),
+    "again": job(FAILED_BEFORE),
 }
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    return sweep(tmp_path_factory.mktemp("results"), plan(*JOBS.values()))
+    results = tmp_path_factory.mktemp("results")
+    run_dir(results, FAILED_BEFORE.run_id).mkdir(parents=True)
+    write_result(results, result(FAILED_BEFORE, "diverged earlier"))
+    return sweep(results, plan(*JOBS.values()))
 
 
 def test_jobs_that_fail_do_not_stop_the_others(seen: Seen) -> None:
-    assert seen.outcome.done == {TEACHER.run_id, STUDENT.run_id, PACK[0].run_id, PACK[2].run_id, DIES.run_id}
+    well = (TEACHER, STUDENT, PACK[0], PACK[2], PACK[3], FAILED_BEFORE)
+    assert seen.outcome.done == {one.run_id for one in well}
     assert seen.outcome.failed.keys() == {LOST_TEACHER.run_id, PACK[1].run_id}
     assert seen.outcome.not_run.keys() == {LOST_STUDENT.run_id}
     assert seen.outcome.stopped is None
@@ -136,7 +140,7 @@ def test_every_reason_is_one_line_that_says_what_happened(seen: Seen) -> None:
 def test_an_error_of_the_job_is_not_retried_but_a_dead_process_is(seen: Seen) -> None:
     starts = {name: len(seen.of(JobStarted, one.key)) for name, one in JOBS.items()}
     once = dict.fromkeys(JOBS, 1)
-    assert starts == once | {"dies": 2, "lost student": 0}
+    assert starts == once | {"pack": 2, "lost student": 0}
     assert len(seen.of(JobFailed)) == 1
 
 
@@ -149,11 +153,18 @@ def test_a_student_starts_after_its_teacher_is_in_the_ledger(seen: Seen) -> None
     assert seen.of(JobStarted, JOBS["student"].key)[0] > ended
 
 
-def test_a_run_whose_process_was_killed_goes_on_and_is_trained_once(seen: Seen) -> None:
-    epochs = [line for line in log_lines(seen.results, "epoch") if line.startswith(DIES.run_id)]
-    assert epochs == [f"{DIES.run_id} {epoch}" for epoch in (1, 2, 3)]
+def test_runs_whose_process_was_killed_go_on_and_are_trained_once(seen: Seen) -> None:
+    epochs = log_lines(seen.results, "epoch")
+    last = {PACK[1].run_id: 2} | {one.run_id: one.epochs for one in (PACK[0], PACK[2], PACK[3])}
+    for run_id, epoch in last.items():
+        assert [line for line in epochs if line.startswith(run_id)] == [f"{run_id} {n}" for n in range(1, epoch + 1)]
     ended = log_lines(seen.results, "result")
     assert sorted(ended) == sorted(set(ended))
+
+
+def test_a_run_that_failed_earlier_and_is_planned_is_trained(seen: Seen) -> None:
+    assert FAILED_BEFORE.run_id in seen.outcome.done
+    assert log_lines(seen.results, "result").count(FAILED_BEFORE.run_id) == 1
 
 
 def test_the_ledger_has_what_ended_and_each_once(seen: Seen) -> None:
@@ -167,9 +178,9 @@ def test_the_ledger_has_what_ended_and_each_once(seen: Seen) -> None:
 
 def test_every_epoch_is_told(seen: Seen) -> None:
     pack = [event.report for event in seen.events if isinstance(event, EpochDone) and event.job == JOBS["pack"]]
-    assert [report.epoch for report in pack] == [1, 2, 3, 4]
+    assert [report.epoch for report in pack] == [1, 0, 2, 3, 4]  # 0: what the second process finds
     assert pack[0].epochs == 4
-    assert pack[0].metrics[PACK[0].run_id] == {"top1": 51.0, "train_loss": 1.0}
+    assert pack[0].metrics[PACK[0].run_id] == {"top1": top1(1), "train_loss": 1.0}
 
 
 def test_ray_prints_nothing(seen: Seen) -> None:
@@ -185,10 +196,12 @@ def test_jobs_find_the_working_directory_that_the_user_has(seen: Seen) -> None:
 
 def test_tensorboard_finds_every_run_under_its_name(seen: Seen) -> None:
     curves = {path.parent.name: path for path in seen.results.glob("tune/**/events.out.tfevents.*")}
-    expected = {one.name for one in (TEACHER, STUDENT, *PACK, DIES, LOST_TEACHER)}
+    expected = {one.name for one in (TEACHER, STUDENT, *PACK, FAILED_BEFORE, LOST_TEACHER)}
     assert curves.keys() == expected
-    assert _scalars(curves[TEACHER.name], "ray/tune/top1") == [(1, 51.0), (2, 52.0), (3, 53.0)]
-    assert _scalars(curves[PACK[2].name], "ray/tune/top1")[-1] == (4, 54.0)
+    assert _scalars(curves[TEACHER.name], "ray/tune/top1") == [
+        (epoch, pytest.approx(top1(epoch))) for epoch in (1, 2, 3)
+    ]
+    assert _scalars(curves[PACK[3].name], "ray/tune/top1")[-1] == (4, pytest.approx(top1(4)))
 
 
 def _scalars(path: Path, tag: str) -> list[tuple[int, float]]:

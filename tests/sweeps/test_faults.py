@@ -160,7 +160,7 @@ def test_when_ray_is_killed_the_driver_ends_with_one_line(tmp_path: Path, kind: 
     assert time.monotonic() - began < SECONDS_TO_END
     others = [line for line in first.lines if line.split()[0] not in ("JobStarted", "EpochDone", "RunEnded")]
     assert len(others) == 1
-    assert others[0].startswith(f"Ray stopped (its process {kind} died)")
+    assert others[0].startswith(f"Ray stopped (its {kind} died)")
     assert "run the same command again" in others[0]
     assert_no_worker_goes_on(tmp_path)
     complete(tmp_path)

@@ -72,7 +72,8 @@ class GivenTeacher:
     digest: str
 
     def place(self, results: Path, **changes: Any) -> Place:
-        return Place(**{"results": results, "teachers": ((self.digest, str(self.path)),), "threads": 1} | changes)
+        place = Place(results, teachers=((self.digest, str(self.path)),), threads=1)
+        return replace(place, **changes)
 
     def spec(self, method: str = "kd", **changes: Any) -> RunSpec:
         numbers = {"kd": params(ce=0.1, kd=0.9), "dkd": DKD}[method]

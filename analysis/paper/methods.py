@@ -1,0 +1,35 @@
+"""Not a table of the paper: its methods side by side, and the released code's direction of the temperature."""
+
+from __future__ import annotations
+
+from analysis.layout import Block, Part, Row, Table
+from trainables.recipes import dkd, energy_dkd, energy_kd, kd
+
+TABLE = Table(
+    key="methods",
+    title="KD and DKD, with and without energy",
+    parts=(
+        Part(
+            "main",
+            "",
+            lambda recipe: recipe.pairs,
+            (
+                Block(
+                    rows=(
+                        Row("kd", "KD", lambda recipe, pair: kd()),
+                        Row("energy_kd", "Energy KD", energy_kd),
+                        Row(
+                            "energy_kd_reversed",
+                            "Energy KD, reversed",
+                            lambda recipe, pair: energy_kd(recipe, pair, "reversed"),
+                            note="Reversed: the high temperature at high energy, as in the released configurations.",
+                        ),
+                        Row("dkd", "DKD", lambda recipe, pair: dkd(recipe, pair)),
+                        Row("energy_dkd", "Energy DKD", energy_dkd),
+                    ),
+                ),
+            ),
+        ),
+    ),
+    caption="Top-1 accuracy (%) of students taught by KD, Energy KD, DKD and Energy DKD.",
+)
