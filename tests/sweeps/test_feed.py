@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fake_job import spec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,3 +140,17 @@ def test_whatever_happens_every_run_ends_in_exactly_one_way(data: st.DataObject)
     assert outcome.failed.keys() == {run_id for run_id, well in ended.items() if not well}
     expected = {one.run_id for one, teacher in students if not ended[teacher.run_id]}
     assert outcome.not_run.keys() == expected
+
+
+def test_a_timing_job_runs_while_nothing_else_does() -> None:
+    first, timing, last = job(spec("a")), replace(job(spec("timed")), kind="timing"), job(spec("b"))
+    feed = Feed(plan(first, timing, last))
+    assert [feed.take(), feed.take(), feed.take()] == [first, last, None]
+    finish(feed, first)
+    assert feed.take() is None
+    finish(feed, last)
+    assert [feed.take(), feed.take()] == [timing, None]
+    other = Feed(plan(timing, last))
+    assert [other.take(), other.take()] == [timing, None]
+    finish(other, timing)
+    assert other.take() == last
