@@ -14,7 +14,7 @@ if __package__ in (None, ""):
 from analysis import paper
 from analysis.entry import Entry
 from analysis.grid import Grid, make_grid, run_ids
-from analysis.layout import Table, check_rows
+from analysis.layout import Table, chosen_parts
 from analysis.ledger import Ledger
 from analysis.render import FORMATS, render
 from analysis.settings import Settings
@@ -42,7 +42,10 @@ def load_grid(name: str, results: Path, *, sweep: int | None = None, metric: str
         settings = ledger.settings_of(table.key) if sweep is None else _settings_of(ledger, sweep)
         if settings is None:
             raise UserError(f"no sweep was asked for in {results}: run python sweeps/run.py {table.key} first")
-        check_rows([table], settings)
+        if not chosen_parts(table, settings):
+            raise UserError(
+                f"that sweep asked for no row of {table.key}, only for {', '.join(settings.rows)}: see --list"
+            )
         return make_grid(table, settings, ledger.entries(run_ids(table, settings)), metric)
 
 

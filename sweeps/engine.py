@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import threading
 import traceback
@@ -281,9 +282,9 @@ class _Reports(tune.Callback):
 
 def _why_dead(account: str) -> str:
     """Ray's account of why a trial's processes ended, in one line."""
-    lines = [line.strip() for line in account.splitlines() if line.strip()]
-    if "creation task" in account:
-        return f"its process could not start: {lines[-1]}"
+    errors = re.findall(r"^\s*([\w.]+(?:Error|Exception): .*)", account, re.MULTILINE)
+    if errors:
+        return f"its process could not work: {errors[-1]}"
     return f"its process died {RESTARTS + 1} times (killed, or out of memory?)"
 
 

@@ -277,9 +277,8 @@ GPU_NAMES = ["H200"] * 2
     [
         (Resources(8), [], "--gpus 8: this machine has no GPU .* --gpus 0 runs on the CPU"),
         (Resources(8), GPU_NAMES, r"has 2 GPUs \(H200\); ask for 2, or run on the CPU with --gpus 0"),
-        (Resources(1, gpus_per_job=2), GPU_NAMES, "--gpus-per-job 2 is more than --gpus 1"),
-        (Resources(2, gpus_per_job=1.5), GPU_NAMES, "whole number"),
-        (Resources(1, gpus_per_job=0), GPU_NAMES, "above 0"),
+        (Resources(2, gpus_per_job=2), GPU_NAMES, r"--gpus-per-job 2 must be in \(0, 1\]"),
+        (Resources(1, gpus_per_job=0), GPU_NAMES, r"--gpus-per-job 0 must be in \(0, 1\]"),
         (Resources(-1), GPU_NAMES, "must not be negative"),
         (Resources(0, cpus_per_job=10**6), [], "asks for 1000000 CPUs"),
         (Resources(0, cpus_per_job=0), [], "1 CPU or more"),
@@ -298,7 +297,7 @@ def test_impossible_requests_are_refused(
     [
         (Resources(8), 4, 8),
         (Resources(1, gpus_per_job=0.1), 4, 10),
-        (Resources(8, gpus_per_job=2), 4, 4),
+        (Resources(2, gpus_per_job=0.6), 4, 2),
         (Resources(0), 4, 4),
         (Resources(0, cpus_per_job=3), 8, 2),
     ],
@@ -355,7 +354,7 @@ def test_a_job_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("test_engine.workers_find", lambda folder: contextlib.nullcontext())
     monkeypatch.delenv("PYTHONPATH", raising=False)
     outcome = sweep(tmp_path, plan(job(spec()))).outcome
-    assert "could not start: ModuleNotFoundError: No module named 'fake_job'" in outcome.failed[spec().run_id]
+    assert "could not work: ModuleNotFoundError: No module named 'fake_job'" in outcome.failed[spec().run_id]
 
 
 @pytest.mark.slow
