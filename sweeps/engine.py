@@ -25,9 +25,9 @@ from sweeps.finished import ingest, result_of
 from sweeps.plan import Plan, PlannedJob
 from sweeps.resources import Resources, check_resources
 from trainables.errors import UserError
-from trainables.job import EpochReport, Place, run
+from trainables.job import EpochReport, Place, job_json, run
 from trainables.ray_trial import Curves, Train, trial
-from trainables.runs import run_dir
+from trainables.runs import run_dir, write_atomically
 
 __all__ = [
     "EpochDone",
@@ -78,6 +78,7 @@ def execute(
         threads=resources.cpus_per_job,
     )
     _forget_failures(place.results, plan)
+    _write_jobs(place, plan)
     try:
         with _interrupts() as interrupted, cluster(resources, debug=debug) as (watch, at_once):
             sweep = _Sweep(feed, ledger, place, on_event, at_once, watch, interrupted)
@@ -307,6 +308,14 @@ def _interrupts() -> Iterator[Mapping[str, str]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _write_jobs(place: Place, plan: Plan) -> None:
+    """Each job as a file that `python trainables/job.py` trains without Ray: to profile it, or elsewhere."""
+    folder = place.results / "jobs"
+    folder.mkdir(parents=True, exist_ok=True)
+    for job in plan.jobs:
+        write_atomically(folder / f"{job.key}.json", job_json(job.specs, place).encode())
 
 
 def _forget_failures(results: Path, plan: Plan) -> None:

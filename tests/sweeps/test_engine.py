@@ -20,12 +20,12 @@ from tensorboardX.proto import event_pb2
 
 from analysis.ledger import Ledger
 from sweeps import cluster as cluster_module
-from sweeps.engine import EpochDone, Event, JobFailed, JobStarted, Outcome, RunEnded, execute, ingest
+from sweeps.engine import EpochDone, Event, JobFailed, JobStarted, Outcome, RunEnded, _write_jobs, execute, ingest
 from sweeps.lock import driver_lock
 from sweeps.plan import Plan, PlannedJob
 from sweeps.resources import Resources, check_resources, cpus_here
 from trainables.errors import UserError
-from trainables.job import Place
+from trainables.job import Place, read_job
 from trainables.runs import read_result, run_dir, write_result
 from trainables.spec import RunSpec
 
@@ -396,3 +396,9 @@ def test_the_engine_has_one_way_to_be_quiet() -> None:
     worker = sys.modules["ray._private.worker"]
     assert worker._worker_logs_enabled is True
     assert cluster_module.ray._private.ray_constants.ENABLE_RAY_CLUSTER is (sys.platform == "linux")
+
+
+def test_a_job_of_a_sweep_is_a_file_that_trains_without_ray(tmp_path: Path) -> None:
+    place, one = Place(tmp_path, threads=1), job(spec("net"))
+    _write_jobs(place, plan(one))
+    assert read_job(tmp_path / "jobs" / f"{one.key}.json") == ([spec("net")], place)
