@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import secrets
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -73,8 +76,8 @@ def victim(driver: int, kind: str) -> int | None:
 class Driver:
     """A sweep under way, whose lines are read as they come."""
 
-    def __init__(self, *command: str, epoch_seconds: str = "0") -> None:
-        extra = {"PYTHONPATH": str(Path(__file__).parent), "FAKE_EPOCH_SECONDS": epoch_seconds}
+    def __init__(self, *command: str, epoch_seconds: str = "0", **extra: str) -> None:
+        extra |= {"PYTHONPATH": str(Path(__file__).parent), "FAKE_EPOCH_SECONDS": epoch_seconds}
         self.process = subprocess.Popen(
             command, env=os.environ | extra, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -121,13 +124,13 @@ def assert_no_worker_goes_on(results: Path) -> None:
 RUNS, EPOCHS = 3, 8
 
 
-def fake_sweep(results: Path) -> Driver:
-    return Driver(*FAKE, str(results), str(RUNS), str(EPOCHS), epoch_seconds="0.3")
+def fake_sweep(results: Path, *address: str, **extra: str) -> Driver:
+    return Driver(*FAKE, str(results), str(RUNS), str(EPOCHS), *address, epoch_seconds="0.3", **extra)
 
 
-def complete(results: Path) -> None:
+def complete(results: Path, *address: str, **extra: str) -> None:
     """The same command again ends well, and no run that was ever finished has been trained a second time."""
-    again = fake_sweep(results)
+    again = fake_sweep(results, *address, **extra)
     assert again.end() == 0, again.lines
     assert {entry.status for entry in ledger_of(results).values()} == {"done"}
     assert len(ledger_of(results)) == RUNS
@@ -186,6 +189,64 @@ def test_a_second_driver_is_refused_while_the_first_goes_on(tmp_path: Path) -> N
     assert f"process {first.process.pid} on " in second.lines[0]
     assert first.end() == 0
     complete(tmp_path)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray that runs without us."""
+
+    head: subprocess.Popen[bytes]
+    address: str
+    token: dict[str, str]
+
+
+@pytest.fixture
+def running() -> Iterator[Cluster]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    extra = {"PYTHONPATH": str(Path(__file__).parent), "FAKE_EPOCH_SECONDS": "0.3"}
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    with tempfile.TemporaryDirectory(prefix="ekd-head-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        start = ("start", "--head", "--block", f"--port={port}", "--num-cpus=2", f"--temp-dir={folder}")
+        head = subprocess.Popen(
+            (sys.executable, "-m", "ray.scripts.scripts", *start, "--include-dashboard=false", "--disable-usage-stats"),
+            env=os.environ | extra | token,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            deadline = time.monotonic() + 60
+            while victim(head.pid, "raylet") is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            yield Cluster(head, f"127.0.0.1:{port}", token)
+        finally:
+            for process in [*below(head.pid), Process(head.pid, 0, "")]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+            head.wait(10)
+
+
+def test_a_running_cluster_is_joined_and_outlives_its_driver(running: Cluster, tmp_path: Path) -> None:
+    first = fake_sweep(tmp_path, running.address, **running.token)
+    first.wait_for("EpochDone")
+    first.process.kill()
+    first.end()
+    assert_no_worker_goes_on(tmp_path)
+    complete(tmp_path, running.address, **running.token)
+    assert running.head.poll() is None
+
+
+def test_when_a_joined_cluster_dies_the_driver_ends_with_one_line(running: Cluster, tmp_path: Path) -> None:
+    first = fake_sweep(tmp_path, running.address, **running.token)
+    first.wait_for("EpochDone")
+    target = victim(running.head.pid, "gcs_server")
+    assert target
+    os.kill(target, signal.SIGKILL)
+    assert first.end(2 * SECONDS_TO_END) == 1
+    assert first.lines[-1].startswith("Ray stopped (its head died)")
+    assert_no_worker_goes_on(tmp_path)
 
 
 @pytest.fixture(scope="module")
