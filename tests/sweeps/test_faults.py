@@ -263,14 +263,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
 def test_killed_at_random_and_started_again_a_sweep_ends_the_same(
     undisturbed: tuple[Path, float], tmp_path: Path, seed: int
 ) -> None:
-    reference, duration = undisturbed
+    reference, _ = undisturbed
     random.seed(seed)
     kills: list[str] = []
     finished: dict[str, int] = {}
     for attempt in range(10):
         driver = Driver(*SWEEP, str(tmp_path))
         if len(kills) < MOST_KILLS:
-            kills += disturb(driver, KINDS[(seed + attempt) % len(KINDS)], random.uniform(0.1, 0.7) * duration)
+            kills += disturb(driver, KINDS[(seed + attempt) % len(KINDS)], random.randint(1, 8), random.uniform(0, 1.5))
         status = driver.end(900)
         assert_kept(tmp_path, finished)
         if status == 0:
@@ -288,11 +288,16 @@ def test_killed_at_random_and_started_again_a_sweep_ends_the_same(
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def disturb(driver: Driver, kind: str, seconds: float) -> list[str]:
-    """Kill one process after so long, or as soon as there is one; nothing if the sweep ends before."""
-    began = time.monotonic()
+def disturb(driver: Driver, kind: str, lines: int, seconds: float) -> list[str]:
+    """Kill one process so long after the sweep has said so many lines (its progress, whatever the machine's load).
+
+    Nothing if the sweep ends before.
+    """
+    due = None
     while driver.process.poll() is None:
-        target = victim(driver.process.pid, kind) if time.monotonic() - began >= seconds else None
+        if due is None and len(driver.lines) >= lines:
+            due = time.monotonic() + seconds
+        target = victim(driver.process.pid, kind) if due is not None and time.monotonic() >= due else None
         if target:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(target, signal.SIGKILL)
