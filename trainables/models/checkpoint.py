@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import os
 import pickle
 import re
 import zipfile
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.errors import UserError
+from trainables.runs import write_atomically
 
 ZIP_START = b"PK\x03\x04"
 # What torch.save wrote before its zip format: the pickled number 0x1950a86a20f9469cfc6c.
@@ -72,18 +72,9 @@ def save_weights(model_or_state: nn.Module | Mapping[str, Tensor], path: str | P
 
 
 def _write(path: Path, content: bytes) -> None:
-    """A crash leaves either the old file or the new one; the process id keeps writers of one folder apart."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(partial, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_atomically(path, content)
     except OSError as error:
         raise UserError(f"cannot write {path}: {_reason(error)}; check the folder and its free space") from error
 
