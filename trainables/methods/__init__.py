@@ -1,12 +1,8 @@
 """Distillation methods, one file each. A file here that defines METHOD is a method under the file's name.
 
-A method is a frozen dataclass of its own numbers (the `params` of a run) with two losses:
-
-    loss(student, batch, temperature, epoch)        on the images as they are
-    mixed_loss(student, batch, temperature, epoch)  on mixed images, added to the first
-
-`student` are float32 logits (N, C), `batch` the labels (N,) and the teacher's logits (N, C). `epoch` counts from 1.
-Each returns a scalar.
+A method is a frozen dataclass of its own numbers (the `params` of a run) that inherits from Method. Its `loss` maps one
+Step (what both networks say of one batch) to a scalar. What else it needs it declares: class attributes for the
+networks' features or for strongly augmented images, `extra` for modules of its own that train with the student.
 """
 
 from __future__ import annotations
@@ -15,52 +11,120 @@ import dataclasses
 import difflib
 import importlib
 import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple, Protocol
+from typing import ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainables.errors import UserError
+from trainables.models import Outputs
 from trainables.spec import Params
 
 
-class Batch(NamedTuple):
-    """What one step of a view gives to a loss. teacher is None for a student alone."""
+@dataclass(frozen=True)
+class Step:
+    """One batch as a loss sees it. All numbers are float32, whatever the precision of the networks.
 
+    student, teacher: logits (N, C) and, where the method asks for FEATURES, feature maps, pooled features and
+    preactivations; teacher is None where there is none. labels: (N,). temperature: a number or (N,). epoch: from 1.
+    images: (N, 3, H, W), as the networks see them. index: (N,) positions in the training set; None on mixed images.
+    strong: the same samples under strong augmentation, where the method asks for STRONG. extra: the method's own
+    modules. draw: a seed that belongs to this run, epoch and step alone.
+    """
+
+    student: Outputs
     labels: Tensor
-    teacher: Tensor | None
+    epoch: int
+    temperature: float | Tensor
+    images: Tensor
+    teacher: Outputs | None = None
+    index: Tensor | None = None
+    strong: Step | None = None
+    extra: nn.Module | None = None
+    draw: Callable[[], int] = lambda: 0
+
+    @property
+    def taught(self) -> Outputs:
+        """The teacher's outputs, of which a method with a teacher can be sure."""
+        assert self.teacher is not None
+        return self.teacher
 
 
-class Method(Protocol):
-    def loss(self, student: Tensor, batch: Batch, temperature: float | Tensor, epoch: int) -> Tensor: ...
+@dataclass(frozen=True)
+class Setup:
+    """What the modules of a method are made for.
 
-    def mixed_loss(self, student: Tensor, batch: Batch, temperature: float | Tensor, epoch: int) -> Tensor: ...
+    student, teacher: the networks' outputs for one image, for their shapes (teacher: None where there is none).
+    teacher_norms: weight and bias of the norm before each of the teacher's preactivations but the first.
+    labels: (M,) of the whole training set. peer: the network that learns beside the student, if the run names one.
+    """
+
+    student: Outputs
+    teacher: Outputs | None
+    teacher_norms: tuple[tuple[Tensor, Tensor], ...]
+    labels: Tensor
+    num_classes: int
+    peer: str | None = None
+
+
+class Method(ABC):
+    """FEATURES: it looks at more than logits. STRONG: it wants a strongly augmented view. TEACHER: it has a teacher.
+
+    PEER: another network learns beside the student. COUPLED: samples of a batch are compared with each other, so that
+    a batch cannot be split over devices. MIXES: it has a loss on mixed images.
+    """
+
+    FEATURES: ClassVar[bool] = False
+    STRONG: ClassVar[bool] = False
+    TEACHER: ClassVar[bool] = True
+    PEER: ClassVar[bool] = False
+    COUPLED: ClassVar[bool] = False
+    MIXES: ClassVar[bool] = False
+
+    @abstractmethod
+    def loss(self, step: Step) -> Tensor:
+        """The loss on the images as they are."""
+
+    def mixed_loss(self, step: Step) -> Tensor:
+        """The loss on mixed images, added to the first; only of methods that MIX."""
+        raise UserError(f"{type(self).__name__} has no loss on mixed images: choose kd or dkd")
+
+    def extra(self, setup: Setup) -> nn.Module | None:
+        """Modules that train with the student, are saved with it and never count as its parameters.
+
+        Initial weights come from torch's global generator, which is seeded for the call. A pair that the method cannot
+        serve is refused with a UserError.
+        """
+        return None
+
+
+def names() -> tuple[str, ...]:
+    """The methods, by the files of this folder; none is imported."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
 
 
 @cache
-def methods() -> dict[str, type]:
-    """Every method by name."""
-    found = {}
-    for module in pkgutil.iter_modules(__path__):
-        cls = getattr(importlib.import_module(f"{__name__}.{module.name}"), "METHOD", None)
-        if cls is not None:
-            found[module.name] = cls
-    return found
+def find(name: str) -> type[Method]:
+    """The method of that name; refuses an unknown one."""
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UserError(f"unknown method {name!r}{hint}: use one of {', '.join(names())}")
+    method: type[Method] = importlib.import_module(f"{__name__}.{name}").METHOD
+    return method
 
 
 def make(name: str, params: Params) -> Method:
-    """The method with its numbers; refuses an unknown name, a missing number, or one that it does not have."""
-    if name not in methods():
-        near = difflib.get_close_matches(name, methods(), 1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UserError(f"unknown method {name!r}{hint}: use one of {', '.join(methods())}")
-    cls = methods()[name]
-    wanted = {item.name for item in dataclasses.fields(cls)}
+    """The method with its numbers; refuses a missing number, or one that it does not have."""
+    cls = find(name)
+    wanted = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
     given = dict(params)
     if set(given) != wanted:
         raise UserError(
             f"method {name} takes the parameters {', '.join(sorted(wanted)) or 'none'}; "
             f"given: {', '.join(sorted(given)) or 'none'}"
         )
-    method: Method = cls(**given)
-    return method
+    return cls(**given)

@@ -8,22 +8,23 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ekd_core import kd_loss
-from trainables.methods import Batch
+from trainables.methods import Method, Step
 
 
 @dataclass(frozen=True)
-class KD:
+class KD(Method):
     """L = ce CE(labels, student) + kd KD(student, teacher; T)  (Eq. 7, 8).  On mixed images: kd KD alone."""
+
+    MIXES = True
 
     ce: float
     kd: float
 
-    def loss(self, student: Tensor, batch: Batch, temperature: float | Tensor, epoch: int) -> Tensor:
-        return self.ce * cross_entropy(student, batch.labels) + self.mixed_loss(student, batch, temperature, epoch)
+    def loss(self, step: Step) -> Tensor:
+        return self.ce * cross_entropy(step.student.logits, step.labels) + self.mixed_loss(step)
 
-    def mixed_loss(self, student: Tensor, batch: Batch, temperature: float | Tensor, epoch: int) -> Tensor:
-        assert batch.teacher is not None
-        return self.kd * kd_loss(student, batch.teacher, temperature)
+    def mixed_loss(self, step: Step) -> Tensor:
+        return self.kd * kd_loss(step.student.logits, step.taught.logits, step.temperature)
 
 
 METHOD = KD

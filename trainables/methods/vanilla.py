@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from trainables.errors import UserError
-from trainables.methods import Batch
+from trainables.methods import Method, Step
 
 
 @dataclass(frozen=True)
-class Vanilla:
+class Vanilla(Method):
     """L = CE(labels, softmax(student))."""
 
-    def loss(self, student: Tensor, batch: Batch, temperature: float | Tensor, epoch: int) -> Tensor:
-        return cross_entropy(student, batch.labels)
+    TEACHER = False
 
-    def mixed_loss(self, student: Tensor, batch: Batch, temperature: float | Tensor, epoch: int) -> Tensor:
-        raise UserError("a student alone has no loss on mixed images: choose a method with a teacher")
+    def loss(self, step: Step) -> Tensor:
+        return cross_entropy(step.student.logits, step.labels)
 
 
 METHOD = Vanilla
