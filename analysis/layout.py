@@ -50,6 +50,7 @@ class Part:
     """A table, or one of the sub-tables printed side by side. pairs: of the recipe of a data set.
 
     accuracies: the teacher's and the untaught student's accuracy stand above the rows (and are trained for it).
+    number: which number of a run its entries show, `top1` or `top5` (per cent).
     """
 
     key: str
@@ -57,6 +58,7 @@ class Part:
     pairs: Callable[[Recipe], tuple[Pair, ...]]
     blocks: tuple[Block, ...]
     accuracies: bool = True
+    number: str = "top1"
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -69,7 +71,7 @@ class Table:
 
     baselines: the rows over which a cost table shows the others' increase. plot: how a figure shows the table, `dots`
     (a row each) or `rates` (curves against the rate of the mixing). paper_note: about the published numbers; shown
-    where they are.
+    where they are. dataset: the one that the paper's table is about.
     """
 
     key: str
@@ -80,6 +82,7 @@ class Table:
     baselines: tuple[str, ...] = ()
     plot: str = "dots"
     paper_note: str = ""
+    dataset: str = "cifar100"
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,11 @@ class Cell:
     specs: tuple[RunSpec, ...]
 
 
-def paper_pairs(*own: Pair, otherwise: int | None = None) -> Callable[[Recipe], tuple[Pair, ...]]:
-    """The paper's columns where CIFAR-100's recipe is used; else the recipe's own pairs (the first `otherwise`)."""
-    return lambda source: own if source is CIFAR100 else source.pairs[:otherwise]
+def paper_pairs(
+    *own: Pair, otherwise: int | None = None, paper: Recipe = CIFAR100
+) -> Callable[[Recipe], tuple[Pair, ...]]:
+    """The paper's columns where its recipe (`paper`) is used; else the recipe's own pairs (the first `otherwise`)."""
+    return lambda source: own if source is paper else source.pairs[:otherwise]
 
 
 def chosen_pairs(part: Part, settings: Settings) -> tuple[Pair, ...]:
