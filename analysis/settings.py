@@ -67,7 +67,7 @@ def from_json(text: str) -> Settings:
         raise UserError(f"settings cannot be read: {error!r}") from error
 
 
-def _base(settings: Settings, student: str, schedule: Schedule, seed: int) -> RunSpec:
+def _base(settings: Settings, student: str, schedule: Schedule, seed: int, lr: float | None = None) -> RunSpec:
     source = settings.recipe
     if settings.epochs is not None:
         schedule = schedule.scaled(settings.epochs)
@@ -78,7 +78,9 @@ def _base(settings: Settings, student: str, schedule: Schedule, seed: int) -> Ru
         seed=seed,
         epochs=schedule.epochs,
         milestones=schedule.milestones,
-        lr=source.lr_of(student),
+        lr=source.lr_of(student) if lr is None else lr,
+        momentum=source.momentum,
+        weight_decay=source.weight_decay,
         augmentation=source.augmentation,
         batch_size=source.batch_size if settings.batch_size is None else settings.batch_size,
         precision=settings.precision,
@@ -139,9 +141,8 @@ def _has(spec: RunSpec, outer: str, inner: str, overrides: dict[str, Any]) -> bo
 
 def student_spec(settings: Settings, pair: Pair, treatment: Treatment, seed: int, *, timing: bool = False) -> RunSpec:
     """The run that trains `pair.student` by `treatment`; `VANILLA` is the student without a teacher."""
-    source = settings.recipe
-    schedule = source.energy if treatment.long else source.plain
-    spec = _base(settings, pair.student, schedule, seed)
+    schedule = settings.recipe.schedule_of(treatment)
+    spec = _base(settings, pair.student, schedule, seed, treatment.lr)
     if treatment.method != "vanilla":
         given = dict(settings.teachers).get(pair.teacher)
         origin = f"sha256:{given}" if given else f"run:{teacher_spec(settings, pair.teacher).run_id}"

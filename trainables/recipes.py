@@ -1,7 +1,8 @@
 """What the paper trains, as numbers: schedules, hyperparameters and pairs of each data set. Free of torch.
 
-Sources: the paper's A.1 and Tables 9-10; the recipes of the methods it builds on. Where the paper is silent the choice
-is said at its place. `digits` is this project's own small stand-in: real images, but not the paper's.
+Sources: the paper's A.1 and Tables 9-12; the recipes of the methods it builds on. Where the paper is silent the choice
+is said at its place. `digits` is this project's own small stand-in: real images, but not the paper's. The methods that
+the paper compares itself with are in `baselines`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,13 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The training recipe of one data set. `energy` is the schedule of Energy KD and Energy DKD (A.1: longer)."""
+    """The training recipe of one data set. `energy` is the schedule of Energy KD and Energy DKD (A.1: longer).
+
+    temperature: of KD and DKD. energy_base: the T from which energy departs, by (T+, T-, r): `energy_usual`, or what
+    the pair has in `energy_kd` and, for Energy DKD, in `energy_dkd`. dkd_beta: 8 where a pair has none. review_weight:
+    of ReviewKD's loss, 5 where a pair has none. multi_epochs: of multi-level KD, those of `plain` where a pair has
+    none. negatives: that CRD draws for each image.
+    """
 
     pairs: tuple[Pair, ...]
     plain: Schedule
@@ -51,37 +58,92 @@ class Recipe:
     lr: float = 0.05
     light_lr: float = 0.01
     batch_size: int = 64
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
     augmentation: str = "crop_flip"
-    energy_rate: dict[Pair, float] = field(default_factory=dict)
-    dkd_beta: dict[Pair, float] = field(default_factory=dict)
+    temperature: Temperature = PLAIN
+    energy_base: float = 4
+    energy_usual: tuple[float, float, float] = (2, -2, 0.2)
+    energy_kd: dict[Pair, tuple[float, float, float]] = field(default_factory=dict)
     energy_dkd: dict[Pair, tuple[float, float, float]] = field(default_factory=dict)
+    dkd_beta: dict[Pair, float] = field(default_factory=dict)
+    review_weight: dict[Pair, float] = field(default_factory=dict)
+    multi_epochs: dict[Pair, int] = field(default_factory=dict)
+    negatives: int = 16384
 
     def lr_of(self, student: str) -> float:
         return self.light_lr if student in LIGHT_NETWORKS else self.lr
 
+    def schedule_of(self, treatment: Treatment) -> Schedule:
+        """The treatment's own schedule if it has one, else one of this recipe's two."""
+        return treatment.schedule or (self.energy if treatment.long else self.plain)
+
 
 WRN_40_2_16_2 = Pair("wrn_40_2", "wrn_16_2")
+WRN_40_2_40_1 = Pair("wrn_40_2", "wrn_40_1")
 RESNET_56_20 = Pair("resnet56", "resnet20")
+RESNET_110_32 = Pair("resnet110", "resnet32")
 RESNET_32X4_8X4 = Pair("resnet32x4", "resnet8x4")
 VGG_13_8 = Pair("vgg13", "vgg8")
-VGG_13_MV2 = Pair("vgg13", "MobileNetV2")
+WRN_40_2_SV1 = Pair("wrn_40_2", "ShuffleV1")
+RESNET_50_MV2 = Pair("ResNet50", "MobileNetV2")
+RESNET_32X4_SV1 = Pair("resnet32x4", "ShuffleV1")
 RESNET_32X4_SV2 = Pair("resnet32x4", "ShuffleV2")
+VGG_13_MV2 = Pair("vgg13", "MobileNetV2")
+IMAGENET_50_MV1 = Pair("imagenet_resnet50", "MobileNetV1")
+IMAGENET_34_18 = Pair("imagenet_resnet34", "imagenet_resnet18")
 
 CIFAR100 = Recipe(
     pairs=(WRN_40_2_16_2, RESNET_56_20, RESNET_32X4_8X4, VGG_13_8, VGG_13_MV2, RESNET_32X4_SV2),
     plain=Schedule(240, (150, 180, 210)),
     energy=Schedule(360, (150, 180, 210, 240, 270, 300)),
     warmup=20,
-    energy_rate={RESNET_56_20: 0.3, RESNET_32X4_8X4: 0.3},
+    energy_kd={RESNET_56_20: (2, -2, 0.3), RESNET_32X4_8X4: (2, -2, 0.3)},
+    energy_dkd={VGG_13_8: (2, -2, 0.1), VGG_13_MV2: (1, -1, 0.1), RESNET_32X4_SV2: (4, -1, 0.3)},
     dkd_beta={
         RESNET_56_20: 2,
-        Pair("resnet110", "resnet32"): 2,
+        RESNET_110_32: 2,
         WRN_40_2_16_2: 6,
-        Pair("wrn_40_2", "wrn_40_1"): 6,
+        WRN_40_2_40_1: 6,
         VGG_13_8: 6,
         VGG_13_MV2: 6,
     },
-    energy_dkd={VGG_13_8: (2, -2, 0.1), VGG_13_MV2: (1, -1, 0.1), RESNET_32X4_SV2: (4, -1, 0.3)},
+    review_weight={RESNET_56_20: 0.6, RESNET_110_32: 1, RESNET_32X4_SV2: 8},
+    multi_epochs={
+        RESNET_50_MV2: 480,
+        VGG_13_MV2: 480,
+        WRN_40_2_SV1: 480,
+        RESNET_32X4_SV1: 960,
+        RESNET_32X4_SV2: 960,
+    },
+)
+
+CIFAR100_LT = replace(
+    CIFAR100,
+    pairs=(RESNET_32X4_8X4, VGG_13_8, VGG_13_MV2, RESNET_32X4_SV2),
+    energy_kd={VGG_13_8: (1, -1, 0.2), VGG_13_MV2: (1, -1, 0.2)},
+)
+
+# The paper gives no recipe for TinyImageNet: CIFAR-100's.
+TINYIMAGENET = replace(CIFAR100)
+
+# T = 1 for KD and DKD as in mdistiller, with which the paper's T- = -1 would leave a temperature of 0: energy departs
+# from T = 2 here (3 / 2 / 1). ReviewKD's weights and warm-up are mdistiller's too.
+IMAGENET = Recipe(
+    pairs=(IMAGENET_50_MV1, IMAGENET_34_18),
+    plain=Schedule(150, (30, 60, 90, 120)),
+    energy=Schedule(150, (30, 60, 90, 120)),
+    warmup=1,
+    lr=0.1,
+    light_lr=0.1,
+    batch_size=256,
+    weight_decay=1e-4,
+    augmentation="random_resized_crop_flip",
+    temperature=Temperature(1),
+    energy_base=2,
+    energy_usual=(1, -1, 0.2),
+    dkd_beta={IMAGENET_34_18: 0.5, IMAGENET_50_MV1: 2},
+    review_weight={IMAGENET_34_18: 1, IMAGENET_50_MV1: 8},
 )
 
 DIGITS = Recipe(
@@ -90,9 +152,16 @@ DIGITS = Recipe(
     energy=Schedule(12, (8, 10)),
     warmup=1,
     augmentation="crop",
+    negatives=256,
 )
 
-RECIPES = {"cifar100": CIFAR100, "digits": DIGITS}
+RECIPES = {
+    "cifar100": CIFAR100,
+    "cifar100_lt": CIFAR100_LT,
+    "tinyimagenet": TINYIMAGENET,
+    "imagenet": IMAGENET,
+    "digits": DIGITS,
+}
 
 
 def recipe(dataset: str) -> Recipe:
@@ -106,13 +175,22 @@ def recipe(dataset: str) -> Recipe:
 
 @dataclass(frozen=True)
 class Treatment:
-    """How a student is taught: method, temperature, mixing, and which of the two schedules."""
+    """How a student is taught: method, temperature, mixing, and which of the two schedules.
+
+    lr, schedule: the treatment's own, where the recipe's are not meant. assistant: a network between the two, taught
+    by KD from the teacher and then the student's teacher (TAKD). peer: the teacher's network learns from scratch beside
+    the student (deep mutual learning).
+    """
 
     method: str = "vanilla"
     params: Params = ()
     temperature: Temperature = PLAIN
     mixing: Mixing | None = None
     long: bool = False
+    lr: float | None = None
+    schedule: Schedule | None = None
+    assistant: str | None = None
+    peer: bool = False
 
 
 VANILLA = Treatment()
@@ -129,24 +207,26 @@ def mixup(rate: float | None = None, selection: str = "high") -> Mixing:
 
 
 def kd(mixing: Mixing | None = None, temperature: Temperature = PLAIN, long: bool = False) -> Treatment:
-    """0.1 cross-entropy + 0.9 KD at T = 4."""
+    """0.1 cross-entropy + 0.9 KD."""
     return Treatment("kd", params(ce=0.1, kd=0.9), temperature, mixing, long)
 
 
 def dkd(source: Recipe, pair: Pair, mixing: Mixing | None = None) -> Treatment:
     """Cross-entropy + DKD with alpha 1, the pair's beta (8 where none is published) and a linear warm-up."""
     numbers = params(ce=1, alpha=1, beta=source.dkd_beta.get(pair, 8), warmup=source.warmup)
-    return Treatment("dkd", numbers, Temperature(), mixing)
+    return Treatment("dkd", numbers, source.temperature, mixing)
 
 
 def energy_temperature(source: Recipe, pair: Pair, rule: str = "energy") -> Temperature:
-    """Table 9: T = 4, T+ = 2, T- = -2, and the pair's r (0.2 where the paper gives none).
+    """Tables 9, 11 and 12: T, T+, T- and r of a pair (on CIFAR-100 4, 2, -2 and 0.2 where the paper gives none).
 
     The ten temperatures of the gradation are lost in the paper's text: here ten even steps from T + T+ to T + T-.
     """
+    plus, minus, rate = source.energy_kd.get(pair, source.energy_usual)
+    base = source.energy_base
     if rule == "gradation":
-        return Temperature(4, "gradation", values=tuple(6 - 4 * step / 9 for step in range(10)))
-    return Temperature(4, rule, 2, -2, source.energy_rate.get(pair, 0.2))
+        return Temperature(base, rule, values=tuple(base + plus - (plus - minus) * step / 9 for step in range(10)))
+    return Temperature(base, rule, plus, minus, rate)
 
 
 def energy_kd(source: Recipe, pair: Pair, rule: str = "energy") -> Treatment:
@@ -155,9 +235,10 @@ def energy_kd(source: Recipe, pair: Pair, rule: str = "energy") -> Treatment:
 
 
 def energy_dkd(source: Recipe, pair: Pair) -> Treatment:
-    """Energy DKD with Table 10's T+, T-, r where it has the pair, else Table 9's."""
-    plus, minus, rate = source.energy_dkd.get(pair, (2, -2, source.energy_rate.get(pair, 0.2)))
-    return replace(dkd(source, pair), temperature=Temperature(4, "energy", plus, minus, rate), long=True)
+    """Energy DKD with Table 10's T+, T-, r where it has the pair, else Energy KD's."""
+    own = source.energy_dkd.get(pair)
+    temperature = Temperature(source.energy_base, "energy", *own) if own else energy_temperature(source, pair)
+    return replace(dkd(source, pair), temperature=temperature, long=True)
 
 
 def he_da_rate_dkd(pair: Pair) -> float:

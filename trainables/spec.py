@@ -22,7 +22,7 @@ from trainables.errors import UserError
 TEMPERATURE_RULES = ("plain", "energy", "low", "high", "gradation", "reversed")
 OPERATIONS = ("cutmix", "mixup")
 SELECTIONS = ("all", "high", "low", "half")
-AUGMENTATIONS = ("none", "crop", "crop_flip")
+AUGMENTATIONS = ("none", "crop", "crop_flip", "random_resized_crop_flip")
 PRECISIONS = ("fp32", "bf16")
 
 Params = tuple[tuple[str, float], ...]
@@ -191,6 +191,8 @@ class RunSpec(_Canonical):
     """One student trained once. A teacher, or a student alone, is a run whose method is `vanilla`.
 
     teacher_source: `run:<run_id>` of a teacher trained here, or `sha256:<digest>` of a weights file that was given.
+    peer: a network that is trained from scratch beside the student (DML). imbalance: smallest class of the training
+    set over its largest; below 1 the classes' sizes fall exponentially.
     data: fingerprint of a user's own images; empty for the data sets whose content is fixed by their name.
     timing: the run exists for its seconds per epoch (Table 7): nothing is shared while it trains.
     """
@@ -216,6 +218,8 @@ class RunSpec(_Canonical):
     train_fraction: float = 1.0
     data: str = ""
     timing: bool = False
+    peer: str | None = None
+    imbalance: float = 1.0
 
     def validate(self) -> None:
         _check(self.seed >= 0, f"seed {self.seed} must not be negative")
@@ -236,11 +240,15 @@ class RunSpec(_Canonical):
         )
         _check(list(self.milestones) == sorted(set(self.milestones)), f"milestones {self.milestones} must rise")
         _check((self.teacher is None) == (self.teacher_source is None), "a teacher and its source go together")
-        _check(self.method == "vanilla" or self.teacher is not None, f"{self.method} needs a teacher")
         _check(
-            self.method != "vanilla" or (self.teacher is None and self.temperature == PLAIN),
+            self.method == "vanilla" or self.teacher is not None or self.peer is not None,
+            f"{self.method} needs a teacher",
+        )
+        _check(
+            self.method != "vanilla" or (self.teacher, self.peer, self.temperature) == (None, None, PLAIN),
             "a vanilla run has neither teacher nor temperature: choose a method",
         )
+        _check(0 < self.imbalance <= 1, f"the long-tail factor {self.imbalance:g} must be in (0, 1]")
         names = [name for name, _ in self.params]
         _check(names == sorted(set(names)), f"method parameters {names} must be in order, each once")
         _check(
@@ -277,7 +285,8 @@ class RunSpec(_Canonical):
     @property
     def name(self) -> str:
         """A name that people can read and that no two runs share."""
-        pair = f"{self.teacher}-{self.student}" if self.teacher else self.student
+        other = self.teacher or self.peer
+        pair = f"{other}-{self.student}" if other else self.student
         timing = "-timing" if self.timing else ""
         return f"{self.dataset}-{pair}-{self.treatment}{timing}-e{self.epochs}-s{self.seed}-{self.run_id[:6]}"
 
