@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 
 from trainables.data import load, names
 from trainables.data.dataset import Dataset, Split, channel_statistics, fingerprint, stratified
-from trainables.data.facts import facts, kept
+from trainables.data.facts import facts, fingerprinted, kept
 from trainables.errors import UserError
 
 DIGITS = "ad40a677c993f5ff71e948b2ba149a626f66787eea76e168590976ec9b2a7be2"
@@ -35,9 +35,9 @@ def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
 
 
 def test_unknown_name_says_the_known_ones() -> None:
-    assert names() == ("digits", "cifar100", "imagefolder")
-    for ask in (load, facts):
-        with pytest.raises(UserError, match="unknown data set 'cifar10': use one of digits, cifar100, imagefolder"):
+    assert names() == ("digits", "cifar100", "cifar100_lt", "tinyimagenet", "imagenet", "imagefolder")
+    for ask in (load, facts, fingerprinted):
+        with pytest.raises(UserError, match=f"unknown data set 'cifar10': use one of {', '.join(names())}$"):
             ask("cifar10", None)
 
 

@@ -1,4 +1,4 @@
-"""Data sets: `load` reads one whole into memory, `facts` knows its sizes without reading it.
+"""Data sets: `load` opens one, `facts` knows its sizes without reading it.
 
 Importing this package does not import torch.
 """
@@ -9,24 +9,38 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.data.facts import check_fraction, check_name, names
+from trainables.data.facts import check_fraction, check_imbalance, check_name, names
 
 if TYPE_CHECKING:
-    from trainables.data.dataset import Dataset
+    from trainables.data.source import Source
 
 __all__ = ["load", "names"]
 
 
-def load(name: str, data_dir: Path | None, *, train_fraction: float = 1.0, download: bool = False) -> Dataset:
+def load(
+    name: str,
+    data_dir: Path | None,
+    *,
+    train_fraction: float = 1.0,
+    imbalance: float = 1.0,
+    download: bool = False,
+) -> Source:
     """Read a data set from `data_dir` (`digits` needs none), check it, and thin its training images.
 
-    `train_fraction` keeps the first ceil(fraction * n_c) of the n_c training images of each class, in the data set's
-    own fixed order, which no seed changes; mean and std stay those of the whole training split. `download` fetches
-    what is missing into `data_dir`, for the data sets that have a public address.
+    `imbalance` makes the training split long-tailed (`facts.long_tailed`), then `train_fraction` keeps the first
+    ceil(fraction * n_c) of the n_c images of each class: both in the data set's own fixed order, which no seed
+    changes; mean and std stay those of the whole training split. `download` fetches what is missing into `data_dir`,
+    for the data sets that have a public address. A data set too large for memory stays in its files.
     """
     check_name(name)
     check_fraction(train_fraction)
+    check_imbalance(imbalance)
+    module = importlib.import_module(f"trainables.data.{name}")
+    if hasattr(module, "open_source"):
+        source: Source = module.open_source(
+            data_dir, train_fraction=train_fraction, imbalance=imbalance, download=download
+        )
+        return source
     from trainables.data.dataset import assemble
 
-    module = importlib.import_module(f"trainables.data.{name}")
-    return assemble(name, module.read(data_dir, download=download), train_fraction)
+    return assemble(name, module.read(data_dir, download=download), train_fraction, imbalance)

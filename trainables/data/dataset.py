@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from trainables.data.facts import kept
+from trainables.data.facts import counts_in_words, kept, long_tailed
+from trainables.data.stream import WHOLE, BatchStream, Share, normalise
 from trainables.errors import UserError
 
 Channels = tuple[float, float, float]
@@ -42,7 +44,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a data set's own module reads: everything of a Dataset that does not depend on the train fraction."""
+    """What a data set's own module reads: everything of a Dataset before its training split is thinned."""
 
     classes: tuple[str, ...]
     train: Split
@@ -94,9 +96,35 @@ class Dataset:
     def side(self) -> int:
         return self.train.images.shape[1]
 
+    @property
+    def device(self) -> torch.device:
+        return self.train.images.device
+
+    @property
+    def train_labels(self) -> torch.Tensor:
+        return self.train.labels
+
+    @property
+    def train_size(self) -> int:
+        return len(self.train)
+
+    @property
+    def test_size(self) -> int:
+        return len(self.test)
+
     def to(self, device: torch.device | str) -> Dataset:
         """The same data set with its tensors on another device."""
         return replace(self, train=self.train.to(device), test=self.test.to(device))
+
+    def stream(self, *, seed: int, batch_size: int, augmentation: str, share: Share = WHOLE) -> BatchStream:
+        return BatchStream(self, seed=seed, batch_size=batch_size, augmentation=augmentation, share=share)
+
+    def scan(self, split: str, size: int, share: Share = WHOLE) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Each device's share is one contiguous part."""
+        data = {"train": self.train, "test": self.test}[split]
+        start, end = share.of(len(data))
+        for images, labels in zip(data.images[start:end].split(size), data.labels[start:end].split(size), strict=True):
+            yield normalise(images, self.mean, self.std), labels
 
 
 def fingerprint(train: Split, test: Split) -> str:
@@ -127,21 +155,31 @@ def _channels(tensor: torch.Tensor) -> Channels:
     return red, green, blue
 
 
-def stratified(split: Split, fraction: float) -> Split:
-    """The first ceil(fraction * n_c) images of each class, all in their present order."""
+def first_of_each(split: Split, counts: Sequence[int]) -> Split:
+    """The first counts[c] images of each class c, all in their present order."""
     by_class = torch.argsort(split.labels, stable=True)
-    counts = torch.bincount(split.labels).tolist()
-    chosen = [part[: kept(len(part), fraction)] for part in by_class.split(counts)]
+    present = torch.bincount(split.labels, minlength=len(counts)).tolist()
+    chosen = [part[:count] for part, count in zip(by_class.split(present), counts, strict=True)]
     index = torch.cat(chosen).sort().values
     return Split(split.images[index], split.labels[index])
 
 
-def assemble(name: str, contents: Contents, train_fraction: float) -> Dataset:
-    """Thin the training split, take the fingerprint, check everything."""
+def stratified(split: Split, fraction: float) -> Split:
+    """The first ceil(fraction * n_c) images of each class, all in their present order."""
+    return first_of_each(split, [kept(count, fraction) for count in torch.bincount(split.labels).tolist()])
+
+
+def assemble(name: str, contents: Contents, train_fraction: float, imbalance: float = 1.0) -> Dataset:
+    """Make the training split long-tailed, thin it, take the fingerprint, check everything."""
     train, source = contents.train, contents.source
+    if imbalance < 1:
+        present = torch.bincount(train.labels, minlength=len(contents.classes)).tolist()
+        counts = long_tailed(present, imbalance, contents.classes)
+        train = first_of_each(train, counts)
+        source += f"; long-tailed (imbalance {imbalance:g}): {counts_in_words(counts)} of {len(contents.train):,}"
     if train_fraction < 1:
-        train = stratified(train, train_fraction)
-        source += f"; {len(train)} of {len(contents.train)} training images"
+        whole, train = len(train), stratified(train, train_fraction)
+        source += f"; {len(train)} of {whole} training images"
     return Dataset(
         name,
         contents.classes,

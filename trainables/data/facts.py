@@ -1,12 +1,14 @@
 """What planning needs to know about a data set without loading it. Free of torch.
 
-A data set is one entry of `FACTS` and one module `trainables.data.<name>` with a function `read`; the user's own
-images (`imagefolder`) have no entry, because their facts are counted in their folder.
+A data set is one entry of `FACTS` and one module `trainables.data.<name>` with a function `read` (or `open_source`);
+the user's own images (`imagefolder`) have no entry, because their facts are counted in their folder.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -32,7 +34,13 @@ class Facts:
 FACTS = {
     "digits": Facts(10, 16, (119, 121, 117, 121, 120, 123, 120, 118, 119, 122), 597),
     "cifar100": Facts(100, 32, (500,) * 100, 10_000),
+    "cifar100_lt": Facts(100, 32, (500,) * 100, 10_000),
+    "tinyimagenet": Facts(200, 64, (500,) * 200, 10_000),
+    # The published total of 1,281,167; its classes have 732 to 1,300 images, which only the folder tells apart.
+    "imagenet": Facts(1000, 224, (1282,) * 167 + (1281,) * 833, 50_000),
 }
+IN_FOLDERS = ("tinyimagenet", "imagenet")
+"""Data sets that also have a module `<name>_folders`: `find(data_dir)` and `scan(root)` count what is really there."""
 
 
 def names() -> tuple[str, ...]:
@@ -50,22 +58,80 @@ def check_fraction(fraction: float) -> None:
         raise UserError(f"the train fraction {fraction:g} must be in (0, 1]")
 
 
+def check_imbalance(imbalance: float) -> None:
+    if not 0 < imbalance <= 1:
+        raise UserError(f"the imbalance {imbalance:g} (smallest class / largest class) must be in (0, 1]")
+
+
 def kept(count: int, fraction: float) -> int:
     """ceil(fraction * count), with the fraction as it is written: 0.07 of 100 is 7 (in floats it would be 8)."""
     return math.ceil(Fraction(repr(float(fraction))) * count)
 
 
-def facts(name: str, data_dir: Path | None, train_fraction: float = 1.0) -> Facts:
-    """The facts of a data set, its training images thinned to `train_fraction` of each class."""
+def long_tailed(counts: Sequence[int], imbalance: float, classes: Sequence[str] = ()) -> tuple[int, ...]:
+    """The exponential profile of K. Cao et al., 2019: of C classes, class c keeps int(n * imbalance ** (c / (C - 1))).
+
+    n is the largest class; a class that has fewer images than its share keeps them all. `classes` names them.
+    """
+    check_imbalance(imbalance)
+    last = max(len(counts) - 1, 1)
+    profile = [min(count, int(max(counts) * imbalance ** (c / last))) for c, count in enumerate(counts)]
+    if imbalance < 1 and 0 in profile:
+        c = profile.index(0)
+        name = repr(classes[c]) if classes else f"{c} (they count from 0)"
+        raise UserError(f"the imbalance {imbalance:g} leaves class {name} no training image: use a larger one")
+    return tuple(profile)
+
+
+def facts(name: str, data_dir: Path | None, train_fraction: float = 1.0, imbalance: float = 1.0) -> Facts:
+    """The facts of a data set, its training images made long-tailed, then thinned to `train_fraction` of each class."""
     check_name(name)
     check_fraction(train_fraction)
-    whole = FACTS[name] if name in FACTS else _counted(data_dir)
-    return replace(whole, train_per_class=tuple(kept(n, train_fraction) for n in whole.train_per_class))
+    check_imbalance(imbalance)
+    whole = _counted(name, data_dir) or FACTS[name]
+    tail = long_tailed(whole.train_per_class, imbalance)
+    return replace(whole, train_per_class=tuple(kept(n, train_fraction) for n in tail))
 
 
-def _counted(data_dir: Path | None) -> Facts:
-    found = folders.scan(data_dir)
+def fingerprinted(name: str, data_dir: Path | None) -> bool:
+    """Whether the images are none that were published, so that a run's identity must name them by their fingerprint."""
+    check_name(name)
+    if name not in FACTS:
+        return True
+    counted = _counted(name, data_dir)
+    return counted is not None and not _as_published(name, counted)
+
+
+def _as_published(name: str, counted: Facts) -> bool:
+    published = FACTS[name]
+    same = (counted.num_classes, counted.train_size, counted.test_size) == (
+        published.num_classes,
+        published.train_size,
+        published.test_size,
+    )
+    return same and (name == "imagenet" or counted.train_per_class == published.train_per_class)
+
+
+def counts_in_words(counts: Sequence[int]) -> str:
+    """Images of each class for people: `500 a class, 50,000 images`; `500 .. 250 a class, 36,854 images`."""
+    most, fewest = max(counts), min(counts)
+    a_class = f"{most:,}" if most == fewest else f"{most:,} .. {fewest:,}"
+    return f"{a_class} a class, {sum(counts):,} images"
+
+
+def _counted(name: str, data_dir: Path | None) -> Facts | None:
+    """What the user's folder holds; None for a data set that is the same everywhere, or whose folder is not there."""
+    if name in IN_FOLDERS:
+        if data_dir is None:
+            return None
+        module = importlib.import_module(f"trainables.data.{name}_folders")
+        root = module.find(data_dir)
+        return None if root is None else _of_listing(module.scan(root), FACTS[name].side)
+    return None if name in FACTS else _of_listing(folders.scan(data_dir), folders.SIDE)
+
+
+def _of_listing(found: folders.Listing, side: int) -> Facts:
     counts = [0] * len(found.classes)
     for _, label in found.train.files:
         counts[label] += 1
-    return Facts(len(found.classes), folders.SIDE, tuple(counts), len(found.test.files))
+    return Facts(len(found.classes), side, tuple(counts), len(found.test.files))
