@@ -12,11 +12,11 @@ from rich.text import Text
 
 from analysis import names
 from analysis.layout import Table
+from analysis.protocol import protocol
 from analysis.settings import Settings
 from sweeps.estimate import Estimate, hours_words, size_words
 from sweeps.givens import Given
 from sweeps.plan import Plan
-from sweeps.protocol import protocol
 from sweeps.request import Request, teachers
 
 LEAST_WIDTH = 120

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from analysis import paper
+from analysis.protocol import protocol
 from analysis.settings import Settings
-from sweeps.protocol import protocol
 
 
 def row(table: str, key: str, settings: Settings) -> dict[str, str]:
