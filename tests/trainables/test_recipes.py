@@ -121,7 +121,7 @@ def test_energy_dkd_without_numbers_of_its_own_takes_those_of_energy_kd() -> Non
 
 def test_every_network_has_a_known_architecture() -> None:
     known = json.loads(reference("reference/architectures.json").read_text())
-    for source in (recipe for recipe in RECIPES.values() if recipe is not IMAGENET):
+    for source in (source for source in RECIPES.values() if source is not IMAGENET):
         for pair in source.pairs:
             assert {pair.teacher, pair.student} <= set(known)
     assert set(LIGHT_NETWORKS) <= set(known)
@@ -183,5 +183,5 @@ def test_recipes_by_name() -> None:
     assert recipe("digits") is DIGITS
     assert recipe("imagefolder") is CIFAR100
     assert len({id(recipe(name)) for name in RECIPES}) == 5
-    with pytest.raises(UserError, match="unknown data set 'mnist': use one of cifar100, .*, digits, imagefolder"):
+    with pytest.raises(UserError, match=r"unknown data set 'mnist': use one of cifar100, .*, digits, imagefolder"):
         recipe("mnist")
