@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from analysis.settings import Settings, parse_pair, student_spec, teacher_spec, vanilla_spec
+from analysis.settings import Settings, assistant_spec, parse_pair, student_spec, teacher_spec, vanilla_spec
 from trainables.errors import UserError
 from trainables.recipes import CIFAR100, Pair, Recipe, Treatment
 from trainables.spec import RunSpec
 
 TIMING_EPOCHS = 4
+PICTURES = ("images", "predictions", "embedding", "correlation")
+"""Plots that are drawn from weights and images, of one seed, rather than from numbers of the ledger."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ class Table:
     """metric: `top1` (per cent) or `cost` (seconds per epoch: such runs share nothing while they train).
 
     baselines: the rows over which a cost table shows the others' increase. plot: how a figure shows the table, `dots`
-    (a row each) or `rates` (curves against the rate of the mixing). paper_note: about the published numbers; shown
-    where they are. dataset: the one that the paper's table is about.
+    (a row each), `rates` (curves against the rate of the mixing) or one of PICTURES. paper_note: about the published
+    numbers; shown where they are. dataset: the one that the paper's table is about.
     """
 
     key: str
@@ -109,7 +111,11 @@ def chosen_pairs(part: Part, settings: Settings) -> tuple[Pair, ...]:
 
 
 def settings_for(table: Table, settings: Settings) -> Settings:
-    """What a table trains by: a cost table needs few epochs, but two or more, since the first one also warms up."""
+    """What a table trains by: its own data set where that is left to it; a picture one seed; a cost table few epochs,
+    but more than the first, which warms up."""
+    settings = settings.on(table.dataset)
+    if table.plot in PICTURES:
+        return replace(settings, seeds=1)
     if table.metric != "cost":
         return settings
     if settings.epochs is None:
@@ -127,6 +133,11 @@ def chosen_rows(part: Part, settings: Settings) -> tuple[Row, ...]:
 def chosen_parts(table: Table, settings: Settings) -> tuple[Part, ...]:
     """The parts that have any of the rows asked for."""
     return tuple(part for part in table.parts if chosen_rows(part, settings))
+
+
+def taught_parts(table: Table, settings: Settings) -> tuple[Part, ...]:
+    """The parts that need their teachers: those chosen, and those without rows, which show a teacher alone."""
+    return tuple(part for part in table.parts if not part.rows or chosen_rows(part, settings))
 
 
 def check_rows(tables: list[Table], settings: Settings) -> None:
@@ -166,10 +177,14 @@ def vanilla_runs(table: Table, settings: Settings) -> Iterator[RunSpec]:
 
 
 def teacher_runs(table: Table, settings: Settings) -> Iterator[RunSpec]:
-    """The teachers that must be trained, in the order of the columns."""
+    """The teachers and assistants that must be trained, in the order of the columns, a teacher before its assistants."""
     settings = settings_for(table, settings)
     given = dict(settings.teachers)
-    for part in chosen_parts(table, settings):
+    for part in taught_parts(table, settings):
         for pair in chosen_pairs(part, settings):
             if pair.teacher not in given:
                 yield teacher_spec(settings, pair.teacher)
+            for row in chosen_rows(part, settings):
+                assistant = row.treat(settings.recipe, pair).assistant
+                if assistant is not None:
+                    yield assistant_spec(settings, pair, assistant)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.entry import Entry
-from analysis.layout import Table, cells, chosen_pairs, chosen_parts, teacher_runs, vanilla_runs
+from analysis.layout import PICTURES, Table, cells, chosen_pairs, taught_parts, teacher_runs, vanilla_runs
 from analysis.settings import Settings
 from trainables.errors import UserError
 from trainables.runs import stream_key
@@ -36,7 +36,8 @@ class Plan:
     """What was asked for, what of it is known, and the jobs for the rest, teachers first.
 
     cells: distillation cells, each counted once however many tables show it. runs: by kind (distilled, vanilla,
-    teacher) and id, done or not. failed: recorded as failed, with the reason, and not to be tried again.
+    teacher, assistants among them) and id, done or not. failed: recorded as failed, with the reason, and not to be
+    tried again. shared: students that the tables, each trained by itself, would train more than once.
     """
 
     cells: int
@@ -44,6 +45,7 @@ class Plan:
     done: frozenset[str]
     failed: dict[str, str]
     jobs: tuple[PlannedJob, ...]
+    shared: int = 0
 
     @property
     def all_runs(self) -> dict[str, RunSpec]:
@@ -75,7 +77,7 @@ def make_plan(
 
     pack: the most students of a job (None: all that share a stream, at most 16). retry: try runs again that are
     recorded as failed. has_weights: whether the weights of a run that is done are still there; a teacher without
-    them is trained again as soon as a student needs it.
+    them is trained again as soon as a student needs it, any run as soon as a picture does.
     """
     if pack is not None and pack < 1:
         raise UserError(f"--pack {pack} must be at least 1")
@@ -84,38 +86,51 @@ def make_plan(
     teachers = _by_id(spec for table in tables for spec in teacher_runs(table, settings))
     vanilla = _by_id(spec for table in tables for spec in vanilla_runs(table, settings))
     known = {*distilled, *teachers, *vanilla}
-    done = {run_id for run_id, entry in entries.items() if run_id in known and entry.status == "done"}
+    drawn = {spec.run_id for table in tables if table.plot in PICTURES for spec in _drawn(table, settings)}
+    done = {
+        run_id
+        for run_id, entry in entries.items()
+        if run_id in known and entry.status == "done" and (run_id not in drawn or has_weights(run_id))
+    }
     failed = {
         run_id: entry.reason or "no reason recorded"
         for run_id, entry in entries.items()
-        if run_id in known and run_id not in done and not retry
+        if run_id in known and entry.status != "done" and not retry
     }
     missing = {run_id: spec for run_id, spec in distilled.items() if run_id not in done and run_id not in failed}
-    taught = {spec.teacher_run for spec in missing.values()}
+    taught = _taught(missing.values(), teachers, lambda run_id: run_id in done and has_weights(run_id))
     printed = {spec.run_id for table in tables for spec in _printed_teachers(table, settings)}
-    teachers = {run_id: spec for run_id, spec in teachers.items() if run_id in taught | printed | vanilla.keys() | done}
+    shown = taught | printed | drawn | vanilla.keys() | done
+    teachers = {run_id: spec for run_id, spec in teachers.items() if run_id in shown}
     vanilla = {run_id: spec for run_id, spec in vanilla.items() if run_id not in teachers}
 
-    train = [
-        spec
+    train = {
+        run_id: spec
         for run_id, spec in teachers.items()
         if (run_id not in done or (run_id in taught and not has_weights(run_id))) and run_id not in failed
-    ]
-    awaited = {spec.run_id for spec in train} | (teachers.keys() & failed.keys())
+    }
+    awaited = {*train, *(teachers.keys() & failed.keys())}
     alone = [spec for run_id, spec in vanilla.items() if run_id not in done and run_id not in failed]
+    rest = [spec for run_id, spec in missing.items() if run_id not in train]
+    first = [_job("teacher", [spec], _awaited([spec], awaited)) for spec in train.values()]
     jobs = (
-        *sorted((_job("teacher", [spec]) for spec in train), key=lambda job: -_waiting(job, missing)),
-        *_packed("distilled", [spec for spec in missing.values() if not spec.timing], pack, awaited),
+        *sorted(first, key=lambda job: -_waiting(job, [*missing.values(), *train.values()])),
+        *_packed("distilled", [spec for spec in rest if not spec.timing], pack, awaited),
         *_packed("vanilla", alone, pack, set()),
-        *_packed("timing", [spec for spec in missing.values() if spec.timing], pack, awaited),
+        *_packed("timing", [spec for spec in rest if spec.timing], pack, awaited),
     )
     wanted = {*distilled, *vanilla, *teachers}
+    per_table_runs = [
+        _by_id([*(spec for cell in found for spec in cell.specs), *vanilla_runs(table, settings)])
+        for table, found in zip(tables, per_table, strict=True)
+    ]
     return Plan(
         cells=len({tuple(spec.run_id for spec in cell.specs) for found in per_table for cell in found}),
         runs={"distilled": distilled, "vanilla": vanilla, "teacher": teachers},
         done=frozenset(done & wanted),
         failed={run_id: reason for run_id, reason in failed.items() if run_id in wanted},
         jobs=jobs,
+        shared=sum(map(len, per_table_runs)) - len({run_id for runs in per_table_runs for run_id in runs}),
     )
 
 
@@ -124,15 +139,42 @@ def _by_id(specs: Iterable[RunSpec]) -> dict[str, RunSpec]:
 
 
 def _printed_teachers(table: Table, settings: Settings) -> Iterator[RunSpec]:
-    """The teachers whose accuracy the table shows."""
-    parts = [part for part in chosen_parts(table, settings) if part.accuracies]
+    """The teachers whose accuracy the table shows, or whose answers."""
+    parts = [part for part in taught_parts(table, settings) if part.accuracies or not part.rows]
     shown = {pair.teacher for part in parts for pair in chosen_pairs(part, settings)}
     yield from (spec for spec in teacher_runs(table, settings) if spec.student in shown)
 
 
-def _waiting(teacher: PlannedJob, missing: Mapping[str, RunSpec]) -> int:
-    """How many students wait for this teacher."""
-    return sum(spec.teacher_run == teacher.specs[0].run_id for spec in missing.values())
+def _drawn(table: Table, settings: Settings) -> Iterator[RunSpec]:
+    """The runs whose weights a picture shows: its students, and their teachers where it shows those too."""
+    if table.plot != "embedding":
+        yield from teacher_runs(table, settings)
+    yield from (spec for cell in cells(table, settings) for spec in cell.specs)
+
+
+def _taught(
+    students: Iterable[RunSpec], teachers: Mapping[str, RunSpec], ready: Callable[[str], bool]
+) -> set[str]:
+    """The runs whose weights teach: those of the students, and those of assistants that are not ready themselves."""
+    found: set[str] = set()
+    waiting = [spec.teacher_run for spec in students]
+    while waiting:
+        run_id = waiting.pop()
+        if run_id is None or run_id in found:
+            continue
+        found.add(run_id)
+        if run_id in teachers and not ready(run_id):
+            waiting.append(teachers[run_id].teacher_run)
+    return found
+
+
+def _awaited(specs: Iterable[RunSpec], awaited: set[str]) -> frozenset[str]:
+    return frozenset({spec.teacher_run for spec in specs if spec.teacher_run} & awaited)
+
+
+def _waiting(teacher: PlannedJob, specs: Iterable[RunSpec]) -> int:
+    """How many runs wait for this teacher."""
+    return sum(spec.teacher_run == teacher.specs[0].run_id for spec in specs)
 
 
 def _packed(kind: str, specs: Sequence[RunSpec], pack: int | None, awaited: set[str]) -> Iterator[PlannedJob]:
@@ -144,7 +186,7 @@ def _packed(kind: str, specs: Sequence[RunSpec], pack: int | None, awaited: set[
         count = -(-len(runs) // (pack or MOST_STUDENTS))
         for index in range(count):
             some = runs[len(runs) * index // count : len(runs) * (index + 1) // count]
-            yield _job(kind, some, frozenset({spec.teacher_run for spec in some if spec.teacher_run} & awaited))
+            yield _job(kind, some, _awaited(some, awaited))
 
 
 def _job(kind: str, specs: Sequence[RunSpec], needs: frozenset[str] = frozenset()) -> PlannedJob:
