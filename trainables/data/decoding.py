@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 from PIL import Image
 
 Item = TypeVar("Item")
@@ -32,9 +34,35 @@ UNREADABLE = (
 """What Pillow raises for damaged files, by format and by where the damage is."""
 
 MOST_THREADS = 8
+BLOCK = 200
+DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`function` of each item, in order, on all cores; the first exception ends it."""
     with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
         yield from pool.map(function, items)
+
+
+def decoded(paths: Sequence[Path], side: int, read: Callable[[Path], np.ndarray]) -> np.ndarray:
+    """What `read` makes of each path, in order, as (N, side, side, 3), uint8."""
+    images = np.empty((len(paths), side, side, 3), np.uint8)
+
+    def block(start: int) -> None:
+        for index in range(start, min(start + BLOCK, len(paths))):
+            images[index] = read(paths[index])
+
+    for _ in in_threads(block, range(0, len(paths), BLOCK)):
+        pass
+    return images
+
+
+def in_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB; transparency is dropped and 16-bit grey is scaled, which Pillow alone would clip to white."""
+    if image.mode in DEEP_MODES:
+        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {image.mode} have no fixed range: convert it to 8 bits")
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")

@@ -50,13 +50,13 @@ def scan(data_dir: Path | None) -> Listing:
     return Listing(classes, _files(train, classes), _files(test, classes))
 
 
-def _visible(entries: Iterable[str]) -> list[str]:
+def visible(entries: Iterable[str]) -> list[str]:
     return sorted(name for name in entries if not name.startswith("."))
 
 
 def _classes(split: Path) -> tuple[str, ...]:
     try:
-        return tuple(name for name in _visible(os.listdir(split)) if (split / name).is_dir())
+        return tuple(name for name in visible(os.listdir(split)) if (split / name).is_dir())
     except OSError as error:
         raise UserError(f"cannot list {split}: {error.strerror}") from error
 
@@ -75,7 +75,7 @@ def _files(split: Path, classes: tuple[str, ...]) -> Files:
     found: list[tuple[Path, int]] = []
     ignored = sum(1 for entry in os.scandir(split) if entry.is_file())
     for label, name in enumerate(classes):
-        images, others = _images(split / name)
+        images, others = images_in(split / name)
         if not images:
             raise UserError(f"class folder {split / name} has no images: add some, or delete it in both splits")
         found += [(path, label) for path in images]
@@ -87,13 +87,13 @@ def _unlistable(error: OSError) -> None:
     raise UserError(f"cannot list {error.filename}: {error.strerror}") from error
 
 
-def _images(folder: Path) -> tuple[list[Path], int]:
+def images_in(folder: Path) -> tuple[list[Path], int]:
     """Image files of a class folder and of the folders in it, sorted by path, and the number of other files."""
     images: list[Path] = []
     others = 0
     for parent, inner, files in os.walk(folder, onerror=_unlistable):
-        inner[:] = _visible(inner)
-        pictures = [name for name in _visible(files) if Path(name).suffix.lower() in EXTENSIONS]
+        inner[:] = visible(inner)
+        pictures = [name for name in visible(files) if Path(name).suffix.lower() in EXTENSIONS]
         images += [Path(parent, name) for name in pictures]
         others += len(files) - len(pictures)
     return sorted(images), others

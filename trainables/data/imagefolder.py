@@ -9,12 +9,11 @@ import torch
 from PIL import Image, ImageOps
 
 from trainables.data.dataset import Contents, Split, channel_statistics
-from trainables.data.decoding import UNREADABLE, in_threads
+from trainables.data.decoding import UNREADABLE, decoded, in_rgb
 from trainables.data.folders import SIDE, Files, scan
 from trainables.errors import UserError
 
 MOST_BYTES = 8 * 2**30
-DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 
 
 def read(data_dir: Path | None, *, download: bool, side: int = SIDE) -> Contents:
@@ -31,7 +30,7 @@ def read(data_dir: Path | None, *, download: bool, side: int = SIDE) -> Contents
             f"{count} images of {side}x{side} need {count * side * side * 3 / 2**30:.1f} GiB of device memory, "
             f"{MOST_BYTES / 2**30:g} GiB is the limit: use fewer images"
         )
-    train, test = decoded(listing.train, side), decoded(listing.test, side)
+    train, test = split_of(listing.train, side), split_of(listing.test, side)
     mean, std = channel_statistics(train.images)
     ignored = listing.train.ignored + listing.test.ignored
     source = f"images in {listing.train.folder} and {listing.test.folder.name}/, at {side}x{side} pixels"
@@ -45,15 +44,9 @@ def read(data_dir: Path | None, *, download: bool, side: int = SIDE) -> Contents
     )
 
 
-def decoded(files: Files, side: int) -> Split:
+def split_of(files: Files, side: int) -> Split:
     """The images of one split in the order of `files`."""
-    images = np.empty((len(files.files), side, side, 3), np.uint8)
-
-    def decode(index: int) -> None:
-        images[index] = square(files.files[index][0], side)
-
-    for _ in in_threads(decode, range(len(files.files))):
-        pass
+    images = decoded([path for path, _ in files.files], side, lambda path: square(path, side))
     labels = torch.tensor([label for _, label in files.files], dtype=torch.int64)
     return Split(torch.from_numpy(images), labels)
 
@@ -70,14 +63,3 @@ def square(path: Path, side: int) -> np.ndarray:
             return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BILINEAR))
     except UNREADABLE as error:
         raise UserError(f"cannot read the image {path} ({error}): replace or delete it") from error
-
-
-def in_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB; transparency is dropped and 16-bit grey is scaled, which Pillow alone would clip to white."""
-    if image.mode in DEEP_MODES:
-        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError(f"pixels of mode {image.mode} have no fixed range: convert it to 8 bits")
-    if "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("RGB")
