@@ -57,7 +57,7 @@ def _rows(line: Line) -> list[list[str]]:
     return [[escape(line.label), *(_main(entry) for entry in line.entries)], *(["", *texts] for texts in small)]
 
 
-def _tabular(panel: Panel) -> str:
+def tabular(panel: Panel) -> str:
     """pandas' Styler writes the tabular; the rules between groups and below shared teachers are added to its lines."""
     import pandas as pd
 
@@ -91,7 +91,7 @@ def latex(sheet: Sheet) -> str:
     ]
     for panel in sheet.panels:
         out.append(rf"\par\medskip{{{escape(panel.title)}}}\par\smallskip" if panel.title else r"\par\medskip")
-        out.append(_tabular(panel))
+        out.append(tabular(panel))
     if sheet.notes:
         out += [r"\par\medskip", r"\parbox{\linewidth}{\footnotesize " + escape(" ".join(sheet.notes)) + "}"]
     return "\n".join([*out, r"\end{table}", ""])

@@ -113,9 +113,10 @@ def _html_entry(entry: Shown) -> str:
     return f"<td>{main}{f'<small>{escape(entry.aside)}</small>' if entry.aside else ''}</td>"
 
 
-def _html_panel(panel: Panel) -> list[str]:
+def html_panel(panel: Panel, level: int = 2) -> list[str]:
+    """A table in a box that scrolls where it is too wide; level: of its heading."""
     escape = html_text.escape
-    out = [f"<h2>{escape(panel.title)}</h2>"] if panel.title else []
+    out = [f"<h{level}>{escape(panel.title)}</h{level}>"] if panel.title else []
     out += ["<div><table>", "<thead>"]
     for head in panel.heads:
         out.append("<tr>" + "".join(f'<th scope="col">{escape(name)}</th>' for name in head) + "</tr>")
@@ -132,7 +133,7 @@ def _html_panel(panel: Panel) -> list[str]:
 def html(sheet: Sheet) -> str:
     """One file that needs no other."""
     escape = html_text.escape
-    body = [line for panel in sheet.panels for line in _html_panel(panel)]
+    body = [line for panel in sheet.panels for line in html_panel(panel)]
     body += [f"<p>{escape(paragraph)}</p>" for paragraph in (sheet.caption, *sheet.notes)]
     head = f'<meta charset="utf-8">\n<title>{escape(sheet.title)}</title>\n<style>\n{_STYLE}\n</style>'
     page = "\n".join([f"<h1>{escape(sheet.title)}</h1>", *body])
