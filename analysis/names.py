@@ -5,11 +5,18 @@ from __future__ import annotations
 import re
 
 _NETWORKS = {"ShuffleV1": "ShuffleNetV1", "ShuffleV2": "ShuffleNetV2"}
-_DATASETS = {"cifar100": "CIFAR-100", "imagefolder": "own images"}
+_DATASETS = {
+    "cifar100": "CIFAR-100",
+    "cifar100_lt": "CIFAR-100-LT",
+    "tinyimagenet": "TinyImageNet",
+    "imagenet": "ImageNet",
+    "imagefolder": "own images",
+}
 
 
 def network(name: str) -> str:
-    """`wrn_40_2` is WRN-40-2, `resnet32x4` ResNet32x4, `vgg13` VGG13; what is not known stays as it is."""
+    """`wrn_40_2` is WRN-40-2, `resnet32x4` ResNet32x4, `imagenet_resnet18` ResNet18; what is not known stays."""
+    name = name.removeprefix("imagenet_")
     if re.fullmatch(r"wrn_\d+_\d+", name):
         return name.upper().replace("_", "-")
     if match := re.fullmatch(r"(resnet|vgg)(\d+(?:x\d+)?)", name):

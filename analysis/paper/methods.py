@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis.layout import Block, Part, Row, Table
+from analysis.paper.direction import REVERSED
 from trainables.recipes import dkd, energy_dkd, energy_kd, kd
 
 TABLE = Table(
@@ -16,14 +17,9 @@ TABLE = Table(
             (
                 Block(
                     rows=(
-                        Row("kd", "KD", lambda recipe, pair: kd()),
+                        Row("kd", "KD", lambda recipe, pair: kd(temperature=recipe.temperature)),
                         Row("energy_kd", "Energy KD", energy_kd),
-                        Row(
-                            "energy_kd_reversed",
-                            "Energy KD, reversed",
-                            lambda recipe, pair: energy_kd(recipe, pair, "reversed"),
-                            note="Reversed: the high temperature at high energy, as in the released configurations.",
-                        ),
+                        REVERSED,
                         Row("dkd", "DKD", lambda recipe, pair: dkd(recipe, pair)),
                         Row("energy_dkd", "Energy DKD", energy_dkd),
                     ),

@@ -14,24 +14,21 @@ from trainables.recipes import (
 
 _OURS = Row("energy_kd", "Ours (Energy KD)", lambda recipe, pair: energy_kd(recipe, pair))
 
-_LEFT = Block(
-    rows=(
-        Row("low", "Low energy only", lambda recipe, pair: energy_kd(recipe, pair, "low")),
-        Row("high", "High energy only", lambda recipe, pair: energy_kd(recipe, pair, "high")),
-        _OURS,
-    ),
+LOW = Row("low", "Low energy only", lambda recipe, pair: energy_kd(recipe, pair, "low"))
+HIGH = Row("high", "High energy only", lambda recipe, pair: energy_kd(recipe, pair, "high"))
+GRADATION = Row(
+    "gradation",
+    "Gradation",
+    lambda recipe, pair: energy_kd(recipe, pair, "gradation"),
+    note="Gradation: the paper's ten temperatures are lost with its text; here ten evenly spaced ones, from "
+    "T + T+ for the lowest tenth of the energies to T + T- for the highest.",
 )
 
+_LEFT = Block(rows=(LOW, HIGH, _OURS))
 _RIGHT = Block(
     rows=(
-        Row("kd", "KD", lambda recipe, pair: kd()),
-        Row(
-            "gradation",
-            "Gradation",
-            lambda recipe, pair: energy_kd(recipe, pair, "gradation"),
-            note="Gradation: the paper's ten temperatures are lost with its text; here ten evenly spaced ones, from "
-            "T + T+ for the lowest tenth of the energies to T + T- for the highest.",
-        ),
+        Row("kd", "KD", lambda recipe, pair: kd(temperature=recipe.temperature)),
+        GRADATION,
         _OURS,
     ),
 )

@@ -9,13 +9,15 @@ RATES = (20, 30, 40, 50)
 
 
 def _he_da(rate: int) -> Row:
-    return Row(f"kd_he_da_{rate}", f"w/ HE-DA ({rate}%)", lambda recipe, pair: kd(cutmix(rate / 100)))
+    return Row(
+        f"kd_he_da_{rate}", f"w/ HE-DA ({rate}%)", lambda recipe, pair: kd(cutmix(rate / 100), recipe.temperature)
+    )
 
 
 _KD = Block(
     rows=(
-        Row("kd", "KD*", lambda recipe, pair: kd()),
-        Row("kd_cutmix", "w/ CutMix** (100%)", lambda recipe, pair: kd(cutmix())),
+        Row("kd", "KD*", lambda recipe, pair: kd(temperature=recipe.temperature)),
+        Row("kd_cutmix", "w/ CutMix** (100%)", lambda recipe, pair: kd(cutmix(), recipe.temperature)),
         *(_he_da(rate) for rate in RATES),
     ),
     differences=(
@@ -42,11 +44,16 @@ _DKD = Block(
     ),
 )
 
+PARTS = (Part("main", "", lambda recipe: recipe.pairs, (_KD, _DKD)),)
+CAPTION = (
+    "Top-1 accuracy (%) of students taught with CutMix of all images (100%) or of the high-energy ones only "
+    "(HE-DA, at several rates), on KD and on DKD. * and **: the best HE-DA row minus the row so marked. "
+    "On mixed images DKD's target class is the label of the image that fills at least half of the mix."
+)
+
 TABLE = Table(
     key="table5",
     title="Table 5: HE-DA on KD and DKD",
-    parts=(Part("main", "", lambda recipe: recipe.pairs, (_KD, _DKD)),),
-    caption="Top-1 accuracy (%) of students taught with CutMix of all images (100%) or of the high-energy ones only "
-    "(HE-DA, at several rates), on KD and on DKD. * and **: the best HE-DA row minus the row so marked. "
-    "On mixed images DKD's target class is the label of the image that fills at least half of the mix.",
+    parts=PARTS,
+    caption=CAPTION,
 )
