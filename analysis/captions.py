@@ -17,7 +17,10 @@ _REPORTED = {
 
 def caption(grid: Grid) -> str:
     """One paragraph: the table's own words, what its numbers are, and every deviation from the paper."""
-    sentences = [grid.table.caption, _numbers(grid), _accuracies(grid), _protocol(grid), _beside(grid)]
+    if grid.table.metric == "settings":
+        sentences = [grid.table.caption, "As the runs are trained here.", _protocol(grid), _beside(grid)]
+    else:
+        sentences = [grid.table.caption, _numbers(grid), _accuracies(grid), _protocol(grid), _beside(grid)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -39,8 +42,8 @@ def training(grid: Grid) -> str:
 
 def protocol(grid: Grid) -> list[str]:
     """The deviations that matter for this table: a cost table's epochs only lengthen its measurement."""
-    settings = grid.settings
-    return deviations(replace(settings, epochs=None) if grid.table.metric == "cost" else settings)
+    settings = replace(grid.settings, epochs=None) if grid.table.metric == "cost" else grid.settings
+    return deviations(settings, grid.table.dataset)
 
 
 def _epochs(grid: Grid) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from analysis import published
@@ -26,18 +26,18 @@ from analysis.settings import Settings, teacher_spec, vanilla_spec
 from analysis.stats import Summary, difference, summarise
 from trainables.errors import UserError
 from trainables.recipes import Pair
-from trainables.spec import RunSpec
+from trainables.spec import RunSpec, Temperature
 
 METRICS = ("best", "last")
-PAPER_DATA = "cifar100"
 
 
 @dataclass(frozen=True)
 class Value:
     """One entry of a table.
 
-    kind: `row`, `teacher` or `student` (accuracies), `difference` (the paper's * and ** rows) or `increase` (of cost).
-    unit: `%` (of the test images, or of increase), `points` (of percentage) or `s` (per epoch). asked / n / failed:
+    kind: `row`, `teacher` or `student` (accuracies), `difference` (the paper's * and ** rows), `increase` (of cost) or
+    `setting` (a hyperparameter). unit: `%` (of the test images, or of increase), `points` (of percentage), `s` (per
+    epoch) or none. asked / n / failed:
     runs asked for, measured, recorded as failed; for a derived entry, those of the poorest entry it is made of.
     runs: the ids of the runs asked for. measured: the number of each run that has one.
     """
@@ -88,7 +88,7 @@ class Grid:
 
     @property
     def comparable(self) -> bool:
-        return self.settings.dataset == PAPER_DATA
+        return self.settings.dataset == self.table.dataset
 
     def at(self, part: str, row: str, pair: Pair) -> Value:
         """The entry of a row (or derived row) and a column."""
@@ -100,6 +100,8 @@ class Grid:
 
 def run_ids(table: Table, settings: Settings) -> list[str]:
     """Every run whose record the table shows or uses."""
+    if not table.trains:
+        return []
     specs = [spec for cell in cells(table, settings) for spec in cell.specs]
     specs += [*vanilla_runs(table, settings), *teacher_runs(table, settings)]
     return list(dict.fromkeys(spec.run_id for spec in specs))
@@ -109,12 +111,22 @@ def increase_key(row: str, baseline: str) -> str:
     return f"{row} over {baseline}"
 
 
-def measure(entry: Entry, table: Table, metric: str) -> float | None:
-    """A finished run's number: its top-1, or its median seconds per epoch without the first, which also warms up."""
+def measure(entry: Entry, table: Table, metric: str, number: str = "top1") -> float | None:
+    """A finished run's number: its top-1 (or `number`), or, of a cost table, its median seconds per epoch without the
+    first, which also warms up. The best top-5 is that of the epoch with the best top-1."""
     if table.metric == "cost":
         later = entry.epoch_seconds[1:]
         return statistics.median(later) if later else None
-    return entry.best_top1 if metric == "best" else entry.last_top1
+    found: float | None = getattr(entry, f"{metric}_{number}")
+    return found
+
+
+SETTINGS: dict[str, tuple[str, Callable[[Temperature], float]]] = {
+    "plus": ("T(+)", lambda temperature: temperature.plus),
+    "minus": ("|T(-)|", lambda temperature: abs(temperature.minus)),
+    "rate": ("r", lambda temperature: temperature.rate),
+}
+"""The lines of a table of hyperparameters (Tables 9 to 12), read from the specs of the runs themselves."""
 
 
 class _Maker:
@@ -125,7 +137,7 @@ class _Maker:
         self.cells = {(cell.part, cell.row, cell.pair): cell for cell in cells(table, settings)}
 
     def paper(self, part: Part, row: str, pair: Pair) -> float | None:
-        if self.settings.dataset != PAPER_DATA:
+        if self.settings.dataset != self.table.dataset:
             return None
         return published.find(self.table.key, part.key, row, pair)
 
@@ -134,7 +146,7 @@ class _Maker:
         part = next(part for part in self.table.parts if part.key == cell.part)
         row = next(row for row in part.rows if row.key == cell.row)
         recipe = self.settings.recipe
-        usual = recipe.energy if row.treat(recipe, cell.pair).long else recipe.plain
+        usual = recipe.schedule_of(row.treat(recipe, cell.pair))
         fewer = self.table.metric != "cost" and min(spec.epochs for spec in cell.specs) < usual.epochs
         return fewer or min(spec.train_fraction for spec in cell.specs) < 1
 
@@ -144,7 +156,7 @@ class _Maker:
     def value(self, part: Part, kind: str, row: str, label: str, pair: Pair, specs: Sequence[RunSpec]) -> Value:
         """The mean over the seeds of one row, or of the students without a teacher."""
         found = self.found(specs)
-        numbers = [measure(entry, self.table, self.metric) for entry in found if entry.done]
+        numbers = [measure(entry, self.table, self.metric, part.number) for entry in found if entry.done]
         measured = tuple(number for number in numbers if number is not None)
         summary = summarise(measured)
         return Value(
@@ -170,14 +182,22 @@ class _Maker:
 
     def teacher(self, part: Part, pair: Pair) -> Value:
         """The accuracy of the weights that taught: as its students' runs measured it, or else after its last epoch."""
-        students = [cell.specs for (_, _, column), cell in self.cells.items() if column.teacher == pair.teacher]
-        seen = [entry.teacher_top1 for entry in self.found(spec for specs in students for spec in specs)]
+        students = [
+            [spec for spec in cell.specs if spec.teacher == pair.teacher]
+            for (_, _, column), cell in self.cells.items()
+            if column.teacher == pair.teacher
+        ]
+        seen = [
+            getattr(entry, f"teacher_{part.number}")
+            for entry in self.found(spec for specs in students for spec in specs)
+        ]
         numbers = [number for number in seen if number is not None]
         given = pair.teacher in dict(self.settings.teachers)
         spec = None if given else teacher_spec(self.settings, pair.teacher)
         own = self.entries.get(spec.run_id) if spec else None
-        if not numbers and own and own.done and own.last_top1 is not None:
-            numbers = [own.last_top1]
+        after = getattr(own, f"last_{part.number}") if own and own.done else None
+        if not numbers and after is not None:
+            numbers = [after]
         return Value(
             part.key,
             "teacher",
@@ -249,8 +269,30 @@ class _Maker:
         derived = [self.difference(part, difference, rows) for difference in block.differences]
         return [*rows.values(), *(value for value in derived if value is not None)]
 
+    def settings_of(self, part: Part, pair: Pair) -> list[Value]:
+        """The temperatures that the runs of a part's one row are trained with."""
+        (row,) = part.rows
+        temperature = self.cells[part.key, row.key, pair].specs[0].temperature
+        return [
+            Value(
+                part.key,
+                "setting",
+                key,
+                label,
+                pair,
+                unit="",
+                asked=1,
+                n=1,
+                mean=read(temperature),
+                paper=self.paper(part, key, pair),
+            )
+            for key, (label, read) in SETTINGS.items()
+        ]
+
     def part(self, part: Part) -> list[Value]:
         """All entries of a part, column after column."""
+        if self.table.metric == "settings":
+            return [value for pair in chosen_pairs(part, self.settings) for value in self.settings_of(part, pair)]
         values: list[Value] = []
         for pair in chosen_pairs(part, self.settings):
             if part.accuracies:
@@ -285,6 +327,6 @@ def make_grid(table: Table, settings: Settings, entries: Mapping[str, Entry], me
         metric,
         tuple(value for part in chosen_parts(table, settings) for value in maker.part(part)),
         epochs=tuple(sorted({spec.epochs for spec in specs})),
-        shortened=settings.dataset == PAPER_DATA and any(maker.shortened(cell) for cell in maker.cells.values()),
+        shortened=settings.dataset == table.dataset and any(maker.shortened(cell) for cell in maker.cells.values()),
         devices=tuple(sorted(devices)),
     )

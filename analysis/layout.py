@@ -69,7 +69,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Table:
-    """metric: `top1` (per cent) or `cost` (seconds per epoch: such runs share nothing while they train).
+    """metric: `top1` (per cent), `cost` (seconds per epoch: such runs share nothing while they train) or `settings`
+    (the hyperparameters of the runs of a part's one row; nothing is trained for it).
 
     baselines: the rows over which a cost table shows the others' increase. plot: how a figure shows the table, `dots`
     (a row each), `rates` (curves against the rate of the mixing) or one of PICTURES. paper_note: about the published
@@ -85,6 +86,10 @@ class Table:
     plot: str = "dots"
     paper_note: str = ""
     dataset: str = "cifar100"
+
+    @property
+    def trains(self) -> bool:
+        return self.metric != "settings"
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,7 @@ def vanilla_runs(table: Table, settings: Settings) -> Iterator[RunSpec]:
 
 
 def teacher_runs(table: Table, settings: Settings) -> Iterator[RunSpec]:
-    """The teachers and assistants that must be trained, in the order of the columns, a teacher before its assistants."""
+    """The teachers and assistants that must be trained, in the order of the columns, each after its own teacher."""
     settings = settings_for(table, settings)
     given = dict(settings.teachers)
     for part in taught_parts(table, settings):

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainables.errors import UserError
-from trainables.recipes import TEACHER_SEED, VANILLA, Pair, Recipe, Schedule, Treatment, recipe
+from trainables.recipes import TEACHER_SEED, VANILLA, Pair, Recipe, Schedule, Treatment, kd, recipe
 from trainables.spec import Mixing, RunSpec, Temperature, from_dict
 
 _NESTED = {
     name: tuple(field.name for field in dataclasses.fields(cls))
     for name, cls in (("temperature", Temperature), ("mixing", Mixing))
 }
-_DECIDED = ("dataset", "data", "student", "seed", "method", "teacher", "teacher_source", "timing")
+_DECIDED = ("dataset", "data", "student", "seed", "method", "teacher", "teacher_source", "timing", "imbalance")
 _OWN = tuple(field.name for field in dataclasses.fields(RunSpec) if field.name not in (*_NESTED, *_DECIDED, "params"))
 
 
@@ -23,9 +23,11 @@ _OWN = tuple(field.name for field in dataclasses.fields(RunSpec) if field.name n
 class Settings:
     """The defaults are the paper's: CIFAR-100, every pair and row of the table, three seeds, full schedules.
 
-    pairs / rows: empty for all of the table's own. epochs: every run trains exactly so long, milestones and warm-up
-    scaled with it. teachers: (network, sha256 of the weights file) for teachers that were given rather than trained.
-    overrides: (dotted field of a run, JSON value), applied to every student that has the field.
+    dataset: empty for each table's own; then `data` and `teachers` name theirs (`tinyimagenet=FINGERPRINT`,
+    `tinyimagenet/vgg13`), and `on` resolves them. pairs / rows: empty for all of the table's own. epochs: every run
+    trains exactly so long, milestones and warm-up scaled with it. teachers: (network, sha256 of the weights file) for
+    teachers that were given rather than trained. overrides: (dotted field of a run, JSON value), applied to every
+    student that has the field. imbalance: of the training set's classes; None for the recipe's own.
     """
 
     dataset: str = "cifar100"
@@ -39,6 +41,7 @@ class Settings:
     precision: str = "fp32"
     teachers: tuple[tuple[str, str], ...] = ()
     overrides: tuple[tuple[str, str], ...] = ()
+    imbalance: float | None = None
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -52,6 +55,20 @@ class Settings:
     @property
     def recipe(self) -> Recipe:
         return recipe(self.dataset)
+
+    @property
+    def tail(self) -> float:
+        """The imbalance that the runs are trained with."""
+        return self.recipe.imbalance if self.imbalance is None else self.imbalance
+
+    def on(self, dataset: str) -> Settings:
+        """These settings for a table of that data set, if they leave it to the table."""
+        if self.dataset:
+            return self
+        data = dict(word.split("=", 1) for word in self.data.split())
+        teachers = [(name.rpartition("/"), digest) for name, digest in self.teachers]
+        own = tuple((network, digest) for (place, _, network), digest in teachers if place in ("", dataset))
+        return replace(self, dataset=dataset, data=data.get(dataset, ""), teachers=own)
 
 
 def from_json(text: str) -> Settings:
@@ -85,6 +102,7 @@ def _base(settings: Settings, student: str, schedule: Schedule, seed: int, lr: f
         batch_size=source.batch_size if settings.batch_size is None else settings.batch_size,
         precision=settings.precision,
         train_fraction=settings.train_fraction,
+        imbalance=settings.tail,
     )
 
 
@@ -118,6 +136,8 @@ def _overridden(spec: RunSpec, overrides: dict[str, Any]) -> RunSpec:
     fields = spec.as_dict()
     for path, value in overrides.items():
         outer, _, inner = path.partition(".")
+        if outer == "peer" and spec.peer is None:
+            continue
         if not inner:
             fields[outer] = value
         elif _has(spec, outer, inner, overrides):
@@ -143,23 +163,39 @@ def student_spec(settings: Settings, pair: Pair, treatment: Treatment, seed: int
     """The run that trains `pair.student` by `treatment`; `VANILLA` is the student without a teacher."""
     schedule = settings.recipe.schedule_of(treatment)
     spec = _base(settings, pair.student, schedule, seed, treatment.lr)
-    if treatment.method != "vanilla":
-        given = dict(settings.teachers).get(pair.teacher)
-        origin = f"sha256:{given}" if given else f"run:{teacher_spec(settings, pair.teacher).run_id}"
-        numbers = dict(treatment.params)
-        if "warmup" in numbers and settings.epochs is not None:
-            numbers["warmup"] *= settings.epochs / schedule.epochs
-        spec = replace(
-            spec,
-            method=treatment.method,
-            params=tuple(sorted(numbers.items())),
-            temperature=treatment.temperature,
-            mixing=treatment.mixing,
-            teacher=pair.teacher,
-            teacher_source=origin,
-            timing=timing,
-        )
+    numbers = dict(treatment.params)
+    if "warmup" in numbers and settings.epochs is not None:
+        numbers["warmup"] *= settings.epochs / schedule.epochs
+    taught: dict[str, Any] = {}
+    if treatment.peer:
+        taught = {"peer": pair.teacher}
+    elif treatment.method != "vanilla":
+        teacher, origin = _teacher(settings, pair, treatment)
+        taught = {"teacher": teacher, "teacher_source": origin, "timing": timing}
+    spec = replace(
+        spec,
+        method=treatment.method,
+        params=tuple(sorted(numbers.items())),
+        temperature=treatment.temperature,
+        mixing=treatment.mixing,
+        **taught,
+    )
     return _overridden(spec, {path: _parsed(value) for path, value in settings.overrides})
+
+
+def _teacher(settings: Settings, pair: Pair, treatment: Treatment) -> tuple[str, str]:
+    """The network that teaches a student, and where its weights come from."""
+    if treatment.assistant is not None:
+        return treatment.assistant, f"run:{assistant_spec(settings, pair, treatment.assistant).run_id}"
+    given = dict(settings.teachers).get(pair.teacher)
+    return pair.teacher, f"sha256:{given}" if given else f"run:{teacher_spec(settings, pair.teacher).run_id}"
+
+
+def assistant_spec(settings: Settings, pair: Pair, assistant: str) -> RunSpec:
+    """The run that trains an assistant (TAKD): KD by the pair's teacher, one seed for all tables."""
+    plain = replace(settings, overrides=())
+    taught = kd(temperature=settings.recipe.temperature)
+    return student_spec(plain, Pair(pair.teacher, assistant), taught, TEACHER_SEED)
 
 
 def vanilla_spec(settings: Settings, pair: Pair, seed: int) -> RunSpec:
@@ -182,16 +218,18 @@ def _shortened(epochs: int, source: Recipe) -> list[str]:
     return [f"{epochs} epochs instead of {plain} (Energy KD and Energy DKD: {energy}), milestones scaled"]
 
 
-def deviations(settings: Settings) -> list[str]:
-    """What differs from the paper's data and protocol, in words for a caption."""
+def deviations(settings: Settings, paper_data: str = "cifar100") -> list[str]:
+    """What differs from the paper's data and protocol, in words for a caption. paper_data: of the paper's table."""
     source = settings.recipe
     out = []
-    if settings.dataset != "cifar100":
+    if settings.dataset != paper_data:
         out.append(f"data set {settings.dataset}, not the paper's")
     if settings.epochs is not None:
         out += _shortened(settings.epochs, source)
     if settings.train_fraction != 1:
         out.append(f"{settings.train_fraction:.3g} of the training images")
+    if settings.tail != source.imbalance:
+        out.append(f"long-tail factor {settings.tail:g} instead of {source.imbalance:g}")
     if settings.batch_size not in (None, source.batch_size):
         out.append(f"batch size {settings.batch_size} instead of {source.batch_size}")
     if settings.precision != "fp32":

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis import captions, names
-from analysis.grid import Grid, Value, increase_key
+from analysis.grid import SETTINGS, Grid, Value, increase_key
 from analysis.layout import Part, chosen_pairs, chosen_parts, chosen_rows
 from trainables.recipes import Pair
 
@@ -104,6 +104,7 @@ def seconds(number: float) -> str:
 _WRITE: dict[str, Callable[[float], str]] = {
     "difference": lambda points: f"{points:+z.2f}",
     "increase": lambda increase: f"{increase:+z.2f}%",
+    "setting": lambda number: f"{number:.1f}",
 }
 
 
@@ -117,6 +118,8 @@ def _panel(grid: Grid, part: Part) -> Panel:
     pairs = chosen_pairs(part, grid.settings)
     shown = [row.key for row in chosen_rows(part, grid.settings)]
     groups: list[tuple[str, ...]] = [("teacher", "student")] if part.accuracies else []
+    if grid.table.metric == "settings":
+        groups, shown = [tuple(SETTINGS)], []
     for block in part.blocks:
         rows = tuple(row.key for row in block.rows if row.key in shown)
         groups.append(rows)

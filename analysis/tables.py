@@ -76,7 +76,8 @@ def write_all(table: Table, settings: Settings, entries: Mapping[str, Entry], fo
         path = folder / f"{table.key}.{extension}"
         write(path, render(grid, form).encode())
         paths.append(path)
-    return paths + [write_figure(grid, folder / f"{table.key}.{extension}") for extension in ("png", "pdf")]
+    pictures = ("png", "pdf") if table.trains else ()
+    return paths + [write_figure(grid, folder / f"{table.key}.{extension}") for extension in pictures]
 
 
 def _list(results: Path) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.entry import Entry
-from analysis.layout import PICTURES, Table, cells, chosen_pairs, taught_parts, teacher_runs, vanilla_runs
+from analysis.layout import PICTURES, Table, cells, chosen_pairs, settings_for, taught_parts, teacher_runs, vanilla_runs
 from analysis.settings import Settings
 from trainables.errors import UserError
 from trainables.runs import stream_key
@@ -54,6 +54,7 @@ class Plan:
 
 def asked_runs(tables: Sequence[Table], settings: Settings) -> list[str]:
     """The ids of all runs that the tables could need: the rows of the ledger that a plan looks at."""
+    tables = [table for table in tables if table.trains]
     specs = itertools.chain.from_iterable(
         [
             *(teacher_runs(table, settings) for table in tables),
@@ -81,6 +82,7 @@ def make_plan(
     """
     if pack is not None and pack < 1:
         raise UserError(f"--pack {pack} must be at least 1")
+    tables = [table for table in tables if table.trains]
     per_table = [cells(table, settings) for table in tables]
     distilled = _by_id(spec for found in per_table for cell in found for spec in cell.specs)
     teachers = _by_id(spec for table in tables for spec in teacher_runs(table, settings))
@@ -140,6 +142,7 @@ def _by_id(specs: Iterable[RunSpec]) -> dict[str, RunSpec]:
 
 def _printed_teachers(table: Table, settings: Settings) -> Iterator[RunSpec]:
     """The teachers whose accuracy the table shows, or whose answers."""
+    settings = settings_for(table, settings)
     parts = [part for part in taught_parts(table, settings) if part.accuracies or not part.rows]
     shown = {pair.teacher for part in parts for pair in chosen_pairs(part, settings)}
     yield from (spec for spec in teacher_runs(table, settings) if spec.student in shown)
@@ -152,9 +155,7 @@ def _drawn(table: Table, settings: Settings) -> Iterator[RunSpec]:
     yield from (spec for cell in cells(table, settings) for spec in cell.specs)
 
 
-def _taught(
-    students: Iterable[RunSpec], teachers: Mapping[str, RunSpec], ready: Callable[[str], bool]
-) -> set[str]:
+def _taught(students: Iterable[RunSpec], teachers: Mapping[str, RunSpec], ready: Callable[[str], bool]) -> set[str]:
     """The runs whose weights teach: those of the students, and those of assistants that are not ready themselves."""
     found: set[str] = set()
     waiting = [spec.teacher_run for spec in students]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from analysis import paper
-from analysis.layout import Table, check_rows, chosen_pairs, taught_parts
+from analysis.layout import Table, check_rows, chosen_pairs, settings_for, taught_parts
 from analysis.settings import Settings, parse_pair
 from sweeps.arguments import Options
 from sweeps.givens import Given, find
@@ -64,7 +64,10 @@ def make_request(options: Options) -> Request:
 def teachers(tables: Iterable[Table], settings: Settings) -> list[str]:
     """The networks that teach in these tables."""
     pairs = [
-        pair for table in tables for part in taught_parts(table, settings) for pair in chosen_pairs(part, settings)
+        pair
+        for table in tables
+        for part in taught_parts(table, settings)
+        for pair in chosen_pairs(part, settings_for(table, settings))
     ]
     return list(dict.fromkeys(pair.teacher for pair in pairs))
 

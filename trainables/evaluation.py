@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trainables.data.dataset import Dataset
-from trainables.data.stream import normalise
+from trainables.data.source import UNREADABLE, Source
+from trainables.data.stream import WHOLE, Share
 
 BATCH = {"cpu": 250, "cuda": 2000}
 
@@ -29,25 +29,33 @@ def autocast(device: str, precision: str) -> torch.autocast:
 
 
 @torch.no_grad()
-def evaluate(logits_of: Callable[[Tensor], Tensor], dataset: Dataset, *, batch_size: int | None = None) -> Scores:
-    """Scores on the test images. The device is asked for the numbers once, at the end."""
-    images, labels = dataset.test.images, dataset.test.labels
-    batch = batch_size or BATCH[images.device.type]
-    sums = torch.zeros(3, dtype=torch.float64, device=images.device)
-    for part, truth in zip(images.split(batch), labels.split(batch), strict=True):
-        logits = logits_of(normalise(part, dataset.mean, dataset.std)).float()
+def evaluate(
+    logits_of: Callable[[Tensor], Tensor], dataset: Source, *, batch_size: int | None = None, share: Share = WHOLE
+) -> Scores:
+    """Scores on the test images, of which each device of a job takes its share. Asks for the numbers once, at the end.
+
+    An image that cannot be read counts as wrong.
+    """
+    batch = batch_size or BATCH[dataset.device.type]
+    sums = torch.zeros(3, dtype=torch.float64, device=dataset.device)
+    for images, truth in dataset.scan("test", batch, share):
+        logits = logits_of(images).float()
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == truth[:, None]
-        loss = cross_entropy(logits, truth, reduction="sum")
+        loss = cross_entropy(logits, truth, reduction="sum", ignore_index=UNREADABLE)
         sums += torch.stack([best[:, 0].sum(), best.sum(), loss]).double()
-    top1, top5, loss_sum = (sums / len(labels)).tolist()
+    if share != WHOLE:
+        torch.distributed.all_reduce(sums)
+    top1, top5, loss_sum = (sums / dataset.test_size).tolist()
     return Scores(100 * top1, 100 * top5, loss_sum)
 
 
-def evaluate_model(model: nn.Module, dataset: Dataset, precision: str, *, batch_size: int | None = None) -> Scores:
+def evaluate_model(
+    model: nn.Module, dataset: Source, precision: str, *, batch_size: int | None = None, share: Share = WHOLE
+) -> Scores:
     """Scores of a network in evaluation mode; its mode is left as it was."""
     training = model.training
     model.eval()
-    with autocast(dataset.test.images.device.type, precision):
-        scores = evaluate(model, dataset, batch_size=batch_size)
+    with autocast(dataset.device.type, precision):
+        scores = evaluate(model, dataset, batch_size=batch_size, share=share)
     model.train(training)
     return scores

@@ -24,14 +24,15 @@ import torch
 from torch.utils import deterministic
 
 from trainables.data import load
-from trainables.data.dataset import Dataset
-from trainables.data.stream import BatchStream
+from trainables.data.source import Source
+from trainables.data.stream import WHOLE, Share, Stream
+from trainables.distributed import wait_for_all
 from trainables.errors import UserError, exit_status
 from trainables.locks import held
 from trainables.provenance import now, surroundings
 from trainables.runs import read_result, run_dir, stream_key, weights_path
 from trainables.spec import RunSpec, from_dict
-from trainables.student import Student, prepare_folder
+from trainables.student import Student, prepare_folder, write_refusal
 from trainables.teachers import facts, load_teacher, teacher_file
 from trainables.views import Teaching, Views
 
@@ -82,14 +83,16 @@ def prepare_torch(place: Place) -> None:
 
 
 @lru_cache(maxsize=1)
-def _loaded(name: str, data_dir: Path | None, train_fraction: float, data: str, device: str) -> Dataset:
+def _loaded(
+    name: str, data_dir: Path | None, train_fraction: float, imbalance: float, data: str, device: str
+) -> Source:
     """The last data set, kept for the next job of this process."""
-    return load(name, data_dir, train_fraction=train_fraction).to(device)
+    return load(name, data_dir, train_fraction=train_fraction, imbalance=imbalance).to(device)
 
 
-def load_data(spec: RunSpec, place: Place) -> Dataset:
+def load_data(spec: RunSpec, place: Place) -> Source:
     """The data set of a run on its device; refuses images other than those the run was planned for."""
-    dataset = _loaded(spec.dataset, place.data_dir, spec.train_fraction, spec.data, place.device)
+    dataset = _loaded(spec.dataset, place.data_dir, spec.train_fraction, spec.imbalance, spec.data, place.device)
     if spec.data and not dataset.fingerprint.startswith(spec.data):
         raise UserError(
             f"the images in {place.data_dir} have changed since the sweep was planned: start the sweep again"
@@ -97,7 +100,7 @@ def load_data(spec: RunSpec, place: Place) -> Dataset:
     return dataset
 
 
-def make_teaching(spec: RunSpec, dataset: Dataset, place: Place) -> Teaching | None:
+def make_teaching(spec: RunSpec, dataset: Source, place: Place) -> Teaching | None:
     if spec.teacher is None:
         return None
     path = teacher_file(spec, place.results, dict(place.teachers))
@@ -105,11 +108,13 @@ def make_teaching(spec: RunSpec, dataset: Dataset, place: Place) -> Teaching | N
     return Teaching(teacher, facts(teacher, digest, dataset, spec, place.results))
 
 
-def run(specs: Sequence[RunSpec], place: Place) -> Iterator[EpochReport]:
+def run(specs: Sequence[RunSpec], place: Place, share: Share = WHOLE) -> Iterator[EpochReport]:
     """Train the runs together, each from where its checkpoint left it, and report every epoch.
 
     A run is complete when its result and its weights are there; one that lost its weights is trained again.
     A run's numbers do not depend on which others it is trained with, nor on how often it was stopped and resumed.
+    share: of every batch, where several processes (of one torch.distributed group) train the runs together; the first
+    of them writes.
     """
     if len({stream_key(spec) for spec in specs}) != 1:
         raise UserError("the runs of a job must share data set, batch size, augmentation, precision, seed and teacher")
@@ -117,9 +122,10 @@ def run(specs: Sequence[RunSpec], place: Place) -> Iterator[EpochReport]:
         raise UserError("a job names one of its runs twice: name each run once")
     epochs = max(spec.epochs for spec in specs)
     with contextlib.ExitStack() as locks:
-        for spec in sorted(specs, key=lambda spec: spec.run_id):
+        for spec in sorted(specs, key=lambda spec: spec.run_id) if share.rank == 0 else ():
             prepare_folder(spec, place.results)
             locks.enter_context(held(run_dir(place.results, spec.run_id) / "lock", seconds=LOCK_SECONDS))
+        wait_for_all(share)
         known = {spec.run_id: read_result(place.results, spec.run_id) for spec in specs}
         done = tuple(
             run_id
@@ -130,26 +136,33 @@ def run(specs: Sequence[RunSpec], place: Place) -> Iterator[EpochReport]:
             yield EpochReport(0, epochs, {}, done, {})
         missing = [spec for spec in specs if spec.run_id not in done]
         if missing:
-            yield from _train(missing, place, epochs)
+            yield from _train(missing, place, epochs, share)
 
 
-def _train(specs: Sequence[RunSpec], place: Place, epochs: int) -> Iterator[EpochReport]:
+def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) -> Iterator[EpochReport]:
     prepare_torch(place)
     provenance = surroundings(place.device) | {"command": place.command, "threads": torch.get_num_threads()}
     first = specs[0]
     dataset = load_data(first, place)
     teaching = make_teaching(first, dataset, place)
-    stream = BatchStream(dataset, seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation)
-    students = [
-        Student(
-            spec,
-            num_classes=dataset.num_classes,
-            device=place.device,
-            results=place.results,
-            started=now(),
-        )
-        for spec in specs
-    ]
+    stream = dataset.stream(
+        seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation, share=share
+    )
+    students, refused = [], {}
+    for spec in specs:
+        try:
+            students.append(
+                Student(spec, dataset=dataset, teaching=teaching, results=place.results, started=now(), share=share)
+            )
+        except UserError as error:
+            refused[spec.run_id] = str(error)
+            if share.rank == 0:
+                write_refusal(spec, place.results, str(error), provenance | {"ended": now()})
+    if refused:
+        yield EpochReport(0, epochs, {}, (), refused)
+    if not students:
+        return
+    wait_for_all(share)
     start = min(student.record.epoch for student in students) + 1
     for epoch in range(start, epochs + 1):
         active = [student for student in students if student.record.epoch == epoch - 1 and not student.ended]
@@ -165,7 +178,8 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int) -> Iterator[Epoc
             student.finish(
                 reason,
                 teaching,
-                provenance | {"pack": len(active), "started": student.record.started, "ended": now()},
+                provenance
+                | {"pack": len(active), "devices": share.world, "started": student.record.started, "ended": now()},
             )
             if reason is None:
                 finished.append(student.spec.run_id)
@@ -176,16 +190,17 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int) -> Iterator[Epoc
         yield EpochReport(epoch, epochs, metrics, tuple(finished), failed)
 
 
-def _train_epoch(epoch: int, students: Sequence[Student], stream: BatchStream, teaching: Teaching | None) -> None:
+def _train_epoch(epoch: int, students: Sequence[Student], stream: Stream, teaching: Teaching | None) -> None:
     """Every step of an epoch for every student; each is charged an equal share of the time."""
     if not students:
         return
+    features = any(student.method.FEATURES for student in students)
     dtype = torch.bfloat16 if students[0].spec.precision == "bf16" else torch.float32
     began = time.perf_counter()
     for student in students:
         student.begin_epoch(epoch)
     for chunk in stream.epoch(epoch):
-        views = Views(chunk, stream.seed, dtype, teaching)
+        views = Views(chunk, stream, dtype, teaching, features=features)
         for student in students:
             for step in range(len(chunk.bounds) - 1):
                 student.step(views, step, epoch, teaching)

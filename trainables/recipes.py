@@ -48,7 +48,7 @@ class Recipe:
     temperature: of KD and DKD. energy_base: the T from which energy departs, by (T+, T-, r): `energy_usual`, or what
     the pair has in `energy_kd` and, for Energy DKD, in `energy_dkd`. dkd_beta: 8 where a pair has none. review_weight:
     of ReviewKD's loss, 5 where a pair has none. multi_epochs: of multi-level KD, those of `plain` where a pair has
-    none. negatives: that CRD draws for each image.
+    none. negatives: that CRD draws for each image. imbalance: smallest class of the training set over its largest.
     """
 
     pairs: tuple[Pair, ...]
@@ -70,6 +70,7 @@ class Recipe:
     review_weight: dict[Pair, float] = field(default_factory=dict)
     multi_epochs: dict[Pair, int] = field(default_factory=dict)
     negatives: int = 16384
+    imbalance: float = 1.0
 
     def lr_of(self, student: str) -> float:
         return self.light_lr if student in LIGHT_NETWORKS else self.lr
@@ -122,6 +123,7 @@ CIFAR100_LT = replace(
     CIFAR100,
     pairs=(RESNET_32X4_8X4, VGG_13_8, VGG_13_MV2, RESNET_32X4_SV2),
     energy_kd={VGG_13_8: (1, -1, 0.2), VGG_13_MV2: (1, -1, 0.2)},
+    imbalance=0.5,
 )
 
 # The paper gives no recipe for TinyImageNet: CIFAR-100's.

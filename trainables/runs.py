@@ -72,6 +72,7 @@ def stream_key(spec: RunSpec) -> tuple[object, ...]:
         spec.dataset,
         spec.data,
         spec.train_fraction,
+        spec.imbalance,
         spec.augmentation,
         spec.batch_size,
         spec.seed,

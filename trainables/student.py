@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from trainables.data.dataset import Dataset
-from trainables.data.stream import generator
+from trainables.data.source import Source
+from trainables.data.stream import WHOLE, Share, generator
+from trainables.distributed import in_step, summed, with_shared_norms
 from trainables.errors import UserError
 from trainables.evaluation import Scores, autocast, evaluate_model
-from trainables.methods import Batch, make
-from trainables.models import build
+from trainables.methods import Method, Setup, Step, make
+from trainables.models import Network, Outputs, build
 from trainables.models.checkpoint import save_weights
+from trainables.outputs import in_float, logits_only, rows
 from trainables.runs import (
     RESULT_SCHEMA,
     checkpoint_path,
@@ -30,6 +34,13 @@ from trainables.runs import (
 )
 from trainables.spec import RunSpec
 from trainables.views import Teaching, View, Views
+
+Made = TypeVar("Made")
+
+NUMBERS = (
+    *("best_top1", "best_top5", "best_epoch", "last_top1", "last_top5", "last_loss", "train_loss"),
+    *("parameters", "weights_sha256", "teacher_sha256", "teacher_top1", "teacher_top5"),
+)
 
 
 @dataclass
@@ -48,33 +59,85 @@ class Record:
         return max(self.curve, key=lambda row: row[2], default=None)
 
 
-def initial_model(spec: RunSpec, num_classes: int) -> nn.Module:
+def initial_model(spec: RunSpec, num_classes: int) -> Network:
     """The network with initial weights that depend on (network, seed) alone."""
-    seed = int(generator(spec.seed, f"initial weights of {spec.student}").integers(2**63 - 1))
+    return _seeded(spec.seed, f"initial weights of {spec.student}", lambda: build(spec.student, num_classes))
+
+
+def _seeded(seed: int, purpose: str, make: Callable[[], Made]) -> Made:
+    """What `make` draws from torch's global generator depends on (seed, purpose) alone, and leaves no trace in it."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(spec.student, num_classes)
+        torch.manual_seed(int(generator(seed, purpose).integers(2**63 - 1)))
+        return make()
+
+
+class Learner(nn.Module):
+    """A network and the modules of its method, which one optimizer trains. Answers as much as the method needs."""
+
+    def __init__(self, network: Network, extra: nn.Module | None, *, features: bool) -> None:
+        super().__init__()
+        self.network, self.extra, self.features = network, extra, features
+
+    def forward(self, images: Tensor) -> Outputs:
+        return self.network.forward_features(images) if self.features else logits_only(self.network(images))
 
 
 class Student:
-    """A run in progress. `step` never waits for the device; `end_epoch` does, once."""
+    """A run in progress. `step` never waits for the device; `end_epoch` does, once.
 
-    def __init__(self, spec: RunSpec, *, num_classes: int, device: str, results: Path, started: str) -> None:
-        self.spec, self.results, self.device = spec, results, device
+    share: which part of each batch this process takes, where several train the run together.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        *,
+        dataset: Source,
+        teaching: Teaching | None,
+        results: Path,
+        started: str,
+        share: Share = WHOLE,
+    ) -> None:
+        self.spec, self.results, self.share = spec, results, share
+        self.device = dataset.device.type
         self.method = make(spec.method, spec.params)
-        self.model = initial_model(spec, num_classes).to(device).to(memory_format=torch.channels_last).train()
+        check_method(self.method, spec, share)
+        self.model = initial_model(spec, dataset.num_classes)
+        self.extra = self._extra(dataset, teaching)
+        self.learner = Learner(self.model, self.extra, features=self.method.FEATURES)
+        if share != WHOLE:
+            with_shared_norms(self.learner, self.device)
+        self.learner.to(dataset.device).to(memory_format=torch.channels_last).train()
+        self.answer = in_step(self.learner) if share != WHOLE else self.learner
         self.optimizer = torch.optim.SGD(
-            self.model.parameters(),
+            self.learner.parameters(),
             lr=spec.lr,
             momentum=spec.momentum,
             weight_decay=spec.weight_decay,
             fused=True,
         )
         self.record = Record(started=started)
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=dataset.device)
         self.samples = 0
         self.epoch_time = 0.0
         self._resume()
+
+    def _extra(self, dataset: Source, teaching: Teaching | None) -> nn.Module | None:
+        """The method's own modules, made for the shapes of what both networks say of one image."""
+        if type(self.method).extra is Method.extra:
+            return None
+        image = torch.zeros(1, 3, dataset.side, dataset.side)
+        with torch.no_grad():
+            student = self.model.eval().forward_features(image)
+        setup = Setup(
+            student=student,
+            teacher=teaching.teacher.outputs(image.to(dataset.device)) if teaching else None,
+            teacher_norms=teaching.teacher.norms if teaching else (),
+            labels=dataset.train_labels,
+            num_classes=dataset.num_classes,
+            peer=self.spec.peer,
+        )
+        return _seeded(self.spec.seed, f"modules of {self.spec.method}", lambda: self.method.extra(setup))
 
     @property
     def ended(self) -> bool:
@@ -93,21 +156,30 @@ class Student:
         """One optimizer step on one batch (and on its mixed images, if the run has them and any were selected)."""
         weak = views.weak
         start, end = weak.bounds[step]
-        loss = self._loss(weak, start, end, epoch, teaching, mixed=False)
+        number = views.chunk.first_step + step
+        seen = self._look(weak, start, end, epoch, number, teaching)
+        if self.method.STRONG:
+            seen = replace(seen, strong=self._look(views.strong, start, end, epoch, number, teaching))
+        loss = self.method.loss(seen)
         if self.spec.mixing is not None:
             view = views.mixed(self.spec.mixing)
             first, last = view.bounds[step]
             if last > first:
-                loss = loss + self._loss(view, first, last, epoch, teaching, mixed=True)
+                loss = loss + self.method.mixed_loss(self._look(view, first, last, epoch, number, teaching))
+        self.loss_sum += loss.detach() * (end - start)
+        self.samples += end - start
+        if self.share != WHOLE:
+            # Gradients are averaged over the devices; so weighed, that is the mean over the whole batch.
+            loss = loss * ((end - start) * self.share.world / views.chunk.sizes[step])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        self.loss_sum += loss.detach() * (end - start)
-        self.samples += end - start
 
-    def _loss(self, view: View, start: int, end: int, epoch: int, teaching: Teaching | None, *, mixed: bool) -> Tensor:
+    def _look(self, view: View, start: int, end: int, epoch: int, number: int, teaching: Teaching | None) -> Step:
+        """Some rows of a view as the loss sees them. number: of the step within its epoch."""
+        images = view.images[start:end]
         with autocast(self.device, self.spec.precision):
-            logits = self.model(view.images[start:end])
+            student = in_float(self.answer(images))
         temperature: float | Tensor = self.spec.temperature.base
         teacher = None
         if self.spec.teacher is not None:
@@ -115,23 +187,34 @@ class Student:
             assert view.teacher is not None
             temperature = teaching.temperature(view, self.spec.temperature)
             temperature = temperature[start:end] if isinstance(temperature, Tensor) else temperature
-            teacher = view.teacher[start:end]
-        loss = self.method.mixed_loss if mixed else self.method.loss
-        return loss(logits.float(), Batch(view.labels[start:end], teacher), temperature, epoch)
+            known = view.teacher if self.method.FEATURES else logits_only(view.teacher.logits)
+            teacher = rows(known, start, end)
+        return Step(
+            student=student,
+            labels=view.labels[start:end],
+            epoch=epoch,
+            temperature=temperature,
+            images=images,
+            teacher=teacher,
+            index=None if view.index is None else view.index[start:end],
+            extra=self.extra,
+            draw=functools.partial(_draw, self.spec, epoch, number),
+        )
 
-    def end_epoch(self, epoch: int, seconds: float, dataset: Dataset) -> str | None:
+    def end_epoch(self, epoch: int, seconds: float, dataset: Source) -> str | None:
         """Score the student and save its state. Returns why it cannot go on, or None."""
-        train_loss = self.loss_sum.item() / self.samples
+        loss_sum, samples = summed([self.loss_sum.item(), self.samples], dataset.device, self.share)
+        train_loss = loss_sum / samples
         self.record.epoch = epoch
         self.record.seconds += seconds
         self.record.epoch_seconds.append(seconds)
         if not math.isfinite(train_loss):
             return f"diverged: the training loss is {train_loss} in epoch {epoch}"
-        scores = evaluate_model(self.model, dataset, self.spec.precision)
+        scores = evaluate_model(self.model, dataset, self.spec.precision, share=self.share)
         if not math.isfinite(scores.loss):
             return f"diverged: the test loss is {scores.loss} after epoch {epoch}"
         self.record.curve.append([epoch, train_loss, *scores])
-        if not self.ended:
+        if not self.ended and self.share.rank == 0:
             self._save()
         return None
 
@@ -144,6 +227,7 @@ class Student:
         state = {
             "run_id": self.spec.run_id,
             "model": self.model.state_dict(),
+            "extra": self.extra.state_dict() if self.extra is not None else {},
             "optimizer": self.optimizer.state_dict(),
             "record": vars(self.record),
         }
@@ -162,25 +246,27 @@ class Student:
             print(f"warning: the checkpoint of {self.spec.name} is damaged; this run starts again from its first epoch")
             return
         self.model.load_state_dict(state["model"])
+        if self.extra is not None:
+            self.extra.load_state_dict(state["extra"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.record = Record(**state["record"])
 
     def finish(self, reason: str | None, teaching: Teaching | None, provenance: dict[str, Any]) -> None:
         """Write the weights, then the result (last: its presence means complete), then drop the checkpoint."""
+        if self.share.rank != 0:
+            return
         record, spec = self.record, self.spec
         best = record.best
         last = Scores(*record.curve[-1][2:]) if record.curve else None
-        digest = save_weights(self.model, weights_path(self.results, spec.run_id)) if reason is None else None
         facts = teaching.facts if teaching and spec.teacher else None
+        digest = None
+        if reason is None:
+            extra = self.extra.state_dict() if self.extra is not None else None
+            digest = save_weights(self.model, weights_path(self.results, spec.run_id), extra)
         write_result(
             self.results,
-            {
-                "schema": RESULT_SCHEMA,
-                "run_id": spec.run_id,
-                "name": spec.name,
-                "spec": spec.as_dict(),
-                "status": "done" if reason is None else "failed",
-                "reason": reason,
+            _result(spec, reason, provenance)
+            | {
                 "best_top1": best[2] if best else None,
                 "best_top5": best[3] if best else None,
                 "best_epoch": int(best[0]) if best else None,
@@ -197,10 +283,44 @@ class Student:
                 "teacher_top1": facts.scores.top1 if facts else None,
                 "teacher_top5": facts.scores.top5 if facts else None,
                 "curve": record.curve,
-                "provenance": provenance,
             },
         )
         checkpoint_path(self.results, spec.run_id).unlink(missing_ok=True)
+
+
+def check_method(method: Method, spec: RunSpec, share: Share) -> None:
+    """Refuse a run that its method cannot serve."""
+    if (spec.teacher is not None) != method.TEACHER:
+        raise UserError(f"{spec.method} {'needs a teacher' if method.TEACHER else 'has no teacher'}")
+    if (spec.peer is not None) != method.PEER:
+        raise UserError(f"{spec.method} {'needs a peer network' if method.PEER else 'has no peer network'}")
+    if spec.mixing is not None and not method.MIXES:
+        raise UserError(f"{spec.method} has no loss on mixed images: mix with kd or dkd")
+    if share != WHOLE and (method.COUPLED or spec.mixing is not None):
+        what = "mixing" if spec.mixing is not None else spec.method
+        raise UserError(f"{what} compares the samples of a whole batch, which devices cannot share: --gpus-per-job 1")
+
+
+def write_refusal(spec: RunSpec, results: Path, reason: str, provenance: dict[str, Any]) -> None:
+    """The result of a run that could not begin."""
+    numbers = dict.fromkeys(NUMBERS) | {"epochs": 0, "seconds": 0.0, "epoch_seconds": [], "curve": []}
+    write_result(results, _result(spec, reason, provenance) | numbers)
+
+
+def _result(spec: RunSpec, reason: str | None, provenance: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "schema": RESULT_SCHEMA,
+        "run_id": spec.run_id,
+        "name": spec.name,
+        "spec": spec.as_dict(),
+        "status": "done" if reason is None else "failed",
+        "reason": reason,
+        "provenance": provenance,
+    }
+
+
+def _draw(spec: RunSpec, epoch: int, number: int) -> int:
+    return int(generator(spec.seed, f"draws of {spec.method}", epoch, number).integers(2**63 - 1))
 
 
 def prepare_folder(spec: RunSpec, results: Path) -> None:

@@ -6,19 +6,21 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Graph, GraphModule
 from torch.fx.experimental.optimization import fuse
 
 from ekd_core import energy
-from trainables.data.dataset import Dataset
-from trainables.data.stream import normalise
+from trainables.data.source import Source
 from trainables.errors import UserError
 from trainables.evaluation import Scores, evaluate
 from trainables.locks import held
-from trainables.models import build
+from trainables.models import Network, Outputs, build
 from trainables.models.checkpoint import load_weights
+from trainables.outputs import in_float, joined
 from trainables.provenance import surroundings
 from trainables.runs import sealed, unsealed, weights_path, write_atomically
 from trainables.spec import RunSpec
@@ -27,23 +29,57 @@ BATCH = {"cpu": 64, "cuda": 2048}
 
 
 class Teacher:
-    """A frozen network in evaluation mode. Answers are float32 logits, computed at the run's precision.
+    """A frozen network in evaluation mode. Answers are float32, computed at the run's precision.
 
-    Its normalisation layers are folded into the convolutions before them: the same function, in fewer passes.
+    Its normalisation layers are folded into the convolutions before them: the same function, in fewer passes. `norms`
+    are the weights and biases, before folding, of the norm before each of its preactivations but the first.
     """
 
-    def __init__(self, model: nn.Module, *, device: str, precision: str) -> None:
-        fused = fuse(model.eval().requires_grad_(False))
-        fused = fused.to(device).to(memory_format=torch.channels_last)
-        self.model = fused.to(torch.bfloat16) if precision == "bf16" else fused
+    def __init__(self, model: Network, *, device: str, precision: str) -> None:
+        model = model.eval().requires_grad_(False)
+        self.norms = tuple(
+            (norm.weight.detach().clone().to(device), norm.bias.detach().clone().to(device))
+            for norm in model.preactivation_norms()
+        )
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.device = torch.device(device)
+        self.model = fuse(_Whole(model)).to(device).to(memory_format=torch.channels_last).to(self.dtype)
+        self._logits = _first_output_only(self.model)
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """(n, 3, H, W) -> (n, C), in batches of a fixed size."""
-        images = images.to(self.dtype)
-        return torch.cat([self.model(part).float() for part in images.split(BATCH[self.device.type])])
+        return torch.cat([self._logits(part).float() for part in self._parts(images)])
+
+    @torch.no_grad()
+    def outputs(self, images: Tensor) -> Outputs:
+        """Logits, the same as `logits` gives, with features, pooled features and preactivations."""
+        answers = [in_float(Outputs(*self.model(part))) for part in self._parts(images)]
+        return joined(answers)
+
+    def _parts(self, images: Tensor) -> tuple[Tensor, ...]:
+        return images.to(self.dtype).split(BATCH[self.device.type])
+
+
+class _Whole(nn.Module):
+    """A network whose forward pass returns everything."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Any, ...]:
+        return tuple(self.network.forward_features(images))
+
+
+def _first_output_only(module: GraphModule) -> GraphModule:
+    """The same layers, of which only those run that the first output needs."""
+    graph = Graph()
+    outputs = graph.graph_copy(module.graph, {})
+    assert isinstance(outputs, tuple)
+    graph.output(outputs[0])
+    graph.eliminate_dead_code()
+    return GraphModule(module, graph)
 
 
 @dataclass(frozen=True)
@@ -80,13 +116,12 @@ def load_teacher(spec: RunSpec, path: Path, *, num_classes: int, device: str) ->
 
 
 @torch.no_grad()
-def _energies(teacher: Teacher, dataset: Dataset) -> Tensor:
-    parts = dataset.train.images.split(BATCH[teacher.device.type])
-    logits = [teacher.logits(normalise(part, dataset.mean, dataset.std)) for part in parts]
-    return energy(torch.cat(logits)).sort().values
+def _energies(teacher: Teacher, dataset: Source) -> Tensor:
+    batches = dataset.scan("train", BATCH[teacher.device.type])
+    return energy(torch.cat([teacher.logits(images) for images, _ in batches])).sort().values
 
 
-def facts(teacher: Teacher, digest: str, dataset: Dataset, spec: RunSpec, results: Path) -> TeacherFacts:
+def facts(teacher: Teacher, digest: str, dataset: Source, spec: RunSpec, results: Path) -> TeacherFacts:
     """Energies and accuracy, from `results/teachers` if another job has already computed them."""
     device = surroundings(teacher.device.type)["device"]
     identity = f"{digest} {dataset.fingerprint} {spec.precision} {device} {torch.get_num_threads()}"

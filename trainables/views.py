@@ -23,7 +23,10 @@ from ekd_core import (
     partners,
     select,
 )
-from trainables.data.stream import Chunk, generator
+from trainables.data.stream import Chunk, Stream, generator, normalise
+from trainables.data.strong import strong
+from trainables.models import Outputs
+from trainables.outputs import logits_only
 from trainables.spec import Mixing, Temperature
 from trainables.teachers import Teacher, TeacherFacts
 
@@ -32,19 +35,21 @@ TemperatureOf = float | Tensor
 
 @dataclass(frozen=True)
 class View:
-    """images: (n, 3, H, W) as the networks take them; labels: (n,); teacher: (n, C) logits or None without a teacher;
-    bounds: the rows of each step of the chunk, of which a mixed view may have none."""
+    """images: (n, 3, H, W) as the networks take them; labels: (n,); teacher: its outputs, or None without a teacher;
+    bounds: the rows of each step of the chunk, of which a mixed view may have none; index: (n,) positions in the
+    training set, or None where images are mixed."""
 
     images: Tensor
     labels: Tensor
-    teacher: Tensor | None
+    teacher: Outputs | None
     bounds: tuple[tuple[int, int], ...]
+    index: Tensor | None = None
     temperatures: dict[Temperature, TemperatureOf] = field(default_factory=dict)
 
     @cached_property
     def energies(self) -> Tensor:
         assert self.teacher is not None
-        return energy(self.teacher)
+        return energy(self.teacher.logits)
 
 
 class Teaching:
@@ -83,18 +88,35 @@ class Teaching:
 
 
 class Views:
-    """The views of one chunk, made on demand."""
+    """The views of one chunk, made on demand. features: whether some student needs more of the teacher than logits."""
 
-    def __init__(self, chunk: Chunk, seed: int, dtype: torch.dtype, teaching: Teaching | None) -> None:
-        self.chunk, self.seed, self.dtype, self.teaching = chunk, seed, dtype, teaching
+    def __init__(
+        self, chunk: Chunk, stream: Stream, dtype: torch.dtype, teaching: Teaching | None, *, features: bool = False
+    ) -> None:
+        self.chunk, self.stream, self.dtype, self.teaching, self.features = chunk, stream, dtype, teaching, features
         self._mixed: dict[Mixing, View] = {}
 
     @cached_property
     def weak(self) -> View:
         images = self.chunk.images.to(self.dtype)
-        teacher = self.teaching.teacher.logits(images) if self.teaching else None
-        bounds = self.chunk.bounds
-        return View(images, self.chunk.labels, teacher, tuple(pairwise(bounds)))
+        return self._plain(images, self._answers(images, self.features))
+
+    @cached_property
+    def strong(self) -> View:
+        """The same samples under strong augmentation on top of the weak one."""
+        chunk, stream = self.chunk, self.stream
+        pixels = strong(chunk.pixels, generator(stream.seed, "strong augmentation", chunk.epoch, chunk.first_step))
+        images = normalise(pixels, stream.mean, stream.std).to(self.dtype)
+        return self._plain(images, self._answers(images, features=False))
+
+    def _plain(self, images: Tensor, teacher: Outputs | None) -> View:
+        return View(images, self.chunk.labels, teacher, tuple(pairwise(self.chunk.bounds)), self.chunk.index)
+
+    def _answers(self, images: Tensor, features: bool) -> Outputs | None:
+        if self.teaching is None:
+            return None
+        teacher = self.teaching.teacher
+        return teacher.outputs(images) if features else logits_only(teacher.logits(images))
 
     def mixed(self, mixing: Mixing) -> View:
         if mixing not in self._mixed:
@@ -123,11 +145,11 @@ class Views:
             mixed = mixup(images, partner, kept)
         mixed = mixed.to(self.dtype).contiguous(memory_format=torch.channels_last)
         labels = torch.where(kept >= 0.5, labels, labels[partner])
-        return View(mixed, labels, self.teaching.teacher.logits(mixed) if len(rows) else None, bounds)
+        return View(mixed, labels, self._answers(mixed, features=False) if len(rows) else None, bounds)
 
     def _draw(self, mixing: Mixing, steps: int) -> tuple[Tensor, Tensor]:
         """One share of the image that stays, Beta(alpha, alpha), and one box centre for each step of the chunk."""
-        draw = generator(self.seed, mixing.operation, self.chunk.epoch, self.chunk.first_step)
+        draw = generator(self.stream.seed, mixing.operation, self.chunk.epoch, self.chunk.first_step)
         keep = draw.beta(mixing.alpha, mixing.alpha, steps).astype("float32")
         centre = draw.random((steps, 2)).astype("float32")
         device = self.chunk.images.device

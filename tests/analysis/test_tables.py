@@ -105,7 +105,7 @@ def test_a_list_of_tables_and_sweeps(results: Path, tmp_path: Path, capsys: pyte
     ("arguments", "words"),
     [
         ([], "name a table"),
-        (["table6"], "unknown table 'table6'"),
+        (["table14"], "unknown table 'table14'"),
         (["table5", "--format", "pdf"], "unknown format 'pdf'"),
         (["table5", "--metric", "worst"], "unknown metric 'worst'"),
         (["table5", "--sweep", "0"], "there is no sweep 0"),

@@ -9,13 +9,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from trainables.data.dataset import Dataset
+if TYPE_CHECKING:
+    from trainables.data.dataset import Dataset
 
 STEPS_PER_CHUNK = 8
 PADDING = 4
@@ -37,23 +39,64 @@ def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 class Chunk:
     """Consecutive steps of one epoch. Row i of every tensor is one sample; `bounds` cuts the rows into steps.
 
-    images: float32 (n, 3, H, W), augmented and normalised; labels: (n,); step: (n,) number of the step within the
-    chunk; mixing: (n,) uniform keys that choose partners.
+    images: float32 (n, 3, H, W), augmented and normalised; pixels: the same before normalisation, uint8 (n, H, W, 3);
+    labels: (n,); index: (n,) positions in the training set; step: (n,) number of the step within the chunk; mixing:
+    (n,) uniform keys that choose partners. Of a job on several devices, images and bounds are one device's share;
+    sizes: samples of each whole batch.
     """
 
     epoch: int
     first_step: int
     images: Tensor
+    pixels: Tensor
     labels: Tensor
+    index: Tensor
     step: Tensor
     mixing: Tensor
     bounds: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every batch a device takes: rows rank/world to (rank + 1)/world of it."""
+
+    rank: int = 0
+    world: int = 1
+
+    def of(self, size: int) -> tuple[int, int]:
+        return size * self.rank // self.world, size * (self.rank + 1) // self.world
+
+
+WHOLE = Share()
+
+
+class Stream(Protocol):
+    """The batches of a run, an epoch at a time."""
+
+    seed: int
+    device: torch.device
+    share: Share
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @property
+    def steps(self) -> int: ...
+
+    def epoch(self, epoch: int) -> Iterator[Chunk]: ...
+
+
+def steps_of(bounds: tuple[int, ...], device: torch.device) -> Tensor:
+    """(n,) the step, within its chunk, of each row."""
+    return torch.bucketize(torch.arange(bounds[-1], device=device), torch.tensor(bounds[1:], device=device), right=True)
 
 
 class BatchStream:
     """One training set on its device, in batches. The last, smaller batch of an epoch is used."""
 
-    def __init__(self, dataset: Dataset, *, seed: int, batch_size: int, augmentation: str) -> None:
+    def __init__(
+        self, dataset: Dataset, *, seed: int, batch_size: int, augmentation: str, share: Share = WHOLE
+    ) -> None:
         images = dataset.train.images
         self.padding = 0 if augmentation == "none" else PADDING
         self.flip = augmentation == "crop_flip"
@@ -62,6 +105,7 @@ class BatchStream:
         self.mean, self.std = dataset.mean, dataset.std
         self.side, self.seed, self.batch_size = dataset.side, seed, batch_size
         self.device = images.device
+        self.share = share
 
     @property
     def steps(self) -> int:
@@ -76,21 +120,29 @@ class BatchStream:
         corner = draw.integers(0, 2 * self.padding + 1, (size, 2))
         flipped = draw.random(size) < 0.5 if self.flip else np.zeros(size, dtype=bool)
         keys = generator(self.seed, "mixing partners", epoch).random(size)
-        on_device = [torch.from_numpy(a).to(self.device) for a in (order, corner, flipped, keys)]
-        span = STEPS_PER_CHUNK * self.batch_size
+        sizes = [min(self.batch_size, size - step * self.batch_size) for step in range(self.steps)]
+        own = [self.share.of(count) for count in sizes]
+        places = [np.arange(*part) + step * self.batch_size for step, part in enumerate(own)]
+        kept = np.concatenate(places) if places else np.arange(0)
+        on_device = [torch.from_numpy(values[kept]).to(self.device) for values in (order, corner, flipped, keys)]
+        ends = [0, *np.cumsum([len(part) for part in places]).tolist()]
         for first in range(0, self.steps, STEPS_PER_CHUNK):
-            start = first * self.batch_size
-            end = min(start + span, self.steps * self.batch_size, size)
-            rows, corners, flips, mixing = (values[start:end] for values in on_device)
-            bounds = (*range(0, end - start, self.batch_size), end - start)
+            last = min(first + STEPS_PER_CHUNK, self.steps)
+            start = ends[first]
+            rows, corners, flips, mixing = (values[start : ends[last]] for values in on_device)
+            bounds = tuple(end - start for end in ends[first : last + 1])
+            pixels = self._augmented(rows, corners, flips)
             yield Chunk(
                 epoch=epoch,
                 first_step=first,
-                images=self._augmented(rows, corners, flips),
+                images=normalise(pixels, self.mean, self.std),
+                pixels=pixels,
                 labels=self.labels[rows],
-                step=torch.arange(end - start, device=self.device) // self.batch_size,
+                index=rows,
+                step=steps_of(bounds, self.device),
                 mixing=mixing,
                 bounds=bounds,
+                sizes=tuple(sizes[first:last]),
             )
 
     def _augmented(self, rows: Tensor, corners: Tensor, flips: Tensor) -> Tensor:
@@ -98,4 +150,4 @@ class BatchStream:
         across = torch.where(flips[:, None], self.side - 1 - along, along)
         y = (corners[:, :1] + along)[:, :, None]
         x = (corners[:, 1:] + across)[:, None, :]
-        return normalise(self.images[rows[:, None, None], y, x], self.mean, self.std)
+        return self.images[rows[:, None, None], y, x]

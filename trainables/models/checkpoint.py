@@ -59,16 +59,24 @@ def load_weights(model: nn.Module, path: str | Path, name: str) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def save_weights(model_or_state: nn.Module | Mapping[str, Tensor], path: str | Path) -> str:
-    """Write `{"model": state dict}`, whole or not at all; the file's SHA-256, which depends on the weights alone."""
+def save_weights(
+    model_or_state: nn.Module | Mapping[str, Tensor], path: str | Path, extra: Mapping[str, Tensor] | None = None
+) -> str:
+    """Write `{"model": state dict}`, whole or not at all; the file's SHA-256, which depends on the weights alone.
+
+    extra: the state of a method's own modules, which stands beside the network's under "method".
+    """
     path = Path(path)
     state = model_or_state.state_dict() if isinstance(model_or_state, nn.Module) else model_or_state
-    plain = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
     buffer = io.BytesIO()
-    torch.save({"model": plain}, buffer)
+    torch.save({"model": _plain(state)} | ({"method": _plain(extra)} if extra else {}), buffer)
     content = buffer.getvalue()
     _write(path, content)
     return hashlib.sha256(content).hexdigest()
+
+
+def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,0 +1,23 @@
+"""Table 9: the hyperparameters of Energy KD on CIFAR-100, read from the runs that the other tables train."""
+
+from __future__ import annotations
+
+from analysis.layout import Block, Part, Row, Table, paper_pairs
+from trainables.recipes import CIFAR100, energy_kd
+
+TABLE = Table(
+    key="table9",
+    title="Table 9: hyperparameters of Energy KD on CIFAR-100",
+    parts=(
+        Part(
+            "main",
+            "",
+            paper_pairs(*CIFAR100.pairs),
+            (Block((Row("energy_kd", "Energy KD", energy_kd),)),),
+            accuracies=False,
+        ),
+    ),
+    caption="What is added to T at low energy, T(+), and taken from it at high energy, |T(-)|, and the share r of the "
+    "training set that counts as either, by pair.",
+    metric="settings",
+)

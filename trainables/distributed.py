@@ -1,0 +1,79 @@
+"""One run on several devices: gradients and batch statistics of the whole batch, on each its share of the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.parallel import DistributedDataParallel
+
+from trainables.data.stream import WHOLE, Share
+
+
+class SharedNorm(nn.BatchNorm2d):
+    """Batch normalisation by the statistics of the samples on all devices.
+
+    torch's SyncBatchNorm does the same and needs a GPU; this one is for processors.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(maps)
+        values, channels = maps.float(), maps.shape[1]
+        count = values.new_tensor([maps.numel() / channels])
+        total = all_reduce(torch.cat([values.sum(dim=(0, 2, 3)), (values * values).sum(dim=(0, 2, 3)), count]))
+        size = total[-1].detach()
+        mean = total[:channels] / size
+        variance = total[channels:-1] / size - mean * mean
+        with torch.no_grad():
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            assert self.momentum is not None
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * size / (size - 1), self.momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return (values * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(maps.dtype)
+
+
+def with_shared_norms(module: nn.Module, device: str) -> None:
+    """Make every batch norm of a module one over all devices; keys and weights stay."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.BatchNorm2d:
+                setattr(parent, name, _shared(child, device))
+
+
+def _shared(norm: nn.BatchNorm2d, device: str) -> nn.Module:
+    shared: nn.Module
+    if device == "cuda":
+        shared = nn.SyncBatchNorm(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+    else:
+        shared = SharedNorm(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+    shared.load_state_dict(norm.state_dict())
+    return shared
+
+
+def in_step(module: nn.Module) -> nn.Module:
+    """The module with gradients that are averaged over the devices as they come."""
+    return DistributedDataParallel(module, broadcast_buffers=False)
+
+
+def summed(numbers: Sequence[float], device: torch.device, share: Share) -> list[float]:
+    """Numbers added over the devices."""
+    if share == WHOLE:
+        return list(numbers)
+    total = torch.tensor(numbers, dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    values: list[float] = total.tolist()
+    return values
+
+
+def wait_for_all(share: Share) -> None:
+    """Go on when all devices have come here."""
+    if share != WHOLE:
+        dist.barrier()
