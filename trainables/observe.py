@@ -1,0 +1,145 @@
+"""What networks answer, as numpy arrays: the numbers and the pixels that pictures of them are drawn from.
+
+Answers are in float32, whatever precision the network was trained at, and of the images as they are, not augmented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ekd_core import energy, energy_thresholds
+from trainables.data import load
+from trainables.data.source import UNREADABLE, Source
+from trainables.errors import UserError
+from trainables.models import Network, build
+from trainables.models.checkpoint import load_weights
+
+BATCH = {"cpu": 250, "cuda": 2000}
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Which images a network is shown; the fields but `data_dir` are a run's."""
+
+    dataset: str
+    data_dir: Path | None = None
+    data: str = ""
+    train_fraction: float = 1.0
+    imbalance: float = 1.0
+
+
+def certainty(network: str, weights: Path, images: Images, *, rate: float, count: int, device: str = "") -> Arrays:
+    """How certain a network is of the training images, by their energy.
+
+    Of every image: `energies`, `labels`, `predicted`, `confidence`. Of the `low` and of the `high` end, which hold
+    the share `rate` each: `END_by_rank` (C,), the mean of its images' probabilities, each image's in falling order;
+    `END_by_class` (C, C), the mean probabilities of its images of each class; `END_count` (C,), how many those are;
+    `END_index` and `END_pixels`, its first `count` images by `extremes`. `classes`, `fingerprint`, `sha256`: of what.
+    """
+    model, dataset, said = _opened(network, weights, images, device)
+    parts = [(logits.cpu(), labels.cpu()) for logits, _, labels in _outputs(model, dataset, "train")]
+    logits = torch.cat([part for part, _ in parts])
+    labels = torch.cat([part for _, part in parts]).numpy()
+    energies = energy(logits)
+    best = logits.softmax(dim=1).max(dim=1)
+    low, high = energy_thresholds(energies, rate, rate)
+    found = said | {
+        "energies": energies.numpy(),
+        "labels": labels,
+        "predicted": best.indices.numpy(),
+        "confidence": best.values.numpy(),
+    }
+    for end, inside in (("low", energies < low), ("high", energies > high)):
+        index = extremes(found["energies"], labels, count, highest=end == "high")
+        ends = _mean_predictions(logits[inside], labels[inside.numpy()]) | {"index": index}
+        ends["pixels"] = pixels(dataset, "train", index)
+        found |= {f"{end}_{name}": array for name, array in ends.items()}
+    return found
+
+
+def answers(network: str, weights: Path, images: Images, *, device: str = "") -> Arrays:
+    """Of every readable test image `logits` (N, C), `pooled` features (N, K), and `labels`."""
+    model, dataset, said = _opened(network, weights, images, device)
+    logits, pooled, labels = (
+        torch.cat(parts).cpu().numpy() for parts in zip(*_outputs(model, dataset, "test"), strict=True)
+    )
+    readable = labels != UNREADABLE
+    return said | {"logits": logits[readable], "pooled": pooled[readable], "labels": labels[readable]}
+
+
+def extremes(energies: np.ndarray, labels: np.ndarray, count: int, *, highest: bool) -> np.ndarray:
+    """The places of the `count` images of lowest or highest energy, no class again before all others had their turn.
+
+    Each class offers its own most extreme image; these come in the order of their energies; then each class's second.
+    """
+    order = np.argsort(-energies if highest else energies, kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    sizes = np.bincount(labels)
+    turn = np.empty_like(place)
+    turn[np.lexsort((place, labels))] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.lexsort((place, turn))[:count]
+
+
+def pixels(dataset: Source, split: str, index: Sequence[int] | np.ndarray) -> np.ndarray:
+    """The images at some places of a split as uint8 (n, H, W, 3), in that order."""
+    found: dict[int, np.ndarray] = {}
+    mean, std = (
+        torch.tensor(channels, device=dataset.device)[:, None, None] for channels in (dataset.mean, dataset.std)
+    )
+    wanted = np.unique(index)
+    start = 0
+    for images, _ in dataset.scan(split, BATCH[dataset.device.type]):
+        for place in wanted[(wanted >= start) & (wanted < start + len(images))].tolist():
+            values = (images[place - start] * std + mean) * 255
+            found[place] = values.round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+        start += len(images)
+    return np.stack([found[int(place)] for place in index])
+
+
+def _opened(network: str, weights: Path, images: Images, device: str) -> tuple[Network, Source, Arrays]:
+    """The network with its weights and the data set, on one device, and what says which they are."""
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dataset = load(
+        images.dataset, images.data_dir, train_fraction=images.train_fraction, imbalance=images.imbalance
+    ).to(device)
+    if images.data and not dataset.fingerprint.startswith(images.data):
+        raise UserError(f"the images in {images.data_dir} have changed since the networks were trained on them")
+    model = build(network, dataset.num_classes)
+    digest = load_weights(model, weights, network)
+    model = model.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+    said = {"classes": dataset.classes, "fingerprint": dataset.fingerprint, "sha256": digest}
+    return model, dataset, {name: np.array(value) for name, value in said.items()}
+
+
+@torch.inference_mode()
+def _outputs(model: Network, dataset: Source, split: str) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Logits, pooled features and labels, batch after batch."""
+    for images, labels in dataset.scan(split, BATCH[dataset.device.type]):
+        outputs = model.forward_features(images.contiguous(memory_format=torch.channels_last))
+        yield outputs.logits, outputs.pooled, labels
+
+
+def _mean_predictions(logits: torch.Tensor, labels: np.ndarray) -> Arrays:
+    """The mean of the sorted probabilities, and the mean probabilities of each class's images (0 where it has none)."""
+    classes = logits.shape[1]
+    by_rank = torch.zeros(classes, dtype=torch.float64)
+    by_class = torch.zeros(classes, classes, dtype=torch.float64)
+    truth = torch.from_numpy(labels)
+    for part, classes_of in zip(logits.split(BATCH["cuda"]), truth.split(BATCH["cuda"]), strict=True):
+        probabilities = part.double().softmax(dim=1)
+        by_rank += probabilities.sort(dim=1, descending=True).values.sum(dim=0)
+        by_class.index_add_(0, classes_of, probabilities)
+    count = np.bincount(labels, minlength=classes)
+    return {
+        "by_rank": by_rank.numpy() / max(len(labels), 1),
+        "by_class": by_class.numpy() / np.maximum(count, 1)[:, None],
+        "count": count,
+    }
