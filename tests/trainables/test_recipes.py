@@ -12,17 +12,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainables import recipes
 from trainables.errors import UserError
 from trainables.recipes import (
     CIFAR100,
+    CIFAR100_LT,
     DIGITS,
     IMAGENET,
+    IMAGENET_34_18,
+    IMAGENET_50_MV1,
     LIGHT_NETWORKS,
     RECIPES,
     RESNET_32X4_8X4,
+    RESNET_50_MV2,
     RESNET_56_20,
+    RESNET_110_32,
+    TINYIMAGENET,
     VGG_13_8,
+    VGG_13_MV2,
     WRN_40_2_16_2,
+    WRN_40_2_40_1,
     Pair,
     Recipe,
     Schedule,
@@ -36,6 +45,7 @@ from trainables.recipes import (
     mixup,
     recipe,
 )
+from trainables.spec import Temperature
 
 
 def reference(name: str) -> Path:
@@ -91,6 +101,27 @@ def test_the_papers_schedules() -> None:
     assert CIFAR100.energy == Schedule(int(sentence[2]), tuple(map(int, re.findall(r"\d+", sentence[4]))))
 
 
+def test_the_papers_schedule_on_imagenet() -> None:
+    text = reference("paper/energy_kd.txt").read_text()
+    sentence = re.search(
+        r"ImageNet: A batch size of (\d+) and (\d+) epochs.*?began at ([\d.]+) .*?every (.*?) epochs", text
+    )
+    assert sentence is not None
+    assert (int(sentence[1]), float(sentence[3])) == (IMAGENET.batch_size, IMAGENET.lr)
+    schedule = Schedule(int(sentence[2]), tuple(map(int, re.findall(r"\d+", sentence[4]))))
+    assert schedule == IMAGENET.plain == IMAGENET.energy
+    assert {IMAGENET.lr_of(student) for student in ("MobileNetV1", "imagenet_resnet18", *LIGHT_NETWORKS)} == {0.1}
+    assert (IMAGENET.weight_decay, IMAGENET.momentum) == (1e-4, 0.9)
+
+
+def test_where_the_paper_gives_no_schedule_it_is_that_of_cifar_100() -> None:
+    for source in (CIFAR100_LT, TINYIMAGENET):
+        assert (source.plain, source.energy, source.lr) == (CIFAR100.plain, CIFAR100.energy, CIFAR100.lr)
+        assert (source.batch_size, source.weight_decay) == (CIFAR100.batch_size, CIFAR100.weight_decay)
+        assert source is not CIFAR100
+    assert TINYIMAGENET.pairs == CIFAR100.pairs
+
+
 def _appendix(student_row: str) -> list[list[float]]:
     """The three rows of numbers (T+, |T-|, r) below a heading of the appendix's tables."""
     text = reference("paper/energy_kd.txt").read_text()
@@ -112,6 +143,46 @@ def test_table_10() -> None:
     for number, pair in enumerate(pairs):
         temperature = energy_dkd(CIFAR100, pair).temperature
         assert (temperature.plus, -temperature.minus, temperature.rate) == (plus[number], minus[number], rate[number])
+
+
+def test_table_11() -> None:
+    plus, minus, rate = _appendix("Student | ResNet-8X4 | VGG-8 | MobileNetV2 | ShuffleNetV2 |\n")
+    assert [pair.student for pair in CIFAR100_LT.pairs] == ["resnet8x4", "vgg8", "MobileNetV2", "ShuffleV2"]
+    for number, pair in enumerate(CIFAR100_LT.pairs):
+        temperature = energy_kd(CIFAR100_LT, pair).temperature
+        assert temperature == Temperature(4, "energy", plus[number], -minus[number], rate[number])
+
+
+def test_table_12() -> None:
+    plus, minus, rate = _appendix("Student | ResNet-18 | MobileNetV1 |\n")
+    for number, pair in enumerate((IMAGENET_34_18, IMAGENET_50_MV1)):
+        temperature = energy_dkd(IMAGENET, pair).temperature
+        assert temperature == Temperature(2, "energy", plus[number], -minus[number], rate[number])
+
+
+def test_on_imagenet_kd_and_dkd_keep_one_temperature_of_1() -> None:
+    assert dkd(IMAGENET, IMAGENET_34_18).temperature == IMAGENET.temperature == Temperature(1)
+    assert energy_temperature(IMAGENET, IMAGENET_34_18, "gradation").values[::9] == (3, 1)
+    with pytest.raises(UserError, match=r"T \+ T- = 0 must be above 0"):
+        Temperature(1, "energy", 1, -1, 0.2)
+
+
+def test_the_pairs_of_tables_1_and_2() -> None:
+    text = reference("paper/energy_kd.txt").read_text()
+    tables = text[text.index("4.2 Effect of EnergyKD") : text.index("Table 1 displays")]
+    names = re.findall(r"^(?:Teacher|Student) \| (.*?) \|(?: \|)?$", tables, re.MULTILINE)
+    teachers, students = (" | ".join(names[start::2]).split(" | ") for start in (0, 1))
+    printed = {"resnet56/MobileNetV2": "ResNet50/MobileNetV2"}
+    keys = {f"{teacher}/{student}" for teacher, student in zip(map(_own, teachers), map(_own, students), strict=True)}
+    pairs = {pair.key for pair in vars(recipes).values() if isinstance(pair, Pair)} - {p.key for p in IMAGENET.pairs}
+    assert {printed.get(key, key) for key in keys} == pairs
+    assert len(pairs) == 11
+
+
+def _own(name: str) -> str:
+    """A network's name here, by the paper's."""
+    name = name.replace("ShuffleNet", "Shuffle")
+    return name if name.startswith(("Mobile", "Shuffle")) else name.lower().replace("-", "_")
 
 
 def test_energy_dkd_without_numbers_of_its_own_takes_those_of_energy_kd() -> None:
@@ -149,15 +220,23 @@ def test_only_the_energy_methods_train_longer() -> None:
     ("pair", "beta"),
     [
         (RESNET_56_20, 2),
-        (Pair("resnet110", "resnet32"), 2),
+        (RESNET_110_32, 2),
         (WRN_40_2_16_2, 6),
         (VGG_13_8, 6),
         (RESNET_32X4_8X4, 8),
+        (WRN_40_2_40_1, 6),
+        (VGG_13_MV2, 6),
+        (RESNET_50_MV2, 8),
         (Pair("a", "b"), 8),
     ],
 )
 def test_dkd_parameters(pair: Pair, beta: float) -> None:
     assert dict(dkd(CIFAR100, pair).params) == {"ce": 1, "alpha": 1, "beta": beta, "warmup": 20}
+
+
+@pytest.mark.parametrize(("pair", "beta"), [(IMAGENET_34_18, 0.5), (IMAGENET_50_MV1, 2)])
+def test_dkd_parameters_on_imagenet(pair: Pair, beta: float) -> None:
+    assert dict(dkd(IMAGENET, pair).params) == {"ce": 1, "alpha": 1, "beta": beta, "warmup": 1}
 
 
 def test_kd_weights() -> None:
