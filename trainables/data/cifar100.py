@@ -11,14 +11,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
 
 import numpy as np
 import torch
 
-from trainables.data import cifar_parquet, cifar_python
+from trainables.data import cifar_parquet, cifar_python, fetching
 from trainables.data.cifar_python import AGAIN, Arrays
 from trainables.data.dataset import Channels, Contents, Split
 from trainables.errors import UserError
@@ -102,19 +100,9 @@ def search(root: Path) -> list[Found]:
 
 
 def fetch(folder: Path) -> Found:
-    """Download the archive with torchvision, which checks its sum; nothing is fetched where it is already whole."""
-    from torchvision.datasets.utils import download_url
-
-    try:
-        download_url(URL, folder, ARCHIVE, ARCHIVE_MD5)
-    except (OSError, HTTPException, RuntimeError) as error:
-        if isinstance(error, HTTPError):
-            error.close()
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"cannot download CIFAR-100 ({reason}): fetch {URL} by hand into {folder}, or use --dataset digits"
-        ) from error
-    return Found(folder / ARCHIVE, "archive", None, cifar_python.read_archive)
+    """Download the archive; nothing is fetched where it is already whole."""
+    archive = fetching.fetch(URL, folder, ARCHIVE, ARCHIVE_MD5, title="CIFAR-100", otherwise="use --dataset digits")
+    return Found(archive, "archive", None, cifar_python.read_archive)
 
 
 def checked(split: str, images: np.ndarray, labels: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:

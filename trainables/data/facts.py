@@ -19,12 +19,16 @@ from trainables.errors import UserError
 
 @dataclass(frozen=True)
 class Facts:
-    """Classes, image side in pixels, training images of each class, test images in all."""
+    """Classes, image side in pixels, training images of each class, test images in all.
+
+    evenly: the training images are a published total, spread evenly over the classes because the folder is not there.
+    """
 
     num_classes: int
     side: int
     train_per_class: tuple[int, ...]
     test_size: int
+    evenly: bool = False
 
     @property
     def train_size(self) -> int:
@@ -36,8 +40,7 @@ FACTS = {
     "cifar100": Facts(100, 32, (500,) * 100, 10_000),
     "cifar100_lt": Facts(100, 32, (500,) * 100, 10_000),
     "tinyimagenet": Facts(200, 64, (500,) * 200, 10_000),
-    # The published total of 1,281,167; its classes have 732 to 1,300 images, which only the folder tells apart.
-    "imagenet": Facts(1000, 224, (1282,) * 167 + (1281,) * 833, 50_000),
+    "imagenet": Facts(1000, 224, (1282,) * 167 + (1281,) * 833, 50_000, evenly=True),
 }
 IN_FOLDERS = ("tinyimagenet", "imagenet")
 """Data sets that also have a module `<name>_folders`: `find(data_dir)` and `scan(root)` count what is really there."""
@@ -113,10 +116,16 @@ def _as_published(name: str, counted: Facts) -> bool:
 
 
 def counts_in_words(counts: Sequence[int]) -> str:
-    """Images of each class for people: `500 a class, 50,000 images`; `500 .. 250 a class, 36,854 images`."""
+    """Images of each class for people: `500 a class, 50,000 images`; `500 .. 250 a class, 36,029 images`."""
     most, fewest = max(counts), min(counts)
     a_class = f"{most:,}" if most == fewest else f"{most:,} .. {fewest:,}"
     return f"{a_class} a class, {sum(counts):,} images"
+
+
+def in_words(known: Facts) -> str:
+    """The training images for people, and whether their numbers are those of a folder or a published total."""
+    doubt = " (the published total, as if all classes were equal: its folder is not here)" if known.evenly else ""
+    return counts_in_words(known.train_per_class) + doubt
 
 
 def _counted(name: str, data_dir: Path | None) -> Facts | None:
@@ -126,11 +135,12 @@ def _counted(name: str, data_dir: Path | None) -> Facts | None:
             return None
         module = importlib.import_module(f"trainables.data.{name}_folders")
         root = module.find(data_dir)
-        return None if root is None else _of_listing(module.scan(root), FACTS[name].side)
-    return None if name in FACTS else _of_listing(folders.scan(data_dir), folders.SIDE)
+        return None if root is None else of_listing(module.scan(root), FACTS[name].side)
+    return None if name in FACTS else of_listing(folders.scan(data_dir), folders.SIDE)
 
 
-def _of_listing(found: folders.Listing, side: int) -> Facts:
+def of_listing(found: folders.Listing, side: int) -> Facts:
+    """The facts of images that were counted by their files."""
     counts = [0] * len(found.classes)
     for _, label in found.train.files:
         counts[label] += 1

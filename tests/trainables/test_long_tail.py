@@ -1,0 +1,129 @@
+"""Long-tailed training splits: the published profile, on CIFAR-100's real images and on any other."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainables.data import cifar100, cifar100_lt, load
+from trainables.data.dataset import Contents, Split, assemble
+from trainables.data.facts import check_imbalance, facts, fingerprinted, in_words, kept, long_tailed
+from trainables.errors import UserError
+
+
+def expected(counts: list[int], imbalance: float) -> list[int]:
+    """Cao et al.'s profile from the largest class, in logarithms, of at most what is there."""
+    last = len(counts) - 1
+    profile = [math.exp(math.log(max(counts)) + math.log(imbalance) * c / last) for c in range(len(counts))]
+    return [min(count, int(share + 1e-9)) for count, share in zip(counts, profile, strict=True)]
+
+
+@pytest.mark.parametrize("imbalance", [0.5, 0.1, 0.01])
+def test_the_published_profile(imbalance: float) -> None:
+    known = facts("cifar100_lt", None, imbalance=imbalance)
+    assert list(known.train_per_class) == expected([500] * 100, imbalance)
+    assert known.train_per_class[0] == 500
+    assert known.train_per_class[-1] == 500 * imbalance
+    assert sorted(known.train_per_class, reverse=True) == list(known.train_per_class)
+
+
+def test_the_published_totals() -> None:
+    """CIFAR-100-LT at imbalance 1/100 has 10,847 images, at 1/10 19,573: the usual figures of the literature."""
+    assert facts("cifar100_lt", None, imbalance=0.01).train_size == 10_847
+    assert facts("cifar100_lt", None, imbalance=0.1).train_size == 19_573
+
+
+def test_cifar100_lt(ekd_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = ekd_data / "data" / "cifar100"
+    once = cifar100_lt.read(folder, download=False)
+    for module in (cifar100, cifar100_lt):
+        monkeypatch.setattr(module, "read", lambda data_dir, *, download: once)
+    whole, tail = load("cifar100", folder), load("cifar100_lt", folder, imbalance=0.5)
+    counts = torch.bincount(tail.train_labels).tolist()
+    assert counts == expected([500] * 100, 0.5)
+    assert counts == list(facts("cifar100_lt", None, imbalance=0.5).train_per_class)
+    assert tail.source.endswith("; long-tailed (imbalance 0.5): 500 .. 250 a class, 36,029 images of 50,000")
+    assert torch.equal(tail.test.images, whole.test.images)
+    assert torch.equal(tail.test.labels, whole.test.labels)
+    assert (tail.mean, tail.std, tail.classes, tail.name) == (whole.mean, whole.std, whole.classes, "cifar100_lt")
+    taken, first = Counter[int](), []
+    for index, label in enumerate(whole.train.labels.tolist()):
+        if taken[label] < counts[label]:
+            first.append(index)
+            taken[label] += 1
+    assert torch.equal(tail.train.images, whole.train.images[first])
+    assert tail.fingerprint != whole.fingerprint
+
+
+def contents(labels: list[int]) -> Contents:
+    images = torch.arange(len(labels)).byte()[:, None, None, None].expand(-1, 2, 2, 3).contiguous()
+    split = Split(images, torch.tensor(labels))
+    classes = tuple(str(c) for c in range(max(labels) + 1))
+    return Contents(classes, split, split, (0.5,) * 3, (0.5,) * 3, "made here")
+
+
+@given(
+    st.lists(st.integers(0, 4), max_size=60).map(lambda extra: [0, 1, 2, 3, 4, *extra]),
+    st.floats(0, 1, exclude_min=True),
+    st.floats(0, 1, exclude_min=True),
+)
+def test_what_is_known_before_is_what_is_selected(labels: list[int], imbalance: float, fraction: float) -> None:
+    counts = [labels.count(c) for c in range(5)]
+    try:
+        tail = long_tailed(counts, imbalance)
+    except UserError:
+        assert int(max(counts) * imbalance ** (4 / 4)) < 1
+        return
+    assert all(abs(a - b) <= 1 for a, b in zip(tail, expected(counts, imbalance), strict=True))
+    data = assemble("toy", contents(labels), fraction, imbalance)
+    assert torch.bincount(data.train.labels).tolist() == [kept(n, fraction) for n in tail]
+    first = [labels[:i].count(label) < kept(tail[label], fraction) for i, label in enumerate(labels)]
+    assert data.train.images[:, 0, 0, 0].tolist() == [i for i, taken in enumerate(first) if taken]
+
+
+@pytest.mark.parametrize(("fraction", "imbalance"), [(1.0, 0.5), (0.3, 0.1), (0.07, 0.02), (0.5, 1.0)])
+def test_facts_are_those_of_the_loaded_digits(fraction: float, imbalance: float) -> None:
+    data = load("digits", None, train_fraction=fraction, imbalance=imbalance)
+    known = facts("digits", None, fraction, imbalance)
+    assert torch.bincount(data.train_labels).tolist() == list(known.train_per_class)
+    assert (data.train_size, data.test_size) == (known.train_size, known.test_size)
+
+
+def test_the_whole_data_set_is_left_as_it_is() -> None:
+    assert load("digits", None, imbalance=1.0).fingerprint == load("digits", None).fingerprint
+    assert facts("cifar100_lt", None) == facts("cifar100", None)
+
+
+@pytest.mark.parametrize("imbalance", [0, -0.5, 1.01, math.nan, math.inf])
+def test_imbalance_outside_its_range(imbalance: float) -> None:
+    for ask in (load, facts):
+        with pytest.raises(UserError, match=r"must be in \(0, 1\]"):
+            ask("digits", None, imbalance=imbalance)
+    with pytest.raises(UserError, match=r"smallest class / largest class"):
+        check_imbalance(imbalance)
+
+
+def test_a_class_that_would_lose_all_its_images_is_named() -> None:
+    with pytest.raises(UserError, match=r"imbalance 0\.001 leaves class '7' no training image: use a larger one"):
+        load("digits", None, imbalance=0.001)
+    with pytest.raises(UserError, match=r"imbalance 0\.001 leaves class 7 \(they count from 0\) no training image"):
+        facts("digits", None, imbalance=0.001)
+
+
+def test_counts_for_people() -> None:
+    assert in_words(facts("cifar100", None)) == "500 a class, 50,000 images"
+    assert in_words(facts("cifar100_lt", None, 1.0, 0.5)) == "500 .. 250 a class, 36,029 images"
+    assert in_words(facts("tinyimagenet", None)) == "500 a class, 100,000 images"
+    assert in_words(facts("imagenet", None)).startswith("1,282 .. 1,281 a class, 1,281,167 images (the published total")
+    assert "published" in in_words(facts("imagenet", None, 0.1))
+
+
+def test_published_images_need_no_fingerprint() -> None:
+    assert [fingerprinted(name, None) for name in ("digits", "cifar100", "cifar100_lt", "tinyimagenet")] == [False] * 4
+    assert fingerprinted("imagefolder", None)

@@ -1,0 +1,114 @@
+"""TinyImageNet (Stanford CS231n, 2015): 200 classes of ImageNet at 64x64 pixels, 500 training images of each.
+
+Its 10,000 validation images are the test split, for its test images have no public labels. All are decoded at every
+start: a few thousand a second on each core, so a cache would save seconds and need 1.3 GB.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+
+from trainables.data import fetching
+from trainables.data.dataset import Contents, Split, channel_statistics
+from trainables.data.decoding import UNREADABLE, decoded, in_rgb
+from trainables.data.facts import FACTS, of_listing
+from trainables.data.folders import Files
+from trainables.data.tinyimagenet_folders import AGAIN, FOLDER, class_names, find, in_class_folders, scan
+from trainables.errors import UserError
+from trainables.locks import held
+
+SIDE = FACTS["tinyimagenet"].side
+URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+ARCHIVE = f"{FOLDER}.zip"
+ARCHIVE_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
+UNPACKING_SECONDS = 3600
+HOW = f"add --download, or unpack {URL} in --data-dir DIR"
+
+
+def read(data_dir: Path | None, *, download: bool) -> Contents:
+    """Both splits, classes in the order of their WNIDs; mean and std are measured on the training images."""
+    if data_dir is None:
+        raise UserError(f"tinyimagenet needs --data-dir DIR, the folder of its files: {HOW}")
+    place = data_dir.expanduser()
+    if place.exists() and not place.is_dir():
+        raise UserError(f"{place} is no folder: --data-dir is the folder that holds TinyImageNet's files")
+    root = find(place)
+    if root is None and download:
+        root = fetch(place)
+    if root is None:
+        packed = f" but {ARCHIVE}, which is not unpacked" if (place / ARCHIVE).exists() else ""
+        raise UserError(f"{place} has no TinyImageNet{packed}: {HOW}")
+    listing = in_class_folders(root, scan(root))
+    train, test = split_of(listing.train), split_of(listing.test)
+    mean, std = channel_statistics(train.images)
+    source = f"TinyImageNet in {root}"
+    published = FACTS["tinyimagenet"]
+    if of_listing(listing, SIDE) != published:
+        source += (
+            f"; {len(train):,} training and {len(test):,} test images of {len(listing.classes)} classes, not the "
+            f"published {published.train_size:,}, {published.test_size:,} and {published.num_classes}"
+        )
+    return Contents(class_names(root, listing.classes), train, test, mean, std, source)
+
+
+def split_of(files: Files) -> Split:
+    """The images of one split in the order of `files`."""
+    images = decoded([path for path, _ in files.files], SIDE, pixels)
+    return Split(torch.from_numpy(images), torch.tensor([label for _, label in files.files], dtype=torch.int64))
+
+
+def pixels(path: Path) -> np.ndarray:
+    """One image file as (64, 64, 3), uint8; the grey ones become RGB."""
+    try:
+        with Image.open(path) as image:
+            if image.size != (SIDE, SIDE):
+                raise UserError(
+                    f"the image {path} has {image.width}x{image.height} pixels, TinyImageNet's have {SIDE}x{SIDE}: "
+                    "replace it, or use --dataset imagefolder, which resizes"
+                )
+            return np.asarray(in_rgb(image))
+    except UNREADABLE as error:
+        raise UserError(f"cannot read the image {path} ({error}): replace it, or {AGAIN}") from error
+
+
+def fetch(place: Path) -> Path:
+    """Download the archive and unpack it; of several processes one does, the others wait."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with held(place / f".{FOLDER}.lock", seconds=UNPACKING_SECONDS):
+            root = find(place)
+            if root is None:
+                otherwise = "use --dataset digits, which needs nothing"
+                fetching.fetch(URL, place, ARCHIVE, ARCHIVE_MD5, title="TinyImageNet", otherwise=otherwise)
+                root = unpack(place / ARCHIVE, place / FOLDER)
+            return root
+    except OSError as error:
+        raise UserError(f"cannot write into {place} ({error.strerror}): make it writable, or {HOW}") from error
+
+
+def unpack(archive: Path, goal: Path) -> Path:
+    """Unpack the archive's one folder, which gets its name `goal` when it is whole."""
+    if goal.exists():
+        raise UserError(f"{goal} is there, but is no TinyImageNet: move or delete it, it is unpacked anew")
+    partial = goal.with_name(f".{goal.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            for name in packed.namelist():
+                parts = PurePosixPath(name).parts
+                if parts[:1] != (FOLDER,) or ".." in parts:
+                    raise UserError(f"{archive} has a file {name!r} outside its folder {FOLDER}: delete it, then {HOW}")
+            packed.extractall(partial)
+        (partial / FOLDER).rename(goal)
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"cannot unpack {archive} ({error}): if it is damaged, delete it, then {HOW}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return goal
