@@ -30,6 +30,6 @@ TABLE = Table(
     parts=(Part("main", "", lambda recipe: recipe.pairs, (_ROWS,)),),
     caption="Top-1 accuracy (%) of students taught with one temperature for all (KD); with a high one at low energy "
     "and a low one at high energy, as in the paper (Energy KD); with the reverse, as in the released configurations; "
-    "with another temperature at one end only; and with ten temperatures by energy. All but KD train by Energy KD's "
-    "longer schedule.",
+    "with another temperature at one end only; and with ten temperatures by energy. By the paper's schedules all but "
+    "KD train longer.",
 )

@@ -30,6 +30,13 @@ from trainables.recipes import (
     kd,
 )
 
+REVIEWKD = Row(
+    "reviewkd",
+    "ReviewKD",
+    reviewkd,
+    note="ReviewKD: weight 5 where none is published (VGG and MobileNetV2 students), a choice made here.",
+)
+
 _FEATURES = Block(
     rows=(
         Row("fitnet", "FitNet", fitnet),
@@ -39,12 +46,7 @@ _FEATURES = Block(
         Row("at", "AT", at),
         Row("vid", "VID", vid),
         Row("ofd", "OFD", ofd),
-        Row(
-            "reviewkd",
-            "ReviewKD",
-            reviewkd,
-            note="ReviewKD: weight 5 where none is published (VGG and MobileNetV2 students), a choice made here.",
-        ),
+        REVIEWKD,
     ),
 )
 
