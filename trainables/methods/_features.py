@@ -1,0 +1,54 @@
+"""What methods on feature maps share: which maps of two networks belong together, and maps of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from trainables.errors import UserError
+
+Pairs = list[tuple[Tensor, Tensor]]
+
+
+def paired(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Pairs:
+    """All maps but the first of both networks; where one has more, the last with the last, and so on backwards."""
+    count = min(len(student), len(teacher)) - 1
+    return list(zip(student[len(student) - count :], teacher[len(teacher) - count :], strict=True))
+
+
+def of_one_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Both maps (N, K, H, W), (N, L, h, w), the larger averaged to the size of the smaller."""
+    height, width = (min(sides) for sides in zip(one.shape[2:], other.shape[2:], strict=True))
+    return averaged(one, height, width), averaged(other, height, width)
+
+
+def averaged(maps: Tensor, height: int, width: int) -> Tensor:
+    """Adaptive average pooling, (N, K, H, W) to (N, K, height, width).
+
+    As products with constant matrices: the gradient of torch's own is not deterministic on a GPU.
+    """
+    if maps.shape[2:] == (height, width):
+        return maps
+    return _windows(maps, maps.shape[2], height) @ maps @ _windows(maps, maps.shape[3], width).T
+
+
+def _windows(like: Tensor, length: int, parts: int) -> Tensor:
+    """(parts, length): row i averages the places floor(i length / parts) to ceil((i + 1) length / parts)."""
+    part = torch.arange(parts, device=like.device)[:, None]
+    first, end = part * length // parts, ((part + 1) * length + parts - 1) // parts
+    place = torch.arange(length, device=like.device)
+    return ((place >= first) & (place < end)).to(like.dtype) / (end - first)
+
+
+def refusal(method: str, why: str, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> UserError:
+    """Says which maps the two networks have."""
+    return UserError(
+        f"{method} cannot serve this pair: {why} (the student's maps are {_shapes(student)}; the teacher's "
+        f"{_shapes(teacher)})"
+    )
+
+
+def _shapes(maps: Sequence[Tensor]) -> str:
+    return ", ".join("x".join(str(side) for side in one.shape[1:]) for one in maps) or "none"
