@@ -75,13 +75,15 @@ def test_identical_to_the_shared_network(name: str) -> None:
 
     network.load_state_dict(fixed_weights(state))
     with torch.no_grad():
-        logits, features, pooled = network.forward_features(sines(0.05, expected["input"]))
+        logits, features, pooled, preactivations = network.forward_features(sines(0.05, expected["input"]))
     torch.testing.assert_close(
         logits[:, :5], torch.tensor(expected["logits_first5"], dtype=torch.float64), rtol=1e-9, atol=0
     )
     assert logits.norm().item() == pytest.approx(expected["logits_l2"], rel=1e-9)
     assert [list(feature.shape) for feature in features] == expected["feats"]
     assert list(pooled.shape) == expected["pooled_feat"]
+    # Of the one network whose stages no ReLU ends, nothing is written there.
+    assert [list(before.shape) for before in preactivations] == (expected["preact_feats"] or expected["feats"])
 
 
 @pytest.mark.parametrize("name", names())
@@ -89,7 +91,7 @@ def test_any_side_and_any_number_of_classes(name: str) -> None:
     network = seeded(name).eval()
     with torch.no_grad():
         for side in (16, 32, 33, 64):
-            logits, features, pooled = network.forward_features(images(side))
+            logits, features, pooled, _ = network.forward_features(images(side))
             assert logits.shape == (2, 10)
             assert logits.isfinite().all()
             sides = [feature.shape[2] for feature in features]
@@ -102,7 +104,7 @@ def test_any_side_and_any_number_of_classes(name: str) -> None:
 @pytest.mark.parametrize("side", [16, 32, 33])
 def test_logits_are_the_classifier_of_the_pooled_feature(side: int) -> None:
     network = seeded("vgg8").eval()
-    logits, features, pooled = network.forward_features(images(side))
+    logits, features, pooled, _ = network.forward_features(images(side))
     torch.testing.assert_close(pooled, features[-1].mean(dim=(2, 3)))
     torch.testing.assert_close(logits, network.classifier(pooled))
     assert [torch.equal(*pair) for pair in zip(network.features(images(side)), features, strict=True)] == [True] * 5
@@ -173,9 +175,10 @@ def test_channels_last_stays_channels_last_and_changes_nothing(name: str) -> Non
     with torch.no_grad():
         plain = network(batch)
         network = network.to(memory_format=torch.channels_last)
-        logits, features, _ = network.forward_features(batch.to(memory_format=torch.channels_last))
+        logits, features, _, preactivations = network.forward_features(batch.to(memory_format=torch.channels_last))
     torch.testing.assert_close(logits, plain, rtol=1e-9, atol=1e-9)
-    assert all(feature.is_contiguous(memory_format=torch.channels_last) for feature in features)
+    maps = (*features, *preactivations)
+    assert all(each.is_contiguous(memory_format=torch.channels_last) for each in maps)
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)

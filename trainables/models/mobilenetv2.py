@@ -6,7 +6,15 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from trainables.models.network import Network, Outputs, convolution, global_average, kaiming_convolutions, small_linear
+from trainables.models.network import (
+    Network,
+    Outputs,
+    batch_norm,
+    convolution,
+    global_average,
+    kaiming_convolutions,
+    small_linear,
+)
 
 EXPANSION = 6
 # Expansion, output channels, blocks and first stride of each stage.
@@ -45,7 +53,10 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(Network):
-    """Seven stages behind a convolution of stride 2: the side halves four times. Features of stages are linear."""
+    """Seven stages behind a convolution of stride 2: the side halves four times. Features of stages are linear.
+
+    No ReLU ends them, so they are their own preactivations.
+    """
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -64,14 +75,20 @@ class MobileNetV2(Network):
         small_linear(linear)
 
     def forward_features(self, images: Tensor) -> Outputs:
-        x = self.conv1(images)
+        convolve, norm, activate = self.conv1
+        first = norm(convolve(images))
+        x = activate(first)
         features = [x]
         for number, stage in enumerate(self.blocks):
             x = stage(x)
             if number in FEATURE_STAGES:
                 features.append(x)
         pooled = global_average(self.conv2(x))
-        return Outputs(self.classifier(pooled), tuple(features), pooled)
+        return Outputs(self.classifier(pooled), tuple(features), pooled, (first, *features[1:]))
+
+    def preactivation_norms(self) -> tuple[nn.BatchNorm2d, ...]:
+        ends = ((number, STAGES[number][2] - 1) for number in FEATURE_STAGES)
+        return tuple(batch_norm(self.blocks, f"{number}.{block}.conv.7") for number, block in ends)
 
 
 NETWORKS: dict[str, Callable[[int], Network]] = {"MobileNetV2": MobileNetV2}

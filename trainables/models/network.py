@@ -7,17 +7,21 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import relu
 
 
 class Outputs(NamedTuple):
     """One forward pass.
 
-    logits (N, C); features: maps (N, K_i, H_i, W_i) from input to output; pooled: (N, K), what the classifier sees.
+    logits (N, C); features: maps (N, K_i, H_i, W_i) from input to output; pooled: (N, K), what the classifier sees;
+    preactivations: for each feature, of its shape, the map before the ReLU that ends it. A feature that is not yet
+    normed has the norm and ReLU behind it; a linear one, which has none, is its own.
     """
 
     logits: Tensor
     features: tuple[Tensor, ...]
     pooled: Tensor
+    preactivations: tuple[Tensor, ...]
 
 
 class Network(nn.Module, ABC):
@@ -27,12 +31,34 @@ class Network(nn.Module, ABC):
     def forward_features(self, images: Tensor) -> Outputs:
         """The logits together with what they were computed from; costs no more than the logits."""
 
+    @abstractmethod
+    def preactivation_norms(self) -> tuple[nn.BatchNorm2d, ...]:
+        """For each preactivation but the first, the batch norm that comes last before it: of a sum, the branch's."""
+
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_features(images).logits
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The intermediate feature maps (N, K_i, H_i, W_i), from the input to the output."""
         return list(self.forward_features(images).features)
+
+
+class Stage(nn.Sequential):
+    """Blocks that leave their last ReLU to the stage. Returns its map and the one before the ReLU that ends it."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        before = x
+        for block in self:
+            before = block(x)
+            x = relu(before)
+        return x, before
+
+
+def batch_norm(module: nn.Module, name: str) -> nn.BatchNorm2d:
+    """The batch norm of that name within a module."""
+    found = module.get_submodule(name)
+    assert isinstance(found, nn.BatchNorm2d)
+    return found
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:

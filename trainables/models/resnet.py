@@ -8,14 +8,22 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from trainables.models.network import Network, Outputs, convolution, global_average, kaiming_convolutions
+from trainables.models.network import (
+    Network,
+    Outputs,
+    Stage,
+    batch_norm,
+    convolution,
+    global_average,
+    kaiming_convolutions,
+)
 
 NARROW = (16, 16, 32, 64)
 WIDE = (32, 64, 128, 256)
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions; the shortcut is projected wherever the shape changes."""
+    """Two 3x3 convolutions, before the last ReLU; the shortcut is projected wherever the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -30,7 +38,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         out = relu(self.bn1(self.conv1(x)))
-        return relu(self.bn2(self.conv2(out)) + shortcut)
+        return self.bn2(self.conv2(out)) + shortcut
 
 
 class ResNet(Network):
@@ -48,17 +56,21 @@ class ResNet(Network):
         kaiming_convolutions(self)
 
     def forward_features(self, images: Tensor) -> Outputs:
-        f0 = relu(self.bn1(self.conv1(images)))
-        f1 = self.layer1(f0)
-        f2 = self.layer2(f1)
-        f3 = self.layer3(f2)
+        p0 = self.bn1(self.conv1(images))
+        f0 = relu(p0)
+        f1, p1 = self.layer1(f0)
+        f2, p2 = self.layer2(f1)
+        f3, p3 = self.layer3(f2)
         pooled = global_average(f3)
-        return Outputs(self.fc(pooled), (f0, f1, f2, f3), pooled)
+        return Outputs(self.fc(pooled), (f0, f1, f2, f3), pooled, (p0, p1, p2, p3))
+
+    def preactivation_norms(self) -> tuple[nn.BatchNorm2d, ...]:
+        return tuple(batch_norm(stage[-1], "bn2") for stage in (self.layer1, self.layer2, self.layer3))
 
 
-def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> Stage:
     first = BasicBlock(inputs, outputs, stride)
-    return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
+    return Stage(first, *(BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
 
 
 NETWORKS: dict[str, Callable[[int], Network]] = {

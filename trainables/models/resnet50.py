@@ -7,13 +7,24 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from trainables.models.network import Network, Outputs, convolution, global_average, kaiming_convolutions
+from trainables.models.network import (
+    Network,
+    Outputs,
+    Stage,
+    batch_norm,
+    convolution,
+    global_average,
+    kaiming_convolutions,
+)
 
 EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (which strides), 1x1 to four times the width; the shortcut is projected wherever the shape changes."""
+    """1x1, 3x3 (which strides), 1x1 to four times the width, before the last ReLU.
+
+    The shortcut is projected wherever the shape changes.
+    """
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
@@ -31,7 +42,7 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = relu(self.bn1(self.conv1(x)))
         out = relu(self.bn2(self.conv2(out)))
-        return relu(self.bn3(self.conv3(out)) + self.shortcut(x))
+        return self.bn3(self.conv3(out)) + self.shortcut(x)
 
 
 class ResNet50(Network):
@@ -49,18 +60,23 @@ class ResNet50(Network):
         kaiming_convolutions(self)
 
     def forward_features(self, images: Tensor) -> Outputs:
-        f0 = relu(self.bn1(self.conv1(images)))
-        f1 = self.layer1(f0)
-        f2 = self.layer2(f1)
-        f3 = self.layer3(f2)
-        f4 = self.layer4(f3)
+        p0 = self.bn1(self.conv1(images))
+        f0 = relu(p0)
+        f1, p1 = self.layer1(f0)
+        f2, p2 = self.layer2(f1)
+        f3, p3 = self.layer3(f2)
+        f4, p4 = self.layer4(f3)
         pooled = global_average(f4)
-        return Outputs(self.linear(pooled), (f0, f1, f2, f3, f4), pooled)
+        return Outputs(self.linear(pooled), (f0, f1, f2, f3, f4), pooled, (p0, p1, p2, p3, p4))
+
+    def preactivation_norms(self) -> tuple[nn.BatchNorm2d, ...]:
+        stages = (self.layer1, self.layer2, self.layer3, self.layer4)
+        return tuple(batch_norm(stage[-1], "bn3") for stage in stages)
 
 
-def _stage(inputs: int, width: int, blocks: int, stride: int) -> nn.Sequential:
+def _stage(inputs: int, width: int, blocks: int, stride: int) -> Stage:
     first = Bottleneck(inputs, width, stride)
-    return nn.Sequential(first, *(Bottleneck(width * EXPANSION, width, 1) for _ in range(blocks - 1)))
+    return Stage(first, *(Bottleneck(width * EXPANSION, width, 1) for _ in range(blocks - 1)))
 
 
 NETWORKS: dict[str, Callable[[int], Network]] = {"ResNet50": ResNet50}

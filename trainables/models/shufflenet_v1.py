@@ -9,15 +9,24 @@ import torch.fx
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, relu
 
-from trainables.models.network import Network, Outputs, convolution, global_average, shuffle_channels
+from trainables.models.network import (
+    Network,
+    Outputs,
+    Stage,
+    batch_norm,
+    convolution,
+    global_average,
+    shuffle_channels,
+)
 
 GROUPS = 3
 torch.fx.wrap("shuffle_channels")
 
 
 class ShuffleUnit(nn.Module):
-    """Grouped 1x1, channel shuffle, depthwise 3x3, grouped 1x1. With stride 2 the pooled input joins as channels.
+    """Grouped 1x1, channel shuffle, depthwise 3x3, grouped 1x1, before the last ReLU.
 
+    With stride 2 the pooled input joins as channels.
     `first`: the unit behind the first convolution, whose few channels are not split into groups.
     """
 
@@ -41,8 +50,8 @@ class ShuffleUnit(nn.Module):
         out = relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         if self.stride == 2:
-            return relu(torch.cat([out, avg_pool2d(x, 3, stride=2, padding=1)], dim=1))
-        return relu(out + x)
+            return torch.cat([out, avg_pool2d(x, 3, stride=2, padding=1)], dim=1)
+        return out + x
 
 
 class ShuffleNetV1(Network):
@@ -58,17 +67,21 @@ class ShuffleNetV1(Network):
         self.linear = nn.Linear(960, num_classes)
 
     def forward_features(self, images: Tensor) -> Outputs:
-        f0 = relu(self.bn1(self.conv1(images)))
-        f1 = self.layer1(f0)
-        f2 = self.layer2(f1)
-        f3 = self.layer3(f2)
+        p0 = self.bn1(self.conv1(images))
+        f0 = relu(p0)
+        f1, p1 = self.layer1(f0)
+        f2, p2 = self.layer2(f1)
+        f3, p3 = self.layer3(f2)
         pooled = global_average(f3)
-        return Outputs(self.linear(pooled), (f0, f1, f2, f3), pooled)
+        return Outputs(self.linear(pooled), (f0, f1, f2, f3), pooled, (p0, p1, p2, p3))
+
+    def preactivation_norms(self) -> tuple[nn.BatchNorm2d, ...]:
+        return tuple(batch_norm(stage[-1], "bn3") for stage in (self.layer1, self.layer2, self.layer3))
 
 
-def _stage(inputs: int, outputs: int, units: int, first: bool = False) -> nn.Sequential:
+def _stage(inputs: int, outputs: int, units: int, first: bool = False) -> Stage:
     down = ShuffleUnit(inputs, outputs, 2, first)
-    return nn.Sequential(down, *(ShuffleUnit(outputs, outputs, 1) for _ in range(units - 1)))
+    return Stage(down, *(ShuffleUnit(outputs, outputs, 1) for _ in range(units - 1)))
 
 
 NETWORKS: dict[str, Callable[[int], Network]] = {"ShuffleV1": ShuffleNetV1}

@@ -8,8 +8,16 @@ import torch.fx
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from trainables.models.network import Network, Outputs, convolution, global_average, interleave_channels
+from trainables.models.network import (
+    Network,
+    Outputs,
+    batch_norm,
+    convolution,
+    global_average,
+    interleave_channels,
+)
 
+Halves = tuple[Tensor, Tensor]
 torch.fx.wrap("interleave_channels")
 
 
@@ -27,11 +35,15 @@ class BasicUnit(nn.Module):
         self.bn3 = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
+        kept, half = self.halves(x)
+        return interleave_channels(kept, relu(half))
+
+    def halves(self, x: Tensor) -> Halves:
+        """The half that stays as it is and the other one before its last ReLU."""
         kept, half = x.chunk(2, dim=1)
         out = relu(self.bn1(self.conv1(half)))
         out = self.bn2(self.conv2(out))
-        out = relu(self.bn3(self.conv3(out)))
-        return interleave_channels(kept, out)
+        return kept, self.bn3(self.conv3(out))
 
 
 class DownUnit(nn.Module):
@@ -58,8 +70,23 @@ class DownUnit(nn.Module):
         return interleave_channels(left, right)
 
 
+class UnitStage(nn.Sequential):
+    """A DownUnit and BasicUnits. Returns its map and the halves of the last unit."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Halves]:
+        *units, last = self
+        assert isinstance(last, BasicUnit)
+        for unit in units:
+            x = unit(x)
+        kept, half = last.halves(x)
+        return interleave_channels(kept, relu(half)), (kept, half)
+
+
 class ShuffleNetV2(Network):
-    """Three stages of 4, 8 and 4 units; the side halves in each."""
+    """Three stages of 4, 8 and 4 units; the side halves in each.
+
+    Every second channel of a stage's preactivation comes from its last norm, the others have passed it by.
+    """
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -72,17 +99,30 @@ class ShuffleNetV2(Network):
         self.bn2 = nn.BatchNorm2d(1024)
         self.linear = nn.Linear(1024, num_classes)
 
+    def forward(self, images: Tensor) -> Tensor:
+        return self._pass(images)[0].logits
+
     def forward_features(self, images: Tensor) -> Outputs:
-        f0 = relu(self.bn1(self.conv1(images)))
-        f1 = self.layer1(f0)
-        f2 = self.layer2(f1)
-        f3 = self.layer3(f2)
+        outputs, halves = self._pass(images)
+        later = tuple(interleave_channels(*pair) for pair in halves)
+        return outputs._replace(preactivations=outputs.preactivations + later)
+
+    def _pass(self, images: Tensor) -> tuple[Outputs, tuple[Halves, ...]]:
+        """Outputs with the first preactivation alone, and the halves of which the others are made."""
+        p0 = self.bn1(self.conv1(images))
+        f0 = relu(p0)
+        f1, h1 = self.layer1(f0)
+        f2, h2 = self.layer2(f1)
+        f3, h3 = self.layer3(f2)
         pooled = global_average(relu(self.bn2(self.conv2(f3))))
-        return Outputs(self.linear(pooled), (f0, f1, f2, f3), pooled)
+        return Outputs(self.linear(pooled), (f0, f1, f2, f3), pooled, (p0,)), (h1, h2, h3)
+
+    def preactivation_norms(self) -> tuple[nn.BatchNorm2d, ...]:
+        return tuple(batch_norm(stage[-1], "bn3") for stage in (self.layer1, self.layer2, self.layer3))
 
 
-def _stage(inputs: int, outputs: int, units: int) -> nn.Sequential:
-    return nn.Sequential(DownUnit(inputs, outputs), *(BasicUnit(outputs) for _ in range(units - 1)))
+def _stage(inputs: int, outputs: int, units: int) -> UnitStage:
+    return UnitStage(DownUnit(inputs, outputs), *(BasicUnit(outputs) for _ in range(units - 1)))
 
 
 NETWORKS: dict[str, Callable[[int], Network]] = {"ShuffleV2": ShuffleNetV2}

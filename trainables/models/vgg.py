@@ -9,7 +9,14 @@ import torch.fx
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, relu
 
-from trainables.models.network import Network, Outputs, global_average, kaiming_convolutions, small_linear
+from trainables.models.network import (
+    Network,
+    Outputs,
+    batch_norm,
+    global_average,
+    kaiming_convolutions,
+    small_linear,
+)
 
 WIDTHS = (64, 128, 256, 512, 512)
 LARGE_SIDE = 64
@@ -30,13 +37,22 @@ class VGG(Network):
         small_linear(self.classifier)
 
     def forward_features(self, images: Tensor) -> Outputs:
-        f0 = relu(self.block0(images))
-        f1 = relu(self.block1(max_pool2d(f0, 2)))
-        f2 = relu(self.block2(max_pool2d(f1, 2)))
-        f3 = relu(self.block3(max_pool2d(f2, 2)))
-        f4 = relu(self.block4(_halved_if_large(f3, images)))
+        p0 = self.block0(images)
+        f0 = relu(p0)
+        p1 = self.block1(max_pool2d(f0, 2))
+        f1 = relu(p1)
+        p2 = self.block2(max_pool2d(f1, 2))
+        f2 = relu(p2)
+        p3 = self.block3(max_pool2d(f2, 2))
+        f3 = relu(p3)
+        p4 = self.block4(_halved_if_large(f3, images))
+        f4 = relu(p4)
         pooled = global_average(f4)
-        return Outputs(self.classifier(pooled), (f0, f1, f2, f3, f4), pooled)
+        return Outputs(self.classifier(pooled), (f0, f1, f2, f3, f4), pooled, (p0, p1, p2, p3, p4))
+
+    def preactivation_norms(self) -> tuple[nn.BatchNorm2d, ...]:
+        blocks = (self.block1, self.block2, self.block3, self.block4)
+        return tuple(batch_norm(block, str(len(block) - 1)) for block in blocks)
 
 
 @torch.fx.wrap

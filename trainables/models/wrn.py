@@ -8,7 +8,14 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from trainables.models.network import Network, Outputs, convolution, global_average, kaiming_convolutions
+from trainables.models.network import (
+    Network,
+    Outputs,
+    batch_norm,
+    convolution,
+    global_average,
+    kaiming_convolutions,
+)
 
 
 class WideBlock(nn.Module):
@@ -22,22 +29,32 @@ class WideBlock(nn.Module):
         self.conv2 = convolution(outputs, outputs, 3)
         self.convShortcut = None if inputs == outputs else convolution(inputs, outputs, 1, stride)
 
-    def forward(self, x: Tensor) -> Tensor:
-        active = relu(self.bn1(x))
+    def forward(self, x: Tensor, normed: Tensor) -> Tensor:
+        """`normed`: bn1 of x, which the caller may need too."""
+        active = relu(normed)
         shortcut = x if self.convShortcut is None else self.convShortcut(active)
         return shortcut + self.conv2(relu(self.bn2(self.conv1(active))))
 
 
 class WideStage(nn.Module):
-    """Blocks of one width, under the name `layer` of the shared checkpoints."""
+    """Blocks of one width, under the name `layer` of the shared checkpoints. Its first norm is left to the caller."""
 
     def __init__(self, inputs: int, outputs: int, blocks: int, stride: int) -> None:
         super().__init__()
         first = WideBlock(inputs, outputs, stride)
         self.layer = nn.Sequential(first, *(WideBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)
+    @property
+    def norm(self) -> nn.BatchNorm2d:
+        return batch_norm(self.layer, "0.bn1")
+
+    def forward(self, x: Tensor, normed: Tensor) -> Tensor:
+        """`normed`: `norm` of x."""
+        first, *rest = self.layer
+        x = first(x, normed)
+        for block in rest:
+            x = block(x, batch_norm(block, "bn1")(x))
+        return x
 
 
 class WideResNet(Network):
@@ -58,11 +75,18 @@ class WideResNet(Network):
 
     def forward_features(self, images: Tensor) -> Outputs:
         f0 = self.conv1(images)
-        f1 = self.block1(f0)
-        f2 = self.block2(f1)
-        f3 = self.block3(f2)
-        pooled = global_average(relu(self.bn1(f3)))
-        return Outputs(self.fc(pooled), (f0, f1, f2, f3), pooled)
+        p0 = self.block1.norm(f0)
+        f1 = self.block1(f0, p0)
+        p1 = self.block2.norm(f1)
+        f2 = self.block2(f1, p1)
+        p2 = self.block3.norm(f2)
+        f3 = self.block3(f2, p2)
+        p3 = self.bn1(f3)
+        pooled = global_average(relu(p3))
+        return Outputs(self.fc(pooled), (f0, f1, f2, f3), pooled, (p0, p1, p2, p3))
+
+    def preactivation_norms(self) -> tuple[nn.BatchNorm2d, ...]:
+        return self.block2.norm, self.block3.norm, self.bn1
 
 
 NETWORKS: dict[str, Callable[[int], Network]] = {
