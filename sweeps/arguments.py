@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from analysis import paper
+from trainables.data.facts import names
 from trainables.errors import UserError
 from trainables.spec import PRECISIONS
 
@@ -20,6 +21,7 @@ examples:
   python sweeps/run.py table5 --dataset digits --gpus 0    a small real table on the CPU, nothing to download
   python sweeps/run.py table5 --plan                       what it would train, by which protocol, at what cost
   python sweeps/run.py table5 --data-dir ~/cifar100        the paper's table, on all GPUs of this machine
+  python sweeps/run.py all --plan                          the whole paper: what it would cost
   python sweeps/run.py table5 --pairs resnet56/resnet20 --rows kd kd_he_da_40 --teachers checkpoints/
   python sweeps/run.py table4 --rows energy_kd --set temperature.rule=reversed
 
@@ -32,7 +34,7 @@ class Options:
     """What the command line says. Paths are absolute; the other fields are as they were given."""
 
     tables: tuple[str, ...]
-    dataset: str
+    dataset: str | None
     data_dir: Path
     download: bool
     teachers: Path | None
@@ -41,6 +43,7 @@ class Options:
     seeds: int
     epochs: int | None
     train_fraction: float
+    imbalance: float | None
     batch_size: int | None
     precision: str
     overrides: tuple[tuple[str, str], ...]
@@ -93,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(paper.tables()))
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"all, {', '.join(paper.tables())}")
     _add_what(parser.add_argument_group("what to train"))
     _add_where(parser.add_argument_group("where to train"))
     modes = parser.add_argument_group("instead of training")
@@ -106,16 +109,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_what(group: Any) -> None:
     add = group.add_argument
-    add("--dataset", default="cifar100", metavar="NAME", help="cifar100 (default), digits, imagefolder")
+    add("--dataset", metavar="NAME", help=f"{', '.join(names())} (default: the one of the paper's table)")
     add("--data-dir", type=_path, default=_path("data"), metavar="DIR", help="folder of the images (default: data)")
-    add("--download", action="store_true", help="fetch CIFAR-100 into --data-dir if it is not there")
+    add("--download", action="store_true", help="fetch into --data-dir what is not there and can be fetched")
     add("--teachers", type=_path, metavar="DIR|FILE", help="trained weights: NETWORK.pth, NETWORK_vanilla/*.pth, ...")
     add("--pairs", nargs="+", default=[], metavar="T/S", help="teacher/student columns instead of the paper's")
     add("--rows", nargs="+", default=[], metavar="KEY", help="only these rows (--list shows their keys)")
     add("--seeds", type=_whole(1), default=3, metavar="N", help="runs of each cell (default: 3)")
     add("--epochs", type=_whole(1), metavar="N", help="of every run, milestones scaled (default: the paper's)")
     add("--train-fraction", type=_fraction, default=1.0, metavar="F", help="share of each class's training images")
-    add("--batch-size", type=_whole(2), metavar="N", help="default: the paper's, 64")
+    add("--imbalance", type=_number, metavar="F", help="smallest class / largest (default: 1; of cifar100_lt 0.5)")
+    add("--batch-size", type=_whole(2), metavar="N", help="of a step, over all its GPUs (default: the paper's)")
     add("--precision", choices=PRECISIONS, default="fp32", help="default: fp32")
     add(
         "--set",
@@ -132,7 +136,7 @@ def _add_what(group: Any) -> None:
 def _add_where(group: Any) -> None:
     add = group.add_argument
     add("--gpus", type=_whole(0), metavar="N", help="GPUs to use (default: all there are); 0: train on the CPU")
-    add("--gpus-per-job", type=_share, default=1.0, metavar="F", help="0.5 lets two jobs share a GPU (default: 1)")
+    add("--gpus-per-job", type=_share, default=1.0, metavar="F", help="0.5: two jobs share a GPU; 4: a job has four")
     add("--cpus-per-job", type=_whole(1), default=1, metavar="N", help="processor cores of a job (default: 1)")
     add("--pack", type=_whole(1), metavar="N", help="most students in one job (default: all that share a teacher)")
     add("--address", metavar="HOST:PORT", help="join a running Ray cluster (auto: the one of this machine)")

@@ -94,7 +94,7 @@ class Watch:
 
 @contextlib.contextmanager
 def cluster(resources: Resources, *, debug: bool) -> Iterator[tuple[Watch, int]]:
-    """A running Ray, and how many jobs it may run at once."""
+    """A running Ray, and how many devices it may train on at once."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(environment(ALWAYS if debug else ALWAYS | QUIET))
         if not debug:
@@ -166,11 +166,11 @@ class _Answers:
 
 
 def _start(resources: Resources, folder: str, debug: bool) -> int:
-    jobs = resources.jobs_at_once(cpus_here())
+    devices = resources.devices_at_once(cpus_here())
     try:
         ray.init(
             address="local",
-            num_cpus=jobs * resources.cpus_per_job,
+            num_cpus=resources.cpus(devices),
             num_gpus=resources.gpus,
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
@@ -181,7 +181,7 @@ def _start(resources: Resources, folder: str, debug: bool) -> int:
         )
     except Exception as error:
         raise StoppedError(f"Ray did not start ({reason(error)}): run the same command again") from error
-    return jobs
+    return devices
 
 
 def _join(resources: Resources, debug: bool) -> int:
@@ -201,7 +201,7 @@ def _join(resources: Resources, debug: bool) -> int:
     found = ray.cluster_resources()
     gpus, cpus = int(found.get("GPU", 0)), int(found.get("CPU", 0))
     check_against(resources, gpus, cpus, f"the cluster at {address} has {gpus or 'no'} GPU{'s' if gpus > 1 else ''}")
-    return resources.jobs_at_once(cpus)
+    return resources.devices_at_once(cpus)
 
 
 def _reach(address: str) -> None:

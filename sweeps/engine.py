@@ -26,7 +26,7 @@ from sweeps.plan import Plan, PlannedJob
 from sweeps.resources import Resources, check_resources
 from trainables.errors import UserError
 from trainables.job import EpochReport, Place, job_json, run
-from trainables.ray_trial import Curves, Train, trial
+from trainables.ray_trial import Curves, Train, reserved, trial
 from trainables.runs import run_dir, write_atomically
 
 __all__ = [
@@ -81,7 +81,7 @@ def execute(
     _write_jobs(place, plan)
     try:
         with _interrupts() as interrupted, cluster(resources, debug=debug) as (watch, at_once):
-            sweep = _Sweep(feed, ledger, place, on_event, at_once, watch, interrupted)
+            sweep = _Sweep(feed, ledger, place, on_event, at_once, watch, interrupted, resources)
             with environment(_tune_settings(at_once)):
                 _tuner(sweep, len(plan.jobs), resources, trial(place, train), debug).fit()
     except StoppedError as stop:
@@ -110,7 +110,7 @@ def _tuner(
 ) -> tune.Tuner:
     folder = sweep.place.results / "tune"
     return tune.Tuner(
-        tune.with_resources(function, resources.per_job),
+        tune.with_resources(function, lambda config: reserved(resources.per_job(config["devices"]))),
         tune_config=tune.TuneConfig(
             search_alg=_Jobs(sweep),
             num_samples=jobs,
@@ -153,6 +153,7 @@ class _Sweep:
         at_once: int,
         watch: Watch,
         interrupted: Mapping[str, str],
+        resources: Resources,
     ) -> None:
         self.feed = feed
         self.place = place
@@ -162,6 +163,7 @@ class _Sweep:
         self._at_once = at_once
         self._watch = watch
         self._interrupted = interrupted
+        self._resources = resources
         self._errors: dict[str, str] = {}
 
     def check(self) -> None:
@@ -171,12 +173,14 @@ class _Sweep:
             raise StoppedError(INTERRUPTED.format(self._interrupted["by"]))
 
     def next_job(self, trial_id: str) -> PlannedJob | None:
-        if len(self.jobs) >= self._at_once:
-            return None
-        job = self.feed.take()
+        free = self._at_once - sum(self.devices(job) for job in self.jobs.values())
+        job = self.feed.take(lambda job: self.devices(job) <= free)
         if job is not None:
             self.jobs[trial_id] = job
         return job
+
+    def devices(self, job: PlannedJob) -> int:
+        return self._resources.devices(job.specs[0].dataset)
 
     def started(self, trial_id: str) -> None:
         self._on_event(JobStarted(self.jobs[trial_id]))
@@ -240,7 +244,8 @@ class _Jobs(Searcher):
         job = self._sweep.next_job(trial_id)
         if job is None:
             return Searcher.FINISHED if self._sweep.feed.exhausted else None
-        return {"job": job.key, "runs": [spec.canonical() for spec in job.specs]}
+        runs = [spec.canonical() for spec in job.specs]
+        return {"job": job.key, "runs": runs, "devices": self._sweep.devices(job)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if not error:

@@ -20,12 +20,15 @@ from trainables.data.facts import Facts
 from trainables.spec import PLAIN, RunSpec
 
 Clock = Callable[[], float]
+FactsOf = Callable[[RunSpec], Facts]
 
 SECONDS = 60.0
 MOST_STEPS = 5
 LEAST_BATCH = 8
 STEPS = {"cpu": 1, "cuda": 8}
 """Steps between two looks at the clock: a GPU works ahead, and a job asks its teacher about eight steps at a time."""
+LOGITS = ("vanilla", "kd", "dkd")
+"""Methods whose losses cost next to nothing beside the networks."""
 RECORD_BYTES = 100_000
 """A run's result, curve and row in the ledger, about."""
 
@@ -57,26 +60,32 @@ NOTHING = Estimate(0.0, 0, "", "nothing is left to train")
 
 @dataclass(frozen=True)
 class _Work:
-    """What must be measured: a network as it is trained, or only asked."""
+    """What must be measured: a network as it is trained, or only asked.
 
+    method: of a training whose loss costs more than logits do, and which depends on the `other` network.
+    """
+
+    dataset: str
     network: str
     batch_size: int
     precision: str
     augmentation: str
+    method: str = ""
+    other: str = ""
 
 
 def estimate(
-    plan: Plan, facts: Facts, *, device: str, threads: int, at_once: int, seconds: float = SECONDS
+    plan: Plan, facts_of: FactsOf, *, device: str, threads: int, at_once: int, seconds: float = SECONDS
 ) -> Estimate:
     """The cost of a plan's jobs on this machine's `device`, of which `at_once` run at a time."""
     if not plan.jobs:
         return NOTHING
     specs = [spec for job in plan.jobs for spec in job.specs]
     began = time.perf_counter()
-    costs = _measure(specs, facts, device, threads, seconds)
+    costs = _measure(specs, facts_of, device, threads, seconds)
     took = time.perf_counter() - began
-    total = sum(job_seconds(job.specs, costs_of(costs), facts) for job in plan.jobs)
-    total += _energies_seconds(specs, costs, facts)
+    total = sum(job_seconds(job.specs, costs_of(costs), facts_of(job.specs[0])) for job in plan.jobs)
+    total += _energies_seconds(specs, costs, facts_of)
     sizes = sorted((sum(_checkpoint(spec, costs) for spec in job.specs) for job in plan.jobs), reverse=True)
     disk = sum(costs[_student(spec)].bytes + RECORD_BYTES for spec in specs) + sum(sizes[:at_once])
     steps = "a few steps" if device == "cuda" else f"a few steps on {threads} thread{'s' * (threads > 1)}"
@@ -90,7 +99,7 @@ def estimate(
 
 def costs_of(costs: dict[_Work, Cost]) -> Callable[[RunSpec, str], Cost]:
     """The cost of a network within a run."""
-    return lambda spec, network: costs[_work(spec, network)]
+    return lambda spec, network: costs[_student(spec) if network == spec.student else _asked(spec)]
 
 
 def job_seconds(specs: Sequence[RunSpec], cost: Callable[[RunSpec, str], Cost], facts: Facts) -> float:
@@ -115,7 +124,8 @@ def _epoch_seconds(active: Sequence[RunSpec], cost: Callable[[RunSpec, str], Cos
     seconds = 0.0
     if first.teacher is not None:
         mixed = {spec.mixing for spec in active if spec.mixing is not None}
-        seconds += images * cost(first, first.teacher).image * (1 + sum(mixing.rate for mixing in mixed))
+        views = 1 + sum(mixing.rate for mixing in mixed) + any(_strong(spec) for spec in active)
+        seconds += images * cost(first, first.teacher).image * views
     for spec in active:
         own = cost(spec, spec.student)
         steps = images / spec.batch_size
@@ -123,11 +133,19 @@ def _epoch_seconds(active: Sequence[RunSpec], cost: Callable[[RunSpec, str], Cos
     return seconds
 
 
-def _energies_seconds(specs: Iterable[RunSpec], costs: dict[_Work, Cost], facts: Facts) -> float:
+def _strong(spec: RunSpec) -> bool:
+    from trainables.methods import find
+
+    return find(spec.method).STRONG
+
+
+def _energies_seconds(specs: Iterable[RunSpec], costs: dict[_Work, Cost], facts_of: FactsOf) -> float:
     """Each teacher is asked once about all images, for its energies and its accuracy."""
-    teachers = {(spec.teacher_source, spec.precision): spec for spec in specs if spec.teacher is not None}
-    images = facts.train_size + facts.test_size
-    return sum(images * costs[_work(spec, str(spec.teacher))].image for spec in teachers.values())
+    teachers = {(spec.dataset, spec.teacher_source, spec.precision): spec for spec in specs if spec.teacher is not None}
+    sizes = {key: facts_of(spec) for key, spec in teachers.items()}
+    return sum(
+        (sizes[key].train_size + sizes[key].test_size) * costs[_asked(spec)].image for key, spec in teachers.items()
+    )
 
 
 def _checkpoint(spec: RunSpec, costs: dict[_Work, Cost]) -> int:
@@ -136,21 +154,30 @@ def _checkpoint(spec: RunSpec, costs: dict[_Work, Cost]) -> int:
 
 
 def _work(spec: RunSpec, network: str) -> _Work:
-    return _Work(network, spec.batch_size, spec.precision, spec.augmentation)
+    return _Work(spec.dataset, network, spec.batch_size, spec.precision, spec.augmentation)
+
+
+def _asked(spec: RunSpec) -> _Work:
+    return _work(spec, str(spec.teacher))
 
 
 def _student(spec: RunSpec) -> _Work:
-    return _work(spec, spec.student)
+    plain = _work(spec, spec.student)
+    if spec.method in LOGITS:
+        return plain
+    return replace(plain, method=spec.method, other=str(spec.teacher or spec.peer))
 
 
-def _measure(specs: Sequence[RunSpec], facts: Facts, device: str, threads: int, seconds: float) -> dict[_Work, Cost]:
+def _measure(
+    specs: Sequence[RunSpec], facts_of: FactsOf, device: str, threads: int, seconds: float
+) -> dict[_Work, Cost]:
     """The cost of every network, trained (students, teachers to train) or only asked, within about `seconds`."""
     import torch
 
     from trainables.job import Place, prepare_torch
 
     trained = {_student(spec): spec for spec in specs}
-    asked = {_work(spec, spec.teacher): spec for spec in specs if spec.teacher is not None}
+    asked = {_asked(spec): spec for spec in specs if spec.teacher is not None}
     share = seconds / (len(trained) + len(asked))
     # One thread's own time does not grow with what else the machine is busy with.
     clock = time.process_time if device == "cpu" and threads == 1 else time.perf_counter
@@ -159,22 +186,31 @@ def _measure(specs: Sequence[RunSpec], facts: Facts, device: str, threads: int, 
     try:
         costs = {}
         for work in [*trained, *(work for work in asked if work not in trained)]:
-            spec = replace(
-                trained.get(work) or asked[work],
-                student=work.network,
-                method="vanilla",
-                params=(),
-                temperature=PLAIN,
-                mixing=None,
-                teacher=None,
-                teacher_source=None,
-                data="",
-                timing=False,
-            )
+            spec = trained.get(work) or asked[work]
+            if not work.method:
+                spec = _alone(spec, work.network)
+            facts = facts_of(spec)
             costs[work] = _cost(spec, facts, device, share, clock, trained=work in trained, asked=work in asked)
         return costs
     finally:
         torch.set_num_threads(before)
+
+
+def _alone(spec: RunSpec, network: str) -> RunSpec:
+    """The network by itself."""
+    return replace(
+        spec,
+        student=network,
+        method="vanilla",
+        params=(),
+        temperature=PLAIN,
+        mixing=None,
+        teacher=None,
+        teacher_source=None,
+        peer=None,
+        data="",
+        timing=False,
+    )
 
 
 def _cost(
@@ -184,11 +220,12 @@ def _cost(
     import torch
 
     from trainables.data.dataset import Dataset, Split
-    from trainables.data.stream import BatchStream, Chunk
-    from trainables.evaluation import autocast
+    from trainables.data.stream import BatchStream
+    from trainables.evaluation import Scores, autocast
+    from trainables.models import build
     from trainables.student import Student
-    from trainables.teachers import Teacher
-    from trainables.views import Views
+    from trainables.teachers import Teacher, TeacherFacts
+    from trainables.views import Teaching, Views
 
     steps = STEPS[device]
     largest = steps * spec.batch_size
@@ -201,20 +238,25 @@ def _cost(
     dataset = Dataset(spec.dataset, classes, split, split, plain, plain, "", "random images").to(device)
     dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
 
+    teaching = None
+    if spec.teacher is not None:
+        teacher = Teacher(build(spec.teacher, facts.num_classes), device=device, precision=spec.precision)
+        teaching = Teaching(teacher, TeacherFacts("", torch.zeros(size, device=device), Scores(0, 0, 0)))
     with tempfile.TemporaryDirectory() as nowhere:
-        student = Student(spec, num_classes=facts.num_classes, device=device, results=Path(nowhere), started="")
-    stored = sum(value.numel() * value.element_size() for value in student.model.state_dict().values())
+        student = Student(spec, dataset=dataset, teaching=teaching, results=Path(nowhere), started="")
+    stored = sum(value.numel() * value.element_size() for value in student.learner.state_dict().values())
 
-    def chunk(images: int) -> Chunk:
-        stream = BatchStream(dataset, seed=1, batch_size=images // steps, augmentation=spec.augmentation)
-        return next(iter(stream.epoch(1)))
+    def stream(images: int) -> BatchStream:
+        return dataset.stream(seed=1, batch_size=images // steps, augmentation=spec.augmentation)
 
     def train(images: int) -> Callable[[], None]:
-        views = Views(chunk(images), 1, dtype, None)
+        """Steps on views whose teacher has answered already: its answers are counted by themselves."""
+        batches = stream(images)
+        views = Views(next(batches.epoch(1)), batches, dtype, teaching, features=student.method.FEATURES)
 
         def work() -> None:
             for step in range(steps):
-                student.step(views, step, 1, None)
+                student.step(views, step, 1, teaching)
             student.loss_sum.item()
 
         return work
@@ -224,15 +266,15 @@ def _cost(
         student.begin_epoch(1)
         step = _per_image(train, steps, largest, seconds * 0.7, clock) * spec.batch_size
     model = student.model.eval()
-    teacher = Teacher(model, device=device, precision=spec.precision) if asked else None
+    answering = Teacher(model, device=device, precision=spec.precision) if asked else None
 
     def answer(images: int) -> Callable[[], None]:
-        inputs = chunk(images).images[:images]
+        inputs = next(stream(images).epoch(1)).images[:images]
 
         @torch.no_grad()
         def work() -> None:
-            if teacher is not None:
-                teacher.logits(inputs).sum().item()
+            if answering is not None:
+                answering.logits(inputs).sum().item()
             else:
                 with autocast(device, spec.precision):
                     model(inputs).sum().item()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sweeps.plan import Plan, PlannedJob
@@ -44,10 +45,11 @@ class Feed:
         """No further job will ever be handed out."""
         return not self._waiting
 
-    def take(self) -> PlannedJob | None:
-        """The first job that can start now, or None while all that are left must wait.
+    def take(self, fits: Callable[[PlannedJob], bool] = lambda job: True) -> PlannedJob | None:
+        """The first job that can start now, or None while it, or all that are left, must wait.
 
-        A timing job runs while nothing else does: whatever trained beside it would be in its numbers.
+        A timing job runs while nothing else does: whatever trained beside it would be in its numbers. A job that does
+        not fit beside what is running is not overtaken, or it might wait for ever.
         """
         if any(job.kind == "timing" for job in self._running.values()):
             return None
@@ -55,6 +57,8 @@ class Feed:
             if job.kind == "timing" and self._running:
                 continue
             if job.needs <= self._trained:
+                if not fits(job):
+                    return None
                 self._waiting.remove(job)
                 self._running[job.key] = job
                 return job

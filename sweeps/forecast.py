@@ -11,7 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from analysis import names
-from analysis.layout import Table
+from analysis.layout import Table, settings_for
 from analysis.protocol import protocol
 from analysis.settings import Settings
 from sweeps.estimate import Estimate, hours_words, size_words
@@ -23,11 +23,15 @@ LEAST_WIDTH = 120
 
 
 def forecast_json(plan: Plan, estimate: Estimate) -> str:
-    """One object: cells; runs by kind, done or not; runs done; jobs left; what they cost."""
+    """One object: cells; runs by kind, done or not, each once; how many more the tables would train one by one
+    (shared_runs); runs done; jobs left; what they cost.
+    """
     return json.dumps(
         {
             "cells": plan.cells,
             "runs": {kind: len(runs) for kind, runs in plan.runs.items()},
+            "unique_runs": len(plan.all_runs),
+            "shared_runs": plan.shared,
             "done": len(plan.done),
             "failed": len(plan.failed),
             "jobs": len(plan.jobs),
@@ -61,6 +65,7 @@ def one_line(plan: Plan) -> str:
 
 def _protocol(table: Table, settings: Settings) -> list[RenderableType]:
     found = protocol(table, settings)
+    settings = settings_for(table, settings)
     title = f"{table.title}, on {names.dataset(settings.dataset)}, {_count(settings.seeds, 'seed')}"
     grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for head in found.heads:
@@ -87,11 +92,16 @@ def _runs(plan: Plan) -> RenderableType:
     return grid
 
 
-KINDS = {"distilled": "distilled students", "vanilla": "students without a teacher", "teacher": "teachers"}
+KINDS = {
+    "distilled": "distilled students",
+    "vanilla": "students without a teacher",
+    "teacher": "teachers and assistants",
+}
 
 
 def _lines(plan: Plan, request: Request, estimate: Estimate, at_once: int) -> list[RenderableType]:
-    lines = [f"{_count(plan.cells, 'cell')} in {_count(len(request.tables), 'table')}"]
+    shared = f"; {_count(plan.shared, 'run')} saved by sharing" if plan.shared else ""
+    lines = [f"{_count(plan.cells, 'cell')} in {_count(len(request.tables), 'table')}{shared}"]
     lines += _teachers(plan, request)
     if plan.failed:
         lines.append(f"{_count(len(plan.failed), 'run')} failed earlier and will not be tried again without --retry")
@@ -111,21 +121,27 @@ def _lines(plan: Plan, request: Request, estimate: Estimate, at_once: int) -> li
 
 
 def _teachers(plan: Plan, request: Request) -> list[str]:
-    given = {teacher.network: teacher for teacher in request.given}
-    trained = {spec.student for job in plan.jobs if job.kind == "teacher" for spec in job.specs}
+    given = {(teacher.dataset, teacher.network): teacher for teacher in request.given}
+    trained = {(spec.dataset, spec.student) for job in plan.jobs if job.kind == "teacher" for spec in job.specs}
+    asked = teachers(request.tables, request.settings)
     words = []
-    for network in teachers(request.tables, request.settings):
-        if network in given:
-            words.append(_given(given[network]))
-        elif network in trained:
-            words.append(f"{network} will be trained first")
-        else:
-            words.append(f"{network} is trained")
+    for dataset, networks in asked.items():
+        place = f" on {names.dataset(dataset)}" if len(asked) > 1 else ""
+        for network in networks:
+            if (dataset, network) in given:
+                words.append(_given(given[dataset, network], place))
+            elif (dataset, network) in trained:
+                words.append(f"{network}{place} will be trained first{_HINTS.get(dataset, '')}")
+            else:
+                words.append(f"{network}{place} is trained")
     return [f"teacher {line}" for line in words]
 
 
-def _given(teacher: Given) -> str:
-    return f"{teacher.network} is given: {teacher.path} (sha256 {teacher.sha256[:12]})"
+_HINTS = {"imagenet": " (--download fetches torchvision's published weights instead)"}
+
+
+def _given(teacher: Given, place: str) -> str:
+    return f"{teacher.network}{place} is given: {teacher.path} (sha256 {teacher.sha256[:12]})"
 
 
 def _count(count: int, word: str) -> str:

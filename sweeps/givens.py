@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainables.errors import UserError
@@ -21,11 +21,39 @@ NAMING = "name a teacher's file NETWORK.pth, for example resnet56.pth"
 
 @dataclass(frozen=True)
 class Given:
-    """The weights of one teacher."""
+    """The weights of one teacher, for its students on one data set."""
 
     network: str
     path: Path
     sha256: str
+    dataset: str = ""
+
+
+def find_each(place: Path, teachers: Mapping[str, Sequence[str]]) -> tuple[Given, ...]:
+    """The given weights for the teachers of each data set. Of several data sets each has its own folder in `place`."""
+    if len(teachers) == 1:
+        ((dataset, networks),) = teachers.items()
+        own = place / dataset
+        return tuple(replace(given, dataset=dataset) for given in find(own if own.is_dir() else place, networks))
+    if not any((place / dataset).is_dir() for dataset in teachers):
+        raise UserError(
+            f"these tables need teachers of {len(teachers)} data sets: put their weights into {place}/DATASET/, "
+            f"DATASET one of {', '.join(teachers)}"
+        )
+    return tuple(
+        replace(given, dataset=dataset)
+        for dataset, networks in teachers.items()
+        if (place / dataset).is_dir()
+        for given in find(place / dataset, networks)
+    )
+
+
+def published(folder: Path, networks: Sequence[str], *, download: bool) -> tuple[Given, ...]:
+    """torchvision's ImageNet weights among `networks`: those fetched into `folder` before, or now if that is asked."""
+    from trainables.models.published import fetch, fetched
+
+    paths = {network: fetch(network, folder) if download else fetched(network, folder) for network in networks}
+    return tuple(Given(network, path, _digest(path), "imagenet") for network, path in paths.items() if path is not None)
 
 
 def find(place: Path, networks: Sequence[str]) -> tuple[Given, ...]:
@@ -86,10 +114,10 @@ def _digest(path: Path) -> str:
         ) from error
 
 
-def check(given: Sequence[Given], num_classes: int) -> None:
-    """Refuse weights that are damaged or of another network or data set."""
+def check(given: Sequence[Given], num_classes: Mapping[str, int]) -> None:
+    """Refuse weights that are damaged or of another network or data set. num_classes: of each data set."""
     from trainables.models import build
     from trainables.models.checkpoint import load_weights
 
     for teacher in given:
-        load_weights(build(teacher.network, num_classes), teacher.path, teacher.network)
+        load_weights(build(teacher.network, num_classes[teacher.dataset]), teacher.path, teacher.network)

@@ -11,13 +11,15 @@ from analysis import paper
 from analysis.layout import Table, check_rows, chosen_pairs, settings_for, taught_parts
 from analysis.settings import Settings, parse_pair
 from sweeps.arguments import Options
-from sweeps.givens import Given, find
+from sweeps.givens import Given, find_each, published
 from sweeps.plan import make_plan
-from trainables.data.facts import check_name
+from trainables.data.facts import check_imbalance, check_name, fingerprinted
 from trainables.errors import UserError
-from trainables.recipes import RECIPES
+from trainables.recipes import RECIPES, recipe
 from trainables.spec import RunSpec, flatten
 
+ALL = "all"
+WEIGHTS = "torchvision-weights"
 OPTIONS = {
     "epochs": "--epochs",
     "batch_size": "--batch-size",
@@ -37,11 +39,13 @@ class Request:
 
 def make_request(options: Options) -> Request:
     """The request of a command line; refuses what does not exist or contradicts itself."""
-    tables = tuple({table.key: table for table in map(paper.find, options.tables)}.values())
-    _check_dataset(options.dataset)
+    tables = tuple({table.key: table for name in options.tables for table in _named(name)}.values())
+    if options.dataset is not None:
+        _check_dataset(options.dataset)
     _check_pairs(options.pairs)
+    own = {table.dataset for table in tables}
     settings = Settings(
-        dataset=options.dataset,
+        dataset=options.dataset or (own.pop() if len(own) == 1 else ""),
         pairs=tuple(dict.fromkeys(options.pairs)),
         rows=tuple(dict.fromkeys(options.rows)),
         seeds=options.seeds,
@@ -49,27 +53,56 @@ def make_request(options: Options) -> Request:
         train_fraction=options.train_fraction,
         batch_size=options.batch_size,
         precision=options.precision,
+        imbalance=options.imbalance,
     )
+    if options.imbalance is not None:
+        check_imbalance(options.imbalance)
     _check_rows(tables, settings)
-    if options.dataset == "imagefolder":
-        settings = replace(settings, data=_fingerprint(options))
-    given = find(options.teachers, teachers(tables, settings)) if options.teachers else ()
-    settings = replace(settings, teachers=tuple((teacher.network, teacher.sha256) for teacher in given))
+    settings = replace(settings, data=_data(options, datasets(tables, settings), mixed=not settings.dataset))
+    given = _given(options, tables, settings)
+    settings = replace(settings, teachers=_named_teachers(given, mixed=not settings.dataset))
     _specs(tables, settings)
     if options.overrides:
         settings = _overridden(tables, settings, options.overrides)
     return Request(tables, settings, given)
 
 
-def teachers(tables: Iterable[Table], settings: Settings) -> list[str]:
-    """The networks that teach in these tables."""
-    pairs = [
-        pair
-        for table in tables
-        for part in taught_parts(table, settings)
-        for pair in chosen_pairs(part, settings_for(table, settings))
-    ]
-    return list(dict.fromkeys(pair.teacher for pair in pairs))
+def _named(name: str) -> Sequence[Table]:
+    """The table of that name, or all."""
+    return list(paper.tables().values()) if name.lower() == ALL else [paper.find(name)]
+
+
+def datasets(tables: Iterable[Table], settings: Settings) -> list[str]:
+    """The data sets that these tables train on."""
+    trained = [table for table in tables if table.trains]
+    return list(dict.fromkeys(settings_for(table, settings).dataset for table in trained))
+
+
+def teachers(tables: Iterable[Table], settings: Settings) -> dict[str, list[str]]:
+    """The networks that teach in these tables, by data set."""
+    found: dict[str, list[str]] = {}
+    for table in (table for table in tables if table.trains):
+        own = settings_for(table, settings)
+        networks = [pair.teacher for part in taught_parts(table, own) for pair in chosen_pairs(part, own)]
+        found[own.dataset] = list(dict.fromkeys([*found.get(own.dataset, []), *networks]))
+    return {dataset: networks for dataset, networks in found.items() if networks}
+
+
+def _given(options: Options, tables: Sequence[Table], settings: Settings) -> tuple[Given, ...]:
+    """The teachers' weights that were given, and torchvision's where they are there."""
+    asked = teachers(tables, settings)
+    given = find_each(options.teachers, asked) if options.teachers and asked else ()
+    have = {teacher.network for teacher in given if teacher.dataset == "imagenet"}
+    networks = [network for network in asked.get("imagenet", []) if network not in have]
+    folder = options.data_dir / WEIGHTS
+    return (*given, *(published(folder, networks, download=options.download) if networks else ()))
+
+
+def _named_teachers(given: Sequence[Given], *, mixed: bool) -> tuple[tuple[str, str], ...]:
+    """As Settings hold them: under the data set where there are several."""
+    return tuple(
+        (f"{teacher.dataset}/{teacher.network}" if mixed else teacher.network, teacher.sha256) for teacher in given
+    )
 
 
 def closest(name: str, known: Iterable[str]) -> str:
@@ -90,7 +123,7 @@ def _check_dataset(name: str) -> None:
 def _check_pairs(pairs: Sequence[str]) -> None:
     """Networks that no recipe names are looked up among all, which needs torch."""
     asked = [network for text in pairs for pair in [parse_pair(text)] for network in (pair.teacher, pair.student)]
-    usual = {name for recipe in RECIPES.values() for pair in recipe.pairs for name in (pair.teacher, pair.student)}
+    usual = {name for each in RECIPES.values() for pair in each.pairs for name in (pair.teacher, pair.student)}
     if all(network in usual for network in asked):
         return
     from trainables.models import names
@@ -109,11 +142,23 @@ def _check_rows(tables: Sequence[Table], settings: Settings) -> None:
     check_rows(list(tables), settings)
 
 
-def _fingerprint(options: Options) -> str:
-    """What names a user's own images in a run's identity."""
+def _data(options: Options, datasets: Sequence[str], *, mixed: bool) -> str:
+    """What names, in a run's identity, images that are not the published ones; by data set where there are several."""
+    found = {name: _fingerprint(options, name) for name in datasets if fingerprinted(name, options.data_dir)}
+    return " ".join(f"{name}={value}" for name, value in found.items()) if mixed else "".join(found.values())
+
+
+def _fingerprint(options: Options, name: str) -> str:
     from trainables.data import load
 
-    dataset = load(options.dataset, options.data_dir, train_fraction=options.train_fraction, download=options.download)
+    imbalance = recipe(name).imbalance if options.imbalance is None else options.imbalance
+    dataset = load(
+        name,
+        options.data_dir,
+        train_fraction=options.train_fraction,
+        imbalance=imbalance,
+        download=options.download,
+    )
     return dataset.fingerprint[:16]
 
 

@@ -5,26 +5,42 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from trainables.data.facts import STREAMED
 from trainables.errors import UserError
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a sweep may use, and what each of its jobs takes. address: of a running Ray cluster, HOST:PORT or auto."""
+    """What a sweep may use, and what each of its jobs takes. address: of a running Ray cluster, HOST:PORT or auto.
+
+    gpus_per_job: a share of a GPU, or the whole GPUs that a job takes whose data set is read from files (ImageNet);
+    every other job takes one. Without GPUs such a job has as many processes.
+    """
 
     gpus: int
     gpus_per_job: float = 1
     cpus_per_job: int = 1
     address: str | None = None
 
-    @property
-    def per_job(self) -> dict[str, float]:
-        return {"cpu": self.cpus_per_job, "gpu": self.gpus_per_job if self.gpus else 0}
+    def devices(self, dataset: str) -> int:
+        """How many devices train one job of a data set together."""
+        return max(1, int(self.gpus_per_job)) if dataset in STREAMED else 1
 
-    def jobs_at_once(self, cpus: int) -> int:
+    def per_job(self, devices: int) -> dict[str, float]:
+        """What Ray reserves for a job. One of several devices only starts those, which reserve theirs themselves."""
+        if devices > 1:
+            return {"cpu": 1, "gpu": 0}
+        return {"cpu": self.cpus_per_job, "gpu": min(self.gpus_per_job, 1) if self.gpus else 0}
+
+    def devices_at_once(self, cpus: int) -> int:
+        """How many devices (or shares of one) there are to train on; a job takes one, or `devices` of them."""
         if self.gpus:
-            return self.gpus * int(1 / self.gpus_per_job + 1e-9)
+            return self.gpus * max(1, int(1 / self.gpus_per_job + 1e-9))
         return cpus // self.cpus_per_job
+
+    def cpus(self, devices: int) -> int:
+        """The processors that Ray needs to know of, so that `devices` can be busy."""
+        return devices * self.cpus_per_job + (devices if self.gpus_per_job > 1 else 0)
 
 
 def cpus_here() -> int:
@@ -52,8 +68,9 @@ def _check_sizes(asked: Resources) -> None:
         raise UserError(f"--gpus {asked.gpus} must not be negative: 0 runs on the CPU")
     if asked.cpus_per_job < 1:
         raise UserError(f"a job needs 1 CPU or more, not {asked.cpus_per_job}")
-    if not 0 < asked.gpus_per_job <= 1:
-        raise UserError(f"--gpus-per-job {asked.gpus_per_job:g} must be in (0, 1]: a job of these tables uses one GPU")
+    share = asked.gpus_per_job
+    if share <= 0 or (share > 1 and share != int(share)):
+        raise UserError(f"--gpus-per-job {share:g} must be a share in (0, 1] or a whole number of GPUs")
 
 
 def check_against(asked: Resources, gpus: int, cpus: int, found: str) -> None:
@@ -63,6 +80,10 @@ def check_against(asked: Resources, gpus: int, cpus: int, found: str) -> None:
             if gpus
             else f"--gpus {asked.gpus}: {found}; --gpus 0 runs on the CPU"
         )
+    at_once = asked.devices_at_once(cpus)
+    if asked.gpus_per_job > max(1, at_once):
+        what = "GPUs" if asked.gpus else "processes"
+        raise UserError(f"--gpus-per-job {asked.gpus_per_job:g}: the sweep has {at_once} {what}; ask for fewer")
     if asked.cpus_per_job > cpus:
         raise UserError(f"a job asks for {asked.cpus_per_job} CPUs, but there are {cpus}: ask for fewer")
 

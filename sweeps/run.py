@@ -11,8 +11,8 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,11 @@ from sweeps.feed import Feed, Outcome
 from sweeps.finished import ingest, known
 from sweeps.lock import driver_lock
 from sweeps.plan import Plan, asked_runs, make_plan
-from sweeps.request import Request, make_request
+from sweeps.request import Request, datasets, make_request
+from trainables.data.facts import Facts, facts
 from trainables.errors import UserError, exit_status
 from trainables.runs import weights_path
+from trainables.spec import RunSpec
 
 if TYPE_CHECKING:
     from sweeps.events import Event
@@ -64,7 +66,6 @@ def show_plan(options: Options, request: Request) -> int:
     """Print what a sweep would do. Reads the results folder if there is one and writes nothing."""
     from sweeps import forecast
     from sweeps.estimate import NOTHING, estimate
-    from trainables.data.facts import facts
 
     plan = plan_of(options, request, known(options.results, asked_runs(request.tables, request.settings)))
     cost, at_once = NOTHING, 1
@@ -74,10 +75,10 @@ def show_plan(options: Options, request: Request) -> int:
         found = len(gpus_here())
         gpus = found if options.gpus is None else options.gpus
         resources = Resources(gpus, options.gpus_per_job, options.cpus_per_job)
-        at_once = max(1, min(len(plan.jobs), resources.jobs_at_once(cpus_here())))
+        at_once = max(1, min(len(plan.jobs), resources.devices_at_once(cpus_here())))
         cost = estimate(
             plan,
-            facts(options.dataset, options.data_dir, options.train_fraction),
+            facts_of(options),
             device="cuda" if gpus and found else "cpu",
             threads=options.cpus_per_job,
             at_once=at_once,
@@ -87,6 +88,16 @@ def show_plan(options: Options, request: Request) -> int:
     else:
         forecast.show(plan, request, cost, at_once)
     return 0
+
+
+def facts_of(options: Options) -> Callable[[RunSpec], Facts]:
+    """The facts of a run's data set, each looked up once."""
+
+    @cache
+    def look_up(dataset: str, imbalance: float) -> Facts:
+        return facts(dataset, options.data_dir, options.train_fraction, imbalance)
+
+    return lambda spec: look_up(spec.dataset, spec.imbalance)
 
 
 def sweep(options: Options, request: Request, command: str) -> int:
@@ -138,11 +149,19 @@ def check_all(options: Options, request: Request) -> Resources:
     resources = find_resources(options)
     from sweeps import givens
     from trainables.data import load
-    from trainables.data.facts import facts
 
-    givens.check(request.given, facts(options.dataset, options.data_dir).num_classes)
-    if options.dataset != "imagefolder":
-        load(options.dataset, options.data_dir, train_fraction=options.train_fraction, download=options.download)
+    places = datasets(request.tables, request.settings)
+    classes = {name: facts(name, options.data_dir).num_classes for name in places}
+    givens.check(request.given, classes)
+    for name in places:
+        if name == "imagefolder":
+            continue
+        try:
+            load(name, options.data_dir, train_fraction=options.train_fraction, download=options.download)
+        except UserError as error:
+            others = [table.key for table in request.tables if name not in datasets([table], request.settings)]
+            hint = f" (without it: {' '.join(others)})" if others else ""
+            raise UserError(f"{error}{hint}") from error
     return resources
 
 

@@ -11,16 +11,22 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import ray.train
 import torch
 from ray import tune
+from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+from ray.train.torch import TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.logger import TBXLoggerCallback
 
+from trainables.data.stream import Share
 from trainables.errors import UserError
 from trainables.job import EpochReport, Place
 from trainables.runs import read_result
 from trainables.spec import RunSpec, flatten, from_json
 
-Train = Callable[[Sequence[RunSpec], Place], Iterator[EpochReport]]
+Train = Callable[..., Iterator[EpochReport]]
+"""Trains runs at a place, as `job.run` does."""
 
 LONGEST_REASON = 300
 
@@ -35,9 +41,13 @@ def trial(place: Place, train: Train) -> Callable[[dict[str, Any]], None]:
     def train_job(config: dict[str, Any]) -> None:
         _end_with_parent()
         specs = [from_json(text) for text in config["runs"]]
+        devices = config.get("devices", 1)
         try:
-            for report in _unended(specs, place, train):
-                tune.report({"report": report})
+            if devices > 1:
+                _train_on_several(specs, place, train, devices)
+            else:
+                for report in _unended(specs, place, train):
+                    tune.report({"report": report})
         except Exception as error:
             tune.report({"error": reason(error)})
             raise
@@ -47,6 +57,47 @@ def trial(place: Place, train: Train) -> Callable[[dict[str, Any]], None]:
                 torch.cuda.empty_cache()
 
     return train_job
+
+
+def _train_on_several(specs: Sequence[RunSpec], place: Place, train: Train, devices: int) -> None:
+    """Ray Train starts one process a device, which train the runs together; the first one's reports come here.
+
+    The processes end by themselves when the runs do: Tune stops no such trial, which would leave their reservations.
+    """
+    trainer = TorchTrainer(
+        _device_loop,
+        train_loop_config={"runs": specs, "place": place, "train": train},
+        scaling_config=ScalingConfig(
+            num_workers=devices,
+            use_gpu=place.device == "cuda",
+            resources_per_worker={"CPU": max(1, place.threads)} | ({"GPU": 1} if place.device == "cuda" else {}),
+        ),
+        run_config=RunConfig(
+            name=f"train-{tune.get_context().get_trial_id()}",
+            storage_path=str(place.results / "tune" / "train"),
+            failure_config=FailureConfig(max_failures=0),
+            callbacks=[TuneReportCallback()],
+        ),
+    )
+    try:
+        trainer.fit()
+    except WorkerGroupError as error:
+        raise min(error.worker_failures.items())[1] from error
+
+
+def _device_loop(config: dict[str, Any]) -> None:
+    """What each device's process does."""
+    _end_with_parent()
+    context = ray.train.get_context()
+    share = Share(context.get_world_rank(), context.get_world_size())
+    train = functools.partial(config["train"], share=share)
+    for report in _unended(config["runs"], config["place"], train):
+        ray.train.report({"report": report})
+
+
+def reserved(resources: dict[str, float]) -> tune.PlacementGroupFactory:
+    """What Ray keeps free for a trial."""
+    return tune.PlacementGroupFactory([{name.upper(): amount for name, amount in resources.items() if amount}])
 
 
 def _unended(specs: Sequence[RunSpec], place: Place, train: Train) -> Iterator[EpochReport]:

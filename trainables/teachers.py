@@ -78,8 +78,10 @@ def _first_output_only(module: GraphModule) -> GraphModule:
     outputs = graph.graph_copy(module.graph, {})
     assert isinstance(outputs, tuple)
     graph.output(outputs[0])
-    graph.eliminate_dead_code()
-    return GraphModule(module, graph)
+    pruned = GraphModule(module, graph)
+    pruned.graph.eliminate_dead_code()
+    pruned.recompile()
+    return pruned
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from ekd_core import (
     select,
 )
 from trainables.data.stream import Chunk, Stream, generator, normalise
-from trainables.data.strong import strong
 from trainables.models import Outputs
 from trainables.outputs import logits_only
 from trainables.spec import Mixing, Temperature
@@ -104,6 +103,8 @@ class Views:
     @cached_property
     def strong(self) -> View:
         """The same samples under strong augmentation on top of the weak one."""
+        from trainables.data.strong import strong
+
         chunk, stream = self.chunk, self.stream
         pixels = strong(chunk.pixels, generator(stream.seed, "strong augmentation", chunk.epoch, chunk.first_step))
         images = normalise(pixels, stream.mean, stream.std).to(self.dtype)

@@ -42,6 +42,8 @@ FACTS = {
     "tinyimagenet": Facts(200, 64, (500,) * 200, 10_000),
     "imagenet": Facts(1000, 224, (1282,) * 167 + (1281,) * 833, 50_000, evenly=True),
 }
+STREAMED = ("imagenet",)
+"""Data sets too large for a device: a loader reads their files while they are trained on."""
 IN_FOLDERS = ("tinyimagenet", "imagenet")
 """Data sets that also have a module `<name>_folders`: `find(data_dir)` and `scan(root)` count what is really there."""
 
