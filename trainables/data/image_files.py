@@ -1,0 +1,178 @@
+"""Images of a split that stays in its files, decoded a part at a time, here or in the processes of a loader.
+
+Pillow decodes and resizes, as torchvision's ImageFolder does by default, and so gives its pixels. torchvision's own
+decoder is announced to be removed.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from trainables.data.decoding import UNREADABLE, in_rgb
+from trainables.data.folders import Files
+from trainables.data.stream import generator
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
+SCALE, RATIO, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
+DRAFT = 2
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """The files of one split, sorted by class, in tensors that processes share. text: the paths one after the other;
+    ends: (N + 1,) where they begin and end; labels: (N,); starts: (C + 1,) where each class begins and ends."""
+
+    text: Tensor
+    ends: Tensor
+    labels: Tensor
+    starts: Tensor
+
+    @classmethod
+    def of(cls, files: Files, num_classes: int) -> ImageFiles:
+        names = [os.fsencode(path) for path, _ in files.files]
+        labels = torch.tensor([label for _, label in files.files])
+        counts = torch.bincount(labels, minlength=num_classes).tolist()
+        return cls(
+            torch.frombuffer(bytearray(b"".join(names)), dtype=torch.uint8),
+            torch.tensor([0, *accumulate(map(len, names))]),
+            labels,
+            torch.tensor([0, *accumulate(counts)]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def path(self, index: int) -> str:
+        start, end = self.ends[index : index + 2].tolist()
+        return os.fsdecode(self.text[start:end].numpy().tobytes())
+
+    def from_here(self, index: int) -> Iterator[int]:
+        """All images of an image's class, from itself on and round."""
+        start, end = self.starts[self.labels[index] :][:2].tolist()
+        yield from range(index, end)
+        yield from range(start, index)
+
+
+class Request(NamedTuple):
+    """Which images of a split to decode; `draw`: (seed, epoch) of their random crops, None for the centre."""
+
+    split: str
+    indices: tuple[int, ...]
+    draw: tuple[int, int] | None
+
+
+class Part(NamedTuple):
+    """pixels: uint8 (n, side, side, 3), yet to be flipped where flips (n,) says so; unreadable: (position in the split,
+    why); fault: why nothing more can be done, for people."""
+
+    pixels: Tensor
+    flips: Tensor
+    unreadable: tuple[tuple[int, str], ...]
+    fault: str
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Decodes what it is asked for: the same pixels in whatever process and order.
+
+    A training image that cannot be decoded is replaced by the next of its class that can; a test image is left black.
+    """
+
+    train: ImageFiles
+    test: ImageFiles
+    side: int
+
+    def __getitem__(self, request: Request) -> Part:
+        count = len(request.indices)
+        pixels = torch.zeros(count, self.side, self.side, 3, dtype=torch.uint8)
+        flips = torch.zeros(count, dtype=torch.bool)
+        unreadable: dict[int, str] = {}
+        fault = ""
+        for row, index in enumerate(request.indices):
+            draw = generator(request.draw[0], "crop and flip", request.draw[1], index) if request.draw else None
+            flips[row] = draw is not None and draw.random() < 0.5
+            try:
+                image = self._image(request.split, index, draw, unreadable)
+            except OSError as error:
+                fault = f"cannot read {error.filename}: {error.strerror}"
+                break
+            if image is not None:
+                pixels.numpy()[row] = image
+            elif request.split == "train":
+                fault = f"none of the images in {os.path.dirname(self.train.path(index))} can be decoded: replace them"
+                break
+        return Part(pixels, flips, tuple(unreadable.items()), fault)
+
+    def _image(
+        self, split: str, index: int, draw: np.random.Generator | None, unreadable: dict[int, str]
+    ) -> np.ndarray | None:
+        files = self.train if split == "train" else self.test
+        for candidate in files.from_here(index) if split == "train" else (index,):
+            if candidate in unreadable:
+                continue
+            with open(files.path(candidate), "rb") as file:
+                content = file.read()
+            try:
+                return decoded(content, self.side, draw)
+            except UNREADABLE as error:
+                unreadable[candidate] = " ".join(str(error).split()) or type(error).__name__
+        return None
+
+
+def decoded(content: bytes, side: int, draw: np.random.Generator | None) -> np.ndarray:
+    """One image as (side, side, 3), uint8: a random crop, or the centre if there is nothing to draw from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return np.asarray(centre(image, side) if draw is None else crop(image, side, random_box(image.size, draw)))
+
+
+def centre(image: Image.Image, side: int) -> Image.Image:
+    """The shorter side resized to 256/224 of `side`, the centre kept: torchvision's Resize and CenterCrop."""
+    shorter = side * 256 // 224
+    width, height = (shorter * length // min(image.size) for length in image.size)
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return in_rgb(image).resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + side, top + side))
+
+
+def random_box(size: tuple[int, int], draw: np.random.Generator) -> Box:
+    """Left, upper, right and lower edge, drawn as torchvision's RandomResizedCrop draws them."""
+    width, height = size
+    for _ in range(ATTEMPTS):
+        area = width * height * draw.uniform(*SCALE)
+        ratio = math.exp(draw.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(draw.integers(0, width - w + 1)), int(draw.integers(0, height - h + 1))
+            return left, top, left + w, top + h
+    ratio = min(max(width / height, RATIO[0]), RATIO[1])
+    w, h = min(width, round(height * ratio)), min(height, round(width / ratio))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def crop(image: Image.Image, side: int, box: Box) -> Image.Image:
+    """A box of an image, resized. A JPEG whose box is large is decoded at a half, quarter or eighth of
+    its size, the box never below twice `side`."""
+    width, height = image.size
+    factor = min(box[2] - box[0], box[3] - box[1]) // (DRAFT * side)
+    if factor > 1:
+        image.draft("RGB", (width // factor, height // factor))
+    if image.size == (width, height):
+        return in_rgb(image).crop(box).resize((side, side), Image.Resampling.BILINEAR)
+    across, down = image.size[0] / width, image.size[1] / height
+    smaller = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+    return in_rgb(image).resize((side, side), Image.Resampling.BILINEAR, box=smaller)
