@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import http.server
 import io
 import os
 import shutil
 import struct
 import tarfile
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from serving import served
 from torchvision.datasets import CIFAR100
 
 from trainables.data import cifar100, cifar_parquet, cifar_python, load
@@ -327,25 +325,13 @@ def test_wrong_counts(cifar: Dataset) -> None:
         cifar100.checked("test", images, labels, Path("here"))
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server(archive: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The archive's folder over HTTP, in the place of the public address."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Quiet, directory=archive.parent)
-    ) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        address = f"http://127.0.0.1:{running.server_port}"
+    with served(archive.parent) as address:
         monkeypatch.setattr(cifar100, "URL", f"{address}/{archive.name}")
         yield address
-        running.shutdown()
-        thread.join()
 
 
 def test_download(

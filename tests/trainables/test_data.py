@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
+from small_tinyimagenet import write
 
 from trainables.data import load, names
 from trainables.data.dataset import Dataset, Split, channel_statistics, fingerprint, stratified
@@ -48,15 +49,20 @@ def test_fraction_outside_its_range(fraction: float) -> None:
             ask("digits", None, train_fraction=fraction)
 
 
-def test_planning_needs_no_torch() -> None:
+def test_planning_needs_no_torch(tmp_path: Path) -> None:
     script = """
 import sys
+from pathlib import Path
 from trainables.data import names
-from trainables.data.facts import facts
-facts('cifar100', None, 0.1)
+from trainables.data.facts import facts, fingerprinted, in_words
+in_words(facts('cifar100_lt', None, 0.1, 0.5))
+for root in sys.argv[1:]:
+    facts('tinyimagenet', root and Path(root))
+    fingerprinted('tinyimagenet', root and Path(root))
 print({'torch', 'numpy', 'PIL', 'sklearn', 'pyarrow'} & set(sys.modules))"""
     root = Path(__file__).parents[2]
-    ran = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", script, "", str(write(tmp_path))]
+    ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"
 
 

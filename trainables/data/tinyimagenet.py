@@ -85,18 +85,20 @@ def fetch(place: Path) -> Path:
         with held(place / f".{FOLDER}.lock", seconds=UNPACKING_SECONDS):
             root = find(place)
             if root is None:
+                if (goal := place / FOLDER).exists():
+                    raise UserError(f"{goal} is there, but is no TinyImageNet: move or delete it, it is unpacked anew")
                 otherwise = "use --dataset digits, which needs nothing"
-                fetching.fetch(URL, place, ARCHIVE, ARCHIVE_MD5, title="TinyImageNet", otherwise=otherwise)
-                root = unpack(place / ARCHIVE, place / FOLDER)
+                archive = fetching.fetch(URL, place, ARCHIVE, ARCHIVE_MD5, title="TinyImageNet", otherwise=otherwise)
+                root = unpack(archive, goal)
             return root
     except OSError as error:
-        raise UserError(f"cannot write into {place} ({error.strerror}): make it writable, or {HOW}") from error
+        raise UserError(
+            f"cannot write into {place} ({error.strerror}): make it writable, or give another --data-dir"
+        ) from error
 
 
 def unpack(archive: Path, goal: Path) -> Path:
     """Unpack the archive's one folder, which gets its name `goal` when it is whole."""
-    if goal.exists():
-        raise UserError(f"{goal} is there, but is no TinyImageNet: move or delete it, it is unpacked anew")
     partial = goal.with_name(f".{goal.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
