@@ -57,8 +57,8 @@ from trainables.data import names
 from trainables.data.facts import facts, fingerprinted, in_words
 in_words(facts('cifar100_lt', None, 0.1, 0.5))
 for root in sys.argv[1:]:
-    facts('tinyimagenet', root and Path(root))
-    fingerprinted('tinyimagenet', root and Path(root))
+    place = Path(root) if root else None
+    facts('tinyimagenet', place), fingerprinted('tinyimagenet', place)
 print({'torch', 'numpy', 'PIL', 'sklearn', 'pyarrow'} & set(sys.modules))"""
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", script, "", str(write(tmp_path))]
