@@ -3,9 +3,12 @@
 from ekd_core.energy import energy, energy_thresholds
 from ekd_core.losses import dkd_loss, kd_loss
 from ekd_core.mixing import cutmix, mixup, partners, select
+from ekd_core.multilevel import batch_correlation_loss, class_correlation_loss
 from ekd_core.temperature import energy_temperature, gradation_edges, gradation_temperature
 
 __all__ = [
+    "batch_correlation_loss",
+    "class_correlation_loss",
     "cutmix",
     "dkd_loss",
     "energy",

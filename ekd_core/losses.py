@@ -13,7 +13,7 @@ from torch.nn.functional import log_softmax, logsigmoid
 Temperature = float | Tensor
 
 
-def _column(temperature: Temperature, logits: Tensor) -> Tensor:
+def temperature_column(temperature: Temperature, logits: Tensor) -> Tensor:
     """`temperature` as (N, 1) or (1, 1) beside `logits`."""
     if isinstance(temperature, Tensor) and temperature.ndim > 0:
         if temperature.shape != logits.shape[:1]:
@@ -34,7 +34,7 @@ def _kl(teacher_log: Tensor, student_log: Tensor) -> Tensor:
     return (teacher_log.exp() * (teacher_log - student_log)).sum(dim=1)
 
 
-def _same_shape(student_logits: Tensor, teacher_logits: Tensor) -> None:
+def check_same_shape(student_logits: Tensor, teacher_logits: Tensor) -> None:
     if student_logits.shape != teacher_logits.shape or student_logits.ndim != 2:
         raise ValueError(
             f"student logits {tuple(student_logits.shape)} and teacher logits {tuple(teacher_logits.shape)} must both "
@@ -50,8 +50,8 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: Tempera
     Returns:
         scalar, in nats.
     """
-    _same_shape(student_logits, teacher_logits)
-    column = _column(temperature, student_logits)
+    check_same_shape(student_logits, teacher_logits)
+    column = temperature_column(temperature, student_logits)
     divergence = _kl(log_softmax(teacher_logits / column, dim=1), log_softmax(student_logits / column, dim=1))
     return (divergence * column.squeeze(1) ** 2).mean()
 
@@ -85,8 +85,8 @@ def dkd_loss(
     Returns:
         scalar, in nats.
     """
-    _same_shape(student_logits, teacher_logits)
-    column = _column(temperature, student_logits)
+    check_same_shape(student_logits, teacher_logits)
+    column = temperature_column(temperature, student_logits)
     target = torch.zeros_like(student_logits, dtype=torch.bool).scatter_(1, labels[:, None], True)
     student_binary, student_others = _decouple(student_logits / column, target)
     teacher_binary, teacher_others = _decouple(teacher_logits / column, target)

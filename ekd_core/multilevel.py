@@ -1,0 +1,44 @@
+"""Multi-level logit distillation (Jin et al. 2023): how classes, and how samples, go together.
+
+The third level, each sample by itself, is kd_loss.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ekd_core.losses import Temperature, check_same_shape, temperature_column
+
+
+def class_correlation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature) -> Tensor:
+    """|Q^T Q - P^T P|^2 / C,  row i of P (student) and Q (teacher): softmax(logits_i / T_i).
+
+    |.|^2: the sum of the squares of all (C, C) entries. Not averaged over samples, as in the released code.
+
+    Args:
+        student_logits, teacher_logits: (N, C); temperature: a number or (N,), above 0.
+    Returns:
+        scalar.
+    """
+    student, teacher = _probabilities(student_logits, teacher_logits, temperature)
+    return (teacher.T @ teacher - student.T @ student).square().sum() / student.shape[1]
+
+
+def batch_correlation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature) -> Tensor:
+    """|Q Q^T - P P^T|^2 / N,  row i of P (student) and Q (teacher): softmax(logits_i / T_i).
+
+    |.|^2: the sum of the squares of all (N, N) entries.
+
+    Args:
+        student_logits, teacher_logits: (N, C); temperature: a number or (N,), above 0.
+    Returns:
+        scalar.
+    """
+    student, teacher = _probabilities(student_logits, teacher_logits, temperature)
+    return (teacher @ teacher.T - student @ student.T).square().sum() / len(student)
+
+
+def _probabilities(student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature) -> tuple[Tensor, Tensor]:
+    check_same_shape(student_logits, teacher_logits)
+    column = temperature_column(temperature, student_logits)
+    return (student_logits / column).softmax(dim=1), (teacher_logits / column).softmax(dim=1)
