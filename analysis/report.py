@@ -1,0 +1,90 @@
+"""All that a ledger can fill, as one HTML page and one PDF: `python analysis/report.py --results results`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from analysis.grid import METRICS
+from analysis.ledger import Ledger
+from analysis.reporting.article import FIGURES, NAME, LatexError, MissingError, article, compile_pdf, how, pictures_of
+from analysis.reporting.chapters import Knowledge, chapters
+from analysis.reporting.document import Block, Document
+from analysis.reporting.lacking import lacking
+from analysis.reporting.opening import last_run, opening
+from analysis.reporting.page import page
+from analysis.reporting.telling import telling
+from analysis.tables import Parser, ledger_path, write
+from trainables.errors import UserError, exit_status
+
+TITLE = "Energy KD and HE-DA, rebuilt"
+TO_INSTALL = "texlive-latex-recommended texlive-fonts-recommended"
+
+
+def know(results: Path, metric: str = "best") -> Knowledge:
+    """Everything in a results folder's ledger."""
+    with Ledger.open(ledger_path(results), readonly=True) as ledger:
+        return Knowledge(results, {entry.run_id: entry for entry in ledger.all()}, ledger.sweeps(), metric)
+
+
+def make_report(known: Knowledge, title: str = TITLE, *, printed: bool = True) -> Document:
+    """The whole report; printed: with the pictures of the PDF."""
+    made = chapters(known)
+    blocks: list[Block] = [*opening(known, made)]
+    for chapter in made:
+        blocks += telling(chapter, known, printed=printed)
+    blocks += lacking(known, made)
+    ended = last_run(known)
+    subtitle = f"From the ledger of {known.results}" + (f"; its last run ended {ended} UTC" if ended else "")
+    return Document(title, subtitle, tuple(blocks))
+
+
+def write_report(document: Document, folder: Path, *, printed: bool = True) -> int:
+    """report.html, and report.tex with its figures and report.pdf. 1 where LaTeX fails; 0 also where there is none."""
+    write(folder / f"{NAME}.html", page(document).encode())
+    print(folder / f"{NAME}.html")
+    if not printed:
+        return 0
+    for name, content in pictures_of(document).items():
+        write(folder / FIGURES / name, content)
+    write(folder / f"{NAME}.tex", article(document).encode())
+    try:
+        write(folder / f"{NAME}.pdf", compile_pdf(folder))
+    except MissingError as error:
+        print(f"{folder / NAME}.tex: no PDF yet, {error}: install {TO_INSTALL}, then {how(folder)}")
+        return 0
+    except LatexError as error:
+        write(folder / f"{NAME}.log", error.log.encode())
+        print(f"error: {error} (see {folder / NAME}.log)", file=sys.stderr)
+        return 1
+    print(folder / f"{NAME}.pdf")
+    return 0
+
+
+def _command(arguments: Sequence[str]) -> int:
+    parser = Parser(prog="report.py", description="Everything that the ledger can fill, as one HTML page and one PDF.")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder (default: results)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write here (default: report in the results folder)")
+    parser.add_argument("--no-pdf", action="store_true", help="the HTML page alone")
+    parser.add_argument("--title", default=TITLE, help=f"default: {TITLE}")
+    parser.add_argument("--metric", default="best", help="best (test epoch; the default, as in the paper) or last")
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    options = parser.parse_args(arguments)
+    if options.metric not in METRICS:
+        raise UserError(f"unknown metric {options.metric!r}: use {' or '.join(METRICS)}")
+    printed = not options.no_pdf
+    document = make_report(know(options.results, options.metric), options.title, printed=printed)
+    return write_report(document, options.out or options.results / NAME, printed=printed)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    return exit_status(lambda: _command(given), debug="--debug" in given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Each entry of a table with its verdict; where it cannot be compared with the paper's, why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from analysis import names
+from analysis.grid import Grid, Value
+from analysis.layout import Table, cells, chosen_pairs, chosen_parts, settings_for
+from analysis.settings import Settings, teacher_spec, vanilla_spec
+from analysis.verdicts import Verdict, verdict
+from trainables.recipes import Pair
+from trainables.spec import RunSpec, flatten
+
+COMPARED = ("teacher", "student", "row")
+COST = "seconds depend on the machine, which is not the paper's"
+_ANOTHER = ("seed", "precision", "data", "teacher_source")
+"""Fields in which a run may differ from the paper's and still be compared."""
+Place = tuple[str, str, Pair]
+
+
+def judge(grid: Grid) -> list[tuple[Value, Verdict]]:
+    """Every entry that is measured by itself (not the derived ones), and a cost table's increases."""
+    unlike = _unlike(grid)
+    kinds = ("row", "increase") if grid.table.metric == "cost" else COMPARED
+    return [(value, verdict(value, unlike(value))) for value in grid.values if value.kind in kinds]
+
+
+def paper_settings(table: Table, settings: Settings) -> Settings:
+    """The paper's data and schedule for a table, with the teachers and the images that were given."""
+    resolved = settings_for(table, settings)
+    paper = Settings(dataset=table.dataset)
+    if resolved.dataset == table.dataset:
+        paper = replace(paper, data=resolved.data, teachers=resolved.teachers)
+    return settings_for(table, paper)
+
+
+def _unlike(grid: Grid) -> Callable[[Value], str]:
+    """Why an entry cannot be compared; nothing where it can."""
+    table, settings = grid.table, grid.settings
+    if table.metric == "cost":
+        return lambda value: COST
+    if not grid.comparable:
+        return lambda value: f"trained on {names.dataset(settings.dataset)}, not on {names.dataset(table.dataset)}"
+    ours = _specs(table, settings)
+    paper = _specs(table, replace(paper_settings(table, settings), pairs=settings.pairs, rows=settings.rows))
+    words = {place: _different(spec, paper[place]) for place, spec in ours.items() if place in paper}
+    return lambda value: words.get((value.part, value.row, value.pair), "")
+
+
+def _specs(table: Table, settings: Settings) -> dict[Place, RunSpec]:
+    """What one run of each entry is trained by."""
+    settings = settings_for(table, replace(settings, seeds=1))
+    found = {(cell.part, cell.row, cell.pair): cell.specs[0] for cell in cells(table, settings)}
+    given = dict(settings.teachers)
+    for part in chosen_parts(table, settings):
+        for pair in chosen_pairs(part, settings) if part.accuracies else ():
+            found[part.key, "student", pair] = vanilla_spec(settings, pair, 1)
+            if pair.teacher not in given:
+                found[part.key, "teacher", pair] = teacher_spec(settings, pair.teacher)
+    return found
+
+
+def _different(ours: RunSpec, paper: RunSpec) -> str:
+    """The fields in which two runs differ: `epochs 18 instead of 240`."""
+    if ours == paper:
+        return ""
+    mine, theirs = flatten(ours), flatten(paper)
+    fields = [name for name in {**mine, **theirs} if name not in _ANOTHER and mine.get(name) != theirs.get(name)]
+    return ", ".join(f"{name} {_word(mine.get(name))} instead of {_word(theirs.get(name))}" for name in fields)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_word, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,105 @@
+"""How a report ends: what was asked for and is not finished, what of the paper was not run, and what failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from analysis import names, paper
+from analysis.layout import Table
+from analysis.reporting import pictures
+from analysis.reporting.chapters import Chapter, Knowledge, tables
+from analysis.reporting.document import CODE, Block, Column, Group, Heading, Listing, Styled, Words, listing, paragraph
+from analysis.reporting.gaps import Coverage, Gap, again, carried, coverage, unfinished, whole
+from analysis.settings import Settings
+from trainables.recipes import Pair
+
+
+def lacking(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
+    yield from _figures(known)
+    yield from _unfinished(known, made)
+    yield from _not_run(known, made)
+    yield from _failed(known)
+
+
+def _figures(known: Knowledge) -> Iterator[Block]:
+    """Figures beside the tables that no table here stands for."""
+    folder = known.results / "tables"
+    found = [
+        pictures.found(folder, name, f"Figure {name[6:]}") for name in pictures.others(folder, set(paper.tables()))
+    ]
+    for picture in filter(None, found):
+        yield Heading(picture.alt)
+        yield picture
+
+
+def _pairs(pairs: Sequence[Pair]) -> str:
+    return ", ".join(f"{names.network(pair.teacher)} / {names.network(pair.student)}" for pair in pairs)
+
+
+def _unfinished(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
+    """What the latest sweeps asked for and the ledger lacks, and the commands that go on."""
+    gaps = {chapter.table.key: unfinished(chapter.grid.values) for chapter in made if chapter.grid}
+    lacking = [chapter for chapter in made if gaps.get(chapter.table.key)]
+    if not lacking:
+        return
+    yield Heading("Asked for and not finished")
+    counts = [Column(head, right=True) for head in ("Done", "Failed", "Asked")]
+    groups = tuple(Group(one.table.title, tuple(map(_gap, gaps[one.table.key]))) for one in lacking)
+    yield Listing((Column("Rows", 0.34), Column("Pairs", 0.36), *counts), groups)
+    yield paragraph("To go on:")
+    for chapter in {chapter.sweep.command: chapter for chapter in lacking}.values():
+        same = [one for one in lacking if one.sweep.command == chapter.sweep.command]
+        retry = any(gap.state.failed for one in same for gap in gaps[one.table.key])
+        yield paragraph(Styled(again(chapter.sweep.command, str(known.results), retry=retry), CODE))
+
+
+def _gap(gap: Gap) -> tuple[Words, ...]:
+    state = gap.state
+    return Styled(", ".join(gap.rows), CODE), _pairs(gap.pairs), *map(str, (state.done, state.failed, state.asked))
+
+
+def _not_run(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
+    """The paper's tables of which cells lack runs by the paper's own settings."""
+    done = {run_id for run_id, entry in known.runs.items() if entry.done}
+    sweeps = {chapter.table.key: chapter.sweep for chapter in made}
+    latest = known.sweeps[-1] if known.sweeps else None
+    lines: list[list[Words]] = []
+    commands: dict[tuple[str, ...], list[str]] = {}
+    for table in _of_the_paper():
+        sweep = sweeps.get(table.key, latest)
+        settings, command = (sweep.settings, sweep.command) if sweep else (Settings(), "")
+        covered = coverage(table, settings, done)
+        if covered.gaps:
+            lines.append([table.title, f"{covered.complete} of {covered.cells}", _missing(covered)])
+            commands.setdefault(carried(table, settings, command), []).append(table.key)
+    if not lines:
+        return
+    yield Heading("Of the paper, not run")
+    yield paragraph("Cells that lack runs by the paper's data, schedule and seeds, whatever else was run:")
+    yield listing([Column("Table", 0.32), Column("Complete"), Column("Missing", 0.5)], lines)
+    yield paragraph("To train what is missing of all of them, or of those that are named:")
+    for options, names_of in commands.items():
+        yield paragraph(Styled(whole(names_of, options, str(known.results)), CODE))
+
+
+def _of_the_paper() -> list[Table]:
+    return [table for table in tables() if re.match(r"(table|figure)\d", table.key) and table.trains]
+
+
+def _missing(covered: Coverage) -> str:
+    """Rows by their keys and pairs; all of a table where none of it is there."""
+    if not covered.complete and not any(gap.state.done for gap in covered.gaps):
+        return "all of it"
+    return "; ".join(f"{', '.join(gap.rows)} ({_pairs(gap.pairs)})" for gap in covered.gaps)
+
+
+def _failed(known: Knowledge) -> Iterator[Block]:
+    failed = [entry for entry in known.runs.values() if not entry.done]
+    if not failed:
+        return
+    yield Heading("Failed runs")
+    lines: list[list[Words]] = [
+        [Styled(entry.spec.name, CODE), str(entry.epochs or 0), entry.reason or ""] for entry in failed
+    ]
+    yield listing([Column("Run", 0.46), Column("Epochs", right=True), Column("Reason", 0.42)], lines)

@@ -1,0 +1,96 @@
+"""How a report opens: what ran when and on what, and what all of it comes to beside the paper."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from analysis.reporting import history
+from analysis.reporting.chapters import Chapter, Knowledge, cells, runs
+from analysis.reporting.document import CODE, Block, Column, Heading, Styled, Words, listing, paragraph
+from analysis.verdicts import ALPHA, PAPER_RUNS, SEED_STD, WORDS, Tally, tally
+
+_COUNTED = (("Devices", "device"), ("Commits", "commit"), ("PyTorch", "torch"))
+
+
+def opening(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
+    yield from _what_ran(known)
+    yield from _outcome([chapter for chapter in made if chapter.judged])
+
+
+def last_run(known: Knowledge) -> str:
+    """When the last run ended, as it was recorded; nothing where none was."""
+    return history.minute(max((share.ended for share in history.sources(known.runs.values())), default=""))
+
+
+def _what_ran(known: Knowledge) -> Iterator[Block]:
+    yield Heading("What ran")
+    yield listing([Column("Ledger", 0.16), Column("", 0.8)], _totals(known))
+    if not known.sweeps:
+        yield paragraph("No sweep of this ledger has asked for a table; these can be: ", _code("--list"))
+        return
+    heads = ("Sweep", "First asked (UTC)", "Last asked", "Times")
+    lines: list[list[Words]] = [
+        [
+            str(asked.number),
+            history.minute(asked.sweep.asked),
+            history.minute(asked.last) if asked.times > 1 else "",
+            str(asked.times),
+            Styled(asked.sweep.command, CODE),
+        ]
+        for asked in history.asked(known.sweeps)
+    ]
+    yield listing([*map(Column, heads), Column("Command", 0.46)], lines)
+
+
+def _code(arguments: str) -> Styled:
+    return Styled(f"python sweeps/run.py {arguments}", CODE)
+
+
+def _totals(known: Knowledge) -> list[list[Words]]:
+    shares = history.sources(known.runs.values())
+    done, failed = sum(share.done for share in shares), sum(share.failed for share in shares)
+    hours = history.hours(sum(share.seconds for share in shares))
+    began = history.minute(min((share.began for share in shares if share.began), default=""))
+    lines: list[list[Words]] = [
+        ["Runs", f"{done} done, {failed} failed"],
+        ["Device-hours", f"{hours} of training; runs that trained together share their time"],
+        ["Trained", f"{began} to {last_run(known)} UTC" if began else history.UNKNOWN],
+    ]
+    for head, name in _COUNTED:
+        for word, (count, seconds) in history.counted(shares, name).items():
+            lines.append([head, f"{word}: {runs(count)}, {history.hours(seconds)} h"])
+            head = ""
+    return lines
+
+
+def _outcome(judged: Sequence[Chapter]) -> Iterator[Block]:
+    """The verdicts, counted."""
+    if not judged:
+        return
+    yield Heading("Measured against the paper")
+    lines = []
+    for chapter in judged:
+        counts = Counter(verdict.word for _, verdict in chapter.judged)
+        lines.append([chapter.table.title, str(len(chapter.judged)), *(str(counts[word] or "-") for word in WORDS)])
+    heads = [Column(word.capitalize(), right=True) for word in ("cells", *WORDS)]
+    yield listing([Column("Table", 0.26), *heads], lines)
+    yield paragraph(_multiple(tally(pair for chapter in judged for pair in chapter.judged)))
+    yield paragraph(
+        f"The test: t = (measured - paper) / (s sqrt(1/n + 1/{PAPER_RUNS})) with the standard deviation s of the n "
+        f"seeds measured; the paper's number is taken as a mean of {PAPER_RUNS} runs of the same spread; n - 1 degrees "
+        f"of freedom, two-sided, at {ALPHA:.0%}. Noise: the least difference that this test calls one. A cell within "
+        "it agrees with the paper as far as so few seeds can tell, and no further. One seed is not tested: its noise is "
+        f"the band of a standard deviation of {SEED_STD} points between seeds. The rows * and ** are made of others "
+        "and are not tested again."
+    )
+
+
+def _multiple(counted: Tally) -> str:
+    if not counted.tested:
+        return "No cell could be tested: that takes two seeds or more, on the paper's data and schedule."
+    return (
+        f"{cells(counted.tested)} tested, each once however many tables show it: {counted.different} differ from the "
+        f"paper. Were all alike, about {counted.by_chance:.1f} would differ by chance, and one or more with a "
+        f"probability of {counted.any_by_chance:.0%} (if cells were independent; those of one teacher are not)."
+    )

@@ -1,0 +1,74 @@
+"""The pictures of a report: a table's own for a screen, the same in parts that stay readable on a printed page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from analysis.figures import picture
+from analysis.grid import Grid
+from analysis.layout import PICTURES, chosen_pairs, chosen_parts
+from analysis.reporting.document import Picture
+from trainables.recipes import Pair, Recipe
+
+ACROSS = 2
+ALONE = 0.72
+"""How much of a line the picture of one pair takes."""
+_SIGNATURES = {".png": b"\x89PNG\r\n", ".pdf": b"%PDF-"}
+
+
+def drawn(grid: Grid, *, printed: bool) -> Picture:
+    """A table's picture from its numbers."""
+    key = grid.table.key
+    parts = list(_parts(grid)) if printed else []
+    names = [key] if len(parts) == 1 else [f"{key}-{number}" for number in range(1, len(parts) + 1)]
+    files = tuple((f"{name}.pdf", picture(part, "pdf"), _width(part)) for name, part in zip(names, parts, strict=True))
+    return Picture(key, grid.table.title, picture(grid, "svg"), files)
+
+
+def _parts(grid: Grid) -> Iterator[Grid]:
+    """The same numbers, a few pairs of one part at a time."""
+    for part in chosen_parts(grid.table, grid.settings):
+        pairs = chosen_pairs(part, grid.settings)
+        for start in range(0, len(pairs), ACROSS):
+            some = pairs[start : start + ACROSS]
+            own = replace(part, pairs=partial(_always, some))
+            yield replace(grid, table=replace(grid.table, parts=(own,)), settings=replace(grid.settings, pairs=()))
+
+
+def _width(grid: Grid) -> float:
+    (part,) = grid.table.parts
+    return 1.0 if len(chosen_pairs(part, grid.settings)) > 1 else ALONE
+
+
+def _always(pairs: tuple[Pair, ...], recipe: Recipe) -> tuple[Pair, ...]:
+    return pairs
+
+
+def is_drawn(grid: Grid) -> bool:
+    """Whether a table's picture is made of its numbers; else a sweep draws it, from weights and images."""
+    return grid.table.plot not in PICTURES and grid.table.metric != "settings"
+
+
+def found(folder: Path, key: str, title: str) -> Picture | None:
+    """The picture that a sweep has drawn of `key`, if it can be read."""
+    png, pdf = (_read(folder / f"{key}{ending}") for ending in _SIGNATURES)
+    prints = ((f"{key}.pdf", pdf, 1.0),) if pdf else ((f"{key}.png", png, 1.0),) if png else ()
+    return Picture(key, title, png, prints) if prints else None
+
+
+def others(folder: Path, known: set[str]) -> list[str]:
+    """Figures in a folder that no table of that name stands for, by number."""
+    names = {path.stem for path in folder.glob("figure*") if path.suffix in _SIGNATURES} - known
+    return sorted((name for name in names if re.fullmatch(r"figure\d+", name)), key=lambda name: int(name[6:]))
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    return content if content.startswith(_SIGNATURES[path.suffix]) else None

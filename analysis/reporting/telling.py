@@ -1,0 +1,166 @@
+"""One table of a report: its numbers, its picture, each cell against the paper, by what protocol and where it ran."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from analysis import captions, names
+from analysis.grid import Grid, Value, run_ids
+from analysis.layout import Table
+from analysis.protocol import protocol
+from analysis.reporting import history, pictures
+from analysis.reporting.chapters import Chapter, Knowledge, cells
+from analysis.reporting.document import (
+    BAD,
+    CODE,
+    GOOD,
+    QUIET,
+    Block,
+    Column,
+    Group,
+    Heading,
+    Listing,
+    Styled,
+    Words,
+    listing,
+    paragraph,
+)
+from analysis.sheet import make_sheet, show
+from analysis.verdicts import ABOVE, BELOW, NOT_COMPARABLE, ONE_SEED, Verdict
+
+_STYLES = {ABOVE: GOOD, BELOW: BAD, NOT_COMPARABLE: QUIET, ONE_SEED: QUIET}
+OWN = 0.58
+"""How much of a printed line the numbers of a row have in the table of the protocol."""
+MOST, PAD = 40, 5
+"""Letters of the longest entry of a column that count for its width, and what is added."""
+_NUMBERS = ("Measured", "Runs", "Paper", "Difference", "Noise", "p")
+
+
+def telling(chapter: Chapter, known: Knowledge, *, printed: bool) -> Iterator[Block]:
+    table, grid = chapter.table, chapter.grid
+    yield Heading(table.title)
+    if grid is None:
+        yield paragraph(f"This table cannot be drawn: {chapter.reason}.")
+        return
+    yield from _others(chapter, known)
+    if grid.values:
+        yield make_sheet(grid)
+    else:
+        yield paragraph(" ".join((captions.caption(grid), *captions.notes(grid))))
+    yield from _picture(grid, known, printed)
+    yield from _beside(chapter)
+    yield from _protocol(table, grid)
+    yield from _provenance(grid, known)
+
+
+def _others(chapter: Chapter, known: Knowledge) -> Iterator[Block]:
+    """That other sweeps asked for the table with other settings."""
+    key = chapter.table.key
+    if len({sweep.settings for sweep in known.sweeps if key in sweep.tables}) > 1:
+        yield paragraph(
+            f"By the settings of the latest sweep that named it ({history.minute(chapter.sweep.asked)}). Others asked "
+            "for it with other settings: ",
+            Styled(f"python analysis/tables.py {key} --results {known.results} --sweep K", CODE),
+        )
+
+
+def _picture(grid: Grid, known: Knowledge, printed: bool) -> Iterator[Block]:
+    if pictures.is_drawn(grid):
+        yield from [pictures.drawn(grid, printed=printed)] if grid.values else []
+        return
+    found = pictures.found(known.results / "tables", grid.table.key, grid.table.title)
+    if found:
+        yield found
+    elif grid.table.trains:
+        yield paragraph("A sweep draws this figure when its runs are done.")
+
+
+def _beside(chapter: Chapter) -> Iterator[Block]:
+    """Each entry that has a number in the paper beside it, pair by pair; of the others, how many and why."""
+    if not chapter.judged:
+        return
+    yield Heading("Against the paper", 2)
+    titles = {part.key: part.title for part in chapter.table.parts}
+    groups: dict[tuple[str, str], list[tuple[Words, ...]]] = {}
+    for value, verdict in chapter.judged:
+        if value.paper is not None:
+            pair = f"{names.network(value.pair.teacher)} / {names.network(value.pair.student)}"
+            groups.setdefault((pair, titles[value.part]), []).append(_line(value, verdict))
+    if groups:
+        titled = [Group(", ".join(filter(None, title)), tuple(lines)) for title, lines in groups.items()]
+        numbers = (Column(head, right=True) for head in _NUMBERS)
+        yield Listing((Column("Row", 0.22), *numbers, Column("Verdict", 0.24)), tuple(titled))
+    counts = Counter(verdict.why for _, verdict in chapter.judged if verdict.word == NOT_COMPARABLE)
+    yield from (paragraph(f"Not comparable ({cells(count)}): {why}.") for why, count in counts.items())
+
+
+def _line(value: Value, verdict: Verdict) -> tuple[Words, ...]:
+    shown = show(value)
+    words = verdict.word if verdict.word == NOT_COMPARABLE else ", ".join(filter(None, (verdict.word, verdict.why)))
+    return (
+        value.label,
+        f"{shown.text} ± {shown.spread}" if shown.spread else shown.text,
+        str(value.n) if value.n == value.asked else f"{value.n} of {value.asked}",
+        shown.paper,
+        "" if verdict.difference is None else f"{verdict.difference:+z.2f}",
+        "" if verdict.noise is None else f"{verdict.noise:.2f}",
+        "" if verdict.p is None else f"{verdict.p:.3f}" if verdict.p >= 0.001 else "< 0.001",
+        Styled(words, _STYLES[verdict.word]) if verdict.word in _STYLES else words,
+    )
+
+
+def _protocol(table: Table, grid: Grid) -> Iterator[Block]:
+    """By which numbers every row is trained, from the specs of its runs."""
+    found = protocol(table, grid.settings)
+    if not found.rows:
+        return
+    yield Heading("Protocol", 2)
+    labels = {row.key: row.label for part in table.parts for row in part.rows}
+    texts = list(zip(found.heads, *found.rows, strict=True))[1:]
+    letters = [min(MOST, max(map(len, words))) for words in texts]
+    shares = [OWN * (width + PAD) / sum(other + PAD for other in letters) for width in letters]
+    own = [Column(head, share) for head, share in zip(found.heads[1:], shares, strict=True)]
+    columns = [Column("Row", 0.17), Column("Key", 0.17), *own]
+    lines: list[list[Words]] = [
+        [labels.get(key, "Student Acc."), Styled(key, CODE), *words] for key, *words in found.rows
+    ]
+    yield listing(columns, lines)
+    yield paragraph("All rows: " if found.heads[1:] else "", f"{found.common}.")
+    if found.notes:
+        yield paragraph(". ".join(found.notes) + ".")
+    yield paragraph(
+        "T: one temperature for all samples, or that of the samples of low energy, of high energy (the share r of the "
+        "training set each) and of the others. x, after: the learning rate is multiplied by x after these epochs."
+    )
+
+
+def _provenance(grid: Grid, known: Knowledge) -> Iterator[Block]:
+    """Where the numbers of a table come from."""
+    used = [known.runs[run_id] for run_id in run_ids(grid.table, grid.settings) if run_id in known.runs]
+    if not used:
+        return
+    yield Heading("Provenance", 2)
+    shares = history.sources(used)
+    columns = [
+        Column("Device", 0.22),
+        Column("Commit", 0.2),
+        Column("PyTorch", 0.14),
+        Column("Runs", right=True),
+        Column("Failed", right=True),
+        Column("Hours", right=True),
+        Column("Last run (UTC)"),
+    ]
+    lines: list[list[Words]] = [
+        [
+            share.source.device,
+            Styled(share.source.commit, CODE),
+            share.source.torch,
+            str(share.done + share.failed),
+            str(share.failed),
+            history.hours(share.seconds),
+            history.minute(share.ended),
+        ]
+        for share in shares
+    ]
+    yield listing(columns, lines)
