@@ -20,8 +20,20 @@ from trainables.errors import UserError
 from trainables.models import Network, build, names
 from trainables.models.network import interleave_channels, shuffle_channels
 
-KAIMING = tuple(name for name in names() if not name.startswith("Shuffle"))
-ONE_OF_EACH = ("resnet8", "resnet8x4", "wrn_16_2", "vgg8", "MobileNetV2", "ShuffleV1", "ShuffleV2", "ResNet50")
+SHARED = tuple(name for name in names() if not name.startswith("imagenet_"))
+KAIMING = tuple(name for name in names() if not name.startswith(("Shuffle", "MobileNetV1")))
+ONE_OF_EACH = (
+    "resnet8",
+    "resnet8x4",
+    "wrn_16_2",
+    "vgg8",
+    "MobileNetV1",
+    "MobileNetV2",
+    "ShuffleV1",
+    "ShuffleV2",
+    "ResNet50",
+    "imagenet_resnet18",
+)
 
 
 @cache
@@ -61,11 +73,11 @@ def seeded(name: str, num_classes: int = 10, seed: int = 0) -> Network:
     return build(name, num_classes)
 
 
-def test_every_shared_small_image_network_is_there() -> None:
-    assert set(names()) == set(golden()) - {"MobileNetV1"}
+def test_every_shared_network_is_there() -> None:
+    assert set(SHARED) == set(golden())
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", SHARED)
 def test_identical_to_the_shared_network(name: str) -> None:
     expected = golden()[name]
     network = build(name, expected["num_classes"]).double().eval()
@@ -80,6 +92,8 @@ def test_identical_to_the_shared_network(name: str) -> None:
         logits[:, :5], torch.tensor(expected["logits_first5"], dtype=torch.float64), rtol=1e-9, atol=0
     )
     assert logits.norm().item() == pytest.approx(expected["logits_l2"], rel=1e-9)
+    if "feats" not in expected:
+        return
     assert [list(feature.shape) for feature in features] == expected["feats"]
     assert list(pooled.shape) == expected["pooled_feat"]
     # Of the one network whose stages no ReLU ends, nothing is written there.
@@ -114,6 +128,23 @@ def test_vgg_halves_once_more_from_side_64_up() -> None:
     network = seeded("vgg8").eval()
     assert [feature.shape[2] for feature in network.features(images(63))] == [63, 31, 15, 7, 7]
     assert [feature.shape[2] for feature in network.features(images(64))] == [64, 32, 16, 8, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("MobileNetV1", [64, 128, 256, 512, 1024]),
+        ("imagenet_resnet34", [64, 64, 128, 256, 512]),
+        ("imagenet_resnet50", [64, 256, 512, 1024, 2048]),
+    ],
+)
+def test_features_of_an_imagenet_image(name: str, channels: list[int]) -> None:
+    with torch.no_grad():
+        _, features, pooled, _ = seeded(name).eval().forward_features(images(224, count=1))
+    assert [tuple(feature.shape[1:]) for feature in features] == [
+        (count, side, side) for count, side in zip(channels, (112, 56, 28, 14, 7), strict=True)
+    ]
+    assert pooled.shape == (1, channels[-1])
 
 
 @pytest.mark.parametrize("name", names())
@@ -211,7 +242,9 @@ def test_copies_and_pickles_are_equal(name: str) -> None:
         assert torch.equal(pickle.loads(pickle.dumps(network))(images(16)), expected)
 
 
-@pytest.mark.parametrize("name", ["resnet8", "wrn_16_2", "vgg8", "MobileNetV2", "ShuffleV1", "ShuffleV2"])
+@pytest.mark.parametrize(
+    "name", ["resnet8", "wrn_16_2", "vgg8", "MobileNetV1", "MobileNetV2", "ShuffleV1", "ShuffleV2"]
+)
 def test_compiles_as_one_graph(name: str) -> None:
     network = seeded(name).eval().to(memory_format=torch.channels_last)
     batch = images(32).to(memory_format=torch.channels_last)

@@ -1,11 +1,21 @@
-"""The networks of the paper's small-image tables, under the names by which the community shares their checkpoints."""
+"""The networks of the paper's tables, under the names by which the community shares their checkpoints."""
 
 from __future__ import annotations
 
 import difflib
 
 from trainables.errors import UserError
-from trainables.models import mobilenetv2, resnet, resnet50, shufflenet_v1, shufflenet_v2, vgg, wrn
+from trainables.models import (
+    imagenet_resnet,
+    mobilenetv1,
+    mobilenetv2,
+    resnet,
+    resnet50,
+    shufflenet_v1,
+    shufflenet_v2,
+    vgg,
+    wrn,
+)
 from trainables.models.network import Network, Outputs
 
 __all__ = ["Network", "Outputs", "build", "names"]
@@ -18,6 +28,8 @@ _NETWORKS = (
     | shufflenet_v1.NETWORKS
     | shufflenet_v2.NETWORKS
     | resnet50.NETWORKS
+    | imagenet_resnet.NETWORKS
+    | mobilenetv1.NETWORKS
 )
 
 

@@ -23,11 +23,12 @@ EXPANSION = 4
 class Bottleneck(nn.Module):
     """1x1, 3x3 (which strides), 1x1 to four times the width, before the last ReLU.
 
-    The shortcut is projected wherever the shape changes.
+    The shortcut is projected wherever the shape changes. `projection`: its name in the state dict.
     """
 
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, projection: str = "shortcut") -> None:
         super().__init__()
+        self.projection = projection
         outputs = width * EXPANSION
         self.conv1 = convolution(inputs, width, 1)
         self.bn1 = nn.BatchNorm2d(width)
@@ -35,14 +36,15 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = convolution(width, outputs, 1)
         self.bn3 = nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Sequential()
+        shortcut = nn.Sequential()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+            shortcut = nn.Sequential(convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+        self.add_module(projection, shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         out = relu(self.bn1(self.conv1(x)))
         out = relu(self.bn2(self.conv2(out)))
-        return self.bn3(self.conv3(out)) + self.shortcut(x)
+        return self.bn3(self.conv3(out)) + getattr(self, self.projection)(x)
 
 
 class ResNet50(Network):
