@@ -88,7 +88,7 @@ class Grid:
 
     @property
     def comparable(self) -> bool:
-        return self.settings.dataset == self.table.dataset
+        return on_paper_data(self.table, self.settings)
 
     def at(self, part: str, row: str, pair: Pair) -> Value:
         """The entry of a row (or derived row) and a column."""
@@ -105,6 +105,11 @@ def run_ids(table: Table, settings: Settings) -> list[str]:
     specs = [spec for cell in cells(table, settings) for spec in cell.specs]
     specs += [*vanilla_runs(table, settings), *teacher_runs(table, settings)]
     return list(dict.fromkeys(spec.run_id for spec in specs))
+
+
+def on_paper_data(table: Table, settings: Settings) -> bool:
+    """Whether the runs see the images of the paper's table: its data set, and not a user's own part of it."""
+    return settings.dataset == table.dataset and not settings.data
 
 
 def increase_key(row: str, baseline: str) -> str:
@@ -137,7 +142,7 @@ class _Maker:
         self.cells = {(cell.part, cell.row, cell.pair): cell for cell in cells(table, settings)}
 
     def paper(self, part: Part, row: str, pair: Pair) -> float | None:
-        if self.settings.dataset != self.table.dataset:
+        if not on_paper_data(self.table, self.settings):
             return None
         return published.find(self.table.key, part.key, row, pair)
 
@@ -327,6 +332,6 @@ def make_grid(table: Table, settings: Settings, entries: Mapping[str, Entry], me
         metric,
         tuple(value for part in chosen_parts(table, settings) for value in maker.part(part)),
         epochs=tuple(sorted({spec.epochs for spec in specs})),
-        shortened=settings.dataset == table.dataset and any(maker.shortened(cell) for cell in maker.cells.values()),
+        shortened=on_paper_data(table, settings) and any(maker.shortened(cell) for cell in maker.cells.values()),
         devices=tuple(sorted(devices)),
     )

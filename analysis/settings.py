@@ -224,6 +224,8 @@ def deviations(settings: Settings, paper_data: str = "cifar100") -> list[str]:
     out = []
     if settings.dataset != paper_data:
         out.append(f"data set {settings.dataset}, not the paper's")
+    elif settings.data:
+        out.append(f"own images in the form of {settings.dataset} (fingerprint {settings.data})")
     if settings.epochs is not None:
         out += _shortened(settings.epochs, source)
     if settings.train_fraction != 1:

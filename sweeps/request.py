@@ -13,7 +13,7 @@ from analysis.settings import Settings, parse_pair
 from sweeps.arguments import Options
 from sweeps.givens import Given, find_each, published
 from sweeps.plan import make_plan
-from trainables.data.facts import check_imbalance, check_name, fingerprinted
+from trainables.data.facts import STREAMED, check_imbalance, check_name, fingerprinted
 from trainables.errors import UserError
 from trainables.recipes import RECIPES, recipe
 from trainables.spec import RunSpec, flatten
@@ -39,7 +39,7 @@ class Request:
 
 def make_request(options: Options) -> Request:
     """The request of a command line; refuses what does not exist or contradicts itself."""
-    tables = tuple({table.key: table for name in options.tables for table in _named(name)}.values())
+    tables = tuple({table.key: table for name in options.tables for table in named(name)}.values())
     if options.dataset is not None:
         _check_dataset(options.dataset)
     _check_pairs(options.pairs)
@@ -67,7 +67,7 @@ def make_request(options: Options) -> Request:
     return Request(tables, settings, given)
 
 
-def _named(name: str) -> Sequence[Table]:
+def named(name: str) -> Sequence[Table]:
     """The table of that name, or all."""
     return list(paper.tables().values()) if name.lower() == ALL else [paper.find(name)]
 
@@ -157,7 +157,7 @@ def _fingerprint(options: Options, name: str) -> str:
         options.data_dir,
         train_fraction=options.train_fraction,
         imbalance=imbalance,
-        download=options.download,
+        download=options.download and name not in STREAMED,
     )
     return dataset.fingerprint[:16]
 

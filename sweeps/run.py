@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analysis import paper
 from analysis.entry import Entry
 from analysis.ledger import Ledger
 from sweeps.arguments import Options, parse
@@ -27,8 +26,8 @@ from sweeps.feed import Feed, Outcome
 from sweeps.finished import ingest, known
 from sweeps.lock import driver_lock
 from sweeps.plan import Plan, asked_runs, make_plan
-from sweeps.request import Request, datasets, make_request
-from trainables.data.facts import Facts, facts
+from sweeps.request import ALL, Request, datasets, make_request, named
+from trainables.data.facts import FETCHED, Facts, facts
 from trainables.errors import UserError, exit_status
 from trainables.runs import weights_path
 from trainables.spec import RunSpec
@@ -57,8 +56,8 @@ def list_names(options: Options) -> int:
     from sweeps.listing import listing
     from trainables.models import names
 
-    tables = [paper.find(name) for name in options.tables] or list(paper.tables().values())
-    print(listing(tables, names()))
+    tables = [table for name in options.tables or [ALL] for table in named(name)]
+    print(listing(tables, names(), options.data_dir, options.results))
     return 0
 
 
@@ -157,7 +156,7 @@ def check_all(options: Options, request: Request) -> Resources:
         if name == "imagefolder":
             continue
         try:
-            load(name, options.data_dir, train_fraction=options.train_fraction, download=options.download)
+            load(name, options.data_dir, download=options.download and name in FETCHED)
         except UserError as error:
             others = [table.key for table in request.tables if name not in datasets([table], request.settings)]
             hint = f" (without it: {' '.join(others)})" if others else ""

@@ -179,7 +179,8 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
                 reason,
                 teaching,
                 provenance
-                | {"pack": len(active), "devices": share.world, "started": student.record.started, "ended": now()},
+                | {"pack": len(active), "devices": share.world, "unreadable_images": len(dataset.unreadable)}
+                | {"started": student.record.started, "ended": now()},
             )
             if reason is None:
                 finished.append(student.spec.run_id)

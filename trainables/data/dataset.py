@@ -112,6 +112,11 @@ class Dataset:
     def test_size(self) -> int:
         return len(self.test)
 
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """None: such an image is refused when the data set is read."""
+        return {}
+
     def to(self, device: torch.device | str) -> Dataset:
         """The same data set with its tensors on another device."""
         return replace(self, train=self.train.to(device), test=self.test.to(device))

@@ -42,6 +42,8 @@ FACTS = {
     "tinyimagenet": Facts(200, 64, (500,) * 200, 10_000),
     "imagenet": Facts(1000, 224, (1282,) * 167 + (1281,) * 833, 50_000, evenly=True),
 }
+FETCHED = ("cifar100", "cifar100_lt", "tinyimagenet")
+"""Data sets that can be downloaded."""
 STREAMED = ("imagenet",)
 """Data sets too large for a device: a loader reads their files while they are trained on."""
 IN_FOLDERS = ("tinyimagenet", "imagenet")

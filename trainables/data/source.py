@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol, Self
 
 import torch
@@ -41,6 +41,11 @@ class Source(Protocol):
     def train_size(self) -> int: ...
     @property
     def test_size(self) -> int: ...
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """By path, why an image could not be read, of those that this process has come across."""
+        ...
 
     def to(self, device: torch.device | str) -> Self: ...
 

@@ -30,6 +30,15 @@ def published(name: str) -> tuple[str, str] | None:
     return url, found[1]
 
 
+def fetched(name: str, folder: Path) -> Path | None:
+    """The file of a network's published weights in `folder`, if it has been downloaded there."""
+    if name not in imagenet_resnet.NETWORKS or not folder.is_dir():
+        return None
+    source = published(name)
+    path = folder / _file_name(source[0]) if source else folder
+    return path if source and path.is_file() and sha256(path).startswith(source[1]) else None
+
+
 def fetch(name: str, folder: Path) -> Path:
     """The file of a network's published weights in `folder`; downloaded, whole or not at all, unless it is there."""
     source = published(name)
@@ -37,9 +46,10 @@ def fetch(name: str, folder: Path) -> Path:
         with_weights = ", ".join(imagenet_resnet.NETWORKS)
         raise UserError(f"no weights of {name} are published (of {with_weights} they are): train it or give a file")
     url, digest = source
+    there = fetched(name, folder)
+    if there is not None:
+        return there
     path = folder / _file_name(url)
-    if path.exists() and sha256(path).startswith(digest):
-        return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=sys.stderr.isatty())
