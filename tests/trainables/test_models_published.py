@@ -138,7 +138,7 @@ def test_a_folder_that_cannot_be_made(source: Path, tmp_path: Path) -> None:
 
 def test_a_connection_that_breaks(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object, **options: object) -> NoReturn:
-        raise http.client.RemoteDisconnected
+        raise http.client.RemoteDisconnected("")
 
     monkeypatch.setattr(torch.hub, "urlopen", broken)
     with pytest.raises(UserError) as caught:
