@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import argparse
 import math
 import sys
 import textwrap
@@ -14,13 +14,13 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import captions, names
+from analysis import captions, from_weights, names, paper
+from analysis.drawings import FORMATS, plain, saved
 from analysis.grid import Grid, Value, increase_key
-from analysis.layout import Part, Row, chosen_pairs, chosen_parts, chosen_rows
+from analysis.layout import PICTURES, Part, Row, Table, chosen_pairs, chosen_parts, chosen_rows
 from analysis.sheet import show
 from analysis.tables import Parser, add_arguments, load_chosen, write
 from trainables.errors import UserError, exit_status
@@ -45,7 +45,6 @@ HOLLOW: dict[str, Any] = {
     "label": "paper",
 }
 WIDEST = 4
-FORMATS = ("png", "pdf", "svg")
 
 
 def draw(grid: Grid) -> Figure:
@@ -72,7 +71,7 @@ def draw(grid: Grid) -> Figure:
         else:
             _curves(axes, grid, part, pair)
         names_of = f"{names.network(pair.teacher)} / {names.network(pair.student)}"
-        axes.set_title(_plain(f"{part.title}\n{names_of}" if part.title else names_of), fontsize=9.5)
+        axes.set_title(plain(f"{part.title}\n{names_of}" if part.title else names_of), fontsize=9.5)
         axes.grid(True, color="#DDDDDD", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.tick_params(labelsize=8.5)
@@ -94,11 +93,6 @@ def _places(grid: Grid, parts: Sequence[Part], columns: int) -> dict[tuple[int, 
     return places
 
 
-def _plain(text: str) -> str:
-    """Text in which matplotlib looks for no formula."""
-    return text.replace("$", r"\$")
-
-
 def _title_and_legend(figure: Figure, grid: Grid, panels: list[Axes]) -> None:
     kind = {"best": ", best test epoch", "last": ", last epoch"}[grid.metric] if grid.table.metric != "cost" else ""
     asides = [
@@ -108,7 +102,7 @@ def _title_and_legend(figure: Figure, grid: Grid, panels: list[Axes]) -> None:
     ]
     lines = [grid.table.title, captions.training(grid) + kind, "; ".join(aside for aside in asides if aside)]
     across = int(12 * figure.get_figwidth())
-    figure.suptitle(_plain("\n".join(textwrap.fill(line, across) for line in lines if line)), fontsize=10.5)
+    figure.suptitle(plain("\n".join(textwrap.fill(line, across) for line in lines if line)), fontsize=10.5)
     labelled: dict[str, Any] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
@@ -153,7 +147,7 @@ def _dots(axes: Axes, grid: Grid, part: Part, pair: Pair, *, named: bool) -> Non
             if value.state != "done":
                 _missing(axes, value, y)
             ticks.append(y)
-            labels.append(_plain(row.label))
+            labels.append(plain(row.label))
             y += 1
         y += 0.5
     axes.set_yticks(ticks, labels if named else [""] * len(labels))
@@ -175,7 +169,7 @@ def _curves(axes: Axes, grid: Grid, part: Part, pair: Pair) -> None:
             curves.setdefault(mixing.selection, []).append((mixing.rate, value))
     for value, (color, dashes) in zip(levels, LEVELS, strict=False):
         if value.mean is not None:
-            axes.axhline(value.mean, color=color, linestyle=dashes, linewidth=1.4, label=_plain(value.label))
+            axes.axhline(value.mean, color=color, linestyle=dashes, linewidth=1.4, label=plain(value.label))
             spread = value.std or 0.0
             axes.axhspan(value.mean - spread, value.mean + spread, color=color, alpha=0.1, linewidth=0)
     for place, (selection, points) in enumerate(curves.items()):
@@ -234,32 +228,54 @@ def _say_incomplete(axes: Axes, values: list[Value]) -> None:
 
 
 def picture(grid: Grid, form: str) -> bytes:
-    """The figure's file in one of FORMATS; the same numbers give the same bytes. Fonts as publishers want them."""
-    undated: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
-    buffer = io.BytesIO()
-    with rc_context({"pdf.fonttype": 42, "svg.hashsalt": grid.table.key}):
-        draw(grid).savefig(buffer, format=form, dpi=200, metadata=undated.get(form))
-    return buffer.getvalue()
+    """The figure's file in one of FORMATS; the same numbers give the same bytes."""
+    return saved(draw(grid), form, grid.table.key, dpi=200)
 
 
 def write_figure(grid: Grid, path: Path) -> Path:
     """PNG, PDF or SVG by the name's ending."""
-    form = path.suffix.removeprefix(".").lower()
-    if form not in FORMATS:
-        raise UserError(f"{path} should end in .{', .'.join(FORMATS)}")
-    write(path, picture(grid, form))
+    write(path, picture(grid, _form(path)))
     return path
 
 
+def _form(path: Path) -> str:
+    form = path.suffix.removeprefix(".").lower()
+    if form not in FORMATS:
+        raise UserError(f"{path} should end in .{', .'.join(FORMATS)}")
+    return form
+
+
 def _command(arguments: Sequence[str]) -> int:
-    parser = Parser(prog="figures.py", description="Draw a table or figure of the paper from the ledger alone.")
+    parser = Parser(
+        prog="figures.py",
+        description="Draw a table or figure of the paper: from the ledger alone, or from weights and images.",
+    )
     add_arguments(parser, "write this .png, .pdf or .svg (default: tables/TABLE.png and .pdf in the results)")
+    from_weights.add_arguments(parser)
     options = parser.parse_args(arguments)
+    table = paper.find(options.table) if options.table else None
+    if table is not None and table.plot in PICTURES:
+        return _command_of_weights(table, options)
     grid = load_chosen(options)
-    folder = options.results / "tables"
-    paths = [options.out] if options.out else [folder / f"{grid.table.key}.{form}" for form in ("png", "pdf")]
-    for path in paths:
+    for path in _paths(options, grid.table.key):
         print(write_figure(grid, path))
+    return 0
+
+
+def _paths(options: argparse.Namespace, name: str) -> list[Path]:
+    return [options.out] if options.out else [options.results / "tables" / f"{name}.{form}" for form in ("png", "pdf")]
+
+
+def _command_of_weights(table: Table, options: argparse.Namespace) -> int:
+    if options.out:
+        _form(options.out)
+    figures = from_weights.command(table, options)
+    if options.out and len(figures) > 1:
+        raise UserError(f"--out {options.out}: there are {len(figures)} pictures, one a pair; leave it out")
+    for name, figure in figures.items():
+        for path in _paths(options, name):
+            write(path, saved(figure, _form(path), table.key))
+            print(path)
     return 0
 
 

@@ -14,7 +14,7 @@ if __package__ in (None, ""):
 from analysis import paper
 from analysis.entry import Entry
 from analysis.grid import Grid, make_grid, run_ids
-from analysis.layout import Table, chosen_parts
+from analysis.layout import PICTURES, Table, chosen_parts
 from analysis.ledger import Ledger
 from analysis.render import FORMATS, render
 from analysis.settings import Settings
@@ -39,14 +39,22 @@ def load_grid(name: str, results: Path, *, sweep: int | None = None, metric: str
     """A table's numbers from a results folder, by the settings of its latest sweep or of the `sweep`-th (from 1)."""
     table = paper.find(name)
     with Ledger.open(ledger_path(results), readonly=True) as ledger:
-        settings = ledger.settings_of(table.key) if sweep is None else _settings_of(ledger, sweep)
-        if settings is None:
-            raise UserError(f"no sweep was asked for in {results}: run python sweeps/run.py {table.key} first")
+        settings = settings_of_sweep(ledger, table, sweep, results)
+        if not any(part.rows for part in table.parts):
+            raise UserError(f"{table.key} has no numbers: python analysis/figures.py {table.key} draws it")
         if not chosen_parts(table, settings):
             raise UserError(
                 f"that sweep asked for no row of {table.key}, only for {', '.join(settings.rows)}: see --list"
             )
         return make_grid(table, settings, ledger.entries(run_ids(table, settings)), metric)
+
+
+def settings_of_sweep(ledger: Ledger, table: Table, sweep: int | None, results: Path) -> Settings:
+    """Those of the table's latest sweep, or of the `sweep`-th (from 1)."""
+    settings = ledger.settings_of(table.key) if sweep is None else _settings_of(ledger, sweep)
+    if settings is None:
+        raise UserError(f"no sweep was asked for in {results}: run python sweeps/run.py {table.key} first")
+    return settings
 
 
 def _settings_of(ledger: Ledger, number: int) -> Settings:
@@ -65,7 +73,10 @@ def write(path: Path, content: bytes) -> None:
 
 
 def write_all(table: Table, settings: Settings, entries: Mapping[str, Entry], folder: Path) -> list[Path]:
-    """The table as LaTeX, Markdown, CSV, HTML, and its picture as PNG and PDF; nothing where no row was asked for."""
+    """The table as LaTeX, Markdown, CSV, HTML, and its picture as PNG and PDF; nothing where no row was asked for.
+
+    A picture of weights and images is not drawn here: `from_weights.write_figure_from_runs` draws it.
+    """
     from analysis.figures import write_figure
 
     grid = make_grid(table, settings, entries)
@@ -77,6 +88,8 @@ def write_all(table: Table, settings: Settings, entries: Mapping[str, Entry], fo
         write(path, render(grid, form).encode())
         paths.append(path)
     pictures = ("png", "pdf") if table.trains else ()
+    if table.plot in PICTURES:
+        return paths
     return paths + [write_figure(grid, folder / f"{table.key}.{extension}") for extension in pictures]
 
 
