@@ -133,6 +133,8 @@ def _parsed(value: str) -> Any:
 
 def _overridden(spec: RunSpec, overrides: dict[str, Any]) -> RunSpec:
     """`spec` with all the fields set that it has: a method's own parameters, a temperature's plus, ... only there."""
+    if not overrides:
+        return spec
     fields = spec.as_dict()
     for path, value in overrides.items():
         outer, _, inner = path.partition(".")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -115,8 +116,9 @@ def make_plan(
     alone = [spec for run_id, spec in vanilla.items() if run_id not in done and run_id not in failed]
     rest = [spec for run_id, spec in missing.items() if run_id not in train]
     first = [_job("teacher", [spec], _awaited([spec], awaited)) for spec in train.values()]
+    waiting = Counter(spec.teacher_run for spec in (*missing.values(), *train.values()))
     jobs = (
-        *sorted(first, key=lambda job: -_waiting(job, [*missing.values(), *train.values()])),
+        *sorted(first, key=lambda job: -waiting[job.specs[0].run_id]),
         *_packed("distilled", [spec for spec in rest if not spec.timing], pack, awaited),
         *_packed("vanilla", alone, pack, set()),
         *_packed("timing", [spec for spec in rest if spec.timing], pack, awaited),
@@ -171,11 +173,6 @@ def _taught(students: Iterable[RunSpec], teachers: Mapping[str, RunSpec], ready:
 
 def _awaited(specs: Iterable[RunSpec], awaited: set[str]) -> frozenset[str]:
     return frozenset({spec.teacher_run for spec in specs if spec.teacher_run} & awaited)
-
-
-def _waiting(teacher: PlannedJob, specs: Iterable[RunSpec]) -> int:
-    """How many runs wait for this teacher."""
-    return sum(spec.teacher_run == teacher.specs[0].run_id for spec in specs)
 
 
 def _packed(kind: str, specs: Sequence[RunSpec], pack: int | None, awaited: set[str]) -> Iterator[PlannedJob]:

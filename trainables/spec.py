@@ -260,7 +260,7 @@ class RunSpec(_Canonical):
         """The JSON text that `run_id` hashes: sorted keys, no blanks, defaults left out."""
         return json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
-    @property
+    @functools.cached_property
     def run_id(self) -> str:
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from small_jobs import GivenTeacher, seasoned, students, train
-from torch import Tensor, nn
+from torch import Tensor
 
 from ekd_core import energy
 from trainables.data.dataset import Dataset
 from trainables.data.stream import normalise
+from trainables.models import Network
 from trainables.models.checkpoint import save_weights
 
 
@@ -26,13 +27,13 @@ def torch_settings() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def plain_model() -> nn.Module:
+def plain_model() -> Network:
     """A network by itself, to compare a teacher with."""
     return seasoned("resnet8")
 
 
 @pytest.fixture(scope="session")
-def energies(plain_model: nn.Module, digits: Dataset) -> Tensor:
+def energies(plain_model: Network, digits: Dataset) -> Tensor:
     """Of the training images as they are, by the network itself, in float64."""
     images = normalise(digits.train.images, digits.mean, digits.std)
     with torch.no_grad():

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from trainables.data.facts import facts
 from trainables.errors import UserError
 from trainables.job import EpochReport, Place, run
-from trainables.models import build
+from trainables.models import Network, Outputs, build
 from trainables.models.checkpoint import load_state
 from trainables.runs import read_result, weights_path
 from trainables.spec import Mixing, RunSpec, Temperature, params
@@ -37,7 +37,7 @@ STEPS = math.ceil(IMAGES / VANILLA.batch_size)
 DKD = params(ce=1, alpha=1, beta=2, warmup=2)
 
 
-def seasoned(name: str, num_classes: int = 10, seed: int = 0) -> nn.Module:
+def seasoned(name: str, num_classes: int = 10, seed: int = 0) -> Network:
     """A network whose normalisation has statistics and weights as after a training; sharp enough to have opinions."""
     torch.manual_seed(seed)
     model = build(name, num_classes)
@@ -57,13 +57,17 @@ def seasoned(name: str, num_classes: int = 10, seed: int = 0) -> nn.Module:
 class CountingTeacher(Teacher):
     """Remembers how many images it has seen at each call."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Network) -> None:
         super().__init__(model, device="cpu", precision="fp32")
         self.calls: list[int] = []
 
     def logits(self, images: Tensor) -> Tensor:
         self.calls.append(len(images))
         return super().logits(images)
+
+    def outputs(self, images: Tensor) -> Outputs:
+        self.calls.append(len(images))
+        return super().outputs(images)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from trainables import student
 from trainables.data import load
-from trainables.data.stream import BatchStream, normalise
+from trainables.data.dataset import Dataset
+from trainables.data.stream import normalise
 from trainables.evaluation import Scores
 from trainables.job import Place
 from trainables.models import build
@@ -67,7 +68,7 @@ def plain_loop(spec: RunSpec, teacher: GivenTeacher) -> tuple[nn.Module, list[fl
         return -4 * torch.logsumexp(answers / 4, 1)
 
     with torch.no_grad():
-        ordered = energy(guide(normalise(dataset.train.images, dataset.mean, dataset.std))).sort().values
+        ordered = energy(guide(torch.cat([images for images, _ in dataset.scan("train", 256)]))).sort().values
     rate, rule = spec.temperature.rate, spec.temperature
     low, high = ordered[int(IMAGES * rate)], ordered[-(int(IMAGES * rate) + 1)]
 
@@ -82,7 +83,7 @@ def plain_loop(spec: RunSpec, teacher: GivenTeacher) -> tuple[nn.Module, list[fl
     optimizer = torch.optim.SGD(
         model.parameters(), lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay, foreach=False
     )
-    stream = BatchStream(dataset, seed=spec.seed, batch_size=spec.batch_size, augmentation=spec.augmentation)
+    stream = dataset.stream(seed=spec.seed, batch_size=spec.batch_size, augmentation=spec.augmentation)
     mixer = Teaching(Teacher(guide, device="cpu", precision="fp32"), TeacherFacts("", ordered, Scores(0, 0, 0)))
     losses = []
     for epoch in range(1, spec.epochs + 1):
@@ -90,7 +91,7 @@ def plain_loop(spec: RunSpec, teacher: GivenTeacher) -> tuple[nn.Module, list[fl
             group["lr"] = spec.lr * math.prod(spec.lr_decay for milestone in spec.milestones if epoch >= milestone + 1)
         total = 0.0
         for chunk in stream.epoch(epoch):
-            views = Views(chunk, spec.seed, torch.float32, mixer)
+            views = Views(chunk, stream, torch.float32, mixer)
             for step in range(len(chunk.bounds) - 1):
                 rows = slice(chunk.bounds[step], chunk.bounds[step + 1])
                 images, labels = chunk.images[rows], chunk.labels[rows]
@@ -135,10 +136,10 @@ def test_equals_a_plain_loop(kind: str, teacher: GivenTeacher, tmp_path: Path) -
         )
 
 
-def test_learning_rate_falls_after_each_milestone(tmp_path: Path) -> None:
+def test_learning_rate_falls_after_each_milestone(digits: Dataset, tmp_path: Path) -> None:
     """Epochs count from 1: with milestones 150, 180, 210 epoch 151 is the first with the lower rate."""
     spec = replace(VANILLA, epochs=240, milestones=(150, 180, 210))
-    made = Student(spec, num_classes=10, device="cpu", results=tmp_path, started="")
+    made = Student(spec, dataset=digits, teaching=None, results=tmp_path, started="")
     rates = {}
     for epoch in range(1, 241):
         made.begin_epoch(epoch)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from small_jobs import CountingTeacher, seasoned
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainables.data.dataset import Dataset
 from trainables.data.stream import normalise
 from trainables.evaluation import evaluate_model
-from trainables.models import names
+from trainables.models import Network, names
 from trainables.spec import RunSpec
 from trainables.teachers import Teacher, facts
 
@@ -29,7 +29,7 @@ def test_folding_normalisation_does_not_change_a_teacher(name: str) -> None:
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_teacher_in_bfloat16(plain_model: nn.Module, digits: Dataset) -> None:
+def test_teacher_in_bfloat16(plain_model: Network, digits: Dataset) -> None:
     images = normalise(digits.train.images[:100], digits.mean, digits.std)
     found = Teacher(plain_model, device="cpu", precision="bf16").logits(images)
     assert found.dtype == torch.float32
@@ -39,7 +39,7 @@ def test_teacher_in_bfloat16(plain_model: nn.Module, digits: Dataset) -> None:
     assert next(plain_model.parameters()).dtype == torch.float32
 
 
-def test_teacher_answers_the_same_whatever_comes_with_it(plain_model: nn.Module, digits: Dataset) -> None:
+def test_teacher_answers_the_same_whatever_comes_with_it(plain_model: Network, digits: Dataset) -> None:
     """Its batches have a fixed size, so the same images at the same places get the same bits."""
     teacher = Teacher(plain_model, device="cpu", precision="fp32")
     images = normalise(digits.train.images[:512], digits.mean, digits.std)
@@ -62,7 +62,7 @@ def teacher_spec_of() -> RunSpec:
     )
 
 
-def test_facts(plain_model: nn.Module, digits: Dataset, energies: Tensor, tmp_path: Path) -> None:
+def test_facts(plain_model: Network, digits: Dataset, energies: Tensor, tmp_path: Path) -> None:
     teacher = CountingTeacher(plain_model)
     found = facts(teacher, "0" * 64, digits, teacher_spec_of(), tmp_path)
     torch.testing.assert_close(found.energies.double(), energies.sort().values, rtol=1e-4, atol=1e-4)
@@ -83,7 +83,7 @@ def test_facts(plain_model: nn.Module, digits: Dataset, energies: Tensor, tmp_pa
 @pytest.mark.parametrize("damage", ["empty", "garbage", "truncated", "flipped"])
 def test_damaged_facts_are_computed_again(
     damage: str,
-    plain_model: nn.Module,
+    plain_model: Network,
     digits: Dataset,
     tmp_path: Path,
 ) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 
 import pytest
 import torch
 from small_jobs import CountingTeacher
-from torch import Tensor, nn
+from torch import Tensor
 
 from ekd_core import energy, energy_temperature, energy_thresholds, gradation_edges, gradation_temperature
+from trainables.data import load
 from trainables.data.dataset import Dataset, Split
 from trainables.data.stream import BatchStream, Chunk
 from trainables.evaluation import Scores
+from trainables.models import Network
 from trainables.spec import Mixing, Temperature
 from trainables.teachers import TeacherFacts
 from trainables.views import Teaching, View, Views
@@ -22,7 +25,7 @@ BATCH = 32
 
 
 @pytest.fixture
-def teaching(plain_model: nn.Module, energies: Tensor) -> Teaching:
+def teaching(plain_model: Network, energies: Tensor) -> Teaching:
     facts = TeacherFacts("0" * 64, energies.float().sort().values, Scores(0, 0, 0))
     return Teaching(CountingTeacher(plain_model), facts)
 
@@ -33,8 +36,14 @@ def chunks(digits: Dataset) -> list[Chunk]:
     return list(BatchStream(digits, seed=3, batch_size=BATCH, augmentation="crop").epoch(2))
 
 
-def views(chunk: Chunk, teaching: Teaching | None) -> Views:
-    return Views(chunk, 3, torch.float32, teaching)
+@cache
+def stream(seed: int) -> BatchStream:
+    dataset = load("digits", None)
+    return dataset.stream(seed=seed, batch_size=BATCH, augmentation="crop")  # type: ignore[return-value]
+
+
+def views(chunk: Chunk, teaching: Teaching | None, *, seed: int = 3, features: bool = False) -> Views:
+    return Views(chunk, stream(seed), torch.float32, teaching, features=features)
 
 
 def calls(teaching: Teaching) -> list[int]:
@@ -54,7 +63,7 @@ def chosen_rows(chunk: Chunk, above: Tensor) -> list[list[int]]:
 # --- the images as they are ----------------------------------------------------------------------------------------
 
 
-def test_weak_view(chunks: list[Chunk], teaching: Teaching, plain_model: nn.Module) -> None:
+def test_weak_view(chunks: list[Chunk], teaching: Teaching, plain_model: Network) -> None:
     chunk = chunks[0]
     weak = views(chunk, teaching).weak
     assert torch.equal(weak.images, chunk.images)
@@ -62,9 +71,9 @@ def test_weak_view(chunks: list[Chunk], teaching: Teaching, plain_model: nn.Modu
     assert weak.bounds == tuple(pairwise(chunk.bounds))
     assert weak.teacher is not None
     with torch.no_grad():
-        torch.testing.assert_close(weak.teacher, plain_model(chunk.images), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(weak.energies, energy(weak.teacher))
-    assert not weak.teacher.requires_grad
+        torch.testing.assert_close(weak.teacher.logits, plain_model(chunk.images), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(weak.energies, energy(weak.teacher.logits))
+    assert not weak.teacher.logits.requires_grad
 
 
 def test_a_student_alone_has_no_teacher(chunks: list[Chunk]) -> None:
@@ -137,7 +146,7 @@ def noise_chunk() -> Chunk:
 
 
 @pytest.mark.parametrize("mixing", MIXINGS, ids=lambda m: f"{m.operation}-{m.selection}-{m.rate}")
-def test_mixed_view(mixing: Mixing, noise_chunk: Chunk, plain_model: nn.Module) -> None:
+def test_mixed_view(mixing: Mixing, noise_chunk: Chunk, plain_model: Network) -> None:
     """Exactly the chosen rows, in order; each mixed with another chosen one of its batch by one common share or box."""
     chunk = noise_chunk
     with torch.no_grad():
@@ -180,7 +189,7 @@ def test_mixed_view(mixing: Mixing, noise_chunk: Chunk, plain_model: nn.Module) 
 
     assert mixed.teacher is not None
     with torch.no_grad():
-        torch.testing.assert_close(mixed.teacher, plain_model(mixed.images), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(mixed.teacher.logits, plain_model(mixed.images), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.2, 0.4, 0.7, 1.0])
@@ -198,7 +207,7 @@ def test_choice_on_real_images(rate: float, chunks: list[Chunk], teaching: Teach
     assert share > 0
 
 
-def thresholds_between(chunk: Chunk, model: nn.Module, above: int) -> tuple[Teaching, Mixing]:
+def thresholds_between(chunk: Chunk, model: Network, above: int) -> tuple[Teaching, Mixing]:
     """A teacher by whose thresholds only the `above` most uncertain images of the chunk have high energy."""
     with torch.no_grad():
         here = energy(model(chunk.images)).sort(descending=True).values
@@ -209,7 +218,7 @@ def thresholds_between(chunk: Chunk, model: nn.Module, above: int) -> tuple[Teac
 
 
 @pytest.mark.parametrize("above", [0, 1])
-def test_fewer_than_two_are_not_mixed(above: int, chunks: list[Chunk], plain_model: nn.Module) -> None:
+def test_fewer_than_two_are_not_mixed(above: int, chunks: list[Chunk], plain_model: Network) -> None:
     teaching, mixing = thresholds_between(chunks[0], plain_model, above)
     made = views(chunks[0], teaching)
     mixed = made.mixed(mixing)
@@ -220,7 +229,7 @@ def test_fewer_than_two_are_not_mixed(above: int, chunks: list[Chunk], plain_mod
     assert calls(teaching) == [len(chunks[0].labels)]
 
 
-def test_a_step_of_one_between_steps_of_more(chunks: list[Chunk], plain_model: nn.Module) -> None:
+def test_a_step_of_one_between_steps_of_more(chunks: list[Chunk], plain_model: Network) -> None:
     """Among the most uncertain images of a chunk some steps have one only: those are left out, the others stay."""
     for above in range(3, 40):
         teaching, mixing = thresholds_between(chunks[0], plain_model, above)
@@ -245,7 +254,7 @@ def test_mixing_is_a_pure_function_of_seed_and_place(chunks: list[Chunk], teachi
     again = [backwards.mixed(most).images, backwards.mixed(every).images]
     assert all(torch.equal(a, b) for a, b in zip(images, reversed(again), strict=True))
     others = [
-        Views(chunks[0], 4, torch.float32, teaching),
+        views(chunks[0], teaching, seed=4),
         views(replace(chunks[0], epoch=3), teaching),
         views(replace(chunks[0], first_step=8), teaching),
     ]
@@ -293,7 +302,7 @@ def test_temperature_rules(rule: str, mixed: bool, chunks: list[Chunk], teaching
     view = made.mixed(Mixing("cutmix")) if mixed else made.weak
     assert view.teacher is not None
     low, high = energy_thresholds(energies.float(), RATE, RATE)
-    expected = energy_temperature(energy(view.teacher), low, high, 4.0, *RULES[rule])
+    expected = energy_temperature(energy(view.teacher.logits), low, high, 4.0, *RULES[rule])
     found = teaching.temperature(view, Temperature(4, rule, 2, -1.5, RATE))
     assert isinstance(found, Tensor)
     assert torch.equal(found, expected)
