@@ -37,6 +37,8 @@ ACROSS = 7
 """Columns of numbers that stand side by side on a page."""
 LONG = 16
 """Letters of a word that is kept whole; a longer one may be broken."""
+LONGEST_TITLE = 200
+"""In letters, among the properties of the PDF."""
 SECONDS = 300
 PASSES = 4
 MOST_LETTERS = 900
@@ -85,8 +87,11 @@ _STYLES = {
     BAD: r"\textcolor{bad}{\textbf{%s}}",
     QUIET: r"\textcolor{quiet}{%s}",
 }
+_NUMBERED = "{[}U+"
+"""How a letter that is printed by its number begins."""
 _PUNCTUATION = "/_-=.,:"
-_IN_CODE = {"-": "-{}", "'": r"\textquotesingle{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}"}
+_IN_TEXT = {"-": "-{}"}
+_IN_CODE = _IN_TEXT | {"'": r"\textquotesingle{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}"}
 
 
 def article(document: Document) -> str:
@@ -96,7 +101,7 @@ def article(document: Document) -> str:
     return "\n".join(
         [
             _PREAMBLE,
-            rf"\hypersetup{{pdftitle={{{latex.escape(_line(document.title))}}}}}",
+            rf"\hypersetup{{pdftitle={{{latex.escape(_line(document.title)[:LONGEST_TITLE])}}}}}",
             r"\setcounter{secnumdepth}{0}\setcounter{tocdepth}{1}",
             r"\begin{document}",
             rf"{{\LARGE\raggedright\bfseries {title}\par}}",
@@ -144,11 +149,12 @@ def _text(text: str) -> str:
 
 def _broken(word: str, *, code: bool) -> str:
     """A word that may break after its punctuation if it is long, and anywhere in a long run of letters."""
+    own = _IN_CODE if code else _IN_TEXT
     out, run = [], 0
     for letter in word:
-        out.append(_IN_CODE.get(letter, "") if code and letter in _IN_CODE else _escaped(letter))
+        out.append(own.get(letter) or _escaped(letter))
         run = 0 if letter in _PUNCTUATION else run + 1
-        if len(word) > LONG and (run == 0 or run > LONG):
+        if out[-1].startswith(_NUMBERED) or (len(word) > LONG and (run == 0 or run > LONG)):
             out.append(r"\allowbreak{}")
     return "".join(out)
 

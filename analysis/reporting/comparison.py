@@ -30,7 +30,7 @@ def judge(grid: Grid) -> list[tuple[Value, Verdict]]:
 
 def paper_settings(table: Table, settings: Settings) -> Settings:
     """The paper's data and schedule for a table, with the teachers and the images that were given."""
-    resolved = settings_for(table, settings)
+    resolved = settings.on(table.dataset)
     paper = Settings(dataset=table.dataset)
     if resolved.dataset == table.dataset:
         paper = replace(paper, data=resolved.data, teachers=resolved.teachers)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from analysis.grid import Value
-from analysis.layout import Table, cells, chosen_pairs, settings_for
+from analysis.layout import Table, cells, chosen_pairs
 from analysis.reporting.comparison import paper_settings
 from analysis.settings import Settings
 from trainables.recipes import Pair
@@ -91,7 +91,7 @@ def again(command: str, results: str, *, retry: bool) -> str:
 def carried(table: Table, settings: Settings, command: str) -> tuple[str, ...]:
     """The options of an earlier command that name images and teachers, as far as the paper's table uses them."""
     paper = paper_settings(table, settings)
-    if settings_for(table, settings).dataset != paper.dataset:
+    if settings.on(table.dataset).dataset != paper.dataset:
         return ()
     taught = {pair.teacher for part in table.parts for pair in chosen_pairs(part, paper)}
     names = ("--data-dir", "--teachers") if taught & {*dict(paper.teachers)} else ("--data-dir",)

@@ -80,7 +80,7 @@ def _outcome(judged: Sequence[Chapter]) -> Iterator[Block]:
         f"The test: t = (measured - paper) / (s sqrt(1/n + 1/{PAPER_RUNS})) with the standard deviation s of the n "
         f"seeds measured; the paper's number is taken as a mean of {PAPER_RUNS} runs of the same spread; n - 1 degrees "
         f"of freedom, two-sided, at {ALPHA:.0%}. Noise: the least difference that this test calls one. A cell within "
-        "it agrees with the paper as far as so few seeds can tell, and no further. One seed is not tested: its noise is "
+        "it agrees with the paper as far as so few seeds can tell, no further. One seed is not tested: its noise is "
         f"the band of a standard deviation of {SEED_STD} points between seeds. The rows * and ** are made of others "
         "and are not tested again."
     )

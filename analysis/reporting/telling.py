@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
+from dataclasses import replace
 
 from analysis import captions, names
-from analysis.grid import Grid, Value, run_ids
+from analysis.entry import Entry
+from analysis.grid import Grid, Value
 from analysis.layout import Table
 from analysis.protocol import protocol
 from analysis.reporting import history, pictures
@@ -112,7 +114,7 @@ def _line(value: Value, verdict: Verdict) -> tuple[Words, ...]:
 
 def _protocol(table: Table, grid: Grid) -> Iterator[Block]:
     """By which numbers every row is trained, from the specs of its runs."""
-    found = protocol(table, grid.settings)
+    found = protocol(table, replace(grid.settings, seeds=1))
     if not found.rows:
         return
     yield Heading("Protocol", 2)
@@ -135,9 +137,21 @@ def _protocol(table: Table, grid: Grid) -> Iterator[Block]:
     )
 
 
+def _used(grid: Grid, known: Knowledge) -> list[Entry]:
+    """The runs behind a table's numbers, and those that taught them."""
+    left = deque(run_id for value in grid.values for run_id in value.runs)
+    found: dict[str, Entry] = {}
+    while left:
+        entry = known.runs.get(left.popleft())
+        if entry is not None and entry.run_id not in found:
+            found[entry.run_id] = entry
+            left += [entry.spec.teacher_run] if entry.spec.teacher_run else []
+    return list(found.values())
+
+
 def _provenance(grid: Grid, known: Knowledge) -> Iterator[Block]:
     """Where the numbers of a table come from."""
-    used = [known.runs[run_id] for run_id in run_ids(grid.table, grid.settings) if run_id in known.runs]
+    used = _used(grid, known)
     if not used:
         return
     yield Heading("Provenance", 2)
