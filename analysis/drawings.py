@@ -45,8 +45,8 @@ def plain(text: str) -> str:
 def images(arrays: Mapping[str, np.ndarray], ranks: range, title: Sequence[str]) -> Figure:
     """Images of the low and of the high end at some ranks, each with class, predicted class, probability, energy."""
     lines = math.ceil(max(len(_shown(arrays, end, ranks)) for end in ENDS) / ACROSS)
-    tight = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
-    figure = Figure(figsize=(WIDTH, 0.6 + 2 * (0.24 + 1.22 * lines)), layout=tight)
+    tight = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.05, wspace=0, hspace=0)
+    figure = Figure(figsize=(WIDTH, 0.7 + 2 * (0.3 + 1.23 * lines)), layout=tight)
     _title(figure, title)
     for part, (end, style) in zip(figure.subfigures(2, 1, squeeze=False)[:, 0], ENDS.items(), strict=True):
         index = _shown(arrays, end, ranks)
@@ -167,7 +167,7 @@ def embedding(columns: Mapping[str, Sequence[tuple[Group, Panel]]], title: Seque
 
 
 def _points(axes: Axes, group: Group, panel: Panel, name: str) -> None:
-    shades = colormaps["viridis"](np.linspace(0, 0.93, len(group.classes)))
+    shades = colormaps["viridis"](np.linspace(0, 0.88, len(group.classes)))
     for place, label in enumerate(group.classes):
         x, y = panel.points[panel.labels == place].T
         marker = MARKERS[place % len(MARKERS)]
