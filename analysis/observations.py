@@ -198,7 +198,7 @@ def _kept(
 def _read(path: Path) -> Arrays | None:
     """None where there is nothing, or it is damaged (it is then made again)."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             return dict(stored)
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None

@@ -59,9 +59,9 @@ def certainty(network: str, weights: Path, images: Images, *, rate: float, count
     for end, inside in (("low", energies < low), ("high", energies > high)):
         index = extremes(found["energies"], labels, count, highest=end == "high")
         ends = _mean_predictions(logits[inside], labels[inside.numpy()]) | {"index": index}
-        ends["pixels"] = pixels(dataset, "train", index)
         found |= {f"{end}_{name}": array for name, array in ends.items()}
-    return found
+    shown = pixels(dataset, "train", np.concatenate([found["low_index"], found["high_index"]]))
+    return found | {"low_pixels": shown[: len(shown) // 2], "high_pixels": shown[len(shown) // 2 :]}
 
 
 def answers(network: str, weights: Path, images: Images, *, device: str = "") -> Arrays:

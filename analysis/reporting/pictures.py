@@ -53,17 +53,24 @@ def is_drawn(grid: Grid) -> bool:
     return grid.table.plot not in PICTURES and grid.table.metric != "settings"
 
 
-def found(folder: Path, key: str, title: str) -> Picture | None:
-    """The picture that a sweep has drawn of `key`, if it can be read."""
-    png, pdf = (_read(folder / f"{key}{ending}") for ending in _SIGNATURES)
-    prints = ((f"{key}.pdf", pdf, 1.0),) if pdf else ((f"{key}.png", png, 1.0),) if png else ()
-    return Picture(key, title, png, prints) if prints else None
+def found(folder: Path, key: str, title: str) -> list[Picture]:
+    """The pictures that a sweep has drawn of `key`, one a pair, as far as they can be read."""
+    names = {path.stem for path in folder.glob(f"{key}*") if re.fullmatch(rf"{key}(-\w+)*", path.stem, re.ASCII)}
+    return [picture for name in sorted(names) if (picture := _found(folder / name, title)) is not None]
+
+
+def _found(path: Path, title: str) -> Picture | None:
+    png, pdf = (_read(path.with_name(path.name + ending)) for ending in _SIGNATURES)
+    prints = ((f"{path.name}.pdf", pdf, 1.0),) if pdf else ((f"{path.name}.png", png, 1.0),) if png else ()
+    return Picture(path.name, title, png, prints) if prints else None
 
 
 def others(folder: Path, known: set[str]) -> list[str]:
     """Figures in a folder that no table of that name stands for, by number."""
-    names = {path.stem for path in folder.glob("figure*") if path.suffix in _SIGNATURES} - known
-    return sorted((name for name in names if re.fullmatch(r"figure\d+", name)), key=lambda name: int(name[6:]))
+    names = {path.stem.partition("-")[0] for path in folder.glob("figure*") if path.suffix in _SIGNATURES} - known
+    return sorted(
+        (name for name in names if re.fullmatch(r"figure\d+", name, re.ASCII)), key=lambda name: int(name[6:])
+    )
 
 
 def _read(path: Path) -> bytes | None:

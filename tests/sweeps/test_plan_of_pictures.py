@@ -1,0 +1,59 @@
+"""What a sweep trains for pictures: one seed, or a teacher alone; again what has lost its weights."""
+
+from __future__ import annotations
+
+from fake_job import result
+
+from analysis import paper
+from analysis.entry import entry_of
+from analysis.settings import Settings
+from sweeps.plan import Plan, make_plan
+from sweeps.request import teachers
+from trainables.spec import RunSpec
+
+DIGITS = Settings(dataset="digits")
+FIGURE4, FIGURE6, FIGURE7, TABLE5 = (paper.find(name) for name in ("figure4", "figure6", "figure7", "table5"))
+
+
+def trained(plan: Plan) -> list[str]:
+    return sorted(spec.treatment for job in plan.jobs for spec in job.specs)
+
+
+def known(*specs: RunSpec) -> dict:
+    return {spec.run_id: entry_of(result(spec, None)) for spec in specs}
+
+
+def test_images_need_a_teacher_alone() -> None:
+    plan = make_plan([FIGURE4], DIGITS, {}, pack=None)
+    assert [(job.kind, [spec.name for spec in job.specs]) for job in plan.jobs] == [
+        ("teacher", [spec.name for spec in plan.runs["teacher"].values()])
+    ]
+    assert teachers([FIGURE4], DIGITS) == {"digits": ["resnet20"]}
+    given = Settings(dataset="digits", teachers=(("resnet20", "b" * 64),))
+    assert make_plan([FIGURE4], given, {}, pack=None).jobs == ()
+
+
+def test_features_need_one_seed_of_two_students_which_tables_share() -> None:
+    plan = make_plan([FIGURE6], DIGITS, {}, pack=None)
+    assert trained(plan) == ["energy_kd", "kd", "vanilla"]
+    both = make_plan([TABLE5, FIGURE6], DIGITS, {}, pack=None)
+    alone = make_plan([TABLE5], DIGITS, {}, pack=None)
+    assert len(both.all_runs) == len(alone.all_runs) + 1
+
+
+def test_a_run_without_weights_is_trained_again_where_a_picture_shows_it() -> None:
+    plan = make_plan([FIGURE7], DIGITS, {}, pack=None)
+    done = known(*plan.all_runs.values())
+    for lost in plan.all_runs.values():
+        again = make_plan(
+            [FIGURE7], DIGITS, done, pack=None, has_weights=lambda run_id, lost=lost: run_id != lost.run_id
+        )
+        assert trained(again) == [lost.treatment]
+    assert make_plan([FIGURE7], DIGITS, done, pack=None).jobs == ()
+    tables = make_plan(
+        [TABLE5], DIGITS, known(*make_plan([TABLE5], DIGITS, {}, pack=None).all_runs.values()), pack=None
+    )
+    assert tables.jobs == ()
+    (teacher,) = plan.runs["teacher"]
+    features = make_plan([FIGURE6], DIGITS, done, pack=None, has_weights=lambda run_id: run_id != teacher)
+    assert features.jobs == ()
