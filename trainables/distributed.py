@@ -22,7 +22,7 @@ class SharedNorm(nn.BatchNorm2d):
     def forward(self, maps: Tensor) -> Tensor:
         if not self.training:
             return super().forward(maps)
-        values, channels = maps.float(), maps.shape[1]
+        values, channels = maps.to(self.weight.dtype), maps.shape[1]
         count = values.new_tensor([maps.numel() / channels])
         total = all_reduce(torch.cat([values.sum(dim=(0, 2, 3)), (values * values).sum(dim=(0, 2, 3)), count]))
         size = total[-1].detach()

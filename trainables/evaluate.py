@@ -69,7 +69,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, float | int | str]:
         "top1": round(scores.top1, 4),
         "top5": round(scores.top5, 4),
         "loss": round(scores.loss, 6),
-        "images": len(dataset.test),
+        "images": dataset.test_size,
         "arch": options.arch,
         "dataset": options.dataset,
         "source": dataset.source,

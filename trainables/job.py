@@ -145,9 +145,7 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
     first = specs[0]
     dataset = load_data(first, place)
     teaching = make_teaching(first, dataset, place)
-    stream = dataset.stream(
-        seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation, share=share
-    )
+    stream = dataset.stream(seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation, share=share)
     students, refused = [], {}
     for spec in specs:
         try:

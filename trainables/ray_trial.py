@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray.train
 import torch
@@ -76,7 +76,7 @@ def _train_on_several(specs: Sequence[RunSpec], place: Place, train: Train, devi
             name=f"train-{tune.get_context().get_trial_id()}",
             storage_path=str(place.results / "tune" / "train"),
             failure_config=FailureConfig(max_failures=0),
-            callbacks=[TuneReportCallback()],
+            callbacks=[cast(Any, TuneReportCallback())],
         ),
     )
     try:

@@ -6,7 +6,7 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class Teacher:
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.device = torch.device(device)
         self.model = fuse(_Whole(model)).to(device).to(memory_format=torch.channels_last).to(self.dtype)
-        self._logits = _first_output_only(self.model)
+        self._logits = _first_output_only(cast(GraphModule, self.model))
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:

@@ -25,12 +25,10 @@ def lacking(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
 def _figures(known: Knowledge) -> Iterator[Block]:
     """Figures beside the tables that no table here stands for."""
     folder = known.results / "tables"
-    found = [
-        pictures.found(folder, name, f"Figure {name[6:]}") for name in pictures.others(folder, set(paper.tables()))
-    ]
-    for picture in filter(None, found):
-        yield Heading(picture.alt)
-        yield picture
+    for name in pictures.others(folder, set(paper.tables())):
+        for picture in pictures.found(folder, name, f"Figure {name[6:]}"):
+            yield Heading(picture.alt)
+            yield picture
 
 
 def _pairs(pairs: Sequence[Pair]) -> str:

@@ -73,7 +73,7 @@ def _picture(grid: Grid, known: Knowledge, printed: bool) -> Iterator[Block]:
         return
     found = pictures.found(known.results / "tables", grid.table.key, grid.table.title)
     if found:
-        yield found
+        yield from found
     elif grid.table.trains:
         yield paragraph("A sweep draws this figure when its runs are done.")
 

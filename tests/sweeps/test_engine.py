@@ -277,7 +277,7 @@ GPU_NAMES = ["H200"] * 2
     [
         (Resources(8), [], "--gpus 8: this machine has no GPU .* --gpus 0 runs on the CPU"),
         (Resources(8), GPU_NAMES, r"has 2 GPUs \(H200\); ask for 2, or run on the CPU with --gpus 0"),
-        (Resources(2, gpus_per_job=1.5), GPU_NAMES, r"--gpus-per-job 1.5 must be a share in \(0, 1\] or a whole number"),
+        (Resources(2, gpus_per_job=1.5), GPU_NAMES, r"1.5 must be a share in \(0, 1\] or a whole number"),
         (Resources(2, gpus_per_job=4), GPU_NAMES, r"--gpus-per-job 4: the sweep has 2 GPUs"),
         (Resources(1, gpus_per_job=0), GPU_NAMES, r"--gpus-per-job 0 must be a share in \(0, 1\]"),
         (Resources(-1), GPU_NAMES, "must not be negative"),

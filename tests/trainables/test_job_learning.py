@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from trainables import student
 from trainables.data import load
 from trainables.data.dataset import Dataset
-from trainables.data.stream import normalise
 from trainables.evaluation import Scores
 from trainables.job import Place
 from trainables.models import build
