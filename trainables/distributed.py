@@ -22,12 +22,13 @@ class SharedNorm(nn.BatchNorm2d):
     def forward(self, maps: Tensor) -> Tensor:
         if not self.training:
             return super().forward(maps)
-        values, channels = maps.to(self.weight.dtype), maps.shape[1]
-        count = values.new_tensor([maps.numel() / channels])
-        total = all_reduce(torch.cat([values.sum(dim=(0, 2, 3)), (values * values).sum(dim=(0, 2, 3)), count]))
+        values = maps.to(self.weight.dtype)
+        count = values.new_tensor([maps.numel() / maps.shape[1]])
+        total = all_reduce(torch.cat([values.sum(dim=(0, 2, 3)), count]))
         size = total[-1].detach()
-        mean = total[:channels] / size
-        variance = total[channels:-1] / size - mean * mean
+        mean = total[:-1] / size
+        centred = values - mean[:, None, None]
+        variance = all_reduce((centred * centred).sum(dim=(0, 2, 3))) / size
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -37,7 +38,7 @@ class SharedNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * size / (size - 1), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return (values * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(maps.dtype)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(maps.dtype)
 
 
 def with_shared_norms(module: nn.Module, device: str) -> None:
