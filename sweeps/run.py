@@ -20,6 +20,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from analysis.entry import Entry
+from analysis.layout import PICTURES, Table
 from analysis.ledger import Ledger
 from sweeps.arguments import Options, parse
 from sweeps.feed import Feed, Outcome
@@ -120,7 +121,7 @@ def sweep(options: Options, request: Request, command: str) -> int:
         else:
             remember(ledger, request, command)
             print_plan_line(plan)
-        show_results(request, ledger.entries(run_ids), options.results / "tables")
+        show_results(options, request, ledger.entries(run_ids))
     return report(outcome)
 
 
@@ -228,20 +229,39 @@ def print_plan_line(plan: Plan) -> None:
     print(one_line(plan), flush=True)
 
 
-def show_results(request: Request, entries: dict[str, Entry], folder: Path) -> None:
-    """The tables on the screen and as files."""
+def show_results(options: Options, request: Request, entries: dict[str, Entry]) -> None:
+    """The tables on the screen and as files, and the figures as files."""
     from analysis.grid import make_grid
     from analysis.render import text
     from analysis.sheet import make_sheet
     from analysis.tables import write_all
 
     width = shutil.get_terminal_size((120, 40)).columns
+    folder = options.results / "tables"
     for table in request.tables:
         paths = write_all(table, request.settings, entries, folder)
         if paths:
             print(f"\n{text(make_sheet(make_grid(table, request.settings, entries)), width)}")
-            print(f"written: {folder}{os.sep}{table.key}.{{{','.join(path.suffix[1:] for path in paths)}}}")
+        paths += draw(options, request, table) if table.plot in PICTURES else []
+        if paths:
+            names = dict.fromkeys(path.stem for path in paths)
+            endings = [",".join(path.suffix[1:] for path in paths if path.stem == name) for name in names]
+            for name, ending in zip(names, endings, strict=True):
+                print(f"written: {folder}{os.sep}{name}.{{{ending}}}")
     print(flush=True)
+
+
+def draw(options: Options, request: Request, table: Table) -> list[Path]:
+    """A figure of weights and images; says what it lacks where it cannot be drawn yet."""
+    from analysis.from_weights import write_figure_from_runs
+
+    given = [(teacher.sha256, str(teacher.path)) for teacher in request.given]
+    folder = options.results / "tables"
+    try:
+        return write_figure_from_runs(table, request.settings, options.results, options.data_dir, given, folder)
+    except UserError as error:
+        print(f"\nnot drawn: {table.title}: {error}")
+        return []
 
 
 def report(outcome: Outcome) -> int:
