@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from analysis import names
 from analysis.grid import Grid
-from analysis.layout import chosen_parts, chosen_rows
+from analysis.layout import chosen_pairs, chosen_parts, chosen_rows
 from analysis.settings import deviations
 
 _REPORTED = {
@@ -43,7 +43,19 @@ def training(grid: Grid) -> str:
 def protocol(grid: Grid) -> list[str]:
     """The deviations that matter for this table: a cost table's epochs only lengthen its measurement."""
     settings = replace(grid.settings, epochs=None) if grid.table.metric == "cost" else grid.settings
-    return deviations(settings, grid.table.dataset)
+    return deviations(settings, grid.table.dataset, _own_lengths(grid))
+
+
+def _own_lengths(grid: Grid) -> dict[str, set[int]]:
+    """By row, the epochs of its pairs that have a schedule of their own."""
+    settings = grid.settings
+    found: dict[str, set[int]] = {}
+    for part in chosen_parts(grid.table, settings):
+        for row in chosen_rows(part, settings):
+            treatments = [row.treat(settings.recipe, pair) for pair in chosen_pairs(part, settings)]
+            if lengths := {treatment.schedule.epochs for treatment in treatments if treatment.schedule}:
+                found[row.label] = found.get(row.label, set()) | lengths
+    return found
 
 
 def _epochs(grid: Grid) -> str:
@@ -76,7 +88,9 @@ def _protocol(grid: Grid) -> str:
         return f"Shortened, not the paper's schedule: {different}."
     if different:
         return f"Differs from the paper's protocol: {different}."
-    return "Data and schedule as in the paper." if grid.table.metric != "cost" else ""
+    if grid.table.metric == "cost":
+        return ""
+    return f"Data and schedule as in the paper{', except as noted below' if notes(grid) else ''}."
 
 
 def _beside(grid: Grid) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trainables.baselines import WITHOUT_TEMPERATURE
 from trainables.errors import UserError
 from trainables.recipes import TEACHER_SEED, VANILLA, Pair, Recipe, Schedule, Treatment, kd, recipe
 from trainables.spec import Mixing, RunSpec, Temperature, from_dict
@@ -154,7 +156,7 @@ def _has(spec: RunSpec, outer: str, inner: str, overrides: dict[str, Any]) -> bo
         if spec.mixing is None:
             return False
         return inner != "rate" or overrides.get("mixing.selection", spec.mixing.selection) != "all"
-    if spec.teacher is None:
+    if spec.teacher is None or spec.method in WITHOUT_TEMPERATURE:
         return False
     rule = str(overrides.get("temperature.rule", spec.temperature.rule))
     used = {"plain": ("base",), "gradation": ("values",)}.get(rule, ("base", "plus", "minus", "rate"))
@@ -211,17 +213,32 @@ def parse_pair(text: str) -> Pair:
     return Pair(teacher, student)
 
 
-def _shortened(epochs: int, source: Recipe) -> list[str]:
+def _shortened(epochs: int, source: Recipe, own: Mapping[str, Collection[int]]) -> list[str]:
     plain, energy = source.plain.epochs, source.energy.epochs
-    if plain == energy:
-        return [f"{epochs} epochs instead of {plain}, milestones scaled"] if epochs != plain else []
+    usual = {"Energy KD and Energy DKD": (energy,)} if energy != plain else {}
+    if own:
+        usual[f"some pairs of {' and '.join(own)}"] = tuple(sorted({length for each in own.values() for length in each}))
+    if epochs == plain and not usual:
+        return []
     if epochs == plain:
-        return [f"{epochs} epochs for every run, also for Energy KD and Energy DKD (instead of {energy})"]
-    return [f"{epochs} epochs instead of {plain} (Energy KD and Energy DKD: {energy}), milestones scaled"]
+        longer = " and for ".join(f"{what} (instead of {_either(lengths)})" for what, lengths in usual.items())
+        return [f"{epochs} epochs for every run, also for {longer}"]
+    others = "; ".join(f"{what}: {_either(lengths)}" for what, lengths in usual.items())
+    return [f"{epochs} epochs instead of {plain}{f' ({others})' if others else ''}, milestones scaled"]
 
 
-def deviations(settings: Settings, paper_data: str = "cifar100") -> list[str]:
-    """What differs from the paper's data and protocol, in words for a caption. paper_data: of the paper's table."""
+def _either(lengths: Collection[int]) -> str:
+    return " or ".join(map(str, lengths))
+
+
+def deviations(
+    settings: Settings, paper_data: str = "cifar100", own: Mapping[str, Collection[int]] | None = None
+) -> list[str]:
+    """What differs from the paper's data and protocol, in words for a caption.
+
+    paper_data: of the paper's table. own: by row, the epochs of its pairs that follow neither of the recipe's two
+    schedules.
+    """
     source = settings.recipe
     out = []
     if settings.dataset != paper_data:
@@ -229,7 +246,7 @@ def deviations(settings: Settings, paper_data: str = "cifar100") -> list[str]:
     elif settings.data:
         out.append(f"own images in the form of {settings.dataset} (fingerprint {settings.data})")
     if settings.epochs is not None:
-        out += _shortened(settings.epochs, source)
+        out += _shortened(settings.epochs, source, own or {})
     if settings.train_fraction != 1:
         out.append(f"{settings.train_fraction:.3g} of the training images")
     if settings.tail != source.imbalance:

@@ -37,7 +37,7 @@ class Plan:
     """What was asked for, what of it is known, and the jobs for the rest, teachers first.
 
     cells: distillation cells, each counted once however many tables show it. runs: by kind (distilled, vanilla,
-    teacher, assistants among them) and id, done or not. failed: recorded as failed, with the reason, and not to be
+    teacher, assistants among them unless they are a cell's) and id, done or not, each once. failed: recorded as failed, with the reason, and not to be
     tried again. shared: students that the tables, each trained by itself, would train more than once.
     """
 
@@ -101,11 +101,12 @@ def make_plan(
         if run_id in known and entry.status != "done" and not retry
     }
     missing = {run_id: spec for run_id, spec in distilled.items() if run_id not in done and run_id not in failed}
-    taught = _taught(missing.values(), teachers, lambda run_id: run_id in done and has_weights(run_id))
+    ended = {run_id for run_id in teachers if run_id in failed or (run_id in done and has_weights(run_id))}
+    taught = _taught(missing.values(), teachers, ended)
     printed = {spec.run_id for table in tables for spec in _printed_teachers(table, settings)}
     shown = taught | printed | drawn | vanilla.keys() | done
     teachers = {run_id: spec for run_id, spec in teachers.items() if run_id in shown}
-    vanilla = {run_id: spec for run_id, spec in vanilla.items() if run_id not in teachers}
+    vanilla = _without(vanilla, teachers)
 
     train = {
         run_id: spec
@@ -130,7 +131,7 @@ def make_plan(
     ]
     return Plan(
         cells=len({tuple(spec.run_id for spec in cell.specs) for found in per_table for cell in found}),
-        runs={"distilled": distilled, "vanilla": vanilla, "teacher": teachers},
+        runs={"distilled": distilled, "vanilla": vanilla, "teacher": _without(teachers, distilled)},
         done=frozenset(done & wanted),
         failed={run_id: reason for run_id, reason in failed.items() if run_id in wanted},
         jobs=jobs,
@@ -140,6 +141,10 @@ def make_plan(
 
 def _by_id(specs: Iterable[RunSpec]) -> dict[str, RunSpec]:
     return {spec.run_id: spec for spec in specs}
+
+
+def _without(runs: Mapping[str, RunSpec], others: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
+    return {run_id: spec for run_id, spec in runs.items() if run_id not in others}
 
 
 def _printed_teachers(table: Table, settings: Settings) -> Iterator[RunSpec]:
@@ -157,8 +162,8 @@ def _drawn(table: Table, settings: Settings) -> Iterator[RunSpec]:
     yield from (spec for cell in cells(table, settings) for spec in cell.specs)
 
 
-def _taught(students: Iterable[RunSpec], teachers: Mapping[str, RunSpec], ready: Callable[[str], bool]) -> set[str]:
-    """The runs whose weights teach: those of the students, and those of assistants that are not ready themselves."""
+def _taught(students: Iterable[RunSpec], teachers: Mapping[str, RunSpec], ended: set[str]) -> set[str]:
+    """The runs whose weights teach: those of the students, and those of assistants that must be trained themselves."""
     found: set[str] = set()
     waiting = [spec.teacher_run for spec in students]
     while waiting:
@@ -166,7 +171,7 @@ def _taught(students: Iterable[RunSpec], teachers: Mapping[str, RunSpec], ready:
         if run_id is None or run_id in found:
             continue
         found.add(run_id)
-        if run_id in teachers and not ready(run_id):
+        if run_id in teachers and run_id not in ended:
             waiting.append(teachers[run_id].teacher_run)
     return found
 

@@ -32,6 +32,8 @@ from trainables.recipes import (
 from trainables.spec import Temperature, params
 
 MULTI_BASE = 4
+WITHOUT_TEMPERATURE = ("at", "crd", "fitnet", "ofd", "pkt", "reviewkd", "rkd", "vid")
+"""The methods with a teacher whose loss has no use for a run's temperature."""
 
 # A choice made here, of the networks known here: one between the two in published accuracy and (but for VGG13/VGG8) in
 # size, of the same kind where there is one.
