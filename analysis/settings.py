@@ -217,7 +217,9 @@ def _shortened(epochs: int, source: Recipe, own: Mapping[str, Collection[int]]) 
     plain, energy = source.plain.epochs, source.energy.epochs
     usual = {"Energy KD and Energy DKD": (energy,)} if energy != plain else {}
     if own:
-        usual[f"some pairs of {' and '.join(own)}"] = tuple(sorted({length for each in own.values() for length in each}))
+        usual[f"some pairs of {' and '.join(own)}"] = tuple(
+            sorted({length for each in own.values() for length in each})
+        )
     if epochs == plain and not usual:
         return []
     if epochs == plain:

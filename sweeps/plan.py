@@ -37,8 +37,9 @@ class Plan:
     """What was asked for, what of it is known, and the jobs for the rest, teachers first.
 
     cells: distillation cells, each counted once however many tables show it. runs: by kind (distilled, vanilla,
-    teacher, assistants among them unless they are a cell's) and id, done or not, each once. failed: recorded as failed, with the reason, and not to be
-    tried again. shared: students that the tables, each trained by itself, would train more than once.
+    teacher, assistants among them unless they are a cell's) and id, done or not, each once. failed: recorded as
+    failed, with the reason, and not to be tried again. shared: students that the tables, each trained by itself, would
+    train more than once.
     """
 
     cells: int

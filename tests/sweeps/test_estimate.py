@@ -75,7 +75,7 @@ def only(plan: Plan, *jobs: PlannedJob) -> Plan:
 
 
 def test_nothing_to_train_costs_nothing() -> None:
-    assert estimate(only(planned("table5")), FACTS, device="cpu", threads=1, at_once=1) == NOTHING
+    assert estimate(only(planned("table5")), lambda spec: FACTS, device="cpu", threads=1, at_once=1) == NOTHING
 
 
 def test_the_estimate_is_near_what_a_job_takes(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_the_estimate_is_near_what_a_job_takes(tmp_path: Path) -> None:
     plan = planned("table5", epochs=2, pairs=("resnet8/resnet8",))
     teacher, *_ = plan.jobs
     about = facts("digits", None)
-    found = estimate(only(plan, teacher), about, device="cpu", threads=1, at_once=1, seconds=3)
+    found = estimate(only(plan, teacher), lambda spec: about, device="cpu", threads=1, at_once=1, seconds=3)
     place = Place(tmp_path, threads=1)
     for _ in run([replace(teacher.specs[0], epochs=1)], place):
         pass
@@ -100,7 +100,7 @@ def test_measuring_keeps_to_its_time_and_leaves_the_threads_as_they_were() -> No
     threads = torch.get_num_threads()
     plan = planned("table5", dataset="cifar100", pairs=("resnet32x4/vgg8",))
     began = time.process_time()
-    found = estimate(plan, facts("cifar100", None), device="cpu", threads=1, at_once=2, seconds=2)
+    found = estimate(plan, lambda spec: facts(spec.dataset, None), device="cpu", threads=1, at_once=2, seconds=2)
     assert time.process_time() - began < 12
     assert torch.get_num_threads() == threads
     assert found.device_hours > 10

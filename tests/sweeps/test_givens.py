@@ -96,8 +96,8 @@ def test_a_missing_place_is_refused(tmp_path: Path) -> None:
 def test_weights_that_fit_pass_and_others_are_told_by_their_keys(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_weights(build("resnet8", 10), tmp_path / "resnet8.pth")
-    check(find(tmp_path, ["resnet8"]), 10)
+    check(find(tmp_path, ["resnet8"]), {"": 10})
     with pytest.raises(UserError, match="10 classes, and 100 are needed"):
-        check(find(tmp_path, ["resnet8"]), 100)
+        check(find(tmp_path, ["resnet8"]), {"": 100})
     with pytest.raises(UserError, match=r"does not fit resnet14: layer1\.1\.conv1\.weight is missing"):
-        check(find(tmp_path / "resnet8.pth", ["resnet14"]), 10)
+        check(find(tmp_path / "resnet8.pth", ["resnet14"]), {"": 10})

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 from fake_job import result
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from analysis import paper
@@ -211,6 +211,8 @@ def test_any_plan_completes_what_was_asked_and_nothing_else(
 ) -> None:
     tables, asked, pack = request
     everything = make_plan(tables, asked, {}, pack=pack).all_runs
+    assert everything or not any(cells(table, asked) for table in tables if table.trains)
+    assume(everything)
     finished = data.draw(st.sets(st.sampled_from(sorted(everything)), max_size=40))
     failed = data.draw(st.sets(st.sampled_from(sorted(everything)), max_size=5)) - finished
     known = {

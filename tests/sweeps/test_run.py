@@ -80,7 +80,7 @@ def refused(command: Command, *argv: object) -> str:
     [
         ([], "name a table, for example table5"),
         (["tabel5"], "unknown table 'tabel5': there is table5,"),
-        (["table5", "--dataset", "cifar"], "unknown data set 'cifar': did you mean cifar100?"),
+        (["table5", "--dataset", "cifar"], "unknown data set 'cifar': did you mean cifar100"),
         (["table5", "--rows", "kd_heda_20"], "unknown row 'kd_heda_20': did you mean kd_he_da_20"),
         (["table5", "--rows", "xyzzy"], "unknown row xyzzy: table5 has dkd, dkd_cutmix"),
         (["table5", "--pairs", "resnet56"], "pair 'resnet56' should be TEACHER/STUDENT"),

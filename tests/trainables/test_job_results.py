@@ -68,6 +68,8 @@ PROVENANCE = {
     "driver",
     "threads",
     "pack",
+    "devices",
+    "unreadable_images",
     "started",
     "ended",
 }
