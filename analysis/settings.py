@@ -215,7 +215,7 @@ def parse_pair(text: str) -> Pair:
 
 def _shortened(epochs: int, source: Recipe, own: Mapping[str, Collection[int]]) -> list[str]:
     plain, energy = source.plain.epochs, source.energy.epochs
-    usual = {"Energy KD and Energy DKD": (energy,)} if energy != plain else {}
+    usual: dict[str, tuple[int, ...]] = {"Energy KD and Energy DKD": (energy,)} if energy != plain else {}
     if own:
         usual[f"some pairs of {' and '.join(own)}"] = tuple(
             sorted({length for each in own.values() for length in each})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from analysis import paper
 from analysis.entry import Entry, entry_of
-from analysis.layout import Block, Part, Row, Table
+from analysis.layout import Block, Part, Row, Table, cells
 from analysis.settings import Settings, teacher_spec, vanilla_spec
 from sweeps.plan import MOST_STUDENTS, Plan, asked_runs, make_plan
 from trainables.errors import UserError
@@ -66,7 +66,6 @@ def test_a_run_of_several_tables_is_planned_once() -> None:
 
 
 def _cell_specs(table: Table) -> list[tuple[RunSpec, ...]]:
-    from analysis.layout import cells
 
     return [cell.specs for cell in cells(table, Settings())]
 
