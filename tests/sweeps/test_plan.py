@@ -66,7 +66,6 @@ def test_a_run_of_several_tables_is_planned_once() -> None:
 
 
 def _cell_specs(table: Table) -> list[tuple[RunSpec, ...]]:
-
     return [cell.specs for cell in cells(table, Settings())]
 
 
