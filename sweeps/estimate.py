@@ -7,6 +7,7 @@ random images of the data set's size; the rest of an epoch is counted, not measu
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 import tempfile
@@ -14,17 +15,22 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sweeps.plan import Plan
 from trainables.data.facts import Facts
 from trainables.spec import PLAIN, RunSpec
+
+if TYPE_CHECKING:
+    from trainables.data.dataset import Dataset
 
 Clock = Callable[[], float]
 FactsOf = Callable[[RunSpec], Facts]
 
 SECONDS = 60.0
 MOST_STEPS = 5
-LEAST_BATCH = 8
+LEAST_PIXELS = 2**16
+"""Of the batch that is measured first, at most 8 images: 2 of side 224."""
 STEPS = {"cpu": 1, "cuda": 8}
 """Steps between two looks at the clock: a GPU works ahead, and a job asks its teacher about eight steps at a time."""
 LOGITS = ("vanilla", "kd", "dkd")
@@ -196,6 +202,20 @@ def _measure(
         torch.set_num_threads(before)
 
 
+@functools.lru_cache(maxsize=1)
+def _random_images(name: str, facts: Facts, size: int, device: str) -> Dataset:
+    import torch
+
+    from trainables.data.dataset import Dataset, Split
+
+    shape = (size, facts.side, facts.side, 3)
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    split = Split(images, torch.arange(size) % facts.num_classes)
+    plain = (0.5, 0.5, 0.5)
+    classes = tuple(map(str, range(facts.num_classes)))
+    return Dataset(name, classes, split, split, plain, plain, "", "random images").to(device)
+
+
 def _alone(spec: RunSpec, network: str) -> RunSpec:
     """The network by itself."""
     return replace(
@@ -219,7 +239,6 @@ def _cost(
     """Measured on a smaller batch, and scaled up, where a whole one would take too long."""
     import torch
 
-    from trainables.data.dataset import Dataset, Split
     from trainables.data.stream import BatchStream
     from trainables.evaluation import Scores, autocast
     from trainables.models import build
@@ -229,13 +248,9 @@ def _cost(
 
     steps = STEPS[device]
     largest = steps * spec.batch_size
+    few = min(steps * max(2, min(8, LEAST_PIXELS // facts.side**2)), largest)
     size = max(largest, facts.num_classes)
-    shape = (size, facts.side, facts.side, 3)
-    images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    split = Split(images, torch.arange(size) % facts.num_classes)
-    plain = (0.5, 0.5, 0.5)
-    classes = tuple(map(str, range(facts.num_classes)))
-    dataset = Dataset(spec.dataset, classes, split, split, plain, plain, "", "random images").to(device)
+    dataset = _random_images(spec.dataset, facts, size, device)
     dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
 
     teaching = None
@@ -264,7 +279,7 @@ def _cost(
     step = 0.0
     if trained:
         student.begin_epoch(1)
-        step = _per_image(train, steps, largest, seconds * 0.7, clock) * spec.batch_size
+        step = _per_image(train, few, largest, seconds * 0.7, clock) * spec.batch_size
     model = student.model.eval()
     answering = Teacher(model, device=device, precision=spec.precision) if asked else None
 
@@ -281,23 +296,20 @@ def _cost(
 
         return work
 
-    return Cost(step, _per_image(answer, steps, largest, seconds * 0.3, clock), stored)
+    return Cost(step, _per_image(answer, few, largest, seconds * 0.3, clock), stored)
 
 
 def _per_image(
-    work_on: Callable[[int], Callable[[], None]], steps: int, images: int, seconds: float, clock: Clock
+    work_on: Callable[[int], Callable[[], None]], few: int, images: int, seconds: float, clock: Clock
 ) -> float:
-    """Median seconds an image, warmed up, within about `seconds`: on fewer images where all would take longer."""
-    few = min(steps * LEAST_BATCH, images)
+    """Median seconds an image, warmed up, within about `seconds`: on a `few` images where all would take longer."""
+    deadline = time.perf_counter() + seconds
     work = work_on(few)
     work()
-    began = time.perf_counter()
-    work()
-    if few < images and 3 * (time.perf_counter() - began) * images / few <= seconds:
-        few, work = images, work_on(images)
+    times = [_timed(work, clock)]
+    if few < images and 3 * times[0] * images / few <= seconds:
+        few, work, times = images, work_on(images), []
         work()
-    deadline = time.perf_counter() + seconds / 2
-    times: list[float] = []
     while not times or (len(times) < MOST_STEPS and time.perf_counter() < deadline):
         times.append(_timed(work, clock))
     return statistics.median(times) / few
