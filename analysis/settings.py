@@ -29,7 +29,8 @@ class Settings:
     `tinyimagenet/vgg13`), and `on` resolves them. pairs / rows: empty for all of the table's own. epochs: every run
     trains exactly so long, milestones and warm-up scaled with it. teachers: (network, sha256 of the weights file) for
     teachers that were given rather than trained. overrides: (dotted field of a run, JSON value), applied to every
-    student that has the field. imbalance: of the training set's classes; None for the recipe's own.
+    student that has the field. imbalance: of the training set's classes; None for the recipe's own. assistant: of every
+    pair (TAKD) instead of its own.
     """
 
     dataset: str = "cifar100"
@@ -44,6 +45,7 @@ class Settings:
     teachers: tuple[tuple[str, str], ...] = ()
     overrides: tuple[tuple[str, str], ...] = ()
     imbalance: float | None = None
+    assistant: str = ""
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -190,16 +192,17 @@ def student_spec(settings: Settings, pair: Pair, treatment: Treatment, seed: int
 def _teacher(settings: Settings, pair: Pair, treatment: Treatment) -> tuple[str, str]:
     """The network that teaches a student, and where its weights come from."""
     if treatment.assistant is not None:
-        return treatment.assistant, f"run:{assistant_spec(settings, pair, treatment.assistant).run_id}"
+        run = assistant_spec(settings, pair, treatment.assistant)
+        return run.student, f"run:{run.run_id}"
     given = dict(settings.teachers).get(pair.teacher)
     return pair.teacher, f"sha256:{given}" if given else f"run:{teacher_spec(settings, pair.teacher).run_id}"
 
 
 def assistant_spec(settings: Settings, pair: Pair, assistant: str) -> RunSpec:
-    """The run that trains an assistant (TAKD): KD by the pair's teacher, one seed for all tables."""
+    """The run that trains an assistant (TAKD; or the one that the settings name): KD by the teacher, with one seed."""
     plain = replace(settings, overrides=())
     taught = kd(temperature=settings.recipe.temperature)
-    return student_spec(plain, Pair(pair.teacher, assistant), taught, TEACHER_SEED)
+    return student_spec(plain, Pair(pair.teacher, settings.assistant or assistant), taught, TEACHER_SEED)
 
 
 def vanilla_spec(settings: Settings, pair: Pair, seed: int) -> RunSpec:
@@ -253,6 +256,8 @@ def deviations(
         out.append(f"{settings.train_fraction:.3g} of the training images")
     if settings.tail != source.imbalance:
         out.append(f"long-tail factor {settings.tail:g} instead of {source.imbalance:g}")
+    if settings.assistant:
+        out.append(f"assistant {settings.assistant} (TAKD)")
     if settings.batch_size not in (None, source.batch_size):
         out.append(f"batch size {settings.batch_size} instead of {source.batch_size}")
     if settings.precision != "fp32":

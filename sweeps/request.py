@@ -43,6 +43,7 @@ def make_request(options: Options) -> Request:
     if options.dataset is not None:
         _check_dataset(options.dataset)
     _check_pairs(options.pairs)
+    _check_networks([options.assistant] if options.assistant else [], "--assistant")
     own = {table.dataset for table in tables}
     settings = Settings(
         dataset=options.dataset or (own.pop() if len(own) == 1 else ""),
@@ -54,6 +55,7 @@ def make_request(options: Options) -> Request:
         batch_size=options.batch_size,
         precision=options.precision,
         imbalance=options.imbalance,
+        assistant=options.assistant,
     )
     if options.imbalance is not None:
         check_imbalance(options.imbalance)
@@ -123,6 +125,10 @@ def _check_dataset(name: str) -> None:
 def _check_pairs(pairs: Sequence[str]) -> None:
     """Networks that no recipe names are looked up among all, which needs torch."""
     asked = [network for text in pairs for pair in [parse_pair(text)] for network in (pair.teacher, pair.student)]
+    _check_networks(asked, "--pairs")
+
+
+def _check_networks(asked: Sequence[str], option: str) -> None:
     usual = {name for each in RECIPES.values() for pair in each.pairs for name in (pair.teacher, pair.student)}
     if all(network in usual for network in asked):
         return
@@ -131,7 +137,7 @@ def _check_pairs(pairs: Sequence[str]) -> None:
     for network in asked:
         if network not in names():
             hint = closest(network, names()) or f": use one of {', '.join(names())}"
-            raise UserError(f"unknown network {network!r} in --pairs{hint}")
+            raise UserError(f"unknown network {network!r} in {option}{hint}")
 
 
 def _check_rows(tables: Sequence[Table], settings: Settings) -> None:

@@ -6,9 +6,9 @@ says what was done the choice is said at its place.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
-from trainables.errors import UserError
 from trainables.recipes import (
     IMAGENET_50_MV1,
     LIGHT_NETWORKS,
@@ -53,6 +53,16 @@ ASSISTANTS = {
     Pair("resnet20", "resnet8"): "resnet14",
     Pair("wrn_16_1", "resnet8"): "resnet14",
 }
+
+# Parameters at 100 classes, in millions, of the networks that can be an assistant.
+# fmt: off
+MILLIONS = {
+    "resnet8": 0.08, "resnet14": 0.18, "resnet20": 0.28, "resnet32": 0.47, "resnet44": 0.67, "resnet56": 0.86,
+    "resnet110": 1.74, "resnet8x4": 1.23, "resnet32x4": 7.43, "wrn_16_1": 0.18, "wrn_16_2": 0.70, "wrn_40_1": 0.57,
+    "wrn_40_2": 2.26, "vgg8": 3.97, "vgg13": 9.46, "MobileNetV2": 0.81, "ShuffleV1": 0.95, "ShuffleV2": 1.36,
+    "ResNet50": 23.71, "imagenet_resnet18": 11.23, "imagenet_resnet34": 21.34, "imagenet_resnet50": 23.71,
+}
+# fmt: on
 
 
 def fitnet(source: Recipe, pair: Pair) -> Treatment:
@@ -105,10 +115,22 @@ def dml(source: Recipe, pair: Pair) -> Treatment:
 
 
 def takd(source: Recipe, pair: Pair) -> Treatment:
-    """KD through an assistant. The paper does not name them: see ASSISTANTS."""
-    if pair not in ASSISTANTS:
-        raise UserError(f"TAKD has no assistant between {pair.teacher} and {pair.student}: leave out the row takd")
-    return replace(kd(temperature=source.temperature), assistant=ASSISTANTS[pair])
+    """KD through an assistant. The paper does not name them: see `assistant_of`."""
+    return replace(kd(temperature=source.temperature), assistant=assistant_of(pair))
+
+
+def assistant_of(pair: Pair) -> str:
+    """The pair's entry of ASSISTANTS; of other pairs the network of the teacher's kind (for large images or small)
+    whose size is nearest to the geometric mean of the two.
+    """
+    if pair in ASSISTANTS:
+        return ASSISTANTS[pair]
+    large = pair.teacher.startswith("imagenet_")
+    others = [
+        name for name in MILLIONS if name.startswith("imagenet_") == large and name not in (pair.teacher, pair.student)
+    ]
+    middle = math.sqrt(MILLIONS.get(pair.teacher, 1) * MILLIONS.get(pair.student, 1))
+    return min(others, key=lambda name: (abs(math.log(MILLIONS[name] / middle)), name))
 
 
 def multi(source: Recipe, pair: Pair) -> Treatment:

@@ -69,7 +69,7 @@ def test_one_device_and_two_train_the_same_student(imagenet: Path, tmp_path: Pat
         assert "2 done, 0 failed, 0 not run" in done.stdout
         assert "own images in the form of imagenet" in " ".join(done.stdout.split())
         found[devices] = {
-            result["spec"]["method"]: (result, load_state(path.parent / "weights.pt"))
+            from_dict(result["spec"]).method: (result, load_state(path.parent / "weights.pt"))
             for path in (results / "runs").glob("*/result.json")
             for result in [json.loads(path.read_text())]
         }

@@ -7,10 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from trainables import baselines
-from trainables.baselines import ASSISTANTS, crd, dml, energy_multi, multi, reviewkd, takd
-from trainables.errors import UserError
+from trainables.baselines import (
+    ASSISTANTS,
+    MILLIONS,
+    assistant_of,
+    crd,
+    dml,
+    energy_multi,
+    multi,
+    reviewkd,
+    takd,
+)
+from trainables.models import build, names
 from trainables.recipes import (
     CIFAR100,
     DIGITS,
@@ -122,8 +133,22 @@ def test_mutual_learning_has_a_peer_and_no_other_method_has() -> None:
 def test_takd_is_kd_through_an_assistant() -> None:
     treatment = takd(CIFAR100, RESNET_110_32)
     assert (treatment.method, treatment.params, treatment.assistant) == ("kd", kd().params, "resnet56")
-    with pytest.raises(UserError, match="no assistant between vgg8 and vgg8: leave out the row takd"):
-        takd(CIFAR100, Pair("vgg8", "vgg8"))
+    assert assistant_of(Pair("resnet110", "resnet8")) == "resnet32"
+
+
+def test_a_pair_without_an_assistant_of_its_own_gets_one_of_the_size_between() -> None:
+    assert set(MILLIONS) == set(names()) - {"MobileNetV1"}
+    for name, millions in MILLIONS.items():
+        size = sum(parameter.numel() for parameter in on_meta(name).parameters())
+        assert size / 1e6 == pytest.approx(millions, abs=0.006), name
+    assert assistant_of(Pair("resnet110", "resnet8")) == "resnet32"
+    assert assistant_of(Pair("imagenet_resnet50", "imagenet_resnet18")) == "imagenet_resnet34"
+    assert assistant_of(Pair("vgg8", "vgg8")) != "vgg8"
+
+
+def on_meta(name: str) -> torch.nn.Module:
+    with torch.device("meta"):
+        return build(name, 100)
 
 
 def test_every_pair_has_an_assistant_of_another_network() -> None:
