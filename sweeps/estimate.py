@@ -23,6 +23,7 @@ from trainables.spec import PLAIN, RunSpec
 
 if TYPE_CHECKING:
     from trainables.data.dataset import Dataset
+    from trainables.teachers import Teacher
 
 Clock = Callable[[], float]
 FactsOf = Callable[[RunSpec], Facts]
@@ -184,22 +185,26 @@ def _measure(
 
     trained = {_student(spec): spec for spec in specs}
     asked = {_asked(spec): spec for spec in specs if spec.teacher is not None}
+    tested = {_work(spec, spec.student): spec for spec in specs}
     share = seconds / (len(trained) + len(asked))
     # One thread's own time does not grow with what else the machine is busy with.
     clock = time.process_time if device == "cpu" and threads == 1 else time.perf_counter
     before = torch.get_num_threads()
     prepare_torch(Place(results=Path(), device=device, threads=threads if device == "cpu" else 0))
     try:
-        costs = {}
-        for work in [*trained, *(work for work in asked if work not in trained)]:
-            spec = trained.get(work) or asked[work]
-            if not work.method:
-                spec = _alone(spec, work.network)
-            facts = facts_of(spec)
-            costs[work] = _cost(spec, facts, device, share, clock, trained=work in trained, asked=work in asked)
+        costs: dict[_Work, Cost] = {}
+        works = {**tested, **asked, **trained}
+        for work in sorted(works, key=lambda work: work.method != ""):
+            spec = works[work] if work.method else _alone(works[work], work.network)
+            image = costs[replace(work, method="", other="")].image if work.method else None
+            costs[work] = _cost(
+                spec, facts_of(spec), device, share, clock, trained=work in trained, asked=work in asked, image=image
+            )
         return costs
     finally:
         torch.set_num_threads(before)
+        _random_images.cache_clear()
+        _random_teacher.cache_clear()
 
 
 @functools.lru_cache(maxsize=1)
@@ -214,6 +219,14 @@ def _random_images(name: str, facts: Facts, size: int, device: str) -> Dataset:
     plain = (0.5, 0.5, 0.5)
     classes = tuple(map(str, range(facts.num_classes)))
     return Dataset(name, classes, split, split, plain, plain, "", "random images").to(device)
+
+
+@functools.lru_cache(maxsize=None)
+def _random_teacher(network: str, num_classes: int, device: str, precision: str) -> Teacher:
+    from trainables.models import build
+    from trainables.teachers import Teacher
+
+    return Teacher(build(network, num_classes), device=device, precision=precision)
 
 
 def _alone(spec: RunSpec, network: str) -> RunSpec:
@@ -234,14 +247,24 @@ def _alone(spec: RunSpec, network: str) -> RunSpec:
 
 
 def _cost(
-    spec: RunSpec, facts: Facts, device: str, seconds: float, clock: Clock, *, trained: bool, asked: bool
+    spec: RunSpec,
+    facts: Facts,
+    device: str,
+    seconds: float,
+    clock: Clock,
+    *,
+    trained: bool,
+    asked: bool,
+    image: float | None,
 ) -> Cost:
-    """Measured on a smaller batch, and scaled up, where a whole one would take too long."""
+    """Measured on a smaller batch, and scaled up, where a whole one would take too long.
+
+    image: where it is known already.
+    """
     import torch
 
     from trainables.data.stream import BatchStream
     from trainables.evaluation import Scores, autocast
-    from trainables.models import build
     from trainables.student import Student
     from trainables.teachers import Teacher, TeacherFacts
     from trainables.views import Teaching, Views
@@ -255,7 +278,7 @@ def _cost(
 
     teaching = None
     if spec.teacher is not None:
-        teacher = Teacher(build(spec.teacher, facts.num_classes), device=device, precision=spec.precision)
+        teacher = _random_teacher(spec.teacher, facts.num_classes, device, spec.precision)
         teaching = Teaching(teacher, TeacherFacts("", torch.zeros(size, device=device), Scores(0, 0, 0)))
     with tempfile.TemporaryDirectory() as nowhere:
         student = Student(spec, dataset=dataset, teaching=teaching, results=Path(nowhere), started="")
@@ -280,6 +303,8 @@ def _cost(
     if trained:
         student.begin_epoch(1)
         step = _per_image(train, few, largest, seconds * 0.7, clock) * spec.batch_size
+    if image is not None:
+        return Cost(step, image, stored)
     model = student.model.eval()
     answering = Teacher(model, device=device, precision=spec.precision) if asked else None
 
