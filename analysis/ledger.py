@@ -103,7 +103,7 @@ def _row(entry: Entry) -> tuple[Any, ...]:
         "name": spec.name,
         "reason": entry.reason and _storable(entry.reason),
         "epochs_asked": spec.epochs,
-        "temperature_rule": spec.temperature.rule,
+        "temperature_rule": None if spec.temperature is None else spec.temperature.rule,
         "mixing_operation": mixing and mixing.operation,
         "mixing_selection": mixing and mixing.selection,
         "mixing_rate": mixing and mixing.rate,

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from analysis.layout import Table, cells, chosen_pairs, chosen_parts, settings_for
 from analysis.settings import Settings, vanilla_spec
+from trainables.baselines import MULTI_BASE, MULTI_TEMPERATURES
 from trainables.recipes import Pair
 from trainables.spec import Mixing, RunSpec, Temperature
 
 Column = Mapping[Pair, RunSpec]
-Parts = Callable[[RunSpec], dict[str, str]]
+Parts = Callable[[Pair, RunSpec], dict[str, str]]
 NOTHING = "-"
 
 
@@ -60,9 +61,9 @@ def _shared(rows: Iterable[Column], parts: Parts) -> Column | None:
     usual = None
     for column in rows:
         for pair, spec in column.items():
-            if parts(together.setdefault(pair, spec)) != parts(spec):
+            if parts(pair, together.setdefault(pair, spec)) != parts(pair, spec):
                 return None
-        most = Counter(str(parts(spec)) for spec in column.values()).most_common(1)[0][0]
+        most = Counter(str(parts(pair, spec)) for pair, spec in column.items()).most_common(1)[0][0]
         if usual not in (None, most):
             return None
         usual = most
@@ -71,7 +72,7 @@ def _shared(rows: Iterable[Column], parts: Parts) -> Column | None:
 
 def _text(column: Column, parts: Parts, notes: list[str]) -> str:
     """What most pairs have, with a mark where a note says what the others have instead."""
-    by_pair = {pair: parts(spec) for pair, spec in column.items()}
+    by_pair = {pair: parts(pair, spec) for pair, spec in column.items()}
     words = []
     for name in dict.fromkeys(name for found in by_pair.values() for name in found):
         values = {pair: found.get(name, NOTHING) for pair, found in by_pair.items()}
@@ -107,31 +108,43 @@ def _by_teacher(values: Mapping[Pair, str]) -> bool:
     return any(len(found) > 1 for found in students.values())
 
 
-def _method(spec: RunSpec) -> dict[str, str]:
+def _taught_by(pair: Pair, spec: RunSpec) -> dict[str, str]:
+    """Where it is not the pair's teacher."""
+    if spec.peer is not None:
+        return {"": f"{spec.peer}, a peer"}
+    assistant = spec.teacher if spec.teacher != pair.teacher else None
+    return {"": f"{assistant}, taught by the teacher" if assistant else NOTHING}
+
+
+def _method(pair: Pair, spec: RunSpec) -> dict[str, str]:
     return {"": spec.method} | {name: f"{number:g}" for name, number in spec.params}
 
 
-def _temperature(spec: RunSpec) -> dict[str, str]:
-    if spec.teacher is None:
+def _temperature(pair: Pair, spec: RunSpec) -> dict[str, str]:
+    if spec.teacher is None or spec.temperature is None:
         return {"": NOTHING}
-    return _TEMPERATURES.get(spec.temperature.rule, _ends)(spec.temperature)
+    levels = _LEVELS.get(spec.method, (1.0,))
+    return {
+        name: " ".join(f"{value * level:.3g}" for value in values for level in levels)
+        for name, values in _TEMPERATURES.get(spec.temperature.rule, _ends)(spec.temperature).items()
+    } | ({"r": f"{spec.temperature.rate:g}"} if spec.temperature.rate else {})
 
 
-def _ends(temperature: Temperature) -> dict[str, str]:
-    middle = f"{temperature.base:g}"
-    plus, minus = f"{temperature.base + temperature.plus:g}", f"{temperature.base + temperature.minus:g}"
+def _ends(temperature: Temperature) -> dict[str, tuple[float, ...]]:
+    middle = temperature.base
+    plus, minus = middle + temperature.plus, middle + temperature.minus
     low, high = (minus, plus) if temperature.rule == "reversed" else (plus, minus)
     low = middle if temperature.rule == "high" else low
     high = middle if temperature.rule == "low" else high
-    return {"low energy": low, "other": middle, "high": high, "r": f"{temperature.rate:g}"}
+    return {"low energy": (low,), "other": (middle,), "high": (high,)}
 
 
-_TEMPERATURES: dict[str, Callable[[Temperature], dict[str, str]]] = {
-    "plain": lambda temperature: {"": f"{temperature.base:g}"},
-    "gradation": lambda temperature: {
-        "from low to high energy": " ".join(f"{value:.3g}" for value in temperature.values)
-    },
+_TEMPERATURES: dict[str, Callable[[Temperature], dict[str, tuple[float, ...]]]] = {
+    "plain": lambda temperature: {"": (temperature.base,)},
+    "gradation": lambda temperature: {"from low to high energy": temperature.values},
 }
+_LEVELS = {"multi": tuple(level / MULTI_BASE for level in MULTI_TEMPERATURES)}
+"""Of a method that takes a sample's temperature several times, the factors."""
 
 
 def _mixing(mixing: Mixing | None) -> dict[str, str]:
@@ -142,17 +155,19 @@ def _mixing(mixing: Mixing | None) -> dict[str, str]:
 
 
 _FIELDS: dict[str, Parts] = {
+    "taught by": _taught_by,
     "method": _method,
     "T": _temperature,
-    "mixing": lambda spec: _mixing(spec.mixing),
-    "epochs": lambda spec: {"": str(spec.epochs)},
-    "lr": lambda spec: {"": f"{spec.lr:g}"},
-    "x": lambda spec: {"": f"{spec.lr_decay:g}"},
-    "after": lambda spec: {"": " ".join(map(str, spec.milestones)) or NOTHING},
-    "batch": lambda spec: {"": str(spec.batch_size)},
-    "momentum": lambda spec: {"": f"{spec.momentum:g}"},
-    "weight decay": lambda spec: {"": f"{spec.weight_decay:g}"},
-    "augmentation": lambda spec: {"": spec.augmentation},
-    "precision": lambda spec: {"": spec.precision},
-    "train fraction": lambda spec: {"": f"{spec.train_fraction:g}"},
+    "mixing": lambda pair, spec: _mixing(spec.mixing),
+    "epochs": lambda pair, spec: {"": str(spec.epochs)},
+    "lr": lambda pair, spec: {"": f"{spec.lr:g}"},
+    "x": lambda pair, spec: {"": f"{spec.lr_decay:g}"},
+    "after": lambda pair, spec: {"": " ".join(map(str, spec.milestones)) or NOTHING},
+    "batch": lambda pair, spec: {"": str(spec.batch_size)},
+    "momentum": lambda pair, spec: {"": f"{spec.momentum:g}"},
+    "weight decay": lambda pair, spec: {"": f"{spec.weight_decay:g}"},
+    "augmentation": lambda pair, spec: {"": spec.augmentation},
+    "precision": lambda pair, spec: {"": spec.precision},
+    "long tail": lambda pair, spec: {"": f"{spec.imbalance:g}" if spec.imbalance < 1 else NOTHING},
+    "train fraction": lambda pair, spec: {"": f"{spec.train_fraction:g}"},
 }

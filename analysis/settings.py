@@ -8,10 +8,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainables.baselines import WITHOUT_TEMPERATURE
 from trainables.errors import UserError
 from trainables.recipes import TEACHER_SEED, VANILLA, Pair, Recipe, Schedule, Treatment, kd, recipe
-from trainables.spec import Mixing, RunSpec, Temperature, from_dict
+from trainables.spec import PLAIN, Mixing, RunSpec, Temperature, from_dict
 
 _NESTED = {
     name: tuple(field.name for field in dataclasses.fields(cls))
@@ -158,7 +157,7 @@ def _has(spec: RunSpec, outer: str, inner: str, overrides: dict[str, Any]) -> bo
         if spec.mixing is None:
             return False
         return inner != "rate" or overrides.get("mixing.selection", spec.mixing.selection) != "all"
-    if spec.teacher is None or spec.method in WITHOUT_TEMPERATURE:
+    if spec.teacher is None or spec.temperature is None:
         return False
     rule = str(overrides.get("temperature.rule", spec.temperature.rule))
     used = {"plain": ("base",), "gradation": ("values",)}.get(rule, ("base", "plus", "minus", "rate"))
@@ -182,7 +181,7 @@ def student_spec(settings: Settings, pair: Pair, treatment: Treatment, seed: int
         spec,
         method=treatment.method,
         params=tuple(sorted(numbers.items())),
-        temperature=treatment.temperature,
+        temperature=PLAIN if treatment.method == "vanilla" else treatment.temperature,
         mixing=treatment.mixing,
         **taught,
     )
@@ -227,9 +226,13 @@ def _shortened(epochs: int, source: Recipe, own: Mapping[str, Collection[int]]) 
         return []
     if epochs == plain:
         longer = " and for ".join(f"{what} (instead of {_either(lengths)})" for what, lengths in usual.items())
-        return [f"{epochs} epochs for every run, also for {longer}"]
+        return [f"{_epochs(epochs)} for every run, also for {longer}"]
     others = "; ".join(f"{what}: {_either(lengths)}" for what, lengths in usual.items())
-    return [f"{epochs} epochs instead of {plain}{f' ({others})' if others else ''}, milestones scaled"]
+    return [f"{_epochs(epochs)} instead of {plain}{f' ({others})' if others else ''}, milestones scaled"]
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' * (count > 1)}"
 
 
 def _either(lengths: Collection[int]) -> str:

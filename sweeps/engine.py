@@ -26,7 +26,8 @@ from sweeps.plan import Plan, PlannedJob
 from sweeps.resources import Resources, check_resources
 from trainables.errors import UserError
 from trainables.job import EpochReport, Place, job_json, run
-from trainables.ray_trial import Curves, Train, reserved, trial
+from trainables.methods import whole_batches
+from trainables.ray_trial import Curves, ProcessDiedError, Train, reserved, trial
 from trainables.runs import run_dir, write_atomically
 
 __all__ = [
@@ -180,7 +181,7 @@ class _Sweep:
         return job
 
     def devices(self, job: PlannedJob) -> int:
-        return self._resources.devices(job.specs[0].dataset)
+        return 1 if any(map(whole_batches, job.specs)) else self._resources.devices(job.specs[0].dataset)
 
     def started(self, trial_id: str) -> None:
         self._on_event(JobStarted(self.jobs[trial_id]))
@@ -289,7 +290,7 @@ class _Reports(tune.Callback):
 def _why_dead(account: str) -> str:
     """Ray's account of why a trial's processes ended, in one line."""
     errors = re.findall(r"^\s*([\w.]+(?:Error|Exception): .*)", account, re.MULTILINE)
-    if errors:
+    if errors and ProcessDiedError.__name__ not in errors[-1]:
         return f"its process could not work: {errors[-1]}"
     return f"its process died {RESTARTS + 1} times (killed, or out of memory?)"
 

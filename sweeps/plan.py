@@ -75,12 +75,14 @@ def make_plan(
     pack: int | None,
     retry: bool = False,
     has_weights: Callable[[str], bool] = lambda run_id: True,
+    apart: Callable[[RunSpec], bool] = lambda spec: False,
 ) -> Plan:
     """The jobs that complete the tables.
 
     pack: the most students of a job (None: all that share a stream, at most 16). retry: try runs again that are
     recorded as failed. has_weights: whether the weights of a run that is done are still there; a teacher without
-    them is trained again as soon as a student needs it, any run as soon as a picture does.
+    them is trained again as soon as a student needs it, any run as soon as a picture does. apart: runs that are not
+    trained together with the others, because they take another number of devices.
     """
     if pack is not None and pack < 1:
         raise UserError(f"--pack {pack} must be at least 1")
@@ -121,7 +123,8 @@ def make_plan(
     waiting = Counter(spec.teacher_run for spec in (*missing.values(), *train.values()))
     jobs = (
         *sorted(first, key=lambda job: -waiting[job.specs[0].run_id]),
-        *_packed("distilled", [spec for spec in rest if not spec.timing], pack, awaited),
+        *_packed("distilled", [spec for spec in rest if not spec.timing and not apart(spec)], pack, awaited),
+        *_packed("distilled", [spec for spec in rest if not spec.timing and apart(spec)], pack, awaited),
         *_packed("vanilla", alone, pack, set()),
         *_packed("timing", [spec for spec in rest if spec.timing], pack, awaited),
     )

@@ -32,6 +32,7 @@ MOST_JOBS = 6
 MOST_FAILURES = 3
 SMALL_HEIGHT = 32
 SMALL_JOBS = 2
+MOST_IMAGES = 12
 
 
 @dataclass
@@ -67,6 +68,7 @@ class State:
         self.done: set[str] = set()
         self.failed: dict[str, str] = {}
         self.troubles: list[str] = []
+        self.unreadable: dict[str, str] = {}
         self.trained: dict[str, int] = {}
         self._seconds: dict[tuple[str | None, str], list[float]] = {}
 
@@ -79,6 +81,9 @@ class State:
                 self.jobs[job.key] = RunningJob(job, began=now, epochs=epochs, at=now)
             case EpochDone(job, report):
                 self._advance(job, report.epoch, report.metrics, now)
+                new = {path: why for path, why in report.unreadable.items() if path not in self.unreadable}
+                self.unreadable |= new
+                self.troubles += [f"image    cannot be decoded: {path} ({why})" for path, why in new.items()]
             case RunEnded(entry):
                 self._end(entry)
             case JobFailed(job, reason):
@@ -281,6 +286,31 @@ def follow(
 ) -> Iterator[Callable[[Event], None]]:
     """What the engine should tell its events to: a live table on a terminal, lines elsewhere."""
     state = State(plan)
+    try:
+        with _shown(state, tables, settings, entries, out) as show:
+            yield show
+    finally:
+        for line in unreadable_images(state.unreadable):
+            print(line, file=out, flush=True)
+
+
+def unreadable_images(found: Mapping[str, str]) -> list[str]:
+    """A last word on images that could not be decoded."""
+    if not found:
+        return []
+    more = [f"  and {len(found) - MOST_IMAGES} more"] if len(found) > MOST_IMAGES else []
+    return [
+        f"{len(found)} image{'s' * (len(found) > 1)} could not be decoded (for a training image the next of its class "
+        "was taken, a test image counts as wrong):",
+        *(f"  {path} ({why})" for path, why in list(found.items())[:MOST_IMAGES]),
+        *more,
+    ]
+
+
+@contextmanager
+def _shown(
+    state: State, tables: Sequence[Table], settings: Settings, entries: Mapping[str, Entry], out: TextIO
+) -> Iterator[Callable[[Event], None]]:
     console = Console(file=out)
     if not console.is_terminal or console.is_dumb_terminal:
         yield Lines(state, out)

@@ -14,7 +14,8 @@ class Resources:
     """What a sweep may use, and what each of its jobs takes. address: of a running Ray cluster, HOST:PORT or auto.
 
     gpus_per_job: a share of a GPU, or the whole GPUs that a job takes whose data set is read from files (ImageNet);
-    every other job takes one. Without GPUs such a job has as many processes.
+    every other job takes one, and so does one whose methods compare the samples of a whole batch. Without GPUs such a
+    job has as many processes.
     """
 
     gpus: int
@@ -29,7 +30,7 @@ class Resources:
     def per_job(self, devices: int) -> dict[str, float]:
         """What Ray reserves for a job. One of several devices only starts those, which reserve theirs themselves."""
         if devices > 1:
-            return {"cpu": 1, "gpu": 0}
+            return {"memory": 1}
         return {"cpu": self.cpus_per_job, "gpu": min(self.gpus_per_job, 1) if self.gpus else 0}
 
     def devices_at_once(self, cpus: int) -> int:
@@ -40,7 +41,7 @@ class Resources:
 
     def cpus(self, devices: int) -> int:
         """The processors that Ray needs to know of, so that `devices` can be busy."""
-        return devices * self.cpus_per_job + (devices if self.gpus_per_job > 1 else 0)
+        return devices * self.cpus_per_job
 
 
 def cpus_here() -> int:
@@ -84,8 +85,9 @@ def check_against(asked: Resources, gpus: int, cpus: int, found: str) -> None:
     if asked.gpus_per_job > max(1, at_once):
         what = "GPUs" if asked.gpus else "processes"
         raise UserError(f"--gpus-per-job {asked.gpus_per_job:g}: the sweep has {at_once} {what}; ask for fewer")
-    if asked.cpus_per_job > cpus:
-        raise UserError(f"a job asks for {asked.cpus_per_job} CPUs, but there are {cpus}: ask for fewer")
+    needed = asked.cpus_per_job * (max(1, int(asked.gpus_per_job)) if asked.address else 1)
+    if needed > cpus:
+        raise UserError(f"a job asks for {needed} CPUs, but there are {cpus}: ask for fewer")
 
 
 def _listed(gpus: list[str]) -> str:

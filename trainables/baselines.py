@@ -32,8 +32,8 @@ from trainables.recipes import (
 from trainables.spec import Temperature, params
 
 MULTI_BASE = 4
-WITHOUT_TEMPERATURE = ("at", "crd", "fitnet", "ofd", "pkt", "reviewkd", "rkd", "vid")
-"""The methods with a teacher whose loss has no use for a run's temperature."""
+MULTI_TEMPERATURES = (2, 3, 4, 5, 6)
+"""Of multi-level KD, where a sample's temperature is MULTI_BASE."""
 
 # A choice made here, of the networks known here: one between the two in published accuracy and (but for VGG13/VGG8) in
 # size, of the same kind where there is one.
@@ -98,12 +98,13 @@ def crd(source: Recipe, pair: Pair) -> Treatment:
 
 def ofd(source: Recipe, pair: Pair) -> Treatment:
     """Overhaul of feature distillation."""
-    return Treatment("ofd", params(ce=1, weight=0.001))
+    return Treatment("ofd", params(ce=1, weight=source.ofd_weight))
 
 
 def reviewkd(source: Recipe, pair: Pair) -> Treatment:
     """ReviewKD with the pair's weight (5 where none is published: a choice made here) and a linear warm-up."""
-    return Treatment("reviewkd", params(ce=1, weight=source.review_weight.get(pair, 5), warmup=source.warmup))
+    weight, before = source.review_weight.get(pair, 5), int(source.review_preactivations)
+    return Treatment("reviewkd", params(ce=1, weight=weight, warmup=source.warmup, preactivations=before))
 
 
 def dml(source: Recipe, pair: Pair) -> Treatment:
@@ -111,7 +112,7 @@ def dml(source: Recipe, pair: Pair) -> Treatment:
 
     The paper does not name the peers; its numbers differ between two teachers of one student, so it is not the student.
     """
-    return Treatment("dml", params(ce=1, mutual=1), Temperature(1), peer=True)
+    return Treatment("dml", params(ce=1, mutual=1), peer=True)
 
 
 def takd(source: Recipe, pair: Pair) -> Treatment:

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from trainables.data.stream import WHOLE, Share
+
+Made = TypeVar("Made")
+
+
+class _Sum(torch.autograd.Function):
+    """A tensor added over the devices; so is its gradient."""
+
+    @staticmethod
+    def forward(context: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _total(tensor: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(tensor)
+    return total
 
 
 class SharedNorm(nn.BatchNorm2d):
@@ -24,11 +48,11 @@ class SharedNorm(nn.BatchNorm2d):
             return super().forward(maps)
         values = maps.to(self.weight.dtype)
         count = values.new_tensor([maps.numel() / maps.shape[1]])
-        total = all_reduce(torch.cat([values.sum(dim=(0, 2, 3)), count]))
+        total = _total(torch.cat([values.sum(dim=(0, 2, 3)), count]))
         size = total[-1].detach()
         mean = total[:-1] / size
         centred = values - mean[:, None, None]
-        variance = all_reduce((centred * centred).sum(dim=(0, 2, 3))) / size
+        variance = _total((centred * centred).sum(dim=(0, 2, 3))) / size
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -56,12 +80,15 @@ def _shared(norm: nn.BatchNorm2d, device: str) -> nn.Module:
     else:
         shared = SharedNorm(norm.num_features, eps=norm.eps, momentum=norm.momentum)
     shared.load_state_dict(norm.state_dict())
-    return shared
+    return shared.train(norm.training)
 
 
 def in_step(module: nn.Module) -> nn.Module:
-    """The module with gradients that are averaged over the devices as they come."""
-    return DistributedDataParallel(module, broadcast_buffers=False)
+    """The module with gradients that are averaged over the devices as they come. Its norms share their statistics
+    already: buffers need no copying. (Older versions of torch call the option otherwise.)"""
+    known = inspect.signature(DistributedDataParallel).parameters
+    option: dict[str, Any] = {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
+    return DistributedDataParallel(module, **option)
 
 
 def summed(numbers: Sequence[float], device: torch.device, share: Share) -> list[float]:
@@ -72,6 +99,14 @@ def summed(numbers: Sequence[float], device: torch.device, share: Share) -> list
     dist.all_reduce(total)
     values: list[float] = total.tolist()
     return values
+
+
+def gathered(own: Made, share: Share) -> list[Made]:
+    """What each of the devices has, in their order."""
+    everywhere: list[Any] = [own] * share.world
+    if share != WHOLE:
+        dist.all_gather_object(everywhere, own)
+    return everywhere
 
 
 def wait_for_all(share: Share) -> None:

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -56,13 +56,15 @@ class Place:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One epoch of a job. metrics: by run; finished: runs whose result is on disk; failed: runs and why."""
+    """One epoch of a job. metrics: by run; finished: runs whose result is on disk; failed: runs and why; unreadable:
+    images that no report has named yet, by path, and why they could not be decoded."""
 
     epoch: int
     epochs: int
     metrics: dict[str, dict[str, float]]
     finished: tuple[str, ...]
     failed: dict[str, str]
+    unreadable: dict[str, str] = field(default_factory=dict)
 
 
 def prepare_torch(place: Place) -> None:
@@ -73,7 +75,7 @@ def prepare_torch(place: Place) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if place.threads:
         torch.set_num_threads(place.threads)
-    # Max-pooling's backward pass counts as non-deterministic on CUDA; windows that do not overlap make it exact.
+    # Max-pooling's backward pass counts as non-deterministic on CUDA, though its kernel adds nothing in random order.
     torch.use_deterministic_algorithms(True, warn_only=place.device == "cuda")
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = True
@@ -100,12 +102,12 @@ def load_data(spec: RunSpec, place: Place) -> Source:
     return dataset
 
 
-def make_teaching(spec: RunSpec, dataset: Source, place: Place) -> Teaching | None:
+def make_teaching(spec: RunSpec, dataset: Source, place: Place, share: Share = WHOLE) -> Teaching | None:
     if spec.teacher is None:
         return None
     path = teacher_file(spec, place.results, dict(place.teachers))
     teacher, digest = load_teacher(spec, path, num_classes=dataset.num_classes, device=place.device)
-    return Teaching(teacher, facts(teacher, digest, dataset, spec, place.results))
+    return Teaching(teacher, facts(teacher, digest, dataset, spec, place.results, share))
 
 
 def run(specs: Sequence[RunSpec], place: Place, share: Share = WHOLE) -> Iterator[EpochReport]:
@@ -144,7 +146,7 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
     provenance = surroundings(place.device) | {"command": place.command, "threads": torch.get_num_threads()}
     first = specs[0]
     dataset = load_data(first, place)
-    teaching = make_teaching(first, dataset, place)
+    teaching = make_teaching(first, dataset, place, share)
     stream = dataset.stream(seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation, share=share)
     students, refused = [], {}
     for spec in specs:
@@ -162,6 +164,7 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
         return
     wait_for_all(share)
     start = min(student.record.epoch for student in students) + 1
+    named: dict[str, str] = {}
     for epoch in range(start, epochs + 1):
         active = [student for student in students if student.record.epoch == epoch - 1 and not student.ended]
         if not active:
@@ -177,7 +180,7 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
                 reason,
                 teaching,
                 provenance
-                | {"pack": len(active), "devices": share.world, "unreadable_images": len(dataset.unreadable)}
+                | {"pack": len(active), "devices": share.world, "unreadable_images": len(student.record.unreadable)}
                 | {"started": student.record.started, "ended": now()},
             )
             if reason is None:
@@ -186,7 +189,10 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
                 failed[student.spec.run_id] = reason
                 students.remove(student)
         metrics = {s.spec.run_id: s.metrics() for s in active if s.spec.run_id not in failed}
-        yield EpochReport(epoch, epochs, metrics, tuple(finished), failed)
+        known = {path: why for student in active for path, why in student.record.unreadable.items()}
+        new = {path: why for path, why in known.items() if path not in named}
+        named |= new
+        yield EpochReport(epoch, epochs, metrics, tuple(finished), failed, new)
 
 
 def _train_epoch(epoch: int, students: Sequence[Student], stream: Stream, teaching: Teaching | None) -> None:

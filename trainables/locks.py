@@ -13,7 +13,7 @@ from trainables.errors import UserError
 
 @contextmanager
 def held(path: Path, *, seconds: float) -> Iterator[None]:
-    """Hold an exclusive lock on `path`; wait for at most `seconds` for another holder to end."""
+    """Hold an exclusive lock on `path`; wait for another holder to end, for at most `seconds` (which may be inf)."""
     deadline = time.monotonic() + seconds
     with open(path, "a") as file:
         while True:

@@ -31,7 +31,7 @@ def in_float(outputs: Outputs) -> Outputs:
 
 def joined(parts: Sequence[Outputs]) -> Outputs:
     """The samples of all parts, one after the other."""
-    return mapped(lambda *tensors: torch.cat(tensors), *parts)
+    return parts[0] if len(parts) == 1 else mapped(lambda *tensors: torch.cat(tensors), *parts)
 
 
 def rows(outputs: Outputs, start: int, end: int) -> Outputs:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import ray.train
 import torch
 from ray import tune
+from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.logger import TBXLoggerCallback
 
@@ -29,13 +31,20 @@ Train = Callable[..., Iterator[EpochReport]]
 """Trains runs at a place, as `job.run` does."""
 
 LONGEST_REASON = 300
+COLLECTIVE_SECONDS = 24 * 3600
+"""How long a device waits for another; one that dies is noticed at once, and a teacher of ImageNet takes an hour."""
+
+
+class ProcessDiedError(Exception):
+    """One of the processes that train a job together was killed."""
 
 
 def trial(place: Place, train: Train) -> Callable[[dict[str, Any]], None]:
     """A function for Tune that trains the runs of `config["runs"]` (canonical JSON) at `place`.
 
     Every epoch it reports {"report": EpochReport}. When the job fails it reports {"error": one line} and raises, so
-    that Tune replaces the process: after an error of the device nothing else could be trained in it.
+    that Tune replaces the process: after an error of the device nothing else could be trained in it. When one of
+    several processes was killed it only raises, and Tune starts the job again, as if its own process had been.
     """
 
     def train_job(config: dict[str, Any]) -> None:
@@ -48,6 +57,8 @@ def trial(place: Place, train: Train) -> Callable[[dict[str, Any]], None]:
             else:
                 for report in _unended(specs, place, train):
                     tune.report({"report": report})
+        except ProcessDiedError:
+            raise
         except Exception as error:
             tune.report({"error": reason(error)})
             raise
@@ -67,6 +78,7 @@ def _train_on_several(specs: Sequence[RunSpec], place: Place, train: Train, devi
     trainer = TorchTrainer(
         _device_loop,
         train_loop_config={"runs": specs, "place": place, "train": train},
+        torch_config=TorchConfig(timeout_s=COLLECTIVE_SECONDS),
         scaling_config=ScalingConfig(
             num_workers=devices,
             use_gpu=place.device == "cuda",
@@ -82,7 +94,22 @@ def _train_on_several(specs: Sequence[RunSpec], place: Place, train: Train, devi
     try:
         trainer.fit()
     except WorkerGroupError as error:
-        raise min(error.worker_failures.items())[1] from error
+        raise cause(error.worker_failures) from error
+
+
+def cause(failures: Mapping[int, Exception]) -> Exception:
+    """Of the errors of several processes, by rank, the one that brought about the others: a death, then a refusal,
+    then what is no broken connection."""
+    for rank, error in failures.items():
+        if isinstance(getattr(error, "health_check_failure", error), RayActorError):
+            return ProcessDiedError(f"process {rank} of {1 + max(failures)} or more was killed, or out of memory")
+    return min(failures.items(), key=lambda item: (not isinstance(item[1], UserError), _broken(item[1]), item[0]))[1]
+
+
+def _broken(error: Exception) -> bool:
+    """Whether it says no more than that another process has gone."""
+    backend = isinstance(error, torch.distributed.DistError)
+    return backend or (isinstance(error, RuntimeError) and bool(re.search(r"gloo|nccl|peer|Connection", str(error))))
 
 
 def _device_loop(config: dict[str, Any]) -> None:

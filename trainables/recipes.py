@@ -68,6 +68,8 @@ class Recipe:
     energy_dkd: dict[Pair, tuple[float, float, float]] = field(default_factory=dict)
     dkd_beta: dict[Pair, float] = field(default_factory=dict)
     review_weight: dict[Pair, float] = field(default_factory=dict)
+    review_preactivations: bool = False
+    ofd_weight: float = 0.001
     multi_epochs: dict[Pair, int] = field(default_factory=dict)
     negatives: int = 16384
     imbalance: float = 1.0
@@ -130,7 +132,8 @@ CIFAR100_LT = replace(
 TINYIMAGENET = replace(CIFAR100)
 
 # T = 1 for KD and DKD as in mdistiller, with which the paper's T- = -1 would leave a temperature of 0: energy departs
-# from T = 2 here (3 / 2 / 1). ReviewKD's weights and warm-up are mdistiller's too.
+# from T = 2 here (3 / 2 / 1). ReviewKD's weights, warm-up and maps (the student's before their ReLU) and OFD's weight
+# are mdistiller's too.
 IMAGENET = Recipe(
     pairs=(IMAGENET_50_MV1, IMAGENET_34_18),
     plain=Schedule(150, (30, 60, 90, 120)),
@@ -146,6 +149,8 @@ IMAGENET = Recipe(
     energy_usual=(1, -1, 0.2),
     dkd_beta={IMAGENET_34_18: 0.5, IMAGENET_50_MV1: 2},
     review_weight={IMAGENET_34_18: 1, IMAGENET_50_MV1: 8},
+    review_preactivations=True,
+    ofd_weight=0.0001,
 )
 
 DIGITS = Recipe(
@@ -177,7 +182,7 @@ def recipe(dataset: str) -> Recipe:
 
 @dataclass(frozen=True)
 class Treatment:
-    """How a student is taught: method, temperature, mixing, and which of the two schedules.
+    """How a student is taught: method, temperature (None: the method has none), mixing, and which of two schedules.
 
     lr, schedule: the treatment's own, where the recipe's are not meant. assistant: a network between the two, taught
     by KD from the teacher and then the student's teacher (TAKD). peer: the teacher's network learns from scratch beside
@@ -186,7 +191,7 @@ class Treatment:
 
     method: str = "vanilla"
     params: Params = ()
-    temperature: Temperature = PLAIN
+    temperature: Temperature | None = None
     mixing: Mixing | None = None
     long: bool = False
     lr: float | None = None

@@ -190,6 +190,7 @@ PLAIN = Temperature()
 class RunSpec(_Canonical):
     """One student trained once. A teacher, or a student alone, is a run whose method is `vanilla`.
 
+    temperature: None for a method whose loss has no use for one.
     teacher_source: `run:<run_id>` of a teacher trained here, or `sha256:<digest>` of a weights file that was given.
     peer: a network that is trained from scratch beside the student (DML). imbalance: smallest class of the training
     set over its largest; below 1 the classes' sizes fall exponentially.
@@ -205,7 +206,7 @@ class RunSpec(_Canonical):
     lr: float
     method: str = "vanilla"
     params: Params = ()
-    temperature: Temperature = PLAIN
+    temperature: Temperature | None = PLAIN
     mixing: Mixing | None = None
     teacher: str | None = None
     teacher_source: str | None = None
@@ -248,6 +249,10 @@ class RunSpec(_Canonical):
             self.method != "vanilla" or (self.teacher, self.peer, self.temperature) == (None, None, PLAIN),
             "a vanilla run has neither teacher nor temperature: choose a method",
         )
+        _check(
+            self.teacher is not None or self.temperature in (None, PLAIN),
+            "a temperature softens a teacher's logits: this run has no teacher",
+        )
         _check(0 < self.imbalance <= 1, f"the long-tail factor {self.imbalance:g} must be in (0, 1]")
         names = [name for name, _ in self.params]
         _check(names == sorted(set(names)), f"method parameters {names} must be in order, each once")
@@ -275,7 +280,8 @@ class RunSpec(_Canonical):
         """Method, temperature and mixing in one word: `kd`, `energy_dkd`, `kd-he_cutmix50`."""
         if self.method == "vanilla":
             return "vanilla"
-        rule = {"plain": "", "energy": "energy_"}.get(self.temperature.rule, f"{self.temperature.rule}_")
+        by = self.temperature.rule if self.temperature is not None else "plain"
+        rule = {"plain": "", "energy": "energy_"}.get(by, f"{by}_")
         word = rule + self.method
         if self.mixing is not None:
             prefix = {"all": "", "high": "he_", "low": "le_", "half": "half_"}[self.mixing.selection]

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share, generator
-from trainables.distributed import in_step, summed, with_shared_norms
+from trainables.distributed import gathered, in_step, summed, with_shared_norms
 from trainables.errors import UserError
 from trainables.evaluation import Scores, autocast, evaluate_model
-from trainables.methods import Method, Setup, Step, make
+from trainables.methods import Method, Setup, Step, make, whole_batches
 from trainables.models import Network, Outputs, build
 from trainables.models.checkpoint import save_weights
 from trainables.outputs import in_float, logits_only, rows
@@ -45,13 +45,17 @@ NUMBERS = (
 
 @dataclass
 class Record:
-    """What a run's result says about its training so far. Everything here survives a restart."""
+    """What a run's result says about its training so far. Everything here survives a restart.
+
+    unreadable: by path, why an image could not be decoded, on whichever device.
+    """
 
     epoch: int = 0
     seconds: float = 0.0
     epoch_seconds: list[float] = field(default_factory=list)
     curve: list[list[float]] = field(default_factory=list)
     started: str = ""
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     @property
     def best(self) -> list[float] | None:
@@ -166,6 +170,9 @@ class Student:
             first, last = view.bounds[step]
             if last > first:
                 loss = loss + self.method.mixed_loss(self._look(view, first, last, epoch, number, teaching))
+        if start == end:
+            # Of a last batch with fewer samples than devices, this one has none: it only takes part.
+            loss = loss.nan_to_num()
         self.loss_sum += loss.detach() * (end - start)
         self.samples += end - start
         if self.share != WHOLE:
@@ -180,12 +187,14 @@ class Student:
         images = view.images[start:end]
         with autocast(self.device, self.spec.precision):
             student = in_float(self.answer(images))
-        temperature: float | Tensor = self.spec.temperature.base
+        rule = self.spec.temperature
+        temperature: float | Tensor = 1.0
         teacher = None
         if self.spec.teacher is not None:
             assert teaching is not None
             assert view.teacher is not None
-            temperature = teaching.temperature(view, self.spec.temperature)
+            if rule is not None:
+                temperature = teaching.temperature(view, rule)
             temperature = temperature[start:end] if isinstance(temperature, Tensor) else temperature
             known = view.teacher if self.method.FEATURES else logits_only(view.teacher.logits)
             teacher = rows(known, start, end)
@@ -211,6 +220,8 @@ class Student:
         if not math.isfinite(train_loss):
             return f"diverged: the training loss is {train_loss} in epoch {epoch}"
         scores = evaluate_model(self.model, dataset, self.spec.precision, share=self.share)
+        for found in gathered(dataset.unreadable, self.share):
+            self.record.unreadable |= found
         if not math.isfinite(scores.loss):
             return f"diverged: the test loss is {scores.loss} after epoch {epoch}"
         self.record.curve.append([epoch, train_loss, *scores])
@@ -294,9 +305,11 @@ def check_method(method: Method, spec: RunSpec, share: Share) -> None:
         raise UserError(f"{spec.method} {'needs a teacher' if method.TEACHER else 'has no teacher'}")
     if (spec.peer is not None) != method.PEER:
         raise UserError(f"{spec.method} {'needs a peer network' if method.PEER else 'has no peer network'}")
+    if method.TEMPERED and spec.temperature is None:
+        raise UserError(f"{spec.method} needs a temperature")
     if spec.mixing is not None and not method.MIXES:
         raise UserError(f"{spec.method} has no loss on mixed images: mix with kd or dkd")
-    if share != WHOLE and (method.COUPLED or spec.mixing is not None):
+    if share != WHOLE and whole_batches(spec):
         what = "mixing" if spec.mixing is not None else spec.method
         raise UserError(f"{what} compares the samples of a whole batch, which devices cannot share: --gpus-per-job 1")
 

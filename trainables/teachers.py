@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +17,8 @@ from torch.fx.experimental.optimization import fuse
 
 from ekd_core import energy
 from trainables.data.source import Source
+from trainables.data.stream import WHOLE, Share
+from trainables.distributed import gathered
 from trainables.errors import UserError
 from trainables.evaluation import Scores, evaluate
 from trainables.locks import held
@@ -118,26 +122,33 @@ def load_teacher(spec: RunSpec, path: Path, *, num_classes: int, device: str) ->
 
 
 @torch.no_grad()
-def _energies(teacher: Teacher, dataset: Source) -> Tensor:
-    batches = dataset.scan("train", BATCH[teacher.device.type])
-    return energy(torch.cat([teacher.logits(images) for images, _ in batches])).sort().values
+def _energies(teacher: Teacher, dataset: Source, share: Share) -> Tensor:
+    """(N,) on the processor, ascending; each device computes those of its share."""
+    batches = dataset.scan("train", BATCH[teacher.device.type], share)
+    own = [energy(teacher.logits(images)).cpu() for images, _ in batches]
+    return torch.cat([part for parts in gathered(own, share) for part in parts]).sort().values
 
 
-def facts(teacher: Teacher, digest: str, dataset: Source, spec: RunSpec, results: Path) -> TeacherFacts:
-    """Energies and accuracy, from `results/teachers` if another job has already computed them."""
+def facts(
+    teacher: Teacher, digest: str, dataset: Source, spec: RunSpec, results: Path, share: Share = WHOLE
+) -> TeacherFacts:
+    """Energies and accuracy, from `results/teachers` if another job has already computed them; else by all devices of
+    this one."""
     device = surroundings(teacher.device.type)["device"]
     identity = f"{digest} {dataset.fingerprint} {spec.precision} {device} {torch.get_num_threads()}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:24]
     path = results / "teachers" / f"{spec.teacher}-{key}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with held(path.with_suffix(".lock"), seconds=3600):
-        stored = _read(path)
+    first = share.rank == 0
+    with held(path.with_suffix(".lock"), seconds=math.inf) if first else contextlib.nullcontext():
+        stored, *_ = gathered(_read(path) if first else None, share)
         if stored is None:
-            scores = evaluate(teacher.logits, dataset)
-            stored = {"energies": _energies(teacher, dataset).cpu(), "scores": list(scores)}
-            buffer = io.BytesIO()
-            torch.save(stored, buffer)
-            write_atomically(path, sealed(buffer.getvalue()))
+            scores = evaluate(teacher.logits, dataset, share=share)
+            stored = {"energies": _energies(teacher, dataset, share), "scores": list(scores)}
+            if first:
+                buffer = io.BytesIO()
+                torch.save(stored, buffer)
+                write_atomically(path, sealed(buffer.getvalue()))
     return TeacherFacts(digest, stored["energies"].to(teacher.device), Scores(*stored["scores"]))
 
 

@@ -12,7 +12,7 @@ _FEATURES = Block(
             "at",
             "AT",
             at,
-            note="AT, OFD and CRD: their numbers on CIFAR-100, since the paper gives none for ImageNet.",
+            note="AT, OFD, CRD and ReviewKD: mdistiller's numbers, since the paper gives none for ImageNet.",
         ),
         Row("ofd", "OFD", ofd),
         Row("crd", "CRD", crd),

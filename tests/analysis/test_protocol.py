@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from analysis import paper
+from analysis.layout import cells
 from analysis.protocol import protocol
 from analysis.settings import Settings
 
@@ -67,6 +68,48 @@ def test_overrides_and_shortening_are_resolved() -> None:
 
 def test_a_cost_table_says_its_few_epochs() -> None:
     assert "epochs 4" in protocol(paper.find("table7"), Settings()).common
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "temperature"),
+    [
+        ("table1", "fitnet", "-"),
+        ("table1", "dml", "-"),
+        ("table1", "multi", "2 3 4 5 6"),
+        (
+            "table1",
+            "energy_multi",
+            "low energy 3 4.5 6 7.5 9, other 2 3 4 5 6, high 1 1.5 2 2.5 3, r 0.2",
+        ),
+        ("table3", "at", "-"),
+        ("table3", "kd", "1"),
+    ],
+)
+def test_only_methods_with_a_temperature_have_one(table: str, key: str, temperature: str) -> None:
+    assert row(table, key, Settings(dataset=""))["T"].split(" [")[0] == temperature
+
+
+def test_who_teaches_is_said_where_it_is_not_the_pairs_teacher() -> None:
+    pair = Settings(pairs=("resnet110/resnet32",))
+    assert row("table1", "kd", pair)["taught by"] == "-"
+    assert row("table1", "takd", pair)["taught by"] == "resnet56, taught by the teacher"
+    assert row("table1", "dml", pair)["taught by"] == "resnet110, a peer"
+
+
+def test_a_long_tail_is_said() -> None:
+    assert "long tail 0.5," in protocol(paper.find("table8"), Settings(dataset="")).common
+    assert "long tail" not in protocol(paper.find("table1"), Settings()).common
+
+
+@pytest.mark.parametrize("key", [key for key, table in paper.tables().items() if table.trains])
+def test_runs_that_differ_have_lines_that_differ(key: str) -> None:
+    """Pair by pair, so that no note hides anything. Runs for their timing say so in the caption."""
+    table = paper.find(key)
+    for pair in {cell.pair.key for cell in cells(table, Settings(dataset=""))}:
+        settings = Settings(dataset="", pairs=(pair,), seeds=1)
+        ids = {cell.row: cell.specs[0].run_id for cell in cells(table, settings)}
+        lines = {label: tuple(words) for label, *words in protocol(table, settings).rows if label in ids}
+        assert len(set(lines.values())) == len(set(ids.values())), pair
 
 
 def test_rows_that_were_not_asked_for_are_left_out() -> None:

@@ -111,5 +111,5 @@ def test_a_job_that_does_not_fit_is_not_overtaken() -> None:
 def test_how_many_devices_a_job_takes(resources: Resources, dataset: str, devices: int, at_once: int) -> None:
     assert resources.devices(dataset) == devices
     assert resources.devices_at_once(cpus=6) == at_once
-    assert resources.per_job(4) == {"cpu": 1, "gpu": 0}
+    assert resources.per_job(4) == {"memory": 1}
     assert resources.per_job(1)["gpu"] == (min(resources.gpus_per_job, 1) if resources.gpus else 0)

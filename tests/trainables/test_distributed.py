@@ -20,12 +20,18 @@ from torch.nn.functional import cross_entropy
 from trainables.data.stream import Share
 from trainables.distributed import in_step, with_shared_norms
 from trainables.job import Place, run
-from trainables.models import build
+from trainables.models import build, names
+from trainables.runs import weights_path
 from trainables.spec import RunSpec, params
 from trainables.student import initial_model
 
 WORLD = 2
 SAMPLES = 7
+METHODS = {
+    "at": params(ce=1, weight=1000, power=2),
+    "fitnet": params(ce=1, weight=100, feature=2),
+    "vid": params(ce=1, weight=1, variance=5, eps=1e-5),
+}
 
 
 def free_port() -> int:
@@ -34,22 +40,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def on_each(work: Callable[..., None], *arguments: Any) -> None:
-    """`work(share, ...)` in two processes of one group; fails if one of them does."""
+def on_each(work: Callable[..., None], *arguments: Any, world: int = WORLD) -> None:
+    """`work(share, ...)` in several processes of one group; fails if one of them does."""
     context, port = multiprocessing.get_context("spawn"), free_port()
-    processes = [context.Process(target=member, args=(rank, port, work, arguments)) for rank in range(WORLD)]
+    processes = [
+        context.Process(target=member, args=(Share(rank, world), port, work, arguments)) for rank in range(world)
+    ]
     for process in processes:
         process.start()
     for process in processes:
         process.join(180)
-    assert [process.exitcode for process in processes] == [0] * WORLD
+    assert [process.exitcode for process in processes] == [0] * world
 
 
-def member(rank: int, port: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    warnings.simplefilter("ignore")
+def member(share: Share, port: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    warnings.simplefilter("error")
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=WORLD)
-    work(Share(rank, WORLD), *arguments)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=share.rank, world_size=share.world)
+    work(share, *arguments)
     dist.destroy_process_group()
 
 
@@ -103,35 +111,65 @@ def trained(share: Share, specs: list[RunSpec], place: Place, until: int | None)
 def specs_of(teacher: GivenTeacher) -> list[RunSpec]:
     """At a rate so low that rounding does not grow: uniform areas of digits flip whole ReLUs at the last bit."""
     slow = {"lr": 1e-4, "batch_size": 9, "milestones": ()}
-    at = params(ce=1, weight=1000, power=2)
-    return [
-        replace(VANILLA, **slow),
-        teacher.spec(**slow),
-        teacher.spec("dkd", **slow),
-        replace(teacher.spec(**slow), method="at", params=at),
-    ]
+    taught = [replace(teacher.spec(**slow), method=name, params=numbers) for name, numbers in METHODS.items()]
+    mutual = replace(VANILLA, **slow, method="dml", params=params(ce=1, mutual=1), peer="resnet8")
+    return [replace(VANILLA, **slow), mutual, teacher.spec(**slow), teacher.spec("dkd", **slow), *taught]
+
+
+def whole_state(results: Path, spec: RunSpec) -> dict[str, Tensor]:
+    """Of a run's network and of its method's modules."""
+    stored = torch.load(weights_path(results, spec.run_id), weights_only=True)
+    return stored["model"] | {f"method.{name}": value for name, value in stored.get("method", {}).items()}
 
 
 @pytest.mark.parametrize("stopped", [False, True])
 def test_two_processes_train_what_one_does(stopped: bool, teacher: GivenTeacher, tmp_path: Path) -> None:
     alone, together = teacher.place(tmp_path / "alone"), teacher.place(tmp_path / "together")
-    vanilla, *taught = specs_of(teacher)
-    for group in ([vanilla], taught):
+    vanilla, mutual, *taught = specs_of(teacher)
+    for group in ([vanilla, mutual], taught):
         train(group, alone)
         if stopped:
             on_each(trained, group, together, 1)
             assert not list((tmp_path / "together" / "runs").glob(f"{group[0].run_id}/result.json"))
         on_each(trained, group, together, None)
-    for spec in (vanilla, *taught):
-        (one, result), (two, other) = outcome(alone.results, spec), outcome(together.results, spec)
+    for spec in (vanilla, mutual, *taught):
+        one, two = (whole_state(place.results, spec) for place in (alone, together))
+        result, other = (outcome(place.results, spec)[1] for place in (alone, together))
+        assert any(key.startswith("method.") for key in one) == (spec.method in ("dml", "fitnet", "vid"))
         start = initial_model(spec, 10).state_dict()
-        moved = sum((one[key].float() - start[key].float()).square().sum() for key in one)
+        moved = sum((one[key].float() - start[key].float()).square().sum() for key in start)
         apart = sum((one[key].float() - two[key].float()).square().sum() for key in one)
         assert moved > 0
         assert apart < 1e-3 * moved, spec.name
         assert other["train_loss"] == pytest.approx(result["train_loss"], rel=1e-3)
         assert other["last_loss"] == pytest.approx(result["last_loss"], rel=1e-3)
         assert other["parameters"] == result["parameters"]
+
+
+def test_a_device_may_have_no_sample_of_a_small_last_batch(teacher: GivenTeacher, tmp_path: Path) -> None:
+    """Of 64 images, batches of 31 leave 2 for the last, which go to two of three devices."""
+    alone, together = teacher.place(tmp_path / "alone"), teacher.place(tmp_path / "together")
+    _, mutual, *taught = [replace(spec, batch_size=31) for spec in specs_of(teacher)]
+    for group in ([mutual], taught):
+        train(group, alone)
+        on_each(trained, group, together, None, world=3)
+    for spec in (mutual, *taught):
+        result, other = (outcome(place.results, spec)[1] for place in (alone, together))
+        assert other["train_loss"] == pytest.approx(result["train_loss"], rel=1e-3)
+        assert other["last_loss"] == pytest.approx(result["last_loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("network", names())
+def test_every_network_takes_the_norms_of_several_gpus(network: str) -> None:
+    plain, shared = build(network, 10).eval(), build(network, 10).eval()
+    shared.load_state_dict(plain.state_dict())
+    with_shared_norms(shared, "cuda")
+    kinds = {type(module) for module in shared.modules()}
+    assert nn.SyncBatchNorm in kinds
+    assert nn.BatchNorm2d not in kinds
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(shared(images), plain(images))
 
 
 def test_what_cannot_be_split_is_refused_alone(teacher: GivenTeacher, tmp_path: Path) -> None:

@@ -33,8 +33,10 @@ def test_alone_packed_and_resumed(precision: str, teacher: GivenTeacher, tmp_pat
 
 
 @pytest.mark.filterwarnings("ignore:max_pool2d_with_indices_backward_cuda")
-def test_max_pooling_is_repeatable(tmp_path: Path) -> None:
-    spec = replace(VANILLA, student="vgg8")
+@pytest.mark.parametrize("network", ["vgg8", "imagenet_resnet18"])
+def test_max_pooling_is_repeatable(network: str, tmp_path: Path) -> None:
+    """Of windows side by side, and of windows that overlap."""
+    spec = replace(VANILLA, student=network)
     for name in ("one", "two"):
         train([spec], Place(tmp_path / name, device="cuda"))
     assert outcome(tmp_path / "one", spec)[1]["status"] == "done"

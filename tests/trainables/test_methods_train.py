@@ -27,7 +27,7 @@ NUMBERS: dict[str, Params] = {
     "vid": params(ce=1, weight=1, variance=5, eps=1e-5),
     "ofd": params(ce=1, weight=0.001),
     "crd": params(ce=1, weight=0.8, dimensions=16, negatives=32, temperature=0.07, momentum=0.5),
-    "reviewkd": params(ce=1, weight=1, warmup=2),
+    "reviewkd": params(ce=1, weight=1, warmup=2, preactivations=0),
     "multi": params(ce=0.1, kd=0.9, released=0),
     "dml": params(ce=1, mutual=1),
 }

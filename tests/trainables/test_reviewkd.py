@@ -69,7 +69,7 @@ def step(student: Outputs, teacher: Outputs, extra: nn.Module | None, epoch: int
     return Step(student, LABELS, epoch, 4.0, images, teacher=teacher, extra=extra)
 
 
-METHOD = make("reviewkd", params(ce=0.5, weight=5, warmup=20))
+METHOD = make("reviewkd", params(ce=0.5, weight=5, warmup=20, preactivations=0))
 
 
 def test_its_needs() -> None:
@@ -126,15 +126,17 @@ def normed(maps: Tensor, norm: nn.Module) -> Tensor:
     return (maps - mean) / (variance + norm.eps).sqrt() * norm.weight[:, None, None] + norm.bias[:, None, None]
 
 
-def test_the_fusion_written_out() -> None:
+@pytest.mark.parametrize("preactivations", [0, 1])
+def test_the_fusion_written_out(preactivations: int) -> None:
     """A teacher with one map more and other sides. Levels from the deepest, with the modules' own weights."""
+    method = make("reviewkd", params(ce=0.5, weight=5, warmup=20, preactivations=preactivations))
     shapes = made_up((3, 6, 8, 10), (8, 8, 4, 2), 12), made_up((4, 5, 7, 9, 11), (16, 16, 16, 8, 4), 13)
     torch.manual_seed(1)
-    extra = METHOD.extra(setup(*shapes))
+    extra = method.extra(setup(*shapes))
     assert isinstance(extra, nn.ModuleList)
     student, teacher = batch(shapes[0], 1), batch(shapes[1], 2)
     total, rest = 0, torch.empty(0)
-    students = [*student.features[1:], student.pooled[:, :, None, None]]
+    students = [*(student.preactivations if preactivations else student.features)[1:], student.pooled[:, :, None, None]]
     teachers = [*teacher.preactivations[2:], teacher.pooled[:, :, None, None]]
     for level, (own, theirs) in enumerate(zip(students[::-1], teachers[::-1], strict=True)):
         fusion = extra[level]
@@ -148,7 +150,12 @@ def test_the_fusion_written_out() -> None:
         fused = normed(conv2d(rest, fusion.widen[0].weight, padding=1), fusion.widen[1])
         total = total + context_loss(fused, theirs)
     expected = 0.5 * cross_entropy(student.logits, LABELS) + 5 * total
-    torch.testing.assert_close(METHOD.loss(step(student, teacher, extra)), expected)
+    torch.testing.assert_close(method.loss(step(student, teacher, extra)), expected)
+
+
+def test_half_a_choice_is_refused() -> None:
+    with pytest.raises(UserError, match="preactivations = 0 or 1, not"):
+        make("reviewkd", params(ce=1, weight=5, warmup=0, preactivations=0.5))
 
 
 @pytest.mark.parametrize(("teacher", "student", "side"), PAIRS, ids=lambda value: str(value))
@@ -186,7 +193,7 @@ def test_warm_up(epoch: int, weight: float) -> None:
     ce = 0.5 * cross_entropy(student.logits, LABELS)
     full = METHOD.loss(seen) - ce
     torch.testing.assert_close(METHOD.loss(dataclasses.replace(seen, epoch=epoch)) - ce, weight * full)
-    without = make("reviewkd", params(ce=0.5, weight=5, warmup=0))
+    without = make("reviewkd", params(ce=0.5, weight=5, warmup=0, preactivations=0))
     torch.testing.assert_close(without.loss(dataclasses.replace(seen, epoch=epoch)) - ce, full)
 
 

@@ -21,17 +21,17 @@ from torch import Tensor, nn
 
 from trainables.errors import UserError
 from trainables.models import Outputs
-from trainables.spec import Params
+from trainables.spec import Params, RunSpec
 
 
 @dataclass(frozen=True)
 class Step:
-    """One batch as a loss sees it. All numbers are float32, whatever the precision of the networks.
+    """One batch as a loss sees it. All numbers but the images are float32, whatever the precision of the networks.
 
     student, teacher: logits (N, C) and, where the method asks for FEATURES, feature maps, pooled features and
-    preactivations; teacher is None where there is none. labels: (N,). temperature: a number or (N,). epoch: from 1.
-    images: (N, 3, H, W), as the networks see them. index: (N,) positions in the training set; None on mixed images.
-    strong: the same samples under strong augmentation, where the method asks for STRONG. extra: the method's own
+    preactivations; teacher is None where there is none. labels: (N,). temperature: a number or (N,), 1 for a run
+    without one. epoch: from 1. images: (N, 3, H, W), as the networks see them. index: (N,) positions in the training
+    set; None on mixed images. strong: the same samples under strong augmentation, where the method asks for STRONG. extra: the method's own
     modules. draw: a seed that belongs to this run, epoch and step alone.
     """
 
@@ -71,12 +71,14 @@ class Setup:
 
 
 class Method(ABC):
-    """FEATURES: it looks at more than logits. STRONG: it wants a strongly augmented view. TEACHER: it has a teacher.
+    """TEMPERED: it has a temperature. FEATURES: it looks at more than logits. STRONG: it wants a strongly augmented
+    view. TEACHER: it has a teacher.
 
     PEER: another network learns beside the student. COUPLED: samples of a batch are compared with each other, so that
     a batch cannot be split over devices. MIXES: it has a loss on mixed images.
     """
 
+    TEMPERED: ClassVar[bool] = False
     FEATURES: ClassVar[bool] = False
     STRONG: ClassVar[bool] = False
     TEACHER: ClassVar[bool] = True
@@ -115,6 +117,11 @@ def find(name: str) -> type[Method]:
         raise UserError(f"unknown method {name!r}{hint}: use one of {', '.join(names())}")
     method: type[Method] = importlib.import_module(f"{__name__}.{name}").METHOD
     return method
+
+
+def whole_batches(spec: RunSpec) -> bool:
+    """Whether the samples of a batch are compared with each other, so that several devices cannot share one."""
+    return spec.mixing is not None or find(spec.method).COUPLED
 
 
 def make(name: str, params: Params) -> Method:

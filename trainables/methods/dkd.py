@@ -18,6 +18,7 @@ class DKD(Method):
     On mixed images: w DKD alone, whose target class is the label of the image that fills at least half of the mix.
     """
 
+    TEMPERED = True
     MIXES = True
 
     ce: float

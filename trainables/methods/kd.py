@@ -15,6 +15,7 @@ from trainables.methods import Method, Step
 class KD(Method):
     """L = ce CE(labels, student) + kd KD(student, teacher; T)  (Eq. 7, 8).  On mixed images: kd KD alone."""
 
+    TEMPERED = True
     MIXES = True
 
     ce: float

@@ -10,14 +10,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ekd_core import batch_correlation_loss, class_correlation_loss, kd_loss
+from trainables.baselines import MULTI_BASE, MULTI_TEMPERATURES
 from trainables.errors import UserError
 from trainables.methods import Method, Step
 
 Loss = Callable[[Tensor, Tensor, float | Tensor], Tensor]
 
-BASE = 4.0
-TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)
-FROM_WEAK = (2.0, 6.0)
+FROM_WEAK = (2, 6)
 
 
 class Parts(NamedTuple):
@@ -43,6 +42,7 @@ class Multi(Method):
     are left out. Confidence: the teacher's highest probability of a sample, its sum of probabilities of a class.
     """
 
+    TEMPERED = True
     STRONG = True
     COUPLED = True
 
@@ -72,18 +72,18 @@ class Multi(Method):
         return Parts(self.ce * ce, self.kd * instance, self.kd * classes, self.kd * batch)
 
 
-def _summed(loss: Loss, view: Step, temperatures: tuple[float, ...] = TEMPERATURES) -> Tensor:
+def _summed(loss: Loss, view: Step, temperatures: tuple[float, ...] = MULTI_TEMPERATURES) -> Tensor:
     student, teacher = view.student.logits, view.taught.logits
     total = student.new_zeros(())
     for temperature in temperatures:
-        total = total + loss(student, teacher, view.temperature * (temperature / BASE))
+        total = total + loss(student, teacher, view.temperature * (temperature / MULTI_BASE))
     return total
 
 
 def _released(weak: Step, strong: Step) -> tuple[Tensor, Tensor, Tensor]:
     certain = weak.taught.logits.softmax(dim=1)
     samples, classes = _unsure(certain.amax(dim=1)), _unsure(certain.sum(dim=0))
-    own = tuple(temperature for temperature in TEMPERATURES if temperature not in FROM_WEAK)
+    own = tuple(temperature for temperature in MULTI_TEMPERATURES if temperature not in FROM_WEAK)
     return (
         samples * _summed(kd_loss, weak) + _summed(kd_loss, strong, own) + _summed(kd_loss, weak, FROM_WEAK),
         classes * _summed(class_correlation_loss, weak),

@@ -1,4 +1,4 @@
-"""Knowledge review (Chen et al. 2021), with the maps that mdistiller gives it on CIFAR-100.
+"""Knowledge review (Chen et al. 2021), with the maps that mdistiller gives it.
 
 Not with torchdistill's HierarchicalContextLoss: its value is the same, but the gradient of torch's adaptive pooling,
 which it uses, is not deterministic on a GPU.
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, mse_loss
 
+from trainables.errors import UserError
 from trainables.methods import Method, Setup, Step
 from trainables.methods._features import Pairs, averaged, paired, refusal
 from trainables.models import Outputs
@@ -52,7 +53,8 @@ class ReviewKD(Method):
     """L = ce CE(labels, student) + weight w sum_l HCL(fused_l, teacher_l),  w = min(epoch / warmup, 1).
 
     HCL: see `context_loss`. The levels l are all maps but the first, and the pooled features as a map of side 1: the
-    student's features, the teacher's preactivations, matched from the last back where one network has more. fused: from
+    student's features (its preactivations too if preactivations = 1, as mdistiller has it on ImageNet), the teacher's
+    preactivations, matched from the last back where one network has more. fused: from
     the deepest level to the first, see Fusion; M is the student's pooled width, 512 at most. Where sides differ, the
     student's map is resized to the nearest neighbour, whatever the ratio.
     """
@@ -62,15 +64,20 @@ class ReviewKD(Method):
     ce: float
     weight: float
     warmup: float
+    preactivations: float
+
+    def __post_init__(self) -> None:
+        if self.preactivations not in (0, 1):
+            raise UserError(f"reviewkd takes preactivations = 0 or 1, not {self.preactivations:g}")
 
     def extra(self, setup: Setup) -> nn.Module:
         assert setup.teacher is not None
-        student, teacher = setup.student.features, setup.teacher.preactivations
+        student, teacher = self._maps(setup.student), setup.teacher.preactivations
         if not paired(student, teacher):
             why = "the student needs two features or more, the teacher two preactivations or more"
             raise refusal("reviewkd", why, student, teacher)
         middle = min(setup.student.pooled.shape[1], WIDEST)
-        levels = _levels(setup.student, setup.teacher)
+        levels = self._levels(setup.student, setup.teacher)
         return nn.ModuleList(
             Fusion(one.shape[1], middle, other.shape[1], deepest=number == 0)
             for number, (one, other) in enumerate(levels)
@@ -80,10 +87,18 @@ class ReviewKD(Method):
         assert isinstance(step.extra, nn.ModuleList)
         warm = min(step.epoch / self.warmup, 1.0) if self.warmup > 0 else 1.0
         total, rest = step.student.logits.new_zeros(()), None
-        for fusion, (student, teacher) in zip(step.extra, _levels(step.student, step.taught), strict=True):
+        for fusion, (student, teacher) in zip(step.extra, self._levels(step.student, step.taught), strict=True):
             fused, rest = fusion(student, rest, teacher.shape[2:])
             total = total + context_loss(fused, teacher)
         return self.ce * cross_entropy(step.student.logits, step.labels) + self.weight * warm * total
+
+    def _maps(self, student: Outputs) -> tuple[Tensor, ...]:
+        return student.preactivations if self.preactivations else student.features
+
+    def _levels(self, student: Outputs, teacher: Outputs) -> Pairs:
+        """The deepest first."""
+        pooled = (student.pooled[:, :, None, None], teacher.pooled[:, :, None, None])
+        return [pooled, *reversed(paired(self._maps(student), teacher.preactivations))]
 
 
 def context_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -98,12 +113,6 @@ def context_loss(student: Tensor, teacher: Tensor) -> Tensor:
             total += weight
             loss = loss + weight * mse_loss(averaged(student, side, side), averaged(teacher, side, side))
     return loss / total
-
-
-def _levels(student: Outputs, teacher: Outputs) -> Pairs:
-    """The deepest first."""
-    pooled = (student.pooled[:, :, None, None], teacher.pooled[:, :, None, None])
-    return [pooled, *reversed(paired(student.features, teacher.preactivations))]
 
 
 def _resized(maps: Tensor, size: torch.Size) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -55,10 +55,10 @@ class Stage(nn.Sequential):
 
 
 def batch_norm(module: nn.Module, name: str) -> nn.BatchNorm2d:
-    """The batch norm of that name within a module."""
+    """The batch norm of that name within a module; over several devices it is of another class."""
     found = module.get_submodule(name)
-    assert isinstance(found, nn.BatchNorm2d)
-    return found
+    assert isinstance(found, nn.modules.batchnorm._BatchNorm)
+    return cast(nn.BatchNorm2d, found)
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
