@@ -6,12 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from small_jobs import VANILLA, GivenTeacher, assert_same, outcome, stop_after, train
+import torch
+from small_jobs import STEPS, VANILLA, GivenTeacher, assert_same, outcome, stop_after, train
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainables.job import Place
-from trainables.methods import find, names
+from trainables.methods import Method, Step, find, names
 from trainables.models import build
 from trainables.runs import stream_key
 from trainables.spec import Params, RunSpec, params
@@ -101,6 +105,38 @@ def test_it_learns(name: str, learned: Trained) -> None:
     """Chance is 10 per cent."""
     runs, results = learned
     assert outcome(results, runs[name])[1]["last_top1"] > 30
+
+
+class Sync(TorchDispatchMode):
+    """Raises where a number is read, or a size depends on one: on a GPU, either waits for the device."""
+
+    WAITING = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.masked_select)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func.overloadpacket not in self.WAITING, f"{func} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", names())
+def test_no_loss_waits_for_the_device(
+    name: str, teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, steps = find(name), []
+    loss = method.loss
+
+    def watched(self: Method, step: Step) -> Tensor:
+        steps.append(step.epoch)
+        with Sync():
+            return loss(self, step)
+
+    monkeypatch.setattr(method, "loss", watched)
+    train([replace(specs(VANILLA, f"sha256:{teacher.digest}")[name], epochs=1)], teacher.place(tmp_path))
+    assert len(steps) == STEPS
+
+
+def test_the_watch_sees_what_waits() -> None:
+    with pytest.raises(AssertionError, match="waits for the device"), Sync():
+        torch.zeros(2).sum().item()
 
 
 @pytest.mark.parametrize("name", names())
