@@ -56,7 +56,7 @@ def images(arrays: Mapping[str, np.ndarray], ranks: range, title: Sequence[str])
             axes.set_axis_off()
         for axes, image, pixels in zip(panels, index, arrays[f"{end}_pixels"][ranks.start : ranks.stop], strict=False):
             axes.imshow(pixels, interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
+            axes.set(xticks=[], yticks=[], anchor="N")
             axes.spines[:].set(color=style["color"], linestyle=style["linestyle"], linewidth=1.3)
             _beneath(axes, arrays, int(image))
     return figure

@@ -94,6 +94,18 @@ def test_images_stand_in_their_order_with_class_prediction_confidence_and_energy
     )
 
 
+@pytest.mark.parametrize("ranks", [range(16), range(16, SHOWN)])
+def test_a_heading_stands_nearer_to_its_own_images_than_to_those_above(ranks: range) -> None:
+    figure = drawings.images(CERTAINTY, ranks, TITLE)
+    figure.draw_without_rendering()
+    above, below = (part.axes for part in figure.subfigs)
+    words = figure.subfigs[1].texts[0].get_window_extent()
+    caption = min(box.y0 for axes in above if axes.axison and (box := axes.get_tightbbox()) is not None)
+    images = max(axes.get_window_extent().y1 for axes in below if axes.axison)
+    assert images < words.y0 < words.y1 < caption
+    assert caption - words.y1 > 1.2 * (words.y0 - images)
+
+
 def test_predictions_by_rank_and_of_the_class_that_both_ends_have() -> None:
     arrays = CERTAINTY | {"low_count": np.full(10, 3), "high_count": np.full(10, 3)}
     arrays["low_count"], arrays["high_count"] = arrays["low_count"].copy(), arrays["high_count"].copy()
