@@ -23,6 +23,7 @@ import pandas as pd
 
 from analysis.entry import NUMBERS, Entry
 from analysis.ledger import Ledger
+from analysis.tables import Parser
 from trainables.errors import UserError, exit_status
 from trainables.locks import held
 from trainables.runs import write_atomically
@@ -123,8 +124,8 @@ def merge(results: Path, others: Sequence[Path]) -> None:
             )
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Export a ledger to CSV or Parquet, or merge another one into it.")
+def _arguments(given: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(prog="export.py", description="Export a ledger to CSV or Parquet, or merge another one into it.")
     parser.add_argument("--results", type=Path, default=Path("results"), help="the folder with ledger.sqlite")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every run to FILE")
     parser.add_argument("--parquet", type=Path, metavar="FILE", help="write every run to FILE")
@@ -137,10 +138,11 @@ def _arguments() -> argparse.Namespace:
         help="take over the runs and sweeps of another ledger.sqlite (may be repeated)",
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
-def main(arguments: argparse.Namespace) -> int:
+def _command(given: Sequence[str]) -> int:
+    arguments = _arguments(given)
     if not (arguments.csv or arguments.parquet or arguments.merge):
         raise UserError("nothing to do: give --csv FILE, --parquet FILE or --merge LEDGER")
     if arguments.merge:
@@ -155,6 +157,10 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    return exit_status(lambda: _command(given), debug="--debug" in given)
+
+
 if __name__ == "__main__":
-    asked = _arguments()
-    sys.exit(exit_status(lambda: main(asked), debug=asked.debug))
+    sys.exit(main())

@@ -171,6 +171,7 @@ def test_the_command_merges(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("--results", "good"), "nothing to do: give --csv FILE"),
+        (("--cvs", "a.csv"), "unrecognized arguments: --cvs a.csv (see export.py --help)"),
         (("--csv", "a.csv"), "folder results of the ledger does not exist"),
         (("--results", "empty", "--csv", "a.csv"), "there is no ledger empty/ledger.sqlite: run a sweep first"),
         (("--results", "bad", "--csv", "a.csv"), "is no ledger"),
