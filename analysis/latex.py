@@ -1,4 +1,4 @@
-"""A sheet as LaTeX: booktabs, one tabular a panel, nothing that needs more than `\\usepackage{booktabs}`."""
+"""A sheet as LaTeX: one tabular a panel, no wider than the line; it needs `\\usepackage{booktabs,graphicx}`."""
 
 from __future__ import annotations
 
@@ -22,16 +22,21 @@ _SPECIAL = {
     "|": r"\textbar{}",
     '"': "''",
     "±": r"$\pm$",
-    "—": "---",
+    "—": r"\textemdash{}",
+    "†": r"\dag{}",
     "*": "{*}",
     "[": "{[}",
     "]": "{]}",
 }
 
+TALL = 30
+"""Lines of numbers from which on they are printed smaller."""
+
 
 def escape(text: str) -> str:
     r"""Any text as LaTeX that prints it, also after a `\\`; what a bare pdflatex does not know, by its code."""
-    return "".join(_SPECIAL.get(c, c if " " <= c <= "~" else f"{{[}}U+{ord(c):04X}{{]}}") for c in text)
+    words = "".join(_SPECIAL.get(c, c if " " <= c <= "~" else f"{{[}}U+{ord(c):04X}{{]}}") for c in text)
+    return re.sub("-(?=-)", "-{}", words)
 
 
 def _number(text: str) -> str:
@@ -76,22 +81,30 @@ def tabular(panel: Panel) -> str:
 
 
 def latex(sheet: Sheet) -> str:
-    """A table environment to paste; it needs the package booktabs."""
-    number, _, name = sheet.title.partition(": ")
-    short = escape(f"{name[:1].upper()}{name[1:]} ({number} of the Energy KD paper)")
+    """A table environment to paste, and behind it the notes, which would not fit on its page with a tall table."""
+    label, short = f"tab:ekd-{sheet.key}", escape(_short(sheet.title))
     columns = max((len(panel.heads[0]) for panel in sheet.panels), default=0)
+    lines = sum(len(_rows(line)) for panel in sheet.panels for line in panel.lines)
     out = [
-        f"% {sheet.key}: needs \\usepackage{{booktabs}}",
+        f"% {sheet.key}: needs \\usepackage{{booktabs,graphicx}}",
         r"\begin{table}[t]",
-        r"\centering",
+        r"\centering\emergencystretch=3em",
         rf"\caption[{{{short}}}]{{{short}. {escape(sheet.caption)}}}",
-        rf"\label{{tab:ekd-{sheet.key}}}",
-        r"\small",
+        rf"\label{{{label}}}",
+        r"\footnotesize" if lines > TALL else r"\small",
         rf"\setlength{{\tabcolsep}}{{{3 if columns > 7 else 4}pt}}",
     ]
     for panel in sheet.panels:
         out.append(rf"\par\medskip{{{escape(panel.title)}}}\par\smallskip" if panel.title else r"\par\medskip")
-        out.append(tabular(panel))
+        out += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%", tabular(panel) + "}"]
+    out.append(r"\end{table}")
     if sheet.notes:
-        out += [r"\par\medskip", r"\parbox{\linewidth}{\footnotesize " + escape(" ".join(sheet.notes)) + "}"]
-    return "\n".join([*out, r"\end{table}", ""])
+        notes = escape(" ".join(sheet.notes))
+        out.append(rf"{{\footnotesize\emergencystretch=3em\noindent Notes to Table~\ref{{{label}}}: {notes}\par}}")
+    return "\n".join([*out, ""])
+
+
+def _short(title: str) -> str:
+    """`Table 1: methods` as `Methods (Table 1 of the Energy KD paper)`; another title as it is."""
+    match = re.fullmatch(r"((?:Table|Figure) \d+): (.)(.*)", title, re.DOTALL)
+    return f"{match[2].upper()}{match[3]} ({match[1]} of the Energy KD paper)" if match else title
