@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from analysis import names
-from analysis.grid import Grid
+from analysis.grid import Grid, Value
 from analysis.layout import chosen_pairs, chosen_parts, chosen_rows
 from analysis.settings import deviations
 
@@ -25,16 +26,57 @@ def caption(grid: Grid) -> str:
 
 
 def notes(grid: Grid) -> tuple[str, ...]:
-    """Assumptions of the rows shown and, where the paper's numbers stand beside, what is odd about those."""
+    """Assumptions of the rows shown and, where the paper's numbers stand beside, what is odd about those and where
+    they come from."""
+    return tuple(dict.fromkeys(note for note in (*_assumptions(grid), _elsewhere(grid), _copied(grid)) if note))
+
+
+def _assumptions(grid: Grid) -> tuple[str, ...]:
     rows = [row for part in chosen_parts(grid.table, grid.settings) for row in chosen_rows(part, grid.settings)]
     paper = [grid.table.paper_note] if grid.comparable and grid.table.paper_note else []
-    return tuple(dict.fromkeys([*(row.note for row in rows if row.note), *paper]))
+    return (*(row.note for row in rows if row.note), *paper)
+
+
+def _elsewhere(grid: Grid) -> str:
+    """In which tables of the paper the numbers of a table stand that is not one of the paper's."""
+    if not grid.table.published_in:
+        return ""
+    labels: dict[tuple[str, ...], list[str]] = {}
+    for label, values in _printed(grid).items():
+        cited = {match[1] for value in values if (match := re.search(r"Table (\d+)", value.source))}
+        labels.setdefault(tuple(sorted(cited)), []).append(label)
+    words = [
+        f"in its Table{'s' * (len(numbers) > 1)} {names.listed(numbers)} ({', '.join(of)})"
+        for numbers, of in labels.items()
+    ]
+    return f"The paper's numbers stand {names.listed(words)}." if words else ""
+
+
+def _copied(grid: Grid) -> str:
+    """Which of the paper's numbers are not of its own runs."""
+    words = []
+    for label, values in _printed(grid).items():
+        own = dict.fromkeys(_pair(value) for value in values if not value.copied)
+        if any(value.copied for value in values):
+            words.append(f"{label} (but not of {names.listed(list(own))})" if own else label)
+    return f"The paper has its numbers of {names.listed(words)} from earlier papers." if words else ""
+
+
+def _printed(grid: Grid) -> dict[str, list[Value]]:
+    """The entries that have a number of the paper, by the labels of their rows."""
+    labels = dict.fromkeys(value.label for value in grid.values)
+    found = {label: [value for value in grid.values if value.label == label and value.source] for label in labels}
+    return {label: values for label, values in found.items() if values}
+
+
+def _pair(value: Value) -> str:
+    return f"{names.network(value.pair.teacher)}/{names.network(value.pair.student)}"
 
 
 def training(grid: Grid) -> str:
     """The data set and the training in a few words, for a title: `CIFAR-100, 240 epochs, 3 seeds`."""
     settings = grid.settings
-    words = [names.dataset(settings.dataset), f"{_epochs(grid)} epochs"]
+    words = [names.dataset(settings.dataset), names.epochs(*grid.epochs)]
     if settings.train_fraction != 1:
         words.append(f"{settings.train_fraction:.3g} of the training images")
     return ", ".join([*words, "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"])
@@ -58,17 +100,15 @@ def _own_lengths(grid: Grid) -> dict[str, set[int]]:
     return found
 
 
-def _epochs(grid: Grid) -> str:
-    return " or ".join(str(epochs) for epochs in grid.epochs)
-
-
 def _numbers(grid: Grid) -> str:
     seeds = grid.settings.seeds
     if grid.table.metric == "cost":
         spread = f"Mean ± standard deviation over {seeds} runs" if seeds > 1 else "One run"
         device = f" Measured on {' and on '.join(grid.devices)}." if grid.devices else ""
         mixed = " The devices differ: the numbers cannot be compared." if len(grid.devices) > 1 else ""
-        return f"{spread} of {_epochs(grid)} epochs, each the median of its epochs after the first.{device}{mixed}"
+        return (
+            f"{spread} of {names.epochs(*grid.epochs)}, each the median of its epochs after the first.{device}{mixed}"
+        )
     spread = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
     return f"{spread} of {_REPORTED[grid.metric]}."
 
@@ -82,7 +122,7 @@ def _accuracies(grid: Grid) -> str:
 def _protocol(grid: Grid) -> str:
     different = "; ".join(protocol(grid))
     if not grid.comparable:
-        trained = f" ({_epochs(grid)} epochs)" if grid.table.metric != "cost" else ""
+        trained = f" ({names.epochs(*grid.epochs)})" if grid.table.metric != "cost" else ""
         return f"Not the paper's data and schedule{trained}: {different}. The paper's numbers do not apply."
     if grid.shortened:
         return f"Shortened, not the paper's schedule: {different}."
@@ -90,7 +130,7 @@ def _protocol(grid: Grid) -> str:
         return f"Differs from the paper's protocol: {different}."
     if grid.table.metric == "cost":
         return ""
-    return f"Data and schedule as in the paper{', except as noted below' if notes(grid) else ''}."
+    return f"Data and schedule as in the paper{', except as noted below' if _assumptions(grid) else ''}."
 
 
 def _beside(grid: Grid) -> str:

@@ -39,7 +39,8 @@ class Value:
     `setting` (a hyperparameter). unit: `%` (of the test images, or of increase), `points` (of percentage), `s` (per
     epoch) or none. asked / n / failed:
     runs asked for, measured, recorded as failed; for a derived entry, those of the poorest entry it is made of.
-    runs: the ids of the runs asked for. measured: the number of each run that has one.
+    paper: the paper's number. source: where it is printed. runs: the ids of the runs asked for. measured: the number
+    of each run that has one.
     """
 
     part: str
@@ -54,6 +55,7 @@ class Value:
     mean: float | None = None
     std: float | None = None
     paper: float | None = None
+    source: str = ""
     best: bool = False
     runs: tuple[str, ...] = ()
     measured: tuple[float, ...] = ()
@@ -61,6 +63,11 @@ class Value:
     @property
     def summary(self) -> Summary | None:
         return None if self.mean is None else Summary(self.n, self.mean, self.std)
+
+    @property
+    def copied(self) -> bool:
+        """Whether the paper has its number from earlier papers."""
+        return published.COPIED in self.source
 
     @property
     def state(self) -> str:
@@ -141,10 +148,31 @@ class _Maker:
         self.table, self.settings, self.entries, self.metric = table, settings, entries, metric
         self.cells = {(cell.part, cell.row, cell.pair): cell for cell in cells(table, settings)}
 
-    def paper(self, part: Part, row: str, pair: Pair) -> float | None:
+    def beside(self, part: Part, value: Value) -> Value:
+        """An entry with the paper's number, if it has one."""
         if not on_paper_data(self.table, self.settings):
-            return None
-        return published.find(self.table.key, part.key, row, pair)
+            return value
+        number = published.look_up(self.table.key, part.key, value.row, value.pair) or self.elsewhere(part, value)
+        return value if number is None else replace(value, paper=number.value, source=number.source)
+
+    def elsewhere(self, part: Part, value: Value) -> published.Published | None:
+        """What another table prints for the same runs."""
+        for table in self.table.published_in:
+            for other in table.parts:
+                number = published.look_up(table.key, other.key, value.row, value.pair)
+                if number is not None and self.same_runs(part, value, table, other):
+                    return number
+        return None
+
+    def same_runs(self, part: Part, value: Value, table: Table, other: Part) -> bool:
+        """Whether another table asks for the same; a teacher or a student alone is the same in all of one data set."""
+        if not on_paper_data(table, self.settings):
+            return False
+        if value.kind in ("teacher", "student"):
+            return True
+        asked = replace(self.settings, rows=(value.row,), pairs=(value.pair.key,))
+        own = self.cells.get((part.key, value.row, value.pair))
+        return own is not None and (other.key, own.specs) in {(cell.part, cell.specs) for cell in cells(table, asked)}
 
     def shortened(self, cell: Cell) -> bool:
         """Its runs had fewer epochs than by the recipe (where more would not be more of the same), or fewer images."""
@@ -164,7 +192,7 @@ class _Maker:
         numbers = [measure(entry, self.table, self.metric, part.number) for entry in found if entry.done]
         measured = tuple(number for number in numbers if number is not None)
         summary = summarise(measured)
-        return Value(
+        made = Value(
             part.key,
             kind,
             row,
@@ -176,10 +204,10 @@ class _Maker:
             failed=sum(not entry.done for entry in found),
             mean=summary.mean if measured else None,
             std=summary.std,
-            paper=self.paper(part, row, pair),
             runs=tuple(spec.run_id for spec in specs),
             measured=measured,
         )
+        return self.beside(part, made)
 
     def student(self, part: Part, pair: Pair) -> Value:
         specs = [vanilla_spec(self.settings, pair, seed) for seed in range(1, self.settings.seeds + 1)]
@@ -203,7 +231,7 @@ class _Maker:
         after = getattr(own, f"last_{part.number}") if own and own.done else None
         if not numbers and after is not None:
             numbers = [after]
-        return Value(
+        made = Value(
             part.key,
             "teacher",
             "teacher",
@@ -214,10 +242,10 @@ class _Maker:
             n=1 if numbers else 0,
             failed=int(not numbers and own is not None and not own.done),
             mean=numbers[0] if numbers else None,
-            paper=self.paper(part, "teacher", pair),
             runs=(spec.run_id,) if spec else (),
             measured=tuple(numbers[:1]),
         )
+        return self.beside(part, made)
 
     def difference(self, part: Part, derived: Difference, rows: dict[str, Value]) -> Value | None:
         """The best of some rows minus another, as far as they are shown and measured."""
@@ -227,11 +255,9 @@ class _Maker:
         minus = rows[derived.minus]
         highest = max((value.summary for value in best if value.summary), key=lambda one: one.mean, default=None)
         result = difference(highest, minus.summary) if highest and minus.summary else None
-        paper = self.paper(part, derived.key, minus.pair)
-        if len(best) < len(derived.best):
-            printed = [value.paper for value in best if value.paper is not None]
-            paper = max(printed) - minus.paper if len(printed) == len(best) and minus.paper is not None else None
-        return Value(
+        printed = [value.paper for value in best if value.paper is not None]
+        paper = max(printed) - minus.paper if len(printed) == len(best) and minus.paper is not None else None
+        made = Value(
             part.key,
             "difference",
             derived.key,
@@ -242,14 +268,14 @@ class _Maker:
             n=min(value.n for value in (*best, minus)),
             mean=result.mean if result else None,
             std=result.std if result else None,
-            paper=paper,
         )
+        return self.beside(part, made) if len(best) == len(derived.best) else replace(made, paper=paper)
 
     def increase(self, part: Part, value: Value, base: Value) -> Value:
         """How much more a row costs than another, in per cent."""
         key = increase_key(value.row, base.row)
         mean = None if value.mean is None or not base.mean else 100 * (value.mean / base.mean - 1)
-        return Value(
+        made = Value(
             part.key,
             "increase",
             key,
@@ -259,8 +285,8 @@ class _Maker:
             asked=value.asked,
             n=min(value.n, base.n),
             mean=mean,
-            paper=self.paper(part, key, value.pair),
         )
+        return self.beside(part, made)
 
     def column(self, part: Part, block: Block, pair: Pair) -> list[Value]:
         """One block of one pair: its rows with the best one marked, then its differences."""
@@ -278,21 +304,12 @@ class _Maker:
         """The temperatures that the runs of a part's one row are trained with."""
         (row,) = part.rows
         temperature = self.cells[part.key, row.key, pair].specs[0].temperature
-        return [
-            Value(
-                part.key,
-                "setting",
-                key,
-                label,
-                pair,
-                unit="",
-                asked=1,
-                n=1,
-                mean=read(temperature),
-                paper=self.paper(part, key, pair),
-            )
+        assert temperature is not None
+        made = [
+            Value(part.key, "setting", key, label, pair, unit="", asked=1, n=1, mean=read(temperature))
             for key, (label, read) in SETTINGS.items()
         ]
+        return [self.beside(part, value) for value in made]
 
     def part(self, part: Part) -> list[Value]:
         """All entries of a part, column after column."""

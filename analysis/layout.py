@@ -74,7 +74,8 @@ class Table:
 
     baselines: the rows over which a cost table shows the others' increase. plot: how a figure shows the table, `dots`
     (a row each), `rates` (curves against the rate of the mixing) or one of PICTURES. paper_note: about the published
-    numbers; shown where they are. dataset: the one that the paper's table is about.
+    numbers; shown where they are. dataset: the one that the paper's table is about. published_in: tables of the paper
+    that have some of the same rows; their numbers, the first one's first, are shown where the runs are the same.
     """
 
     key: str
@@ -86,6 +87,7 @@ class Table:
     plot: str = "dots"
     paper_note: str = ""
     dataset: str = "cifar100"
+    published_in: tuple[Table, ...] = ()
 
     @property
     def trains(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _NETWORKS = {"ShuffleV1": "ShuffleNetV1", "ShuffleV2": "ShuffleNetV2"}
 _DATASETS = {
@@ -26,3 +27,13 @@ def network(name: str) -> str:
 
 def dataset(name: str) -> str:
     return _DATASETS.get(name, name)
+
+
+def epochs(*counts: int) -> str:
+    """`1 epoch`, `240 or 360 epochs`."""
+    return f"{' or '.join(map(str, counts))} epoch{'' if counts == (1,) else 's'}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

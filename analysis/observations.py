@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis import embedding
+from analysis import embedding, names
 from analysis.layout import Row, Table
 from analysis.settings import Settings, student_spec, teacher_spec
 from trainables.errors import UserError
@@ -102,7 +102,7 @@ def _trained(table: Table, settings: Settings, spec: RunSpec, usual: int, place:
         command = _command(table, settings, place)
         raise UserError(f"{table.key} needs the weights of {spec.name}, which are not in {path.parent}: {command}")
     shortened = spec.epochs < usual or spec.train_fraction < 1
-    return Weights(spec.student, path, digest(path), f"{spec.epochs} epochs, seed {spec.seed}", shortened)
+    return Weights(spec.student, path, digest(path), f"{names.epochs(spec.epochs)}, seed {spec.seed}", shortened)
 
 
 def _command(table: Table, settings: Settings, place: Place) -> str:

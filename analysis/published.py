@@ -1,4 +1,9 @@
-"""The paper's own numbers, as CSV files beside the tables: part, row, teacher, student, value, source."""
+"""The paper's own numbers, as CSV files beside the tables: part, row, teacher, student, value, source.
+
+A source says `there from earlier papers` where the paper copies the number: where its text or its code's notes say so
+(the methods before it in Tables 1 and 2; feature-based methods, DML and TAKD; CutMix of all images), and where it
+prints the same number for the same row and pair of CIFAR-100 again.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from pathlib import Path
 from trainables.recipes import Pair
 
 FOLDER = Path(__file__).parent / "paper" / "published"
+COPIED = "there from earlier papers"
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,10 @@ class Published:
     def value(self) -> float:
         return float(self.text)
 
+    @property
+    def copied(self) -> bool:
+        return COPIED in self.source
+
 
 @cache
 def published(table: str) -> dict[tuple[str, str, str, str], Published]:
@@ -42,8 +52,12 @@ def published(table: str) -> dict[tuple[str, str, str, str], Published]:
     return {(number.part, number.row, number.teacher, number.student): number for number in numbers}
 
 
-def find(table: str, part: str, row: str, pair: Pair) -> float | None:
-    """The paper's number of one entry, if it has one."""
+def look_up(table: str, part: str, row: str, pair: Pair) -> Published | None:
+    """The paper's number of one entry, if it has one, with its source."""
     numbers = published(table)
-    number = numbers.get((part, row, pair.teacher, pair.student)) or numbers.get((part, row, "", ""))
+    return numbers.get((part, row, pair.teacher, pair.student)) or numbers.get((part, row, "", ""))
+
+
+def find(table: str, part: str, row: str, pair: Pair) -> float | None:
+    number = look_up(table, part, row, pair)
     return None if number is None else number.value

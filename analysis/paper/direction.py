@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis.layout import Block, Part, Row, Table
+from analysis.paper import table1, table2, table4
 from analysis.paper.table4 import GRADATION, HIGH, LOW
 from trainables.recipes import energy_kd, kd
 
@@ -32,4 +33,5 @@ TABLE = Table(
     "and a low one at high energy, as in the paper (Energy KD); with the reverse, as in the released configurations; "
     "with another temperature at one end only; and with ten temperatures by energy. By the paper's schedules all but "
     "KD train longer.",
+    published_in=(table1.TABLE, table2.TABLE, table4.TABLE),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis.layout import Block, Part, Row, Table
+from analysis.paper import table1, table2
 from analysis.paper.direction import REVERSED
 from trainables.recipes import dkd, energy_dkd, energy_kd, kd
 
@@ -28,4 +29,5 @@ TABLE = Table(
         ),
     ),
     caption="Top-1 accuracy (%) of students taught by KD, Energy KD, DKD and Energy DKD.",
+    published_in=(table1.TABLE, table2.TABLE),
 )

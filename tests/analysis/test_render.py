@@ -168,6 +168,23 @@ def test_notes_of_the_rows_shown() -> None:
     assert any("does not name the pair" in note for note in notes(grid_of("table7", Settings())))
 
 
+def test_notes_say_which_of_the_papers_numbers_are_from_earlier_papers() -> None:
+    said = notes(grid_of("table5", Settings()))[-1]
+    assert said == "The paper has its numbers of KD*, w/ CutMix** (100%) and DKD* from earlier papers."
+    some = notes(grid_of("table4", Settings()))[-1]
+    assert some == "The paper has its numbers of KD (but not of WRN-40-2/WRN-16-2) from earlier papers."
+    for none in (grid_of("table4", Settings(rows=("low",))), grid_of("table5", Settings(dataset="digits"))):
+        assert not any("earlier papers" in note for note in notes(none))
+
+
+def test_one_epoch_is_not_some_epochs() -> None:
+    grid = grid_of("table13", replace(ONE, epochs=1, dataset="digits", pairs=()))
+    assert training(grid) == "digits, 1 epoch, 3 seeds"
+    assert "(1 epoch)" in caption(grid)
+    assert (names.epochs(1), names.epochs(2), names.epochs(1, 2)) == ("1 epoch", "2 epochs", "1 or 2 epochs")
+    assert "1 epochs" not in "".join(render(grid, form) for form in FORMATS)
+
+
 def test_csv_and_json_have_every_entry_in_full() -> None:
     grid = with_holes()
     lines = list(csv.DictReader(io.StringIO(render(grid, "csv"))))
@@ -249,7 +266,8 @@ def nasty_sheet() -> Sheet:
 def test_latex_escapes_all_that_it_takes_for_its_own() -> None:
     assert escape("a_b & 100% #1 {x} $y$") == r"a\_b \& 100\% \#1 \{x\} \$y\$"
     assert escape("\\~^<>") == r"\textbackslash{}\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}"
-    assert escape("± — *[]") == r"$\pm$ --- {*}{[}{]}"
+    assert escape("± — *[]") == r"$\pm$ \textemdash{} {*}{[}{]}"
+    assert escape("--a ---b c-d") == "-{}-a -{}-{}-b c-d"
     assert escape("中") == "{[}U+4E2D{]}"
 
 
@@ -267,16 +285,32 @@ def test_latex_has_rules_shared_heads_bold_and_spreads() -> None:
     assert set(spans) == {6}
 
 
+def test_a_list_of_tables_names_each_with_its_number_in_the_paper_if_it_has_one() -> None:
+    for name, table in paper.tables().items():
+        source = render(make_grid(table, ONE, {}), "latex")
+        (short,) = re.findall(r"^\\caption\[\{(.*?)\}\]", source, re.M)
+        number, _, words = table.title.partition(": ")
+        if re.match(r"(table|figure)\d", name):
+            assert short == escape(f"{words[0].upper()}{words[1:]} ({number} of the Energy KD paper)")
+            assert number.lower().replace(" ", "") == name
+        else:
+            assert short == table.title
+    assert "\\caption[{The direction of the temperature}]" in render(grid_of("direction", ONE), "latex")
+    assert "\\caption[{KD and DKD, with and without energy}]" in render(grid_of("methods", ONE), "latex")
+
+
+def test_latex_needs_what_it_says() -> None:
+    first = render(grid_of("table5", ONE), "latex").splitlines()[0]
+    assert first == r"% table5: needs \usepackage{booktabs,graphicx}"
+
+
 def compile_latex(folder: Path, sources: list[str]) -> tuple[str, str]:
-    """The log and the text of a page with these tables; 16 cm wide, as A4 with usual margins."""
+    """The log and the text of a document with these tables, in the class and on the paper that LaTeX takes."""
     if shutil.which("pdflatex") is None:
         pytest.skip("pdflatex is not installed: the LaTeX is not compiled")
     pages = "\n\\clearpage\n".join(sources)
-    head = "\\documentclass[a4paper]{article}\n\\usepackage{booktabs}\n\\setlength{\\textwidth}{16cm}\n"
-    whole = (
-        f"{head}\\setlength{{\\textheight}}{{24cm}}\n\\begin{{document}}\n\\listoftables\n{pages}\n\\end{{document}}\n"
-    )
-    (folder / "page.tex").write_text(whole)
+    head = "\\documentclass{article}\n\\usepackage{booktabs,graphicx}\n\\begin{document}\n\\listoftables\n"
+    (folder / "page.tex").write_text(f"{head}{pages}\n\\end{{document}}\n")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "page.tex"]
     for _ in range(2):
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
@@ -289,13 +323,16 @@ def compile_latex(folder: Path, sources: list[str]) -> tuple[str, str]:
     return (folder / "page.log").read_text(errors="replace"), words
 
 
-def test_latex_compiles_and_fits_a_page(tmp_path: Path) -> None:
+def test_every_full_table_fits_a_page_of_a_plain_article(tmp_path: Path) -> None:
     short = Settings(epochs=2, train_fraction=0.1, overrides=(("lr", "0.01"),), teachers=(("wrn_40_2", "a" * 64),))
     grids = [grid_of(name, Settings()) for name in paper.tables()]
     grids += [with_holes(Settings()), grid_of("table4", short), grid_of("table5", Settings(dataset="digits"))]
     log, words = compile_latex(tmp_path, [render(grid, "latex") for grid in grids])
     assert "Overfull" not in log
+    assert "Float too large" not in log
+    assert "undefined" not in log, "the notes name their table"
     if words:
+        assert "--assistant names another" in " ".join(words.split())
         assert "w/ CutMix** (100%)" in words
         assert re.search(r"^ *\*\* +[+−-]", words, re.M), "a star that begins a row must not be taken for that of \\\\*"
 
