@@ -15,6 +15,7 @@ from trainables.recipes import Pair
 from trainables.spec import RunSpec, flatten
 
 COMPARED = ("teacher", "student", "row")
+PRECISION = Settings().precision
 COST = "seconds depend on the machine, which is not the paper's"
 _ANOTHER = ("seed", "precision", "data", "teacher_source")
 """Fields in which a run may differ from the paper's and still be compared."""
@@ -23,9 +24,22 @@ Place = tuple[str, str, Pair]
 
 def judge(grid: Grid) -> list[tuple[Value, Verdict]]:
     """Every entry that is measured by itself (not the derived ones), and a cost table's increases."""
-    unlike = _unlike(grid)
+    unlike, precision = _unlike(grid), _precision(grid)
     kinds = ("row", "increase") if grid.table.metric == "cost" else COMPARED
-    return [(value, verdict(value, unlike(value))) for value in grid.values if value.kind in kinds]
+    judged = [(value, verdict(value, unlike(value))) for value in grid.values if value.kind in kinds]
+    return [(value, _with(found, precision(value)) if found.noise is not None else found) for value, found in judged]
+
+
+def _with(found: Verdict, aside: str) -> Verdict:
+    return replace(found, why=f"{found.why} ({aside})".strip()) if aside else found
+
+
+def _precision(grid: Grid) -> Callable[[Value], str]:
+    """In which precision an entry was trained, where it is not the paper's."""
+    used = {place: spec.precision for place, spec in _specs(grid.table, grid.settings).items()}
+    others = {place: word for place, word in used.items() if word != PRECISION}
+    words = {place: f"{word}; the paper: {PRECISION}" for place, word in others.items()}
+    return lambda value: words.get((value.part, value.row, value.pair), "")
 
 
 def paper_settings(table: Table, settings: Settings) -> Settings:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from analysis.sheet import Sheet
 
 CODE, STRONG, GOOD, BAD, QUIET = "code", "strong", "good", "bad", "quiet"
+COPIED = "†"
+"""Behind a number that the paper has from earlier papers."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 
 from analysis import names, paper
-from analysis.layout import Table
+from analysis.grid import run_ids
+from analysis.layout import PICTURES, Table
 from analysis.reporting import pictures
 from analysis.reporting.chapters import Chapter, Knowledge, tables
+from analysis.reporting.comparison import paper_settings
 from analysis.reporting.document import CODE, Block, Column, Group, Heading, Listing, Styled, Words, listing, paragraph
 from analysis.reporting.gaps import Coverage, Gap, again, carried, coverage, unfinished, whole
 from analysis.settings import Settings
@@ -58,25 +60,30 @@ def _gap(gap: Gap) -> tuple[Words, ...]:
 
 
 def _not_run(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
-    """The paper's tables of which cells lack runs by the paper's own settings."""
+    """The paper's tables of which cells lack runs by the paper's own settings, and its pictures that are not drawn."""
     done = {run_id for run_id, entry in known.runs.items() if entry.done}
-    sweeps = {chapter.table.key: chapter.sweep for chapter in made}
+    chapters = {chapter.table.key: chapter for chapter in made}
     latest = known.sweeps[-1] if known.sweeps else None
     lines: list[list[Words]] = []
     commands: dict[tuple[str, ...], list[str]] = {}
     for table in _of_the_paper():
-        sweep = sweeps.get(table.key, latest)
+        chapter = chapters.get(table.key)
+        sweep = chapter.sweep if chapter else latest
         settings, command = (sweep.settings, sweep.command) if sweep else (Settings(), "")
         covered = coverage(table, settings, done)
-        if covered.gaps:
-            lines.append([table.title, f"{covered.complete} of {covered.cells}", _missing(covered)])
+        missing = _missing(covered, undrawn=_undrawn(known, table, chapter))
+        if missing:
+            complete = f"{covered.complete} of {covered.cells}" if covered.cells else "-"
+            lines.append([table.title, complete, missing])
             commands.setdefault(carried(table, settings, command), []).append(table.key)
     if not lines:
         return
     yield Heading("Of the paper, not run")
-    yield paragraph("Cells that lack runs by the paper's data, schedule and seeds, whatever else was run:")
+    yield paragraph(
+        "Cells that lack runs by the paper's data, schedule and seeds, whatever else was run; and pictures not drawn:"
+    )
     yield listing([Column("Table", 0.32), Column("Complete"), Column("Missing", 0.5)], lines)
-    yield paragraph("To train what is missing of all of them, or of those that are named:")
+    yield paragraph("To run what is missing of all of them, or of those that are named:")
     for options, names_of in commands.items():
         yield paragraph(Styled(whole(names_of, options, str(known.results)), CODE))
 
@@ -85,11 +92,24 @@ def _of_the_paper() -> list[Table]:
     return [table for table in tables() if re.match(r"(table|figure)\d", table.key) and table.trains]
 
 
-def _missing(covered: Coverage) -> str:
-    """Rows by their keys and pairs; all of a table where none of it is there."""
-    if not covered.complete and not any(gap.state.done for gap in covered.gaps):
+def _undrawn(known: Knowledge, table: Table, chapter: Chapter | None) -> bool:
+    """Whether a picture is not in the folder, or of other runs than the paper's."""
+    if table.plot not in PICTURES:
+        return False
+    if not pictures.found(known.results / "tables", table.key, table.title):
+        return True
+    if chapter is None:
+        return False
+    settings = chapter.sweep.settings
+    return chapter.grid is None or run_ids(table, settings) != run_ids(table, paper_settings(table, settings))
+
+
+def _missing(covered: Coverage, *, undrawn: bool) -> str:
+    """Rows by their keys and pairs, and the picture; all of a table where none of it is there."""
+    if covered.cells and not covered.complete and not any(gap.state.done for gap in covered.gaps):
         return "all of it"
-    return "; ".join(f"{', '.join(gap.rows)} ({_pairs(gap.pairs)})" for gap in covered.gaps)
+    gaps = [f"{', '.join(gap.rows)} ({_pairs(gap.pairs)})" for gap in covered.gaps]
+    return "; ".join([*gaps, "the picture"] if undrawn else gaps)
 
 
 def _failed(known: Knowledge) -> Iterator[Block]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from analysis.reporting import history
 from analysis.reporting.chapters import Chapter, Knowledge, cells, runs
-from analysis.reporting.document import CODE, Block, Column, Heading, Styled, Words, listing, paragraph
+from analysis.reporting.document import CODE, COPIED, Block, Column, Heading, Styled, Words, listing, paragraph
 from analysis.verdicts import ALPHA, PAPER_RUNS, SEED_STD, WORDS, Tally, tally
 
 _COUNTED = (("Devices", "device"), ("Commits", "commit"), ("PyTorch", "torch"))
@@ -82,7 +82,9 @@ def _outcome(judged: Sequence[Chapter]) -> Iterator[Block]:
         f"of freedom, two-sided, at {ALPHA:.0%}. Noise: the least difference that this test calls one. A cell within "
         "it agrees with the paper as far as so few seeds can tell, no further. One seed is not tested: its noise is "
         f"the band of a standard deviation of {SEED_STD} points between seeds. The rows * and ** are made of others "
-        "and are not tested again."
+        f"and are not tested again. {COPIED} marks a number that the paper has from earlier papers: it may be the mean "
+        "of another number of runs (the benchmark that many of them stem from reports means of 3 and of 5), so that "
+        "the test is less exact there."
     )
 
 

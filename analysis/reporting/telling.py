@@ -16,6 +16,7 @@ from analysis.reporting.chapters import Chapter, Knowledge, cells
 from analysis.reporting.document import (
     BAD,
     CODE,
+    COPIED,
     GOOD,
     QUIET,
     Block,
@@ -32,7 +33,9 @@ from analysis.sheet import make_sheet, show
 from analysis.verdicts import ABOVE, BELOW, NOT_COMPARABLE, ONE_SEED, Verdict
 
 _STYLES = {ABOVE: GOOD, BELOW: BAD, NOT_COMPARABLE: QUIET, ONE_SEED: QUIET}
-OWN = 0.58
+ALONE = "(no teacher)"
+"""The row of the protocol that speaks of the students alone."""
+OWN = 0.54
 """How much of a printed line the numbers of a row have in the table of the protocol."""
 MOST, PAD = 40, 5
 """Letters of the longest entry of a column that count for its width, and what is added."""
@@ -52,7 +55,7 @@ def telling(chapter: Chapter, known: Knowledge, *, printed: bool) -> Iterator[Bl
         yield paragraph(" ".join((captions.caption(grid), *captions.notes(grid))))
     yield from _picture(grid, known, printed)
     yield from _beside(chapter)
-    yield from _protocol(table, grid)
+    yield from _protocol(table, grid, known)
     yield from _provenance(grid, known)
 
 
@@ -93,18 +96,21 @@ def _beside(chapter: Chapter) -> Iterator[Block]:
         titled = [Group(", ".join(filter(None, title)), tuple(lines)) for title, lines in groups.items()]
         numbers = (Column(head, right=True) for head in _NUMBERS)
         yield Listing((Column("Row", 0.22), *numbers, Column("Verdict", 0.24)), tuple(titled))
+        if any(value.copied for value, _ in chapter.judged):
+            yield paragraph(f"{COPIED}: the paper has this number from earlier papers.")
     counts = Counter(verdict.why for _, verdict in chapter.judged if verdict.word == NOT_COMPARABLE)
     yield from (paragraph(f"Not comparable ({cells(count)}): {why}.") for why, count in counts.items())
 
 
 def _line(value: Value, verdict: Verdict) -> tuple[Words, ...]:
     shown = show(value)
-    words = verdict.word if verdict.word == NOT_COMPARABLE else ", ".join(filter(None, (verdict.word, verdict.why)))
+    why = "" if verdict.word == NOT_COMPARABLE else verdict.why
+    words = f"{verdict.word}{'' if why.startswith('(') else ','} {why}" if why else verdict.word
     return (
         value.label,
         f"{shown.text} ± {shown.spread}" if shown.spread else shown.text,
         str(value.n) if value.n == value.asked else f"{value.n} of {value.asked}",
-        shown.paper,
+        f"{shown.paper}{COPIED}" if value.copied else shown.paper,
         "" if verdict.difference is None else f"{verdict.difference:+z.2f}",
         "" if verdict.noise is None else f"{verdict.noise:.2f}",
         "" if verdict.p is None else f"{verdict.p:.3f}" if verdict.p >= 0.001 else "< 0.001",
@@ -112,8 +118,8 @@ def _line(value: Value, verdict: Verdict) -> tuple[Words, ...]:
     )
 
 
-def _protocol(table: Table, grid: Grid) -> Iterator[Block]:
-    """By which numbers every row is trained, from the specs of its runs."""
+def _protocol(table: Table, grid: Grid, known: Knowledge) -> Iterator[Block]:
+    """By which numbers every row is trained, from the specs of its runs; and where, if not all ran at one place."""
     found = protocol(table, replace(grid.settings, seeds=1))
     if not found.rows:
         return
@@ -123,9 +129,11 @@ def _protocol(table: Table, grid: Grid) -> Iterator[Block]:
     letters = [min(MOST, max(map(len, words))) for words in texts]
     shares = [OWN * (width + PAD) / sum(other + PAD for other in letters) for width in letters]
     own = [Column(head, share) for head, share in zip(found.heads[1:], shares, strict=True)]
-    columns = [Column("Row", 0.17), Column("Key", 0.17), *own]
+    places = _places(grid, known)
+    columns = [Column("Row", 0.17), Column("Key", 0.17), *own, *([Column("Source")] if places else [])]
     lines: list[list[Words]] = [
-        [labels.get(key, "Student Acc."), Styled(key, CODE), *words] for key, *words in found.rows
+        [labels.get(key, "Student Acc."), Styled(key, CODE), *words, *([places.get(key, "-")] if places else [])]
+        for key, *words in found.rows
     ]
     yield listing(columns, lines)
     yield paragraph("All rows: " if found.heads[1:] else "", f"{found.common}.")
@@ -134,7 +142,21 @@ def _protocol(table: Table, grid: Grid) -> Iterator[Block]:
     yield paragraph(
         "T: one temperature for all samples, or that of the samples of low energy, of high energy (the share r of the "
         "training set each) and of the others. x, after: the learning rate is multiplied by x after these epochs."
+        + (" Source: by its number under Provenance." if places else "")
     )
+
+
+def _places(grid: Grid, known: Knowledge) -> dict[str, str]:
+    """By row, the numbers of the sources of its runs; nothing where a table has only one source."""
+    numbers = {share.source: number for number, share in enumerate(history.sources(_used(grid, known)), 1)}
+    if len(numbers) < 2:
+        return {}
+    found: dict[str, set[int]] = {}
+    for value in grid.values:
+        runs = [known.runs[run_id] for run_id in value.runs if run_id in known.runs]
+        key = ALONE if value.kind == "student" else value.row
+        found.setdefault(key, set()).update(numbers[history.source_of(run)] for run in runs)
+    return {key: ", ".join(map(str, sorted(places))) for key, places in found.items() if places}
 
 
 def _used(grid: Grid, known: Knowledge) -> list[Entry]:
@@ -157,8 +179,9 @@ def _provenance(grid: Grid, known: Knowledge) -> Iterator[Block]:
     yield Heading("Provenance", 2)
     shares = history.sources(used)
     columns = [
-        Column("Device", 0.22),
-        Column("Commit", 0.2),
+        Column("Source"),
+        Column("Device", 0.2),
+        Column("Commit", 0.18),
         Column("PyTorch", 0.14),
         Column("Runs", right=True),
         Column("Failed", right=True),
@@ -167,6 +190,7 @@ def _provenance(grid: Grid, known: Knowledge) -> Iterator[Block]:
     ]
     lines: list[list[Words]] = [
         [
+            str(number),
             share.source.device,
             Styled(share.source.commit, CODE),
             share.source.torch,
@@ -175,6 +199,6 @@ def _provenance(grid: Grid, known: Knowledge) -> Iterator[Block]:
             history.hours(share.seconds),
             history.minute(share.ended),
         ]
-        for share in shares
+        for number, share in enumerate(shares, 1)
     ]
     yield listing(columns, lines)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import made_up
 import pytest
@@ -14,6 +16,7 @@ import reports
 from reports import HOSTILE, Page, image
 
 from analysis import paper
+from analysis.layout import cells
 from analysis.ledger import Ledger
 from analysis.report import TITLE, know, main, make_report
 from analysis.reporting.page import page
@@ -24,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "docs" / "results" / "digits"
 SHORT = ROOT / "docs" / "results" / "cifar100-wrn_16_2-resnet8"
 BESIDE = ("Row", "Measured", "Runs", "Paper", "Difference", "Noise", "p", "Verdict")
+PROVENANCE = ("PyTorch", "Runs", "Failed", "Hours", "Last run (UTC)")
 NOT_RUN = ("Table", "Complete", "Missing")
 
 
@@ -75,12 +79,22 @@ def test_what_ran_when_and_on_what(made: Page, results: Path) -> None:
 
 def test_each_cell_stands_beside_the_papers_number_with_its_verdict(made: Page) -> None:
     lines = {line[0]: line[1:] for line in made.table(*BESIDE) if len(line) == len(BESIDE)}
-    assert lines["KD*"] == ["70.76 ± 0.20", "3", "70.66", "+0.10", "0.70", "0.603", "within noise"]
+    assert lines["KD*"] == ["70.76 ± 0.20", "3", "70.66†", "+0.10", "0.70", "0.603", "within noise"]
     assert lines["w/ HE-DA (20%)"][3:] == ["-3.00", "0.70", "0.003", "below"]
     assert lines["w/ HE-DA"] == ["72.11 ± 0.14", "2 of 3", "72.21", "-0.10", "1.64", "0.580", "within noise"]
     assert lines["Teacher Acc."][-1] == "one seed, above the band"
     assert lines["Student Acc."] == ["—", "0 of 3", "69.06", "", "", "", "not run"]
     assert lines["DKD*"][-1] == "not run"
+
+
+def test_a_number_from_an_earlier_paper_is_marked_and_what_that_means_is_said(made: Page) -> None:
+    marked = {line[0]: line[3].endswith("†") for line in made.table(*BESIDE) if len(line) == len(BESIDE)}
+    assert {row for row, mark in marked.items() if mark} == {"KD*", "KD", "DKD*", "w/ CutMix** (100%)"}
+    assert len(marked) > 8
+    assert made.text.count("†: the paper has this number from earlier papers.") == 2
+    assert "† marks a number that the paper has from earlier papers: it may be the mean of another number" in made.text
+    unmarked = page_of(DIGITS).text
+    assert "†:" not in unmarked
 
 
 def test_the_verdicts_are_counted_and_what_chance_would_do_is_said(made: Page) -> None:
@@ -101,11 +115,35 @@ def test_protocol_and_provenance_of_each_table(made: Page) -> None:
     lines = made.table("Row", "Key", "method", "T", "mixing")
     assert ["w/ HE-DA (20%)", "kd_he_da_20", "kd, ce 0.1, kd 0.9", "4", "cutmix high 20 %, alpha 1"] in lines
     assert "epochs 240, lr 0.05, x 0.1, after 150 180 210, batch 64" in made.text
-    heads = ("Device", "Commit", "PyTorch", "Runs", "Failed", "Hours", "Last run (UTC)")
+    heads = ("Source", "Device", "Commit", "PyTorch", "Runs", "Failed", "Hours", "Last run (UTC)")
     first = made.table(*heads)[0]
-    assert first[:3] == ["NVIDIA MADE-UP", "0123456789ab + local changes", "2.9.0+made"]
-    assert first[4] == "1"
-    assert first[6] == "2026-01-03 04:05"
+    assert first[:4] == ["1", "NVIDIA MADE-UP", "0123456789ab + local changes", "2.9.0+made"]
+    assert first[5] == "1"
+    assert first[7] == "2026-01-03 04:05"
+
+
+def test_each_row_of_the_protocol_names_where_its_runs_were_trained(tmp_path: Path) -> None:
+    table, settings = paper.find("table13"), replace(reports.SETTINGS, seeds=2)
+    devices = {"kd": ("A", "A"), "kd_mixup": ("A", "B"), "kd_he_mixup_20": ("B", "B"), "kd_he_mixup_30": ("C", "A")}
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        ledger.remember(["table13"], settings, "python sweeps/run.py table13")
+        for cell in cells(table, settings):
+            for spec, device in zip(cell.specs, devices.get(cell.row, ()), strict=False):
+                ledger.record(made_up.result(spec, 70.0, provenance=reports.PROVENANCE | {"device": device}))
+    found = page_of(tmp_path)
+    numbers = {line[1]: line[0] for line in found.table("Source", "Device", "Commit", *PROVENANCE)}
+    assert sorted(numbers) == ["A", "B", "C"]
+    assert sorted(numbers.values()) == ["1", "2", "3"]
+    shown = {line[1]: line[-1] for line in found.table("Row", "Key", "mixing", "Source")}
+    for row, places in devices.items():
+        assert shown[row] == ", ".join(sorted({numbers[device] for device in places})), row
+    assert shown["kd_he_mixup_50"] == "-", "nothing of it was run"
+    assert "Source: by its number under Provenance." in found.text
+
+
+def test_where_all_ran_at_one_place_the_protocol_has_no_column_for_it(made: Page) -> None:
+    assert "Source: by its number" not in made.text
+    assert made.table("Row", "Key", "mixing")
 
 
 def test_captions_and_notes_with_misprints(made: Page) -> None:
@@ -160,7 +198,7 @@ def test_a_short_schedule_is_not_the_papers() -> None:
 
 def test_the_last_epoch_on_request(results: Path) -> None:
     found = Page(page(make_report(know(results, "last"), printed=False)))
-    assert ["KD*", "69.76 ± 0.20", "3", "70.66", "-0.90"] in [line[:5] for line in found.table(*BESIDE)]
+    assert ["KD*", "69.76 ± 0.20", "3", "70.66†", "-0.90"] in [line[:5] for line in found.table(*BESIDE)]
 
 
 def test_figures_that_a_sweep_has_drawn_are_taken_along(tmp_path: Path) -> None:
@@ -204,7 +242,52 @@ def test_one_seed_and_other_precision_are_compared_as_such(tmp_path: Path) -> No
     settings = replace(reports.SETTINGS, seeds=1, precision="bf16")
     reports_of = made_up.write_ledger(tmp_path, [paper.find("table13")], settings)
     lines = [line for line in page_of(reports_of).table(*BESIDE) if len(line) > 1]
-    assert {line[-1] for line in lines} == {"one seed, below the band"}
+    assert {line[0]: line[-1] for line in lines} == {
+        row.label: "one seed, below the band (bf16; the paper: fp32)" for row in paper.find("table13").parts[0].rows
+    }
+
+
+def drawn(results: Path, *names: str) -> Path:
+    """Pictures as a sweep leaves them."""
+    (results / "tables").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (results / "tables" / f"{name}.png").write_bytes(b"\x89PNG\r\n made up")
+    return results
+
+
+def not_run(results: Path) -> dict[str, list[str]]:
+    titles = {table.title: key for key, table in paper.tables().items()}
+    return {titles[line[0]]: line[1:] for line in page_of(results).table(*NOT_RUN)}
+
+
+def test_a_picture_that_is_not_drawn_is_missing_though_it_needs_no_run(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger.sqlite"):
+        pass
+    before = not_run(tmp_path)
+    assert [before[name] for name in ("figure4", "figure5", "figure8")] == [["-", "the picture"]] * 3
+    assert before["figure6"] == ["0 of 2", "all of it"]
+    assert re.search(r"run\.py [\w ]*figure4 figure5 [\w ]*figure8", page_of(tmp_path).text)
+    after = not_run(drawn(tmp_path, "figure4", "figure8-resnet34"))
+    assert set(before) - set(after) == {"figure4", "figure8"}
+
+
+def test_a_picture_whose_runs_are_done_is_missing_until_it_is_drawn(tmp_path: Path) -> None:
+    made_up.write_ledger(tmp_path, [paper.find("figure6")], Settings())
+    assert not_run(tmp_path)["figure6"] == ["2 of 2", "the picture"]
+    assert "figure6" not in not_run(drawn(tmp_path, "figure6"))
+
+
+@pytest.mark.parametrize("changes", [{"dataset": "digits"}, {"dataset": "", "epochs": 2}])
+def test_a_picture_of_other_data_or_of_a_shorter_training_is_not_the_papers(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    own = Settings(dataset="")
+    for name, complete in (("figure4", "-"), ("figure6", "2 of 2")):
+        table, results = paper.find(name), drawn(tmp_path / name, name)
+        made_up.write_ledger(results, [table], own)
+        assert name not in not_run(results)
+        made_up.write_ledger(results, [table], replace(own, **changes))
+        assert not_run(results)[name] == [complete, "the picture"]
 
 
 def test_the_same_ledger_gives_the_same_page(results: Path) -> None:

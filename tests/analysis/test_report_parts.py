@@ -68,7 +68,20 @@ def test_only_the_rows_that_a_change_touches_cannot_be_compared() -> None:
 
 def test_other_seeds_precision_and_given_teachers_compare() -> None:
     same = replace(ONE_PAIR, seeds=2, precision="bf16", teachers=(("resnet56", "a" * 64),))
-    assert words(same)["kd", "main"][0] in TESTED
+    word, why = words(same)["kd", "main"]
+    assert (word in TESTED, why) == (True, "(bf16; the paper: fp32)")
+    assert words(replace(same, precision="fp32"))["kd", "main"] == (word, "")
+
+
+def test_another_precision_is_named_beside_other_reasons_and_only_where_there_is_a_verdict() -> None:
+    one = words(replace(ONE_PAIR, seeds=1, precision="bf16"))
+    assert {why.partition(" (")[2] for (row, _), (_, why) in one.items()} == {"bf16; the paper: fp32)"}
+    short = words(replace(ONE_PAIR, epochs=24, precision="bf16"))["kd", "main"]
+    assert short == (NOT_COMPARABLE, "epochs 24 instead of 240, milestones 15 18 21 instead of 150 180 210")
+    chosen = replace(ONE_PAIR, overrides=(("precision", "bf16"),))
+    found = words(chosen)
+    assert "bf16" in found["kd", "main"][1]
+    assert "bf16" not in found["teacher", "main"][1]
 
 
 def test_the_papers_settings_keep_the_given_teachers_of_the_same_data() -> None:

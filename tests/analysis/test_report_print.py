@@ -7,16 +7,18 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import made_up
 import pytest
 import reports
 from reports import HOSTILE
 
 from analysis.grid import make_grid
-from analysis.layout import Table
+from analysis.layout import Table, vanilla_runs
+from analysis.ledger import Ledger
 from analysis.paper import find
 from analysis.report import know, main, make_report, write_report
 from analysis.reporting.article import ACROSS, FIGURES, article, compile_pdf, pictures_of
-from analysis.reporting.document import CODE, Column, Document, Heading, Picture, Styled, listing, paragraph
+from analysis.reporting.document import CODE, Column, Document, Heading, Listing, Picture, Styled, listing, paragraph
 from analysis.reporting.pictures import drawn
 from analysis.settings import Settings
 from analysis.sheet import make_sheet
@@ -103,6 +105,20 @@ def test_wide_tables_and_many_pairs_fit_with_every_number(tmp_path: Path) -> Non
     assert article(document).count(r"\begin{tabular}") == -(-17 // ACROSS)
     log = compiled(document, tmp_path / "out")
     assert too_wide(log) == []
+
+
+@needs_latex
+def test_runs_of_several_machines_and_commits_fit(tmp_path: Path) -> None:
+    results = reports.write_ledger(tmp_path / "results")
+    table = find("table5")
+    with Ledger.open(results / "ledger.sqlite") as ledger:
+        for number, spec in enumerate(dict.fromkeys(vanilla_runs(table, reports.SETTINGS)), 1):
+            place = reports.PROVENANCE | {"device": f"NVIDIA H100 80GB HBM3 {number}", "commit": str(number) * 12}
+            ledger.record(made_up.result(spec, 69.0, provenance=place))
+    document = make_report(know(results))
+    heads = [[column.head for column in block.columns] for block in document.blocks if isinstance(block, Listing)]
+    assert sum(head[-1] == "Source" for head in heads) == 1
+    assert too_wide(compiled(document, tmp_path / "out")) == []
 
 
 def wide() -> tuple[Table, Settings]:
