@@ -1,8 +1,7 @@
-"""Teacher, assistant, student: who waits for whom, what is trained again, what is shared; jobs of several devices."""
+"""Teacher, assistant, student: who waits for whom, what is trained again, what is shared."""
 
 from __future__ import annotations
 
-import pytest
 from fake_job import result
 
 from analysis import paper
@@ -10,7 +9,6 @@ from analysis.entry import Entry, entry_of
 from analysis.settings import Settings
 from sweeps.feed import Feed
 from sweeps.plan import Plan, make_plan
-from sweeps.resources import Resources
 from trainables.spec import RunSpec
 
 TAKD = Settings(pairs=("resnet56/resnet20",), rows=("takd",), seeds=2)
@@ -97,19 +95,3 @@ def test_a_job_that_does_not_fit_is_not_overtaken() -> None:
     first = feed.take(lambda job: False)
     assert first is None
     assert feed.take() is not None
-
-
-@pytest.mark.parametrize(
-    ("resources", "dataset", "devices", "at_once"),
-    [
-        (Resources(8, gpus_per_job=4), "imagenet", 4, 8),
-        (Resources(8, gpus_per_job=4), "cifar100", 1, 8),
-        (Resources(2, gpus_per_job=0.5), "imagenet", 1, 4),
-        (Resources(0, gpus_per_job=2, cpus_per_job=1), "imagenet", 2, 6),
-    ],
-)
-def test_how_many_devices_a_job_takes(resources: Resources, dataset: str, devices: int, at_once: int) -> None:
-    assert resources.devices(dataset) == devices
-    assert resources.devices_at_once(cpus=6) == at_once
-    assert resources.per_job(4) == {"memory": 1}
-    assert resources.per_job(1)["gpu"] == (min(resources.gpus_per_job, 1) if resources.gpus else 0)

@@ -23,7 +23,7 @@ from sweeps import cluster as cluster_module
 from sweeps.engine import EpochDone, Event, JobFailed, JobStarted, Outcome, RunEnded, _write_jobs, execute, ingest
 from sweeps.lock import driver_lock
 from sweeps.plan import Plan, PlannedJob
-from sweeps.resources import Resources, check_resources, cpus_here
+from sweeps.resources import Resources, cpus_here
 from trainables.errors import UserError
 from trainables.job import Place, read_job
 from trainables.runs import read_result, run_dir, write_result
@@ -267,44 +267,6 @@ def test_a_result_that_cannot_be_read_names_its_folder(tmp_path: Path) -> None:
     (folder / "result.json").write_text('{"half')
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger, pytest.raises(UserError, match=f"delete {folder}"):
         ingest(tmp_path, ledger, ["abc"])
-
-
-GPU_NAMES = ["H200"] * 2
-
-
-@pytest.mark.parametrize(
-    ("asked", "found", "message"),
-    [
-        (Resources(8), [], "--gpus 8: this machine has no GPU .* --gpus 0 runs on the CPU"),
-        (Resources(8), GPU_NAMES, r"has 2 GPUs \(H200\); ask for 2, or run on the CPU with --gpus 0"),
-        (Resources(2, gpus_per_job=1.5), GPU_NAMES, r"1.5 must be a share in \(0, 1\] or a whole number"),
-        (Resources(2, gpus_per_job=4), GPU_NAMES, r"--gpus-per-job 4: the sweep has 2 GPUs"),
-        (Resources(1, gpus_per_job=0), GPU_NAMES, r"--gpus-per-job 0 must be a share in \(0, 1\]"),
-        (Resources(-1), GPU_NAMES, "must not be negative"),
-        (Resources(0, cpus_per_job=10**6), [], "asks for 1000000 CPUs"),
-        (Resources(0, cpus_per_job=0), [], "1 CPU or more"),
-    ],
-)
-def test_impossible_requests_are_refused(
-    asked: Resources, found: list[str], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sweeps.resources.gpus_here", lambda: found)
-    with pytest.raises(UserError, match=message):
-        check_resources(asked)
-
-
-@pytest.mark.parametrize(
-    ("asked", "cpus", "jobs"),
-    [
-        (Resources(8), 4, 8),
-        (Resources(1, gpus_per_job=0.1), 4, 10),
-        (Resources(2, gpus_per_job=0.6), 4, 2),
-        (Resources(0), 4, 4),
-        (Resources(0, cpus_per_job=3), 8, 2),
-    ],
-)
-def test_how_many_jobs_run_at_once(asked: Resources, cpus: int, jobs: int) -> None:
-    assert asked.devices_at_once(cpus) == jobs
 
 
 @pytest.mark.parametrize(
