@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from PIL import Image
 
+from trainables.data.imagenet import ImageNet, open_source
+from trainables.errors import UserError
+
 CLASSES = ("n01440764", "n01443537", "n01484850")
+SIDE = 32
 SIZES = {"train": (13, 9, 11), "val": (5, 4, 3)}
 
 
@@ -37,3 +43,30 @@ def make(root: Path) -> Path:
                     case _:
                         image.save(path, "JPEG", quality=90)
     return root
+
+
+def opened(root: Path, **options: object) -> ImageNet:
+    return open_source(root, **{"side": SIDE, "workers": 0} | options)  # type: ignore[arg-type]
+
+
+def epoch(source: ImageNet, number: int = 1) -> dict[int, torch.Tensor]:
+    """The pixels of every training image."""
+    stream = source.stream(seed=1, batch_size=11, augmentation="random_resized_crop_flip")
+    return {
+        int(index): pixels
+        for chunk in stream.epoch(number)
+        for index, pixels in zip(chunk.index, chunk.pixels, strict=True)
+    }
+
+
+def refused(data_dir: Path | None, **options: object) -> str:
+    with pytest.raises(UserError) as error:
+        open_source(data_dir, **options)  # type: ignore[arg-type]
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def jpeg(root: Path, split: str, label: int, number: int) -> Path:
+    name = CLASSES[label]
+    return root / split / name / f"{name}_{number:02d}.JPEG"

@@ -65,7 +65,7 @@ def test_what_is_known_of_it(source: ImageNet, root: Path) -> None:
     assert found.device == torch.device("cpu")
     assert found.to("cpu").fingerprint == found.fingerprint
     assert str(root) in found.source
-    assert "3 classes, 33 + 12 images" in found.source
+    assert "3 of the 1,000 classes, 33 + 12 images" in found.source
 
 
 @pytest.mark.parametrize("batch", [8, 7, 11, 32, 33, 64])

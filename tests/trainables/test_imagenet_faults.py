@@ -15,49 +15,21 @@ import imagenet_like
 import numpy as np
 import pytest
 import torch
+from imagenet_like import SIDE, epoch, jpeg, opened, refused
 
 from trainables.data import imagenet_folders, loader
 from trainables.data.decoding import UNREADABLE as UNREADABLE_FILES
 from trainables.data.facts import kept, long_tailed
 from trainables.data.image_files import decoded
-from trainables.data.imagenet import ImageNet, open_source
 from trainables.data.source import UNREADABLE
 from trainables.errors import UserError
 
-SIDE = 32
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return imagenet_like.make(tmp_path / "imagenet")
-
-
-def opened(root: Path, **options: object) -> ImageNet:
-    return open_source(root, **{"side": SIDE, "workers": 0} | options)  # type: ignore[arg-type]
-
-
-def epoch(source: ImageNet, number: int = 1) -> dict[int, torch.Tensor]:
-    """The pixels of every training image."""
-    stream = source.stream(seed=1, batch_size=11, augmentation="random_resized_crop_flip")
-    return {
-        int(index): pixels
-        for chunk in stream.epoch(number)
-        for index, pixels in zip(chunk.index, chunk.pixels, strict=True)
-    }
-
-
-def refused(data_dir: Path | None, **options: object) -> str:
-    with pytest.raises(UserError) as error:
-        open_source(data_dir, **options)  # type: ignore[arg-type]
-    text = str(error.value)
-    assert "\n" not in text
-    return text
-
-
-def jpeg(root: Path, split: str, label: int, number: int) -> Path:
-    name = imagenet_like.CLASSES[label]
-    return root / split / name / f"{name}_{number:02d}.JPEG"
 
 
 # --- images that cannot be decoded ---------------------------------------------------------------------------------
@@ -93,7 +65,7 @@ def test_damaged_training_images_are_replaced(root: Path, capsys: pytest.Capture
     assert len(warnings) == 4
     for path in damaged[:4]:
         line = next(line for line in warnings if path in line)
-        assert line.startswith(f"warning: cannot decode {path} (")
+        assert line.startswith(f"warning: cannot read {path} (")
         assert line.endswith("): the next image of its class takes its place")
     assert source.to("cpu").unreadable is source.unreadable
 
@@ -125,19 +97,6 @@ def test_a_class_without_a_readable_image(root: Path, workers: int) -> None:
     source = opened(root, workers=workers)
     with pytest.raises(UserError, match=f"^none of the images in {root / 'train' / 'n01443537'} can be decoded"):
         epoch(source)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_file_that_is_gone_ends_the_training(root: Path, workers: int) -> None:
-    """It is no damaged image: another in its place would be other numbers whenever a disk is away."""
-    source = opened(root, workers=workers)
-    epoch(source)
-    path = jpeg(root, "train", 2, 3)
-    path.rename(path.with_suffix(".away"))
-    with pytest.raises(UserError, match=f"^cannot read {path}: No such file or directory$"):
-        epoch(source)
-    path.with_suffix(".away").rename(path)
-    assert len(epoch(source)) == 33
 
 
 def test_only_known_exceptions_from_damaged_files(root: Path) -> None:

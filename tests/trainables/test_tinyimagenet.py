@@ -72,6 +72,15 @@ def test_before_and_after_the_conversion(root: Path) -> None:
     assert load("tinyimagenet", root).fingerprint == data.fingerprint
 
 
+def test_the_images_are_the_same_where_nothing_may_be_converted(root: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    data = load("tinyimagenet", root, convert=False)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    assert load("tinyimagenet", root).fingerprint == data.fingerprint
+    assert (root / BY_CLASS).is_dir()
+    assert load("tinyimagenet", root, convert=False).fingerprint == data.fingerprint
+
+
 def test_images_are_the_files_pixels_in_the_order_of_their_names(root: Path) -> None:
     data = load("tinyimagenet", root)
     names = sorted(path.name for path in (root / "train" / WNIDS[1] / "images").iterdir())

@@ -24,13 +24,15 @@ def load(
     train_fraction: float = 1.0,
     imbalance: float = 1.0,
     download: bool = False,
+    convert: bool = True,
 ) -> Source:
     """Read a data set from `data_dir` (`digits` needs none), check it, and thin its training images.
 
     `imbalance` makes the training split long-tailed (`facts.long_tailed`), then `train_fraction` keeps the first
     ceil(fraction * n_c) of the n_c images of each class: both in the data set's own fixed order, which no seed
     changes; mean and std stay those of the whole training split. `download` fetches what is missing into `data_dir`,
-    for the data sets that have a public address. A data set too large for memory stays in its files.
+    for the data sets that have a public address. `convert`: a folder may be put into the form that it should have, once
+    and for all. A data set too large for memory stays in its files.
     """
     check_name(name)
     check_fraction(train_fraction)
@@ -43,4 +45,7 @@ def load(
         return source
     from trainables.data.dataset import assemble
 
-    return assemble(name, module.read(data_dir, download=download), train_fraction, imbalance)
+    contents = module.read(data_dir, download=download)
+    if convert and hasattr(module, "convert"):
+        module.convert(data_dir)
+    return assemble(name, contents, train_fraction, imbalance)

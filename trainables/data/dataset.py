@@ -179,7 +179,7 @@ def assemble(name: str, contents: Contents, train_fraction: float, imbalance: fl
     train, source = contents.train, contents.source
     if imbalance < 1:
         present = torch.bincount(train.labels, minlength=len(contents.classes)).tolist()
-        counts = long_tailed(present, imbalance, contents.classes)
+        counts = long_tailed(present, imbalance)
         train = first_of_each(train, counts)
         source += f"; long-tailed (imbalance {imbalance:g}): {counts_in_words(counts)} of {len(contents.train):,}"
     if train_fraction < 1:

@@ -75,18 +75,17 @@ def kept(count: int, fraction: float) -> int:
     return math.ceil(Fraction(repr(float(fraction))) * count)
 
 
-def long_tailed(counts: Sequence[int], imbalance: float, classes: Sequence[str] = ()) -> tuple[int, ...]:
+def long_tailed(counts: Sequence[int], imbalance: float) -> tuple[int, ...]:
     """The exponential profile of K. Cao et al., 2019: of C classes, class c keeps int(n * imbalance ** (c / (C - 1))).
 
-    n is the largest class; a class that has fewer images than its share keeps them all. `classes` names them.
+    n is the largest class; a class that has fewer images than its share keeps them all.
     """
     check_imbalance(imbalance)
     last = max(len(counts) - 1, 1)
     profile = [min(count, int(max(counts) * imbalance ** (c / last))) for c, count in enumerate(counts)]
     if imbalance < 1 and 0 in profile:
-        c = profile.index(0)
-        name = repr(classes[c]) if classes else f"{c} (they count from 0)"
-        raise UserError(f"the imbalance {imbalance:g} leaves class {name} no training image: use a larger one")
+        first = f"{profile.index(0)} of 0 to {last}"
+        raise UserError(f"the imbalance {imbalance:g} leaves class {first} no training image: use a larger one")
     return tuple(profile)
 
 

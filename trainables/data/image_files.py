@@ -23,10 +23,12 @@ from torch import Tensor
 from trainables.data.decoding import UNREADABLE, in_rgb
 from trainables.data.folders import Files
 from trainables.data.stream import generator
+from trainables.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
 SCALE, RATIO, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
 DRAFT = 2
+AGAIN = "look at its disk, then give the same command again"
 Box = tuple[int, int, int, int]
 
 
@@ -88,7 +90,8 @@ class Part(NamedTuple):
 class Decoder:
     """Decodes what it is asked for: the same pixels in whatever process and order.
 
-    A training image that cannot be decoded is replaced by the next of its class that can; a test image is left black.
+    A training image that cannot be read is replaced by the next of its class that can; a test image is left black.
+    Where no file of its class can be opened, the trouble is larger than an image, and nothing more can be done.
     """
 
     train: ImageFiles
@@ -106,8 +109,8 @@ class Decoder:
             flips[row] = draw is not None and draw.random() < 0.5
             try:
                 image = self._image(request.split, index, draw, unreadable)
-            except OSError as error:
-                fault = f"cannot read {error.filename}: {error.strerror}"
+            except UserError as error:
+                fault = str(error)
                 break
             if image is not None:
                 pixels.numpy()[row] = image
@@ -123,13 +126,45 @@ class Decoder:
         for candidate in files.from_here(index) if split == "train" else (index,):
             if candidate in unreadable:
                 continue
-            with open(files.path(candidate), "rb") as file:
-                content = file.read()
+            try:
+                with open(files.path(candidate), "rb") as file:
+                    content = file.read()
+            except OSError as error:
+                check_class(files, candidate, error)
+                unreadable[candidate] = said(error)
+                continue
             try:
                 return decoded(content, self.side, draw)
             except UNREADABLE as error:
-                unreadable[candidate] = " ".join(str(error).split()) or type(error).__name__
+                unreadable[candidate] = said(error)
         return None
+
+
+def said(error: BaseException) -> str:
+    """An exception in one line, without the path."""
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(words.split()) or type(error).__name__
+
+
+def check_class(files: ImageFiles, index: int, error: OSError) -> None:
+    """Refuse to go on after the error of one file if its folder or all files of its class have trouble too."""
+    folder = os.path.dirname(files.path(index))
+    try:
+        with os.scandir(folder):
+            pass
+    except OSError as larger:
+        raise UserError(f"cannot list {folder} any more ({said(larger)}): {AGAIN}") from larger
+    if not any(_opens(files.path(other)) for other in files.from_here(index)):
+        raise UserError(f"none of the images in {folder} can be read ({said(error)}): {AGAIN}") from error
+
+
+def _opens(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except OSError:
+        return False
+    return True
 
 
 def decoded(content: bytes, side: int, draw: np.random.Generator | None) -> np.ndarray:

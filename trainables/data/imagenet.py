@@ -1,7 +1,7 @@
 """ImageNet (ILSVRC2012, O. Russakovsky et al., 2015), or a user's subset of it: decoded while it is trained on.
 
-It does not fit in memory, so its images stay in their files. A file that cannot be decoded does not end a training: the
-next image of its class takes its place, in the test split it counts as wrong, and it is named once.
+It does not fit in memory, so its images stay in their files. A file that cannot be read or decoded does not end a
+training: the next image of its class takes its place, in the test split it counts as wrong, and it is named once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from trainables.data import imagenet_folders
-from trainables.data.facts import counts_in_words, kept, long_tailed, of_listing
+from trainables.data.facts import FACTS, counts_in_words, kept, long_tailed, of_listing
+from trainables.data.folders import Listing
 from trainables.data.image_files import Decoder, ImageFiles, Request
 from trainables.data.loader import PART, Loader, default_workers, in_parts
 from trainables.data.source import UNREADABLE
@@ -34,7 +35,7 @@ INSTEAD = {"train": "the next image of its class takes its place", "test": "it c
 class ImageNet:
     """ImageNet in its files. train_labels, test_labels: on the device; fingerprint: of the files' names and sizes, not
     of their contents; workers: processes that decode, None for as many as the cores allow, 0 for none;
-    unreadable: by path, why an image could not be decoded, of those that this process has come across."""
+    unreadable: by path, why an image could not be read, of those that this process has come across."""
 
     classes: tuple[str, ...]
     train: ImageFiles
@@ -125,7 +126,7 @@ class ImageNet:
             path = files.path(index)
             if path not in self.unreadable:
                 self.unreadable[path] = reason
-                print(f"warning: cannot decode {path} ({reason}): {INSTEAD[split]}", file=sys.stderr, flush=True)
+                print(f"warning: cannot read {path} ({reason}): {INSTEAD[split]}", file=sys.stderr, flush=True)
 
 
 class ImageStream:
@@ -196,12 +197,10 @@ def open_source(
         )
     listing = imagenet_folders.scan(root)
     present = of_listing(listing, side).train_per_class
-    counts = long_tailed(present, imbalance, listing.classes)
+    counts = long_tailed(present, imbalance)
     thinned = [kept(count, train_fraction) for count in counts]
     train = imagenet_folders.first_of_each(listing.train, thinned)
-    source = (
-        f"ImageNet in {root}: {len(listing.classes)} classes, {sum(present):,} + {len(listing.test.files):,} images"
-    )
+    source = f"ImageNet in {root}: {_classes(listing)}, {sum(present):,} + {len(listing.test.files):,} images"
     if imbalance < 1:
         source += f"; long-tailed (imbalance {imbalance:g}): {counts_in_words(counts)}"
     if train_fraction < 1:
@@ -220,3 +219,10 @@ def open_source(
         side=side,
         workers=workers,
     )
+
+
+def _classes(listing: Listing) -> str:
+    found, published = len(listing.classes), FACTS["imagenet"].num_classes
+    if found < published:
+        return f"{found:,} of the {published:,} classes"
+    return f"{found:,} classes" + (f", not the published {published:,}" if found > published else "")

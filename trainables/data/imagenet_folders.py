@@ -56,22 +56,32 @@ def first_of_each(files: Files, counts: Sequence[int]) -> Files:
 def fingerprint(root: Path, splits: Iterable[Files]) -> str:
     """SHA-256, as hex, of the sorted relative paths and sizes of all files: their contents are too large to be read.
 
-    Images that were replaced by others of exactly their sizes are not noticed.
+    Images that were replaced by others of exactly their sizes are not noticed. A file that cannot be asked for its size
+    (a link to nothing) has the size -1; a class that has no other files is refused.
     """
     digest = hashlib.sha256()
     start = len(os.fsencode(root)) + 1
 
     def lines(paths: Sequence[Path]) -> bytes:
-        return b"".join(b"%s\0%d\n" % (os.fsencode(path)[start:], os.stat(path).st_size) for path in paths)
+        sizes = [_size(path) for path in paths]
+        if max(sizes) < 0:
+            raise UserError(f"cannot read any of the images in {paths[0].parent}, for example {paths[0].name}")
+        return b"".join(
+            b"%s\0%d\n" % (os.fsencode(path)[start:], size) for path, size in zip(paths, sizes, strict=True)
+        )
 
-    try:
-        with ThreadPoolExecutor(THREADS) as pool:
-            for split in splits:
-                for part in pool.map(lines, _by_class(split)):
-                    digest.update(part)
-    except OSError as error:
-        raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
+    with ThreadPoolExecutor(THREADS) as pool:
+        for split in splits:
+            for part in pool.map(lines, _by_class(split)):
+                digest.update(part)
     return digest.hexdigest()
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
 
 def _by_class(split: Files) -> Iterator[list[Path]]:

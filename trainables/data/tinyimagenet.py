@@ -20,7 +20,7 @@ from trainables.data.dataset import Contents, Split, channel_statistics
 from trainables.data.decoding import UNREADABLE, decoded, in_rgb
 from trainables.data.facts import FACTS, of_listing
 from trainables.data.folders import Files
-from trainables.data.tinyimagenet_folders import AGAIN, FOLDER, class_names, find, in_class_folders, scan
+from trainables.data.tinyimagenet_folders import AGAIN, FOLDER, class_names, convert, find, scan
 from trainables.errors import UserError
 from trainables.locks import held
 
@@ -29,11 +29,15 @@ URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 ARCHIVE = f"{FOLDER}.zip"
 ARCHIVE_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 UNPACKING_SECONDS = 3600
+__all__ = ["convert", "read"]
 HOW = f"add --download, or unpack {URL} in --data-dir DIR"
 
 
 def read(data_dir: Path | None, *, download: bool) -> Contents:
-    """Both splits, classes in the order of their WNIDs; mean and std are measured on the training images."""
+    """Both splits, classes in the order of their WNIDs; mean and std are measured on the training images.
+
+    The validation images are the same, in the same order, before they are converted and after.
+    """
     if data_dir is None:
         raise UserError(f"tinyimagenet needs --data-dir DIR, the folder of its files: {HOW}")
     place = data_dir.expanduser()
@@ -45,7 +49,7 @@ def read(data_dir: Path | None, *, download: bool) -> Contents:
     if root is None:
         packed = f" but {ARCHIVE}, which is not unpacked" if (place / ARCHIVE).exists() else ""
         raise UserError(f"{place} has no TinyImageNet{packed}: {HOW}")
-    listing = in_class_folders(root, scan(root))
+    listing = scan(root)
     train, test = split_of(listing.train), split_of(listing.test)
     mean, std = channel_statistics(train.images)
     source = f"TinyImageNet in {root}"

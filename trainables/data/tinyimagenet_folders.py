@@ -59,6 +59,13 @@ def class_names(root: Path, classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(word if times[word] == 1 else f"{word} ({wnid})" for word, wnid in zip(words, classes, strict=True))
 
 
+def convert(data_dir: Path | None) -> None:
+    """Give the validation images class folders, if they have none yet."""
+    root = find(data_dir)
+    if root is not None and not (root / BY_CLASS).exists():
+        in_class_folders(root, scan(root))
+
+
 def in_class_folders(root: Path, listing: Listing) -> Listing:
     """The listing, with the validation images in class folders, which are made beside `val` if they are not there.
 
