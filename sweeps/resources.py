@@ -31,7 +31,7 @@ class Resources:
         """What Ray reserves for a job. One of several devices only starts those, which reserve theirs themselves."""
         if devices > 1:
             return {"memory": 1}
-        return {"cpu": self.cpus_per_job, "gpu": min(self.gpus_per_job, 1) if self.gpus else 0}
+        return {"CPU": self.cpus_per_job, "GPU": min(self.gpus_per_job, 1) if self.gpus else 0}
 
     def devices_at_once(self, cpus: int) -> int:
         """How many devices (or shares of one) there are to train on; a job takes one, or `devices` of them."""

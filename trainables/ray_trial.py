@@ -124,7 +124,7 @@ def _device_loop(config: dict[str, Any]) -> None:
 
 def reserved(resources: dict[str, float]) -> tune.PlacementGroupFactory:
     """What Ray keeps free for a trial."""
-    return tune.PlacementGroupFactory([{name.upper(): amount for name, amount in resources.items() if amount}])
+    return tune.PlacementGroupFactory([{name: amount for name, amount in resources.items() if amount}])
 
 
 def _unended(specs: Sequence[RunSpec], place: Place, train: Train) -> Iterator[EpochReport]:

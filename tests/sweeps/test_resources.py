@@ -62,7 +62,7 @@ def test_how_many_devices_a_job_takes(resources: Resources, dataset: str, device
     assert resources.devices(dataset) == devices
     assert resources.devices_at_once(cpus=6) == at_once
     assert resources.per_job(4) == {"memory": 1}
-    assert resources.per_job(1)["gpu"] == (min(resources.gpus_per_job, 1) if resources.gpus else 0)
+    assert resources.per_job(1)["GPU"] == (min(resources.gpus_per_job, 1) if resources.gpus else 0)
 
 
 def test_a_joined_cluster_must_have_the_processors_of_one_job() -> None:
