@@ -119,7 +119,7 @@ def _add_what(group: Any) -> None:
     add("--seeds", type=_whole(1), default=3, metavar="N", help="runs of each cell (default: 3)")
     add("--epochs", type=_whole(1), metavar="N", help="of every run, milestones scaled (default: the paper's)")
     add("--train-fraction", type=_fraction, default=1.0, metavar="F", help="share of each class's training images")
-    add("--imbalance", type=_number, metavar="F", help="smallest class / largest (default: 1; of cifar100_lt 0.5)")
+    add("--imbalance", type=_fraction, metavar="F", help="smallest class / largest (default: 1; of cifar100_lt 0.5)")
     add("--assistant", default="", metavar="NETWORK", help="between teacher and student in TAKD's rows")
     add("--batch-size", type=_whole(2), metavar="N", help="of a step, over all its GPUs (default: the paper's)")
     add("--precision", choices=PRECISIONS, default="fp32", help="default: fp32")

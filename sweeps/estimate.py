@@ -8,7 +8,6 @@ random images of the data set's size; the rest of an epoch is counted, not measu
 from __future__ import annotations
 
 import functools
-import math
 import statistics
 import tempfile
 import time
@@ -23,15 +22,18 @@ from trainables.spec import PLAIN, RunSpec
 
 if TYPE_CHECKING:
     from trainables.data.dataset import Dataset
+    from trainables.data.stream import BatchStream, Chunk
     from trainables.teachers import Teacher
 
 Clock = Callable[[], float]
 FactsOf = Callable[[RunSpec], Facts]
 
 SECONDS = 60.0
+LEAST_SECONDS = 0.5
+"""What measuring a network or a loss takes at least on a processor, about: to be made, a warm-up, one step."""
 MOST_STEPS = 5
-LEAST_PIXELS = 2**16
-"""Of the batch that is measured first, at most 8 images: 2 of side 224."""
+LEAST_PIXELS = 2**14
+"""Of the batch that is measured first, at most 8 images: 4 of side 64, 2 of side 224."""
 STEPS = {"cpu": 1, "cuda": 8}
 """Steps between two looks at the clock: a GPU works ahead, and a job asks its teacher about eight steps at a time."""
 LOGITS = ("vanilla", "kd", "dkd")
@@ -44,12 +46,13 @@ RECORD_BYTES = 100_000
 class Cost:
     """Of one network at one batch size and precision, in seconds: a training step; an image in evaluation mode.
 
-    bytes: of its state, as it is stored.
+    bytes: of its state, as it is stored. once: by a single step, because the time for measuring was over.
     """
 
     step: float
     image: float
     bytes: int
+    once: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,25 @@ class _Work:
 
 
 def estimate(
-    plan: Plan, facts_of: FactsOf, *, device: str, threads: int, at_once: int, seconds: float = SECONDS
+    plan: Plan,
+    facts_of: FactsOf,
+    *,
+    device: str,
+    threads: int,
+    at_once: int,
+    seconds: float = SECONDS,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Estimate:
-    """The cost of a plan's jobs on this machine's `device`, of which `at_once` run at a time."""
+    """The cost of a plan's jobs on this machine's `device`, of which `at_once` run at a time. tell: is told in one
+    line, before, what is measured and how long that takes."""
     if not plan.jobs:
         return NOTHING
     specs = [spec for job in plan.jobs for spec in job.specs]
+    count = len({work for spec in specs for work in _works(spec)})
+    tell(
+        f"measuring a few steps of {count} networks and losses to estimate the cost: up to about "
+        f"{max(seconds, count * LEAST_SECONDS):.0f} s on a quiet machine"
+    )
     began = time.perf_counter()
     costs = _measure(specs, facts_of, device, threads, seconds)
     took = time.perf_counter() - began
@@ -96,11 +112,13 @@ def estimate(
     sizes = sorted((sum(_checkpoint(spec, costs) for spec in job.specs) for job in plan.jobs), reverse=True)
     disk = sum(costs[_student(spec)].bytes + RECORD_BYTES for spec in specs) + sum(sizes[:at_once])
     steps = "a few steps" if device == "cuda" else f"a few steps on {threads} thread{'s' * (threads > 1)}"
+    once = sum(cost.once for cost in costs.values())
+    hurried = f", {once} of {len(costs)} networks and losses by one step each" if once else ""
     return Estimate(
         device_hours=total / 3600,
         disk_bytes=disk,
         device=_device_name(device),
-        how=f"from {steps} of {len({work.network for work in costs})} networks on random images, {took:.0f} s",
+        how=f"from {steps} of {len({work.network for work in costs})} networks on random images, {took:.0f} s{hurried}",
     )
 
 
@@ -175,6 +193,11 @@ def _student(spec: RunSpec) -> _Work:
     return replace(plain, method=spec.method, other=str(spec.teacher or spec.peer))
 
 
+def _works(spec: RunSpec) -> set[_Work]:
+    """All that a run needs to have measured."""
+    return {_student(spec), _work(spec, spec.student)} | ({_asked(spec)} if spec.teacher is not None else set())
+
+
 def _measure(
     specs: Sequence[RunSpec], facts_of: FactsOf, device: str, threads: int, seconds: float
 ) -> dict[_Work, Cost]:
@@ -186,20 +209,25 @@ def _measure(
     trained = {_student(spec): spec for spec in specs}
     asked = {_asked(spec): spec for spec in specs if spec.teacher is not None}
     tested = {_work(spec, spec.student): spec for spec in specs}
-    share = seconds / (len(trained) + len(asked))
     # One thread's own time does not grow with what else the machine is busy with.
     clock = time.process_time if device == "cpu" and threads == 1 else time.perf_counter
     before = torch.get_num_threads()
     prepare_torch(Place(results=Path(), device=device, threads=threads if device == "cpu" else 0))
     try:
         costs: dict[_Work, Cost] = {}
+        alike: dict[tuple[object, ...], Cost] = {}
         works = {**tested, **asked, **trained}
-        for work in sorted(works, key=lambda work: work.method != ""):
-            spec = works[work] if work.method else _alone(works[work], work.network)
-            image = costs[replace(work, method="", other="")].image if work.method else None
-            costs[work] = _cost(
-                spec, facts_of(spec), device, share, clock, trained=work in trained, asked=work in asked, image=image
-            )
+        end = time.perf_counter() + seconds
+        for number, work in enumerate(sorted(works, key=lambda work: work.method != "")):
+            about = facts_of(works[work])
+            uses = {"trained": work in trained, "asked": work in asked}
+            same = (replace(work, dataset=""), about.side, about.num_classes, *uses.values())
+            if same not in alike:
+                share = max(0.0, end - time.perf_counter()) / (len(works) - number)
+                spec = works[work] if work.method else _alone(works[work], work.network)
+                image = costs[replace(work, method="", other="")].image if work.method else None
+                alike[same] = _cost(spec, about, device, share, clock, image=image, **uses)
+            costs[work] = alike[same]
         return costs
     finally:
         torch.set_num_threads(before)
@@ -221,7 +249,7 @@ def _random_images(name: str, facts: Facts, size: int, device: str) -> Dataset:
     return Dataset(name, classes, split, split, plain, plain, "", "random images").to(device)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _random_teacher(network: str, num_classes: int, device: str, precision: str) -> Teacher:
     from trainables.models import build
     from trainables.teachers import Teacher
@@ -263,7 +291,6 @@ def _cost(
     """
     import torch
 
-    from trainables.data.stream import BatchStream
     from trainables.evaluation import Scores, autocast
     from trainables.student import Student
     from trainables.teachers import Teacher, TeacherFacts
@@ -284,13 +311,15 @@ def _cost(
         student = Student(spec, dataset=dataset, teaching=teaching, results=Path(nowhere), started="")
     stored = sum(value.numel() * value.element_size() for value in student.learner.state_dict().values())
 
-    def stream(images: int) -> BatchStream:
-        return dataset.stream(seed=1, batch_size=images // steps, augmentation=spec.augmentation)
+    def batches_of(images: int) -> tuple[BatchStream, Chunk]:
+        stream = dataset.stream(seed=1, batch_size=images // steps, augmentation=spec.augmentation)
+        return stream, _first(next(stream.epoch(1)), steps)
 
     def train(images: int) -> Callable[[], None]:
         """Steps on views whose teacher has answered already: its answers are counted by themselves."""
-        batches = stream(images)
-        views = Views(next(batches.epoch(1)), batches, dtype, teaching, features=student.method.FEATURES)
+        stream, chunk = batches_of(images)
+        views = Views(chunk, stream, dtype, teaching, features=student.method.FEATURES)
+        _ = views.strong if student.method.STRONG else views.weak
 
         def work() -> None:
             for step in range(steps):
@@ -304,12 +333,12 @@ def _cost(
         student.begin_epoch(1)
         step = _per_image(train, few, largest, seconds * 0.7, clock) * spec.batch_size
     if image is not None:
-        return Cost(step, image, stored)
+        return Cost(step, image, stored, once=not seconds)
     model = student.model.eval()
     answering = Teacher(model, device=device, precision=spec.precision) if asked else None
 
     def answer(images: int) -> Callable[[], None]:
-        inputs = next(stream(images).epoch(1)).images[:images]
+        inputs = batches_of(images)[1].images
 
         @torch.no_grad()
         def work() -> None:
@@ -321,7 +350,14 @@ def _cost(
 
         return work
 
-    return Cost(step, _per_image(answer, few, largest, seconds * 0.3, clock), stored)
+    return Cost(step, _per_image(answer, few, largest, seconds * 0.3, clock), stored, once=not seconds)
+
+
+def _first(chunk: Chunk, steps: int) -> Chunk:
+    """The first steps of a chunk: a teacher answers for all of it."""
+    end = chunk.bounds[steps]
+    rows = {name: getattr(chunk, name)[:end] for name in ("images", "pixels", "labels", "index", "step", "mixing")}
+    return replace(chunk, **rows, bounds=chunk.bounds[: steps + 1], sizes=chunk.sizes[:steps])
 
 
 def _per_image(
@@ -332,7 +368,7 @@ def _per_image(
     work = work_on(few)
     work()
     times = [_timed(work, clock)]
-    if few < images and 3 * times[0] * images / few <= seconds:
+    if few < images and 3 * times[0] * images / few <= max(seconds, LEAST_SECONDS / 2):
         few, work, times = images, work_on(images), []
         work()
     while not times or (len(times) < MOST_STEPS and time.perf_counter() < deadline):
@@ -352,20 +388,3 @@ def _device_name(device: str) -> str:
     from trainables.provenance import processor
 
     return torch.cuda.get_device_name() if device == "cuda" else processor()
-
-
-def hours_words(hours: float) -> str:
-    """A duration as people say it."""
-    minutes = hours * 60
-    if minutes < 1:
-        return f"{math.ceil(minutes * 60)} s"
-    if hours < 1:
-        return f"{minutes:.0f} min"
-    return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
-
-
-def size_words(count: int) -> str:
-    """Bytes as people say them."""
-    if count < 10**6:
-        return f"{count / 10**3:.0f} kB"
-    return f"{count / 10**6:.0f} MB" if count < 10**9 else f"{count / 10**9:.1f} GB"

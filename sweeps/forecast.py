@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 
 from rich import box
@@ -14,10 +15,11 @@ from analysis import names
 from analysis.layout import Table, settings_for
 from analysis.protocol import protocol
 from analysis.settings import Settings
-from sweeps.estimate import Estimate, hours_words, size_words
+from sweeps.estimate import Estimate
 from sweeps.givens import Given
 from sweeps.plan import Plan
 from sweeps.request import Request, teachers
+from trainables.recipes import RECIPES
 
 LEAST_WIDTH = 120
 
@@ -43,16 +45,35 @@ def forecast_json(plan: Plan, estimate: Estimate) -> str:
     )
 
 
-def show(plan: Plan, request: Request, estimate: Estimate, at_once: int) -> None:
+def show(plan: Plan, request: Request) -> None:
     """The plan on standard output."""
-    console = Console()
-    if console.width < LEAST_WIDTH and not console.is_terminal:
-        console = Console(width=LEAST_WIDTH)
     parts: list[RenderableType] = []
     for table in request.tables:
         parts += _protocol(table, request.settings)
-    parts += [_runs(plan), *_lines(plan, request, estimate, at_once)]
+    _print([*parts, _runs(plan), *map(Text, _lines(plan, request))])
+
+
+def show_cost(estimate: Estimate, at_once: int) -> None:
+    """What the plan costs, on standard output."""
+    wall = f", {hours_words(estimate.device_hours / at_once)} with {at_once} jobs at a time" if at_once > 1 else ""
+    lines = (
+        f"about {hours_words(estimate.device_hours)} on one device like this ({estimate.device}){wall}",
+        f"  measured {estimate.how}",
+        f"about {size_words(estimate.disk_bytes)} on disk",
+    )
+    _print([*map(Text, lines)])
+
+
+def _print(parts: list[RenderableType]) -> None:
+    console = Console()
+    if console.width < LEAST_WIDTH and not console.is_terminal:
+        console = Console(width=LEAST_WIDTH)
     console.print(Group(*parts), soft_wrap=False)
+
+
+def images(request: Request) -> list[str]:
+    """What the images are that are not the published ones."""
+    return [f"data: {source}" for _, source in request.images]
 
 
 def one_line(plan: Plan) -> str:
@@ -66,7 +87,7 @@ def one_line(plan: Plan) -> str:
 def _protocol(table: Table, settings: Settings) -> list[RenderableType]:
     found = protocol(table, settings)
     settings = settings_for(table, settings)
-    title = f"{table.title}, on {names.dataset(settings.dataset)}, {_count(settings.seeds, 'seed')}"
+    title = f"{_title(table, settings.dataset)}, {_count(settings.seeds, 'seed')}"
     grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for head in found.heads:
         grid.add_column(Text(head), overflow="fold")
@@ -74,6 +95,16 @@ def _protocol(table: Table, settings: Settings) -> list[RenderableType]:
         grid.add_row(*map(Text, row))
     below = [Text(f"all rows: {found.common}"), *map(Text, found.notes), Text("")]
     return [Text(title, "bold"), grid, *below]
+
+
+def _title(table: Table, dataset: str) -> str:
+    """The table's title with the data set of this plan, once."""
+    own, here = names.dataset(table.dataset), names.dataset(dataset)
+    if own in table.title:
+        return table.title.replace(own, here)
+    if any(names.dataset(name) in table.title for name in RECIPES):
+        return table.title if own == here else f"{table.title}; here on {here}"
+    return f"{table.title}, on {here}"
 
 
 def _runs(plan: Plan) -> RenderableType:
@@ -99,25 +130,21 @@ KINDS = {
 }
 
 
-def _lines(plan: Plan, request: Request, estimate: Estimate, at_once: int) -> list[RenderableType]:
+def _lines(plan: Plan, request: Request) -> list[str]:
     shared = f"; {_count(plan.shared, 'run')} saved by sharing" if plan.shared else ""
     lines = [f"{_count(plan.cells, 'cell')} in {_count(len(request.tables), 'table')}{shared}"]
-    lines += _teachers(plan, request)
+    lines += [*images(request), *_teachers(plan, request)]
     if plan.failed:
         lines.append(f"{_count(len(plan.failed), 'run')} failed earlier and will not be tried again without --retry")
     if not plan.jobs:
-        return [Text(line) for line in [*lines, "nothing is left to train"]]
+        return [*lines, "nothing is left to train"]
     kinds = Counter(job.kind for job in plan.jobs)
     largest = max(len(job.specs) for job in plan.jobs)
     lines.append(
         f"{_count(len(plan.jobs), 'job')}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}; "
         f"the largest trains {_count(largest, 'student')} at once"
     )
-    wall = f", {hours_words(estimate.device_hours / at_once)} with {at_once} jobs at a time" if at_once > 1 else ""
-    lines.append(f"about {hours_words(estimate.device_hours)} on one device like this ({estimate.device}){wall}")
-    lines.append(f"  measured {estimate.how}")
-    lines.append(f"about {size_words(estimate.disk_bytes)} on disk")
-    return [Text(line) for line in lines]
+    return lines
 
 
 def _teachers(plan: Plan, request: Request) -> list[str]:
@@ -146,3 +173,20 @@ def _given(teacher: Given, place: str) -> str:
 
 def _count(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def hours_words(hours: float) -> str:
+    """A duration as people say it."""
+    minutes = hours * 60
+    if minutes < 1:
+        return f"{math.ceil(minutes * 60)} s"
+    if hours < 1:
+        return f"{minutes:.0f} min"
+    return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
+
+
+def size_words(count: int) -> str:
+    """Bytes as people say them."""
+    if count < 10**6:
+        return f"{count / 10**3:.0f} kB"
+    return f"{count / 10**6:.0f} MB" if count < 10**9 else f"{count / 10**9:.1f} GB"

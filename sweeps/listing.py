@@ -37,7 +37,7 @@ def listing(tables: Sequence[Table], networks: Iterable[str], data_dir: Path, re
     lines += _wrapped("  temperature.rule    ", TEMPERATURE_RULES)
     lines += _wrapped("  mixing.operation    ", OPERATIONS)
     lines += _wrapped("  mixing.selection    ", SELECTIONS)
-    lines += ["", "", "PAIRS  each runs, by every method; any two networks make one: --pairs TEACHER/STUDENT", ""]
+    lines += ["", "", "PAIRS  each runs, by all methods that can serve it; any two networks make one: --pairs T/S", ""]
     lines += _pairs(tables)
     lines += ["", "", "NETWORKS  each runs", "", *_wrapped("  ", networks)]
     lines += ["", "", "DATA SETS  --dataset NAME (default: the one of the paper's table)", ""]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from analysis import paper
 from analysis.layout import Table, check_rows, chosen_pairs, settings_for, taught_parts
@@ -13,12 +14,16 @@ from analysis.settings import Settings, parse_pair
 from sweeps.arguments import Options
 from sweeps.givens import Given, find_each, published
 from sweeps.plan import make_plan
-from trainables.data.facts import STREAMED, check_imbalance, check_name, fingerprinted
+from trainables.data.facts import STREAMED, check_name, fingerprinted
 from trainables.errors import UserError
 from trainables.recipes import RECIPES, recipe
 from trainables.spec import RunSpec, flatten
 
+if TYPE_CHECKING:
+    from trainables.data.source import Source
+
 ALL = "all"
+NEAR = 0.6
 WEIGHTS = "torchvision-weights"
 OPTIONS = {
     "epochs": "--epochs",
@@ -30,11 +35,15 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class Request:
-    """Tables and the settings that they are trained by. given: the teachers that were given."""
+    """Tables and the settings that they are trained by. given: the teachers that were given.
+
+    images: the data sets whose images are not the published ones, each with a line that says what they are.
+    """
 
     tables: tuple[Table, ...]
     settings: Settings
     given: tuple[Given, ...]
+    images: tuple[tuple[str, str], ...] = ()
 
 
 def make_request(options: Options) -> Request:
@@ -57,21 +66,26 @@ def make_request(options: Options) -> Request:
         imbalance=options.imbalance,
         assistant=options.assistant,
     )
-    if options.imbalance is not None:
-        check_imbalance(options.imbalance)
     _check_rows(tables, settings)
-    settings = replace(settings, data=_data(options, datasets(tables, settings), mixed=not settings.dataset))
+    found = _unpublished(options, datasets(tables, settings))
+    settings = replace(settings, data=_data(found, mixed=not settings.dataset))
     given = _given(options, tables, settings)
     settings = replace(settings, teachers=_named_teachers(given, mixed=not settings.dataset))
     _specs(tables, settings)
     if options.overrides:
         settings = _overridden(tables, settings, options.overrides)
-    return Request(tables, settings, given)
+    return Request(tables, settings, given, tuple((name, source.source) for name, source in found.items()))
 
 
 def named(name: str) -> Sequence[Table]:
     """The table of that name, or all."""
-    return list(paper.tables().values()) if name.lower() == ALL else [paper.find(name)]
+    tables = paper.tables()
+    if name.lower() == ALL:
+        return list(tables.values())
+    if name.lower() not in tables:
+        hint = closest(name, tables) or f": use one of {', '.join(tables)} or {ALL}"
+        raise UserError(f"unknown table {name!r}{hint} (--list shows all)")
+    return [tables[name.lower()]]
 
 
 def datasets(tables: Iterable[Table], settings: Settings) -> list[str]:
@@ -110,8 +124,9 @@ def _named_teachers(given: Sequence[Given], *, mixed: bool) -> tuple[tuple[str, 
 def closest(name: str, known: Iterable[str]) -> str:
     """`: did you mean X?` where something is near, else nothing."""
     by_lower = {word.lower(): word for word in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, 3)
-    return f": did you mean {' or '.join(by_lower[word] for word in near)}?" if near else ""
+    near = {word: difflib.SequenceMatcher(None, word, name.lower()).ratio() for word in by_lower}
+    best = sorted((word for word in near if near[word] >= NEAR), key=lambda word: -near[word])[:3]
+    return f": did you mean {' or '.join(by_lower[word] for word in best)}?" if best else ""
 
 
 def _check_dataset(name: str) -> None:
@@ -148,24 +163,28 @@ def _check_rows(tables: Sequence[Table], settings: Settings) -> None:
     check_rows(list(tables), settings)
 
 
-def _data(options: Options, datasets: Sequence[str], *, mixed: bool) -> str:
+def _data(found: Mapping[str, Source], *, mixed: bool) -> str:
     """What names, in a run's identity, images that are not the published ones; by data set where there are several."""
-    found = {name: _fingerprint(options, name) for name in datasets if fingerprinted(name, options.data_dir)}
-    return " ".join(f"{name}={value}" for name, value in found.items()) if mixed else "".join(found.values())
+    prints = {name: source.fingerprint[:16] for name, source in found.items()}
+    return " ".join(f"{name}={value}" for name, value in prints.items()) if mixed else "".join(prints.values())
 
 
-def _fingerprint(options: Options, name: str) -> str:
+def _unpublished(options: Options, datasets: Iterable[str]) -> dict[str, Source]:
+    """The data sets whose images are not the published ones; their folders stay as they are."""
+    return {name: _opened(options, name) for name in datasets if fingerprinted(name, options.data_dir)}
+
+
+def _opened(options: Options, name: str) -> Source:
     from trainables.data import load
 
-    imbalance = recipe(name).imbalance if options.imbalance is None else options.imbalance
-    dataset = load(
+    return load(
         name,
         options.data_dir,
         train_fraction=options.train_fraction,
-        imbalance=imbalance,
+        imbalance=recipe(name).imbalance if options.imbalance is None else options.imbalance,
         download=options.download and name not in STREAMED,
+        convert=False,
     )
-    return dataset.fingerprint[:16]
 
 
 def _overridden(tables: Sequence[Table], settings: Settings, overrides: Sequence[tuple[str, str]]) -> Settings:

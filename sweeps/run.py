@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,14 +29,15 @@ from sweeps.finished import ingest, known
 from sweeps.lock import driver_lock
 from sweeps.plan import Plan, asked_runs, make_plan
 from sweeps.request import ALL, Request, datasets, make_request, named
-from trainables.data.facts import FETCHED, Facts, facts
+from sweeps.resources import Resources, _check_sizes, check_resources, cpus_here, gpus_here
+from trainables.data.facts import FETCHED, STREAMED, Facts, facts
 from trainables.errors import UserError, exit_status
 from trainables.runs import weights_path
 from trainables.spec import RunSpec
 
 if TYPE_CHECKING:
+    from sweeps.estimate import Estimate
     from sweeps.events import Event
-    from sweeps.resources import Resources
     from trainables.job import Place
 
 FAILED = 1
@@ -65,39 +67,63 @@ def list_names(options: Options) -> int:
 def show_plan(options: Options, request: Request) -> int:
     """Print what a sweep would do. Reads the results folder if there is one and writes nothing."""
     from sweeps import forecast
-    from sweeps.estimate import NOTHING, estimate
+    from sweeps.estimate import NOTHING
 
     plan = plan_of(options, request, known(options.results, asked_runs(request.tables, request.settings)))
-    cost, at_once = NOTHING, 1
+    resources, cost, at_once = planned_resources(options), NOTHING, 1
+    facts_of = facts_in(options.data_dir)
+    check_facts(plan, facts_of)
+    if not options.json:
+        forecast.show(plan, request)
     if plan.jobs:
-        from sweeps.resources import Resources, cpus_here, gpus_here
-
-        found = len(gpus_here())
-        gpus = found if options.gpus is None else options.gpus
-        resources = Resources(gpus, options.gpus_per_job, options.cpus_per_job)
         at_once = max(1, min(len(plan.jobs), resources.devices_at_once(cpus_here())))
-        cost = estimate(
-            plan,
-            facts_of(options),
-            device="cuda" if gpus and found else "cpu",
-            threads=options.cpus_per_job,
-            at_once=at_once,
-        )
+        cost = estimated(plan, facts_of, resources, at_once)
     if options.json:
         print(forecast.forecast_json(plan, cost))
-    else:
-        forecast.show(plan, request, cost, at_once)
+    elif plan.jobs:
+        forecast.show_cost(cost, at_once)
     return 0
 
 
-def facts_of(options: Options) -> Callable[[RunSpec], Facts]:
+def planned_resources(options: Options) -> Resources:
+    """What a sweep would use, here or on a machine that has as many GPUs as were asked for."""
+    gpus = len(gpus_here()) if options.gpus is None else options.gpus
+    resources = Resources(gpus, options.gpus_per_job, options.cpus_per_job)
+    _check_sizes(resources)
+    return resources
+
+
+def estimated(plan: Plan, facts_of: Callable[[RunSpec], Facts], resources: Resources, at_once: int) -> Estimate:
+    """The cost of a plan, measured on a GPU where the sweep would use one and there is one here."""
+    from sweeps.estimate import estimate
+
+    here = len(gpus_here()) > 0
+    cost = estimate(
+        plan,
+        facts_of,
+        device="cuda" if resources.gpus and here else "cpu",
+        threads=resources.cpus_per_job,
+        at_once=at_once,
+        tell=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    if resources.gpus and not here:
+        return replace(cost, how=f"{cost.how}; on this machine's CPU, for it has no GPU: on GPUs it is another time")
+    return cost
+
+
+def facts_in(data_dir: Path) -> Callable[[RunSpec], Facts]:
     """The facts of a run's data set, each looked up once."""
 
     @cache
-    def look_up(dataset: str, imbalance: float) -> Facts:
-        return facts(dataset, options.data_dir, options.train_fraction, imbalance)
+    def look_up(dataset: str, train_fraction: float, imbalance: float) -> Facts:
+        return facts(dataset, data_dir, train_fraction, imbalance)
 
-    return lambda spec: look_up(spec.dataset, spec.imbalance)
+    return lambda spec: look_up(spec.dataset, spec.train_fraction, spec.imbalance)
+
+
+def check_facts(plan: Plan, facts_of: Callable[[RunSpec], Facts]) -> dict[str, int]:
+    """Refuse training sets that cannot be made. Returns the number of classes of each data set."""
+    return {spec.dataset: facts_of(spec).num_classes for spec in plan.all_runs.values()}
 
 
 def sweep(options: Options, request: Request, command: str) -> int:
@@ -107,8 +133,8 @@ def sweep(options: Options, request: Request, command: str) -> int:
         if options.results.is_dir():
             stack.enter_context(driver_lock(options.results))
         run_ids = asked_runs(request.tables, request.settings)
-        missing = plan_of(options, request, known(options.results, run_ids)).jobs
-        resources = check_all(options, request) if missing else None
+        before = plan_of(options, request, known(options.results, run_ids))
+        resources = check_all(options, request, before) if before.jobs else None
         if not options.results.is_dir():
             stack.enter_context(driver_lock(options.results))
         ledger = stack.enter_context(Ledger.open(options.results / "ledger.sqlite"))
@@ -120,7 +146,7 @@ def sweep(options: Options, request: Request, command: str) -> int:
             outcome = train(options, request, plan, ledger, entries, resources, command)
         else:
             remember(ledger, request, command)
-            print_plan_line(plan)
+            print_plan(plan, request)
         show_results(options, request, ledger.entries(run_ids))
     return report(outcome)
 
@@ -133,7 +159,17 @@ def plan_of(options: Options, request: Request, entries: dict[str, Entry]) -> Pl
         pack=options.pack,
         retry=options.retry,
         has_weights=lambda run_id: weights_path(options.results, run_id).exists(),
+        apart=partial(takes_one_device, options),
     )
+
+
+def takes_one_device(options: Options, spec: RunSpec) -> bool:
+    """Whether a run takes one device where others of its data set take several."""
+    if options.gpus_per_job <= 1 or spec.dataset not in STREAMED:
+        return False
+    from trainables.methods import whole_batches
+
+    return whole_batches(spec)
 
 
 def check_writable(results: Path) -> None:
@@ -144,18 +180,15 @@ def check_writable(results: Path) -> None:
         raise UserError(f"cannot write to the results folder {results}: {there} {reason}; choose --results")
 
 
-def check_all(options: Options, request: Request) -> Resources:
+def check_all(options: Options, request: Request, plan: Plan) -> Resources:
     """What costs seconds to check and must be known before training: devices, data, the fit of given teachers."""
     resources = find_resources(options)
+    classes = check_facts(plan, facts_in(options.data_dir))
     from sweeps import givens
     from trainables.data import load
 
-    places = datasets(request.tables, request.settings)
-    classes = {name: facts(name, options.data_dir).num_classes for name in places}
     givens.check(request.given, classes)
-    for name in places:
-        if name == "imagefolder":
-            continue
+    for name in [name for name in classes if name not in dict(request.images)]:
         try:
             load(name, options.data_dir, download=options.download and name in FETCHED)
         except UserError as error:
@@ -167,8 +200,6 @@ def check_all(options: Options, request: Request) -> Resources:
 
 def find_resources(options: Options) -> Resources:
     """What the sweep may use: all GPUs of this machine unless told otherwise; never the CPU by accident."""
-    from sweeps.resources import Resources, check_resources, gpus_here
-
     gpus = options.gpus
     if gpus is None and options.address is not None:
         raise UserError("--address: say how many of the cluster's GPUs to use with --gpus N (0: its CPUs)")
@@ -193,7 +224,7 @@ def train(
     from sweeps.engine import execute
     from sweeps.progress import follow
 
-    print_plan_line(plan)
+    print_plan(plan, request)
     remembered = False
     with follow(plan, request.tables, request.settings, entries) as show:
 
@@ -223,10 +254,10 @@ def place_of(options: Options, request: Request, command: str) -> Place:
     )
 
 
-def print_plan_line(plan: Plan) -> None:
-    from sweeps.forecast import one_line
+def print_plan(plan: Plan, request: Request) -> None:
+    from sweeps.forecast import images, one_line
 
-    print(one_line(plan), flush=True)
+    print("\n".join([one_line(plan), *images(request)]), flush=True)
 
 
 def show_results(options: Options, request: Request, entries: dict[str, Entry]) -> None:

@@ -12,8 +12,10 @@ import torch
 
 from analysis import paper
 from analysis.settings import Settings
-from sweeps.estimate import NOTHING, Cost, estimate, hours_words, job_seconds, size_words
+from sweeps.estimate import NOTHING, Cost, _first, estimate, job_seconds
+from sweeps.forecast import hours_words, size_words
 from sweeps.plan import Plan, PlannedJob, make_plan
+from trainables.data.dataset import Dataset
 from trainables.data.facts import Facts, facts
 from trainables.job import Place, run
 from trainables.runs import weights_path
@@ -105,6 +107,47 @@ def test_measuring_keeps_to_its_time_and_leaves_the_threads_as_they_were() -> No
     assert torch.get_num_threads() == threads
     assert found.device_hours > 10
     assert "2 networks" in found.how
+
+
+def test_where_the_time_is_over_each_is_measured_once_and_that_is_said() -> None:
+    plan, told = planned("table5", rows=("kd",)), list[str]()
+    for seconds, words in ((0.0, ", 2 of 2 networks and losses by one step each"), (3.0, " s")):
+        found = estimate(
+            plan, lambda spec: FACTS, device="cpu", threads=1, at_once=1, seconds=seconds, tell=told.append
+        )
+        assert found.how.endswith(words)
+    assert all(line.startswith("measuring a few steps of 2 networks and losses") for line in told)
+    assert [line.partition(": up to about ")[2] for line in told] == [
+        "1 s on a quiet machine",
+        "3 s on a quiet machine",
+    ]
+
+
+def test_data_sets_of_one_kind_are_measured_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CIFAR-100 and its long tail; not TinyImageNet, whose images are larger."""
+    measured = []
+
+    def measuring(spec: RunSpec, *_: object, **__: object) -> Cost:
+        measured.append((spec.dataset, spec.student))
+        return Cost(1.0, 0.01, 100)
+
+    monkeypatch.setattr("sweeps.estimate._cost", measuring)
+    plans = [
+        planned("table5", rows=("kd",), pairs=("vgg13/vgg8",), dataset=dataset)
+        for dataset in ("cifar100", "cifar100_lt", "tinyimagenet")
+    ]
+    plan = only(plans[0], *(job for one in plans for job in one.jobs))
+    estimate(plan, lambda spec: facts(spec.dataset, None), device="cpu", threads=1, at_once=1)
+    assert sorted(measured) == [(d, n) for d in ("cifar100", "tinyimagenet") for n in ("vgg13", "vgg8")]
+
+
+def test_a_teacher_is_asked_about_the_measured_steps_alone(digits: Dataset) -> None:
+    stream = digits.stream(seed=1, batch_size=8, augmentation="crop")
+    whole = next(stream.epoch(1))
+    first = _first(whole, 2)
+    assert (len(whole.images), len(first.images), first.bounds, first.sizes) == (64, 16, (0, 8, 16), (8, 8))
+    for name in ("images", "pixels", "labels", "index", "step", "mixing"):
+        assert torch.equal(getattr(first, name), getattr(whole, name)[:16])
 
 
 @pytest.mark.parametrize(

@@ -1,85 +1,41 @@
-"""The command line: what is refused and how, the plan, the listing, and one small sweep from nothing to its table."""
+"""The command line: what is refused and how, and one small sweep from nothing to its table."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
-from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from fake_job import result
-from PIL import Image
+from commands import ONE_CELL, SMALL, Command, refused, settings
 
 from analysis import paper
 from analysis.ledger import Ledger
-from analysis.settings import Settings
-from sweeps.arguments import parse
 from sweeps.lock import driver_lock
-from sweeps.plan import asked_runs, make_plan
-from sweeps.request import make_request
-from sweeps.run import guarded
-from trainables.data import load
-from trainables.errors import exit_status
+from sweeps.plan import make_plan
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
-from trainables.runs import run_dir, weights_path, write_result
+from trainables.runs import run_dir
 
 SCRIPT = Path(__file__).resolve().parents[2] / "sweeps" / "run.py"
-ONE_CELL = ("table5", "--dataset", "digits", "--pairs", "resnet8/resnet8", "--rows", "kd", "--seeds", "1")
-SMALL = (*ONE_CELL, "--epochs", "1", "--train-fraction", "0.05", "--gpus", "0")
-Command = Callable[..., tuple[int, str, str]]
 
 needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-
-
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run the command in an empty folder, in this process: status, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*argv: object) -> tuple[int, str, str]:
-        status = exit_status(partial(guarded, [str(word) for word in argv]), debug=False)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """Every file below a folder, by its hash; a lock's text is no content."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "lock"
-    }
-
-
-def refused(command: Command, *argv: object) -> str:
-    """The one line that a command ends with, having changed nothing."""
-    before = contents(Path.cwd())
-    status, out, err = command(*argv)
-    assert status == 2
-    assert out == ""
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert contents(Path.cwd()) == before
-    return err
 
 
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
         ([], "name a table, for example table5"),
-        (["tabel5"], "unknown table 'tabel5': there is table5,"),
+        (["tabel5"], "unknown table 'tabel5': did you mean table5 or "),
+        (["table99"], "unknown table 'table99': did you mean table9 or table1 or table2? (--list shows all)"),
+        (["xyzzy"], "unknown table 'xyzzy': use one of direction, figure3, figure4"),
+        (["table8", "--imbalance", "abc"], "argument --imbalance: must be above 0 and at most 1, not 'abc'"),
+        (["table8", "--imbalance", "0"], "argument --imbalance: must be above 0 and at most 1, not '0'"),
+        (["table5", "--plan", "--gpus-per-job", "1.5"], "--gpus-per-job 1.5 must be a share in (0, 1] or a whole"),
+        (["table5", "--plan", "--gpus-per-job", "0"], "argument --gpus-per-job: must be a number above 0, not '0'"),
         (["table5", "--dataset", "cifar"], "unknown data set 'cifar': did you mean cifar100"),
         (["table5", "--rows", "kd_heda_20"], "unknown row 'kd_heda_20': did you mean kd_he_da_20"),
         (["table5", "--rows", "xyzzy"], "unknown row xyzzy: table5 has dkd, dkd_cutmix"),
@@ -135,6 +91,13 @@ def test_resources_that_are_not_there(command: Command, argv: list[str], complai
     assert complaint in refused(command, *ONE_CELL, *argv)
 
 
+@pytest.mark.parametrize("mode", ["--plan", "--retry"])
+def test_a_training_set_that_cannot_be_made(command: Command, mode: str) -> None:
+    """The same line from the plan and from the sweep, which has not begun."""
+    complaint = refused(command, "table8", "--dataset", "digits", "--imbalance", "0.001", "--gpus", "0", mode)
+    assert complaint == "error: the imbalance 0.001 leaves class 7 of 0 to 9 no training image: use a larger one\n"
+
+
 def test_missing_data(command: Command, tmp_path: Path) -> None:
     assert f"{tmp_path}/data has no CIFAR-100: add --download" in refused(command, "table5", "--gpus", "0")
     own = ("table5", "--dataset", "imagefolder", "--data-dir", "mine", "--gpus", "0")
@@ -156,14 +119,6 @@ def test_half_copied_parquet(command: Command, ekd_data: Path, tmp_path: Path) -
     for file in (ekd_data / "data" / "cifar100").glob("*.parquet"):
         (folder / file.name).write_bytes(file.read_bytes()[: 2**20])
     assert "is truncated or damaged" in refused(command, "table5", "--gpus", "0")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "resnet8.pth"
-    torch.manual_seed(0)
-    save_weights(build("resnet8", 10), path)
-    return path
 
 
 def test_given_weights_that_do_not_fit(command: Command, tmp_path: Path, weights: Path) -> None:
@@ -218,148 +173,6 @@ def test_a_result_that_cannot_be_read(command: Command, tmp_path: Path) -> None:
 def test_the_second_driver_is_refused_before_anything_is_loaded(command: Command, tmp_path: Path) -> None:
     with driver_lock(tmp_path / "results"):
         assert "another sweep uses" in refused(command, "table5", "--gpus", "0")
-
-
-def settings() -> Settings:
-    """Those of SMALL."""
-    pairs, rows = ("resnet8/resnet8",), ("kd",)
-    return Settings(dataset="digits", pairs=pairs, rows=rows, seeds=1, epochs=1, train_fraction=0.05)
-
-
-def test_the_plan_of_table5(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.estimate._measure", no_measuring)
-    status, out, err = command("table5", "--plan", "--json")
-    assert (status, err) == (0, "")
-    found = json.loads(out)
-    assert out.count("\n") == 1
-    assert found["cells"] == 54
-    assert found["runs"] == {"distilled": 162, "vanilla": 18, "teacher": 4}
-    assert found["done"] == 0
-    assert found["jobs"] >= 22
-    assert found["device_hours"] > 0
-    assert found["disk_bytes"] > 0
-    assert not list(tmp_path.iterdir())
-
-
-def no_measuring(specs: list, *_: object) -> dict:
-    from sweeps.estimate import Cost, _work
-
-    networks = {(spec, network) for spec in specs for network in (spec.student, spec.teacher) if network}
-    return {_work(spec, network): Cost(0.1, 0.001, 10**6) for spec, network in networks}
-
-
-def test_shared_cells_count_once(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """KD stands in three tables; Table 4's two parts share three columns of Energy KD: 54 + 6 + 6 + 30 cells."""
-    monkeypatch.setattr("sweeps.estimate._measure", no_measuring)
-    _, out, _ = command("table5", "table4", "table13", "--plan", "--json")
-    found = json.loads(out)
-    assert found["cells"] == 54 + (6 + 12 - 4 - 2) + (36 - 6)
-    assert found["runs"]["distilled"] == 3 * found["cells"]
-    assert (
-        json.loads(command("table13", "table5", "table4", "table5", "--plan", "--json")[1])["cells"] == found["cells"]
-    )
-
-
-def test_the_plan_for_people(command: Command, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.estimate._measure", no_measuring)
-    (tmp_path / "teachers").mkdir()
-    (tmp_path / "teachers" / "resnet8_best.pth").write_bytes(weights.read_bytes())
-    pairs = ("--pairs", "resnet8/resnet8", "resnet20/resnet8")
-    _, out, _ = command("table5", "--dataset", "digits", *pairs, "--plan", "--teachers", "teachers")
-    assert "Table 5: HE-DA on KD and DKD, on digits, 3 seeds" in out
-    assert "teacher resnet8 is given: " in out
-    assert "teacher resnet20 will be trained first" in out
-    assert "18 cells in 1 table" in out
-    assert "all rows: epochs 12, lr 0.05" in out
-    assert "on one device like this" in out
-
-
-def own_images(folder: Path, seed: int) -> None:
-    pixels = np.random.default_rng(seed)
-    for split, name in product(("train", "val"), ("cat", "dog")):
-        (folder / split / name).mkdir(parents=True, exist_ok=True)
-        for number in range(3):
-            image = Image.fromarray(pixels.integers(256, size=(24, 20, 3), dtype=np.uint8))
-            image.save(folder / split / name / f"{number}.png")
-
-
-def test_own_images_are_part_of_a_runs_identity(command: Command, tmp_path: Path) -> None:
-    own_images(tmp_path / "mine", 1)
-    words = ("table5", "--dataset", "imagefolder", "--data-dir", "mine", "--pairs", "resnet8/resnet8", "--rows", "kd")
-    first = make_request(parse(words))
-    assert first.settings.data == load("imagefolder", tmp_path / "mine").fingerprint[:16]
-    assert make_request(parse(words)) == first
-    own_images(tmp_path / "mine", 2)
-    second = make_request(parse(words))
-    assert second.settings.data != first.settings.data
-    ids = [asked_runs(request.tables, request.settings) for request in (first, second)]
-    assert not set(ids[0]) & set(ids[1])
-    assert "there is nothing to --download" in refused(command, *words, "--gpus", "0", "--download")
-
-
-@pytest.mark.parametrize(
-    ("said", "stored"),
-    [
-        ("temperature.values=6,5.5,5,4.5,4,4,3.5,3,2.5,2", ("temperature.values", "[6,5.5,5,4.5,4,4,3.5,3,2.5,2]")),
-        ("temperature.values=[6, 5, 2]", ("temperature.values", "[6,5,2]")),
-        ("temperature.rule=reversed", ("temperature.rule", '"reversed"')),
-        ("milestones=100,", ("milestones", "[100]")),
-        ("lr=1e-1", ("lr", "0.1")),
-    ],
-)
-def test_overrides_are_stored_as_json(said: str, stored: tuple[str, str]) -> None:
-    rows = ("energy_kd",) if "rule" in said else ("gradation", "energy_kd")
-    request = make_request(parse(["table4", "--set", said, "--rows", *rows]))
-    assert request.settings.overrides == (stored,)
-
-
-def test_a_field_set_twice_has_its_last_value() -> None:
-    request = make_request(parse(["table5", "--set", "lr=0.1", "weight_decay=0", "--set", "lr=0.2"]))
-    assert dict(request.settings.overrides) == {"lr": "0.2", "weight_decay": "0"}
-
-
-def test_a_run_that_ended_without_a_driver_is_planned_as_done(command: Command, tmp_path: Path) -> None:
-    plan = make_plan([paper.find("table5")], settings(), {}, pack=None)
-    for spec in plan.all_runs.values():
-        run_dir(tmp_path / "results", spec.run_id).mkdir(parents=True)
-        write_result(tmp_path / "results", result(spec))
-    before = contents(tmp_path)
-    _, out, _ = command(*SMALL, "--plan", "--json")
-    found = json.loads(out)
-    assert (found["done"], found["jobs"], found["device_hours"]) == (2, 0, 0)
-    assert contents(tmp_path) == before
-
-
-def test_failed_runs_are_told_and_only_tried_again_when_asked(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sweeps.estimate._measure", no_measuring)
-    plan = make_plan([paper.find("table5")], settings(), {}, pack=None)
-    distilled = next(iter(plan.runs["distilled"]))
-    (tmp_path / "results").mkdir()
-    with Ledger.open(tmp_path / "results" / "ledger.sqlite") as ledger:
-        for run_id, spec in plan.all_runs.items():
-            ledger.record(result(spec, "diverged: the loss is nan" if run_id == distilled else None))
-    status, out, _ = command(*SMALL)
-    assert status == 1
-    assert "1 failed earlier (--retry trains them again), nothing left to train" in out
-    assert "failed: 1 run: diverged: the loss is nan" in out
-    assert "1 done, 1 failed, 0 not run" in out
-    assert json.loads(command(*SMALL, "--plan", "--json")[1])["jobs"] == 0
-    retried = json.loads(command(*SMALL, "--plan", "--json", "--retry")[1])
-    assert retried["jobs"] == 2, "the student, and its teacher, whose weights are gone"
-    for run_id in plan.runs["teacher"]:
-        weights_path(tmp_path / "results", run_id).parent.mkdir(parents=True)
-        weights_path(tmp_path / "results", run_id).touch()
-    assert json.loads(command(*SMALL, "--plan", "--json", "--retry")[1])["jobs"] == 1
-
-
-def test_the_listing(command: Command) -> None:
-    status, out, _ = command("--list")
-    assert status == 0
-    for word in ("table5", "kd_he_da_40", "resnet32x4/ShuffleV2", "ResNet50", "dkd", "imagefolder", "reversed"):
-        assert word in out.split()
-    assert "kd_he_da_40" not in command("table4", "--list")[1]
 
 
 def script(*argv: str, cwd: Path, before: str = "") -> subprocess.CompletedProcess[str]:
