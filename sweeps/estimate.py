@@ -29,7 +29,7 @@ Clock = Callable[[], float]
 FactsOf = Callable[[RunSpec], Facts]
 
 SECONDS = 60.0
-LEAST_SECONDS = 0.5
+LEAST_SECONDS = 0.6
 """What measuring a network or a loss takes at least on a processor, about: to be made, a warm-up, one step."""
 MOST_STEPS = 5
 LEAST_PIXELS = 2**14
