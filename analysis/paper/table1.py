@@ -101,8 +101,8 @@ _MULTI = Block(
             "Energy Multi",
             energy_multi,
             note="Energy Multi: its five temperatures (2 to 6) are multiplied by the sample's temperature over 4, "
-            "since 2 + T- would be 0; T+, T- and r are Energy KD's. Learning rate and epochs are Multi KD's, not the 360 "
-            "of the other methods with energy. The paper gives none of this.",
+            "since 2 + T- would be 0; T+, T- and r are Energy KD's. Learning rate and epochs are Multi KD's, not the "
+            "360 of the other methods with energy. The paper gives none of this.",
         ),
     ),
 )

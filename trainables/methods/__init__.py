@@ -31,8 +31,8 @@ class Step:
     student, teacher: logits (N, C) and, where the method asks for FEATURES, feature maps, pooled features and
     preactivations; teacher is None where there is none. labels: (N,). temperature: a number or (N,), 1 for a run
     without one. epoch: from 1. images: (N, 3, H, W), as the networks see them. index: (N,) positions in the training
-    set; None on mixed images. strong: the same samples under strong augmentation, where the method asks for STRONG. extra: the method's own
-    modules. draw: a seed that belongs to this run, epoch and step alone.
+    set; None on mixed images. strong: the same samples under strong augmentation, where the method asks for STRONG.
+    extra: the method's own modules. draw: a seed that belongs to this run, epoch and step alone.
     """
 
     student: Outputs
