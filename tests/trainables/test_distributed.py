@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import socket
 import warnings
@@ -58,6 +59,8 @@ def member(share: Share, port: int, work: Callable[..., None], arguments: tuple[
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=share.rank, world_size=share.world)
     work(share, *arguments)
+    gc.collect()  # What still holds threads of the group must go before it does.
+    dist.barrier()
     dist.destroy_process_group()
 
 
