@@ -61,24 +61,14 @@ class Options:
     debug: bool
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
 def parse(argv: Sequence[str]) -> Options:
     """The options of a command line; raises UserError, or SystemExit after --help."""
-    parser = _parser()
-    found, unknown = parser.parse_known_intermixed_args(argv)
-    if unknown:
-        known = [option for action in parser._actions for option in action.option_strings]
-        near = difflib.get_close_matches(unknown[0].partition("=")[0], known, 1)
-        hint = f": did you mean {near[0]}?" if near else ""
-        raise UserError(f"unknown option {unknown[0]}{hint} (see {parser.prog} --help)")
-    fields = vars(found)
-    fields["overrides"] = tuple(dict(fields["overrides"]).items())
-    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-    options = Options(**given)
+    options = Options(**known_options(_parser(), argv))
     if options.json and not options.plan:
         raise UserError(
             "--json goes with --plan; python analysis/tables.py TABLE --format json gives a table's numbers"
@@ -88,8 +78,21 @@ def parse(argv: Sequence[str]) -> Options:
     return options
 
 
+def known_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
+    """What a command line says, lists as tuples; refuses an option that there is not."""
+    found, unknown = parser.parse_known_intermixed_args(argv)
+    if unknown:
+        known = [option for action in parser._actions for option in action.option_strings]
+        near = difflib.get_close_matches(unknown[0].partition("=")[0], known, 1)
+        hint = f": did you mean {near[0]}?" if near else ""
+        raise UserError(f"unknown option {unknown[0]}{hint} (see {parser.prog} --help)")
+    fields = vars(found)
+    fields["overrides"] = tuple(dict(fields["overrides"]).items())
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="run.py",
         usage="python sweeps/run.py TABLE [TABLE ...] [options]",
         description="Rebuild tables of the Energy KD / HE-DA paper: train what is missing, then draw the tables.",
@@ -98,8 +101,12 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"all, {', '.join(paper.tables())}")
-    _add_what(parser.add_argument_group("what to train"))
-    _add_where(parser.add_argument_group("where to train"))
+    what = parser.add_argument_group("what to train")
+    what.add_argument("--pairs", nargs="+", default=[], metavar="T/S", help="teacher/student columns, not the paper's")
+    what.add_argument("--rows", nargs="+", default=[], metavar="KEY", help="only these rows (--list shows their keys)")
+    what.add_argument("--assistant", default="", metavar="NETWORK", help="between teacher and student in TAKD's rows")
+    add_what(what)
+    add_where(parser.add_argument_group("where to train"))
     modes = parser.add_argument_group("instead of training")
     modes.add_argument("--plan", action="store_true", help="show runs, protocol, device-hours, disk; train nothing")
     modes.add_argument("--json", action="store_true", help="with --plan: one JSON object")
@@ -108,20 +115,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_what(group: Any) -> None:
+def add_what(group: Any) -> None:
+    """What sweeps and searches have in common."""
     add = group.add_argument
     add("--dataset", metavar="NAME", help=f"{', '.join(names())} (default: the one of the paper's table)")
     add("--data-dir", type=_path, default=_path("data"), metavar="DIR", help="folder of the images (default: data)")
     add("--download", action="store_true", help="fetch into --data-dir what is not there and can be fetched")
     add("--teachers", type=_path, metavar="DIR|FILE", help="trained weights: NETWORK.pth, NETWORK_vanilla/*.pth, ...")
-    add("--pairs", nargs="+", default=[], metavar="T/S", help="teacher/student columns instead of the paper's")
-    add("--rows", nargs="+", default=[], metavar="KEY", help="only these rows (--list shows their keys)")
-    add("--seeds", type=_whole(1), default=3, metavar="N", help="runs of each cell (default: 3)")
-    add("--epochs", type=_whole(1), metavar="N", help="of every run, milestones scaled (default: the paper's)")
+    add("--seeds", type=whole(1), default=3, metavar="N", help="runs of each cell (default: 3)")
+    add("--epochs", type=whole(1), metavar="N", help="of every run, milestones scaled (default: the paper's)")
     add("--train-fraction", type=_fraction, default=1.0, metavar="F", help="share of each class's training images")
     add("--imbalance", type=_fraction, metavar="F", help="smallest class / largest (default: 1; of cifar100_lt 0.5)")
-    add("--assistant", default="", metavar="NETWORK", help="between teacher and student in TAKD's rows")
-    add("--batch-size", type=_whole(2), metavar="N", help="of a step, over all its GPUs (default: the paper's)")
+    add("--batch-size", type=whole(2), metavar="N", help="of a step, over all its GPUs (default: the paper's)")
     add("--precision", choices=PRECISIONS, default="fp32", help="default: fp32")
     add(
         "--set",
@@ -135,12 +140,12 @@ def _add_what(group: Any) -> None:
     )
 
 
-def _add_where(group: Any) -> None:
+def add_where(group: Any) -> None:
     add = group.add_argument
-    add("--gpus", type=_whole(0), metavar="N", help="GPUs to use (default: all there are); 0: train on the CPU")
+    add("--gpus", type=whole(0), metavar="N", help="GPUs to use (default: all there are); 0: train on the CPU")
     add("--gpus-per-job", type=_share, default=1.0, metavar="F", help="0.5: two jobs share a GPU; 4: a job has four")
-    add("--cpus-per-job", type=_whole(1), default=1, metavar="N", help="processor cores of a job (default: 1)")
-    add("--pack", type=_whole(1), metavar="N", help="most students in one job (default: all that share a teacher)")
+    add("--cpus-per-job", type=whole(1), default=1, metavar="N", help="processor cores of a job (default: 1)")
+    add("--pack", type=whole(1), metavar="N", help="most students in one job (default: all that share a teacher)")
     add("--address", metavar="HOST:PORT", help="join a running Ray cluster (auto: the one of this machine)")
     add(
         "--results",
@@ -160,7 +165,7 @@ def _path(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
 
-def _whole(least: int) -> Callable[[str], int]:
+def whole(least: int) -> Callable[[str], int]:
     def parse_whole(text: str) -> int:
         try:
             value = int(text)

@@ -60,14 +60,15 @@ def execute(
     *,
     debug: bool = False,
     train: Train = run,
+    feed: Feed | None = None,
 ) -> Outcome:
-    """Train the plan's jobs; a failing one never stops the others.
+    """Train the plan's jobs, or those that another `feed` hands out; a failing one never stops the others.
 
     The device and the threads of `place` are set from `resources`. Ctrl-C, SIGTERM and the death of Ray end the
     sweep early, with the reason in `Outcome.stopped`; a second Ctrl-C raises KeyboardInterrupt.
     """
     check_resources(resources)
-    feed = Feed(plan)
+    feed = feed or Feed(plan)
     if feed.exhausted:
         return feed.outcome()
     place = replace(
@@ -84,7 +85,7 @@ def execute(
         with _interrupts() as interrupted, cluster(resources, debug=debug) as (watch, at_once):
             sweep = _Sweep(feed, ledger, place, on_event, at_once, watch, interrupted, resources)
             with environment(_tune_settings(at_once)):
-                _tuner(sweep, len(plan.jobs), resources, trial(place, train), debug).fit()
+                _tuner(sweep, feed.most_jobs, resources, trial(place, train), debug).fit()
     except StoppedError as stop:
         if debug:
             traceback.print_exc()
@@ -191,6 +192,8 @@ class _Sweep:
         for run_id in (*report.finished, *report.failed):
             if not self.feed.knows(run_id):
                 self._record(run_id)
+        for run_id in report.stopped:
+            self.feed.stopped(run_id)
         self._on_event(EpochDone(job, report))
 
     def raised(self, trial_id: str, reason: str) -> None:

@@ -38,12 +38,18 @@ class Feed:
         self._not_run: dict[str, str] = {}
         self._running: dict[str, PlannedJob] = {}
         self._kept = plan.done & planned
+        self._stopped: set[str] = set()
         self._settle()
 
     @property
     def exhausted(self) -> bool:
         """No further job will ever be handed out."""
         return not self._waiting
+
+    @property
+    def most_jobs(self) -> int:
+        """How many jobs there can be."""
+        return len(self._waiting)
 
     def take(self, fits: Callable[[PlannedJob], bool] = lambda job: True) -> PlannedJob | None:
         """The first job that can start now, or None while it, or all that are left, must wait.
@@ -75,17 +81,23 @@ class Feed:
         self._failed[run_id] = reason
         self._settle()
 
+    def stopped(self, run_id: str) -> None:
+        """The run was stopped before its end, as somebody wished."""
+        self._stopped.add(run_id)
+
     def ended(self, job: PlannedJob, reason: str | None) -> None:
         """The job will not go on. What it left unfinished has failed for `reason`."""
         del self._running[job.key]
         for spec in job.specs:
-            if spec.run_id not in self._trained and spec.run_id not in self._failed:
+            if not self.knows(spec.run_id) and spec.run_id not in self._stopped:
                 self._failed[spec.run_id] = reason or "the job ended without a result of this run"
         self._settle()
 
     def outcome(self, stopped: str | None = None) -> Outcome:
         done = (self._trained | self._kept) & self._asked
-        not_run = dict.fromkeys(self._asked - done, "the sweep was stopped" if stopped else "not started")
+        not_run = dict.fromkeys(
+            self._asked - done - self._stopped, "the sweep was stopped" if stopped else "not started"
+        )
         not_run |= self._not_run
         failed = {run_id: reason for run_id, reason in self._failed.items() if run_id not in done}
         return Outcome(

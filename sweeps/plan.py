@@ -119,14 +119,14 @@ def make_plan(
     awaited = {*train, *(teachers.keys() & failed.keys())}
     alone = [spec for run_id, spec in vanilla.items() if run_id not in done and run_id not in failed]
     rest = [spec for run_id, spec in missing.items() if run_id not in train]
-    first = [_job("teacher", [spec], _awaited([spec], awaited)) for spec in train.values()]
+    first = [job_of("teacher", [spec], _awaited([spec], awaited)) for spec in train.values()]
     waiting = Counter(spec.teacher_run for spec in (*missing.values(), *train.values()))
     jobs = (
         *sorted(first, key=lambda job: -waiting[job.specs[0].run_id]),
-        *_packed("distilled", [spec for spec in rest if not spec.timing and not apart(spec)], pack, awaited),
-        *_packed("distilled", [spec for spec in rest if not spec.timing and apart(spec)], pack, awaited),
-        *_packed("vanilla", alone, pack, set()),
-        *_packed("timing", [spec for spec in rest if spec.timing], pack, awaited),
+        *packed("distilled", [spec for spec in rest if not spec.timing and not apart(spec)], pack, awaited),
+        *packed("distilled", [spec for spec in rest if not spec.timing and apart(spec)], pack, awaited),
+        *packed("vanilla", alone, pack, set()),
+        *packed("timing", [spec for spec in rest if spec.timing], pack, awaited),
     )
     wanted = {*distilled, *vanilla, *teachers}
     per_table_runs = [
@@ -184,7 +184,7 @@ def _awaited(specs: Iterable[RunSpec], awaited: set[str]) -> frozenset[str]:
     return frozenset({spec.teacher_run for spec in specs if spec.teacher_run} & awaited)
 
 
-def _packed(kind: str, specs: Sequence[RunSpec], pack: int | None, awaited: set[str]) -> Iterator[PlannedJob]:
+def packed(kind: str, specs: Sequence[RunSpec], pack: int | None, awaited: set[str]) -> Iterator[PlannedJob]:
     """Jobs of runs that share a stream: as few as `pack` allows, of nearly equal size."""
     streams: dict[tuple[object, ...], list[RunSpec]] = {}
     for spec in specs:
@@ -193,10 +193,10 @@ def _packed(kind: str, specs: Sequence[RunSpec], pack: int | None, awaited: set[
         count = -(-len(runs) // (pack or MOST_STUDENTS))
         for index in range(count):
             some = runs[len(runs) * index // count : len(runs) * (index + 1) // count]
-            yield _job(kind, some, _awaited(some, awaited))
+            yield job_of(kind, some, _awaited(some, awaited))
 
 
-def _job(kind: str, specs: Sequence[RunSpec], needs: frozenset[str] = frozenset()) -> PlannedJob:
+def job_of(kind: str, specs: Sequence[RunSpec], needs: frozenset[str] = frozenset()) -> PlannedJob:
     first = specs[0]
     students = list(dict.fromkeys(spec.student for spec in specs))
     shown = "+".join(students) if len(students) <= NAMED_STUDENTS else f"{len(students)}-networks"

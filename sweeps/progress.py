@@ -67,6 +67,7 @@ class State:
         self.jobs: dict[str, RunningJob] = {}
         self.done: set[str] = set()
         self.failed: dict[str, str] = {}
+        self.stopped: set[str] = set()
         self.troubles: list[str] = []
         self.unreadable: dict[str, str] = {}
         self.trained: dict[str, int] = {}
@@ -81,6 +82,7 @@ class State:
                 self.jobs[job.key] = RunningJob(job, began=now, epochs=epochs, at=now)
             case EpochDone(job, report):
                 self._advance(job, report.epoch, report.metrics, now)
+                self.stopped |= set(report.stopped)
                 new = {path: why for path, why in report.unreadable.items() if path not in self.unreadable}
                 self.unreadable |= new
                 self.troubles += [f"image    cannot be decoded: {path} ({why})" for path, why in new.items()]
@@ -115,7 +117,7 @@ class State:
                 del self.jobs[key]
 
     def _open(self, run_id: str) -> bool:
-        return run_id not in self.done and run_id not in self.failed
+        return run_id not in self.done and run_id not in self.failed and run_id not in self.stopped
 
     def _trouble(self, what: str, reason: str) -> None:
         self.troubles.append(f"failed   {what}: {' '.join(reason.split())}")

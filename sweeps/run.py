@@ -115,10 +115,10 @@ def facts_in(data_dir: Path) -> Callable[[RunSpec], Facts]:
     """The facts of a run's data set, each looked up once."""
 
     @cache
-    def look_up(dataset: str, train_fraction: float, imbalance: float) -> Facts:
-        return facts(dataset, data_dir, train_fraction, imbalance)
+    def look_up(dataset: str, train_fraction: float, imbalance: float, holdout: float) -> Facts:
+        return facts(dataset, data_dir, train_fraction, imbalance, holdout)
 
-    return lambda spec: look_up(spec.dataset, spec.train_fraction, spec.imbalance)
+    return lambda spec: look_up(spec.dataset, spec.train_fraction, spec.imbalance, spec.holdout)
 
 
 def check_facts(plan: Plan, facts_of: Callable[[RunSpec], Facts]) -> dict[str, int]:

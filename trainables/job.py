@@ -26,11 +26,11 @@ from torch.utils import deterministic
 from trainables.data import load
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share, Stream
-from trainables.distributed import wait_for_all
+from trainables.distributed import gathered, wait_for_all
 from trainables.errors import UserError, exit_status
 from trainables.locks import held
 from trainables.provenance import now, surroundings
-from trainables.runs import read_result, run_dir, stream_key, weights_path
+from trainables.runs import read_result, run_dir, stop_path, stream_key, weights_path
 from trainables.spec import RunSpec, from_dict
 from trainables.student import Student, prepare_folder, write_refusal
 from trainables.teachers import facts, load_teacher, teacher_file
@@ -57,7 +57,8 @@ class Place:
 @dataclass(frozen=True)
 class EpochReport:
     """One epoch of a job. metrics: by run; finished: runs whose result is on disk; failed: runs and why; unreadable:
-    images that no report has named yet, by path, and why they could not be decoded."""
+    images that no report has named yet, by path, and why they could not be decoded; stopped: runs that were stopped
+    before their end."""
 
     epoch: int
     epochs: int
@@ -65,6 +66,7 @@ class EpochReport:
     finished: tuple[str, ...]
     failed: dict[str, str]
     unreadable: dict[str, str] = field(default_factory=dict)
+    stopped: tuple[str, ...] = ()
 
 
 def prepare_torch(place: Place) -> None:
@@ -86,15 +88,16 @@ def prepare_torch(place: Place) -> None:
 
 @lru_cache(maxsize=1)
 def _loaded(
-    name: str, data_dir: Path | None, train_fraction: float, imbalance: float, data: str, device: str
+    name: str, data_dir: Path | None, train_fraction: float, imbalance: float, holdout: float, data: str, device: str
 ) -> Source:
     """The last data set, kept for the next job of this process."""
-    return load(name, data_dir, train_fraction=train_fraction, imbalance=imbalance).to(device)
+    return load(name, data_dir, train_fraction=train_fraction, imbalance=imbalance, holdout=holdout).to(device)
 
 
 def load_data(spec: RunSpec, place: Place) -> Source:
     """The data set of a run on its device; refuses images other than those the run was planned for."""
-    dataset = _loaded(spec.dataset, place.data_dir, spec.train_fraction, spec.imbalance, spec.data, place.device)
+    images = spec.train_fraction, spec.imbalance, spec.holdout
+    dataset = _loaded(spec.dataset, place.data_dir, *images, spec.data, place.device)
     if spec.data and not dataset.fingerprint.startswith(spec.data):
         raise UserError(
             f"the images in {place.data_dir} have changed since the sweep was planned: start the sweep again"
@@ -192,7 +195,18 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
         known = {path: why for student in active for path, why in student.record.unreadable.items()}
         new = {path: why for path, why in known.items() if path not in named}
         named |= new
-        yield EpochReport(epoch, epochs, metrics, tuple(finished), failed, new)
+        stopped = [student for student in students if not student.ended and _told_to_stop(student, place, share)]
+        students = [student for student in students if student not in stopped]
+        ends = tuple(student.spec.run_id for student in stopped)
+        yield EpochReport(epoch, epochs, metrics, tuple(finished), failed, new, ends)
+
+
+def _told_to_stop(student: Student, place: Place, share: Share) -> bool:
+    path = stop_path(place.results, student.spec.run_id)
+    told = gathered(path.exists(), share)[0]
+    if told and share.rank == 0:
+        path.unlink(missing_ok=True)
+    return told
 
 
 def _train_epoch(epoch: int, students: Sequence[Student], stream: Stream, teaching: Teaching | None) -> None:

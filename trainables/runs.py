@@ -66,6 +66,11 @@ def read_result(results: Path, run_id: str) -> dict[str, Any] | None:
     return result
 
 
+def stop_path(results: Path, run_id: str) -> Path:
+    """Whoever makes this file stops the run after its present epoch; its checkpoint stays."""
+    return run_dir(results, run_id) / "stop"
+
+
 def stream_key(spec: RunSpec) -> tuple[object, ...]:
     """Runs with equal keys see the same batches and the same teacher: they can train in one job."""
     return (
@@ -73,6 +78,7 @@ def stream_key(spec: RunSpec) -> tuple[object, ...]:
         spec.data,
         spec.train_fraction,
         spec.imbalance,
+        spec.holdout,
         spec.augmentation,
         spec.batch_size,
         spec.seed,

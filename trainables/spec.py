@@ -193,7 +193,8 @@ class RunSpec(_Canonical):
     temperature: None for a method whose loss has no use for one.
     teacher_source: `run:<run_id>` of a teacher trained here, or `sha256:<digest>` of a weights file that was given.
     peer: a network that is trained from scratch beside the student (DML). imbalance: smallest class of the training
-    set over its largest; below 1 the classes' sizes fall exponentially.
+    set over its largest; below 1 the classes' sizes fall exponentially. holdout: the share of each class's training
+    images that are not trained on and stand in for the test images, which such a run never sees.
     data: fingerprint of a user's own images; empty for the data sets whose content is fixed by their name.
     timing: the run exists for its seconds per epoch (Table 7): nothing is shared while it trains.
     """
@@ -221,6 +222,7 @@ class RunSpec(_Canonical):
     timing: bool = False
     peer: str | None = None
     imbalance: float = 1.0
+    holdout: float = 0.0
 
     def validate(self) -> None:
         _check(self.seed >= 0, f"seed {self.seed} must not be negative")
@@ -254,6 +256,7 @@ class RunSpec(_Canonical):
             "a temperature softens a teacher's logits: this run has no teacher",
         )
         _check(0 < self.imbalance <= 1, f"the long-tail factor {self.imbalance:g} must be in (0, 1]")
+        _check(0 <= self.holdout < 1, f"the held-out share {self.holdout:g} must be in [0, 1)")
         names = [name for name, _ in self.params]
         _check(names == sorted(set(names)), f"method parameters {names} must be in order, each once")
         _check(

@@ -29,6 +29,7 @@ def find(name: str) -> Table:
     known = tables()
     table = known.get(name.lower())
     if table is None:
-        near = difflib.get_close_matches(name.lower(), known, n=len(known), cutoff=0.0)
-        raise UserError(f"unknown table {name!r}: there is {', '.join(near)}")
+        near = difflib.get_close_matches(name.lower(), known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UserError(f"unknown table {name!r}{hint}: there is {', '.join(known)}")
     return table

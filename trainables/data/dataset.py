@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
-from trainables.data.facts import counts_in_words, kept, long_tailed
-from trainables.data.stream import WHOLE, BatchStream, Share, normalise
+from trainables.data.facts import counts_in_words, held_out, kept, long_tailed
+from trainables.data.stream import WHOLE, BatchStream, Share, generator, normalise
 from trainables.errors import UserError
 
 Channels = tuple[float, float, float]
@@ -59,7 +60,8 @@ class Dataset:
     """A checked data set.
 
     mean and std are of the whole training split's pixels divided by 255, one for each channel. `fingerprint` is the
-    SHA-256 of images and labels of both splits as they are here; `source` says in one line where they came from.
+    SHA-256 of images and labels of both splits as they are here (see `of_part`); `source` says in one line where they
+    came from.
     """
 
     name: str
@@ -142,6 +144,11 @@ def fingerprint(train: Split, test: Split) -> str:
     return digest.hexdigest()
 
 
+def of_part(whole: str, holdout: float) -> str:
+    """The fingerprint of a data set of which a share is held out: it begins as that of the whole does."""
+    return whole if not holdout else whole[:32] + hashlib.sha256(f"{whole} {holdout!r}".encode()).hexdigest()[:32]
+
+
 def channel_statistics(images: torch.Tensor) -> tuple[Channels, Channels]:
     """Mean and (population) standard deviation of each channel of images (N, H, W, 3), uint8, divided by 255.
 
@@ -174,9 +181,29 @@ def stratified(split: Split, fraction: float) -> Split:
     return first_of_each(split, [kept(count, fraction) for count in torch.bincount(split.labels).tolist()])
 
 
-def assemble(name: str, contents: Contents, train_fraction: float, imbalance: float = 1.0) -> Dataset:
-    """Make the training split long-tailed, thin it, take the fingerprint, check everything."""
-    train, source = contents.train, contents.source
+def held_out_positions(labels: Sequence[int], share: float) -> np.ndarray:
+    """Positions of the images that are held out, ascending: of each class the same ones every time, at random."""
+    own = np.asarray(labels)
+    found = []
+    for label in np.unique(own):
+        places = np.flatnonzero(own == label)
+        found.append(generator(0, "held-out images", int(label)).permutation(places)[: held_out(len(places), share)])
+    return np.sort(np.concatenate(found))
+
+
+def hold_out(train: Split, share: float) -> tuple[Split, Split]:
+    """What is left to train on, and what is held out, both in their present order."""
+    held = torch.zeros(len(train), dtype=torch.bool)
+    held[torch.from_numpy(held_out_positions(train.labels.tolist(), share))] = True
+    return Split(train.images[~held], train.labels[~held]), Split(train.images[held], train.labels[held])
+
+
+def assemble(
+    name: str, contents: Contents, train_fraction: float, imbalance: float = 1.0, holdout: float = 0.0
+) -> Dataset:
+    """Make the training split long-tailed, thin it, hold out a share of it in place of the test split, take the
+    fingerprint, check everything."""
+    train, test, source = contents.train, contents.test, contents.source
     if imbalance < 1:
         present = torch.bincount(train.labels, minlength=len(contents.classes)).tolist()
         counts = long_tailed(present, imbalance)
@@ -185,13 +212,17 @@ def assemble(name: str, contents: Contents, train_fraction: float, imbalance: fl
     if train_fraction < 1:
         whole, train = len(train), stratified(train, train_fraction)
         source += f"; {len(train)} of {whole} training images"
+    print_of_all = fingerprint(train, test)
+    if holdout:
+        train, test = hold_out(train, holdout)
+        source += f"; {len(test)} training images held out, in place of the test images"
     return Dataset(
         name,
         contents.classes,
         train,
-        contents.test,
+        test,
         contents.mean,
         contents.std,
-        fingerprint(train, contents.test),
+        of_part(print_of_all, holdout),
         source,
     )

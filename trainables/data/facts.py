@@ -89,14 +89,27 @@ def long_tailed(counts: Sequence[int], imbalance: float) -> tuple[int, ...]:
     return tuple(profile)
 
 
-def facts(name: str, data_dir: Path | None, train_fraction: float = 1.0, imbalance: float = 1.0) -> Facts:
-    """The facts of a data set, its training images made long-tailed, then thinned to `train_fraction` of each class."""
+def held_out(count: int, share: float) -> int:
+    """How many of a class's training images are held out: the share of them, rounded down."""
+    return math.floor(Fraction(repr(float(share))) * count)
+
+
+def facts(
+    name: str, data_dir: Path | None, train_fraction: float = 1.0, imbalance: float = 1.0, holdout: float = 0.0
+) -> Facts:
+    """The facts of a data set, its training images made long-tailed, then thinned to `train_fraction` of each class;
+    with `holdout`, that share of them tested on instead of the test images."""
     check_name(name)
     check_fraction(train_fraction)
     check_imbalance(imbalance)
     whole = _counted(name, data_dir) or FACTS[name]
     tail = long_tailed(whole.train_per_class, imbalance)
-    return replace(whole, train_per_class=tuple(kept(n, train_fraction) for n in tail))
+    known = replace(whole, train_per_class=tuple(kept(n, train_fraction) for n in tail))
+    if not holdout:
+        return known
+    held = [held_out(count, holdout) for count in known.train_per_class]
+    rest = tuple(count - out for count, out in zip(known.train_per_class, held, strict=True))
+    return replace(known, train_per_class=rest, test_size=sum(held))
 
 
 def fingerprinted(name: str, data_dir: Path | None) -> bool:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from trainables.data import imagenet_folders
+from trainables.data.dataset import held_out_positions, of_part
 from trainables.data.facts import FACTS, counts_in_words, kept, long_tailed, of_listing
 from trainables.data.folders import Listing
 from trainables.data.image_files import Decoder, ImageFiles, Request
@@ -180,11 +181,13 @@ def open_source(
     *,
     train_fraction: float = 1.0,
     imbalance: float = 1.0,
+    holdout: float = 0.0,
     download: bool = False,
     side: int = SIDE,
     workers: int | None = None,
 ) -> ImageNet:
-    """ImageNet in `data_dir` or in one of its usual sub-folders; its training images long-tailed, then thinned."""
+    """ImageNet in `data_dir` or in one of its usual sub-folders; its training images long-tailed, then thinned; with
+    `holdout`, that share of them in place of the test images."""
     if download:
         raise UserError(
             "ImageNet cannot be fetched with --download (its terms ask for an account): get it from image-net.org; "
@@ -199,22 +202,28 @@ def open_source(
     present = of_listing(listing, side).train_per_class
     counts = long_tailed(present, imbalance)
     thinned = [kept(count, train_fraction) for count in counts]
-    train = imagenet_folders.first_of_each(listing.train, thinned)
+    train, test = imagenet_folders.first_of_each(listing.train, thinned), listing.test
     source = f"ImageNet in {root}: {_classes(listing)}, {sum(present):,} + {len(listing.test.files):,} images"
     if imbalance < 1:
         source += f"; long-tailed (imbalance {imbalance:g}): {counts_in_words(counts)}"
     if train_fraction < 1:
         source += f"; {sum(thinned)} of {sum(counts)} training images"
+    whole = imagenet_folders.fingerprint(root, (train, test))
+    if holdout:
+        held = set(held_out_positions([label for _, label in train.files], holdout).tolist())
+        parts = [[file for place, file in enumerate(train.files) if (place in held) == out] for out in (False, True)]
+        train, test = (replace(train, files=type(train.files)(part)) for part in parts)
+        source += f"; {len(test.files):,} training images held out, in place of the test images"
     if ignored := listing.train.ignored + listing.test.ignored:
         source += f"; {ignored} files that are no images were ignored"
-    files = ImageFiles.of(train, len(listing.classes)), ImageFiles.of(listing.test, len(listing.classes))
+    files = ImageFiles.of(train, len(listing.classes)), ImageFiles.of(test, len(listing.classes))
     return ImageNet(
         classes=listing.classes,
         train=files[0],
         test=files[1],
         train_labels=files[0].labels,
         test_labels=files[1].labels,
-        fingerprint=imagenet_folders.fingerprint(root, (train, listing.test)),
+        fingerprint=of_part(whole, holdout),
         source=source,
         side=side,
         workers=workers,

@@ -1,0 +1,120 @@
+"""A search's words and its runs: the base run that it varies, trials on held-out images, finalists on all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from analysis import paper
+from analysis.layout import Row
+from analysis.settings import Settings, student_spec
+from sweeps.space import SHORT, Scalar, Space
+from trainables.errors import UserError
+from trainables.recipes import Pair, Recipe, Treatment, energy_kd
+from trainables.spec import RunSpec, flatten
+
+TABLES = ("table1", "table5", "direction")
+SEED = 1
+"""Of every trial: what varies is the point."""
+
+
+def rows() -> dict[str, Row]:
+    """The rows of the paper's tables that a search can start from."""
+    found = [row for key in TABLES for part in paper.find(key).parts for row in part.rows]
+    return {row.key: row for row in reversed(found)}
+
+
+def table_of(row: Row) -> str:
+    """A table that has the row."""
+    return next(key for key in TABLES if any(row in part.rows for part in paper.find(key).parts))
+
+
+def find_row(key: str) -> Row:
+    known = rows()
+    if key not in known:
+        raise UserError(f"unknown row {key!r} in --row: use one of {', '.join(sorted(known))}")
+    return known[key]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched: a row of the paper for one pair, over a space. trial_epochs: of a trial, None for as many as a
+    finalist has."""
+
+    settings: Settings
+    pair: Pair
+    row: Row
+    space: Space
+    holdout: float
+    trial_epochs: int | None = None
+
+    def trial(self, fields: Mapping[str, Scalar]) -> RunSpec:
+        """A point on the training images but the held-out ones."""
+        settings = self.settings if self.trial_epochs is None else replace(self.settings, epochs=self.trial_epochs)
+        teacher = self.finalist({}, SEED)
+        return replace(self._spec(settings, fields, SEED), holdout=self.holdout, teacher_source=teacher.teacher_source)
+
+    def like(self, point: RunSpec) -> RunSpec:
+        """A finalist's trial: the same fields on the training images but the held-out ones."""
+        return self.trial(self.fields_of(point))
+
+    def finalist(self, fields: Mapping[str, Scalar], seed: int) -> RunSpec:
+        """A point on all training images."""
+        return self._spec(self.settings, fields, seed)
+
+    def _spec(self, settings: Settings, fields: Mapping[str, Scalar], seed: int) -> RunSpec:
+        overrides = tuple((SHORT.get(name, name), json.dumps(value)) for name, value in fields.items())
+        treatment = self.row.treat(settings.recipe, self.pair)
+        return student_spec(replace(settings, overrides=(*settings.overrides, *overrides)), self.pair, treatment, seed)
+
+    @property
+    def base(self) -> float:
+        """T of the row as it is: where T is not searched."""
+        temperature = self.finalist({}, SEED).temperature
+        return temperature.base if temperature is not None else 1.0
+
+    def check(self) -> None:
+        """Refuse a space that the row's runs have not, or whose corners are no runs."""
+        if self.row.treat(self.settings.recipe, self.pair).assistant is not None:
+            raise UserError(f"{self.row.key} has an assistant between teacher and student: search the row kd")
+        usual = flatten(self.finalist({}, SEED))
+        for each in self.space.ranges:
+            if usual.get(each.path) is None:
+                raise UserError(f"--space {each.text}: a run of the row {self.row.key} has no {each.path}")
+        for asked in self._corners():
+            fields = self.space.point(asked, self.base)
+            got = flatten(self.trial(fields))
+            for name, value in fields.items():
+                if got[SHORT.get(name, name)] != value:
+                    raise UserError(f"--space: {name} = {value} would change nothing in a run of {self.row.key}")
+
+    def _corners(self) -> Iterator[dict[str, Scalar]]:
+        """Every range at its lower end, then at its upper one."""
+        shares = set(self.space.distributions()) - {each.name for each in self.space.ranges}
+        for upper in (False, True):
+            found: dict[str, Scalar] = dict.fromkeys(shares, 0.5)
+            for each in self.space.ranges:
+                ends: Sequence[Scalar] = each.choices or (each.low, each.high)
+                found[each.name] = ends[-1 if upper else 0]
+            yield found
+
+    def known_runs(self) -> dict[str, Callable[[int], RunSpec]]:
+        """The paper's point and the released code's (its direction reversed): a run of each for a seed."""
+        found: dict[str, Callable[[int], RunSpec]] = {"paper": partial(self.finalist, {})}
+        if self.row.treat is energy_kd:
+            found["released code"] = partial(replace(self, row=replace(self.row, treat=_reversed)).finalist, {})
+        return found
+
+    def known_points(self) -> dict[str, dict[str, Scalar]]:
+        """The same as fields of the space."""
+        return {name: self.fields_of(run(SEED)) for name, run in self.known_runs().items()}
+
+    def fields_of(self, spec: RunSpec) -> dict[str, Scalar]:
+        flat = flatten(spec)
+        return {each.name: flat[each.path] for each in self.space.ranges}
+
+
+def _reversed(source: Recipe, pair: Pair) -> Treatment:
+    return energy_kd(source, pair, "reversed")
