@@ -17,12 +17,18 @@ class Packs(Feed):
     def __init__(self, plan: Plan, ask: Callable[[], PlannedJob | None], most: int) -> None:
         super().__init__(plan)
         self._ask, self._most = ask, most
+        self._teachers = {spec.run_id for job in plan.jobs for spec in job.specs}
         self._held: PlannedJob | None = None
         self._dry = most == 0
 
     @property
     def exhausted(self) -> bool:
-        return super().exhausted and (self._dry or bool(self._failed))
+        return super().exhausted and (self._dry or self.lost)
+
+    @property
+    def lost(self) -> bool:
+        """Whether there will be no teacher."""
+        return bool(self._teachers & self._failed.keys())
 
     @property
     def most_jobs(self) -> int:

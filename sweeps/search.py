@@ -32,13 +32,14 @@ from sweeps.finished import ingest
 from sweeps.lock import driver_lock
 from sweeps.packs import Packs
 from sweeps.plan import Plan, PlannedJob, job_of, packed
+from sweeps.progress import Lines, State
 from sweeps.request import Request, make_request
 from sweeps.run import STOPPED, check_all, check_writable, facts_in, place_of, report
 from sweeps.search_arguments import SearchOptions, parse
 from sweeps.space import parse_space
 from sweeps.trials import SEED, Search, find_row
 from trainables.errors import UserError, exit_status
-from trainables.runs import stop_path, weights_path
+from trainables.runs import checkpoint_path, stop_path, weights_path
 from trainables.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -116,8 +117,8 @@ class _Searching:
                     print(f"the {origin}'s point lies outside the space: it is no trial, and is trained at the end")
             before = len(study.tried())
             print(f"{self.name}: {before} trials tried, {max(0, self.options.trials - study.counted)} to come")
-            outcome = self._trials(study)
-        if outcome.stopped:
+            outcome, lost = self._trials(study)
+        if outcome.stopped or lost:
             return report(outcome)
         ended = self._finals(study)
         self._show(study)
@@ -144,7 +145,8 @@ class _Searching:
         there = entry is not None and entry.done and weights_path(self.results, spec.run_id).exists()
         return {spec.run_id: spec}, there
 
-    def _trials(self, study: Study) -> Outcome:
+    def _trials(self, study: Study) -> tuple[Outcome, bool]:
+        """What became of the trials' runs, and whether the teacher's failure left them without one."""
         from sweeps.study import score_of
 
         runs, there = self._teacher()
@@ -166,13 +168,17 @@ class _Searching:
                     specs[spec.run_id] = spec
             return job_of("trials", list(specs.values()), needs) if specs else None
 
-        return self._execute(plan, self._on_trial(study), Packs(plan, ask, max(0, self.options.trials - study.counted)))
+        feed = Packs(plan, ask, max(0, self.options.trials - study.counted))
+        outcome = self._execute(plan, self._on_trial(study, Lines(State(plan), sys.stdout)), feed)
+        return outcome, feed.lost
 
-    def _on_trial(self, study: Study) -> Callable[[Event], None]:
+    def _on_trial(self, study: Study, lines: Lines) -> Callable[[Event], None]:
         from sweeps.events import EpochDone, JobFailed, RunEnded
         from sweeps.study import score_of
 
         def on_event(event: Event) -> None:
+            if not isinstance(event, RunEnded):
+                lines(event)
             match event:
                 case EpochDone(_, report):
                     for run_id, numbers in report.metrics.items():
@@ -180,6 +186,7 @@ class _Searching:
                             stop_path(self.results, run_id).touch()
                     for run_id in report.stopped:
                         self._said(study.end(run_id, None, pruned=True))
+                        checkpoint_path(self.results, run_id).unlink(missing_ok=True)
                 case RunEnded(entry):
                     self._said(study.end(entry.run_id, score_of(entry), reason=entry.reason or ""))
                     stop_path(self.results, entry.run_id).unlink(missing_ok=True)
