@@ -174,8 +174,8 @@ def _energies_seconds(specs: Iterable[RunSpec], costs: dict[_Work, Cost], facts_
 
 
 def _checkpoint(spec: RunSpec, costs: dict[_Work, Cost]) -> int:
-    """Weights and momentum while a run is under way."""
-    return 2 * costs[_student(spec)].bytes
+    """Weights and momentum while a run is under way, and those of the epoch before."""
+    return 4 * costs[_student(spec)].bytes
 
 
 def _work(spec: RunSpec, network: str) -> _Work:

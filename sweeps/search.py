@@ -39,7 +39,7 @@ from sweeps.search_arguments import SearchOptions, parse
 from sweeps.space import parse_space
 from sweeps.trials import SEED, Search, find_row
 from trainables.errors import UserError, exit_status
-from trainables.runs import checkpoint_path, stop_path, weights_path
+from trainables.runs import drop_checkpoints, stop_path, weights_path
 from trainables.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class _Searching:
                             stop_path(self.results, run_id).touch()
                     for run_id in report.stopped:
                         self._said(study.end(run_id, None, pruned=True))
-                        checkpoint_path(self.results, run_id).unlink(missing_ok=True)
+                        drop_checkpoints(self.results, run_id)
                 case RunEnded(entry):
                     self._said(study.end(entry.run_id, score_of(entry), reason=entry.reason or ""))
                     stop_path(self.results, entry.run_id).unlink(missing_ok=True)

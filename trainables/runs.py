@@ -27,6 +27,24 @@ def checkpoint_path(results: Path, run_id: str) -> Path:
     return run_dir(results, run_id) / "checkpoint.pt"
 
 
+def checkpoints(results: Path, run_id: str) -> tuple[Path, Path]:
+    """The last checkpoint and the one before, to which a run goes back where the last one is damaged."""
+    last = checkpoint_path(results, run_id)
+    return last, last.with_name("checkpoint-before.pt")
+
+
+def save_checkpoint(results: Path, run_id: str, content: bytes) -> None:
+    last, before = checkpoints(results, run_id)
+    if last.exists():
+        os.replace(last, before)
+    write_atomically(last, sealed(content))
+
+
+def drop_checkpoints(results: Path, run_id: str) -> None:
+    for path in checkpoints(results, run_id):
+        path.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """The whole file or the old one: written beside it, flushed to the disk, then renamed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

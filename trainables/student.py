@@ -24,9 +24,10 @@ from trainables.models.checkpoint import save_weights
 from trainables.outputs import in_float, logits_only, rows
 from trainables.runs import (
     RESULT_SCHEMA,
-    checkpoint_path,
+    checkpoints,
+    drop_checkpoints,
     run_dir,
-    sealed,
+    save_checkpoint,
     unsealed,
     weights_path,
     write_atomically,
@@ -244,17 +245,23 @@ class Student:
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_atomically(checkpoint_path(self.results, self.spec.run_id), sealed(buffer.getvalue()))
+        save_checkpoint(self.results, self.spec.run_id, buffer.getvalue())
+
+    def _stored(self) -> dict[str, Any] | None:
+        """The newest checkpoint that is whole; says which are not."""
+        for path in checkpoints(self.results, self.spec.run_id):
+            if not path.exists():
+                continue
+            content = unsealed(path.read_bytes())
+            state = None if content is None else torch.load(io.BytesIO(content), self.device, weights_only=True)
+            if state is not None and state["run_id"] == self.spec.run_id:
+                return state
+            print(f"warning: {path.name} of {self.spec.name} is damaged; this run goes back an epoch, or to its first")
+        return None
 
     def _resume(self) -> None:
-        try:
-            stored = checkpoint_path(self.results, self.spec.run_id).read_bytes()
-        except FileNotFoundError:
-            return
-        content = unsealed(stored)
-        state = None if content is None else torch.load(io.BytesIO(content), self.device, weights_only=True)
-        if state is None or state["run_id"] != self.spec.run_id:
-            print(f"warning: the checkpoint of {self.spec.name} is damaged; this run starts again from its first epoch")
+        state = self._stored()
+        if state is None:
             return
         self.model.load_state_dict(state["model"])
         if self.extra is not None:
@@ -296,7 +303,7 @@ class Student:
                 "curve": record.curve,
             },
         )
-        checkpoint_path(self.results, spec.run_id).unlink(missing_ok=True)
+        drop_checkpoints(self.results, spec.run_id)
 
 
 def check_method(method: Method, spec: RunSpec, share: Share) -> None:

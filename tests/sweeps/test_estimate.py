@@ -95,7 +95,7 @@ def test_the_estimate_is_near_what_a_job_takes(tmp_path: Path) -> None:
     took = time.process_time() - began
     assert 0.4 * took < found.device_hours * 3600 < 2.5 * took
     stored = weights_path(tmp_path, teacher.specs[0].run_id).stat().st_size
-    assert found.disk_bytes == pytest.approx(3 * stored, rel=0.5)
+    assert found.disk_bytes == pytest.approx(5 * stored, rel=0.5)
 
 
 def test_measuring_keeps_to_its_time_and_leaves_the_threads_as_they_were() -> None:

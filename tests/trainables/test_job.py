@@ -111,7 +111,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, 
         (Student, "step", 3 * STEPS + 5, False),
         (Student, "_save", 1, True),
         (Student, "_save", 2, False),
-        (student, "write_atomically", 5, False),
+        (student, "save_checkpoint", 2, False),
         (Student, "finish", 1, False),
         (Student, "finish", 2, False),
         (student, "save_weights", 1, True),
@@ -141,7 +141,7 @@ def test_dying_at_a_given_place(
     assert_same(alone, tmp_path, specs)
     for spec in specs:
         files = {file.name for file in run_dir(tmp_path, spec.run_id).iterdir()}
-        assert files - {"checkpoint.pt"} == {"spec.json", "lock", "weights.pt", "result.json"}
+        assert files - {"checkpoint.pt", "checkpoint-before.pt"} == {"spec.json", "lock", "weights.pt", "result.json"}
 
 
 def test_bfloat16(teacher: GivenTeacher, tmp_path: Path) -> None:
@@ -249,6 +249,25 @@ def test_damaged_checkpoint(
     assert [set(report.metrics) for report in reports] == [{kd.run_id}, {kd.run_id}, {other.run_id}]
     assert_same(alone, tmp_path, [kd, other])
     assert kd.name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["truncated", "lost"])
+def test_a_damaged_checkpoint_costs_one_epoch(
+    damage: str, teacher: GivenTeacher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = replace(students(teacher)["kd"], epochs=4)
+    alone, place = teacher.place(tmp_path / "alone"), teacher.place(tmp_path / "damaged")
+    train([spec], alone)
+    stop_after([spec], place, 3)
+    file = checkpoint_path(place.results, spec.run_id)
+    if damage == "lost":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1])
+    assert [report.epoch for report in train([spec], place)] == [3, 4]
+    assert ("checkpoint.pt of" in capsys.readouterr().out) == (damage != "lost")
+    assert_same(alone.results, place.results, [spec])
+    assert not list(run_dir(place.results, spec.run_id).glob("checkpoint*"))
 
 
 def test_a_complete_run_is_not_trained_again(teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
