@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import search_drawings as draw
 from analysis.drawings import saved
 from analysis.entry import Entry
 from analysis.latex import latex
 from analysis.render import markdown, text
+from analysis.search_drawings import Scalar, Trialed
 from analysis.sheet import NOTHING, Line, Panel, Sheet, Shown, percent
 from analysis.stats import summarise
 from trainables.runs import write_atomically
-
-if TYPE_CHECKING:
-    import optuna
-
-Scalar = float | str
-TITLES = {
-    "history": "trials in their order",
-    "slice": "each field by itself (T- share: 0 at the upper end of T-'s range, 1 at the lower)",
-    "parallel": "all fields of each trial",
-    "importance": "share of the scores' variance that each field explains",
-}
 
 
 @dataclass(frozen=True)
@@ -40,14 +32,16 @@ class Finalist:
 
 @dataclass(frozen=True)
 class Searched:
-    """what: a row of the paper, a pair and a data set in words. space: the ranges. held_out: the share."""
+    """what: a row of the paper, a pair and a data set in words. space: the ranges. held_out: the share. importances: by
+    field, none where there are too few trials."""
 
     what: str
     space: str
-    trials: int
+    trials: tuple[Trialed, ...]
     held_out: float
     seeds: int
     finalists: tuple[Finalist, ...]
+    importances: Mapping[str, float]
 
 
 def sheet_of(found: Searched) -> Sheet:
@@ -68,10 +62,10 @@ def sheet_of(found: Searched) -> Sheet:
     ]
     heads = ("Point", *fields, "Held out", "Test, best", "Test, last")
     caption = (
-        f"{found.trials} trials of one seed over {found.space}, scored on {found.held_out:.0%} of the training images, "
-        "which they did not train on (Held out, last epoch). Then the best and the paper's point, trained on all "
-        f"training images: top-1 (%) on the test images, mean ± standard deviation over {found.seeds} seeds, of the "
-        "best and of the last epoch. Only these runs saw the test images."
+        f"{len(found.trials)} trials of one seed over {found.space}, scored on {found.held_out:.0%} of the training "
+        "images, which they did not train on (Held out, last epoch). Then the best and the paper's point, trained on "
+        f"all training images: top-1 (%) on the test images, mean ± standard deviation over {found.seeds} seeds, of "
+        "the best and of the last epoch. Only these runs saw the test images."
     )
     return Sheet("search", f"Search: {found.what}", (Panel("", (heads,), (tuple(lines),)),), caption, ())
 
@@ -93,46 +87,35 @@ def _word(value: Scalar | None) -> str:
     return NOTHING if value is None else value if isinstance(value, str) else f"{value:g}"
 
 
-def write_search(found: Searched, study: optuna.Study, folder: Path) -> list[Path]:
+def write_search(found: Searched, folder: Path) -> list[Path]:
     """Print the table; write it, the trials and the pictures. The files' paths."""
     sheet = sheet_of(found)
     print(f"\n{text(sheet)}\n")
     files = {
         "table.tex": latex(sheet).encode(),
         "table.md": markdown(sheet).encode(),
-        "trials.csv": study.trials_dataframe(attrs=("number", "state", "value", "params", "user_attrs"))
-        .to_csv(index=False, lineterminator="\n")
-        .encode(),
-        **{f"{name}.{form}": content for name, form, content in _pictures(found, study)},
+        "trials.csv": _csv(found.trials).encode(),
+        **{f"{name}.{form}": saved(made, form, name) for name, made in _pictures(found) for form in ("png", "pdf")},
     }
     for name, content in files.items():
         write_atomically(folder / name, content)
     return [folder / name for name in files]
 
 
-def _pictures(found: Searched, study: optuna.Study) -> Iterator[tuple[str, str, bytes]]:
-    """What Optuna draws of a study, as far as its trials allow."""
-    import matplotlib as mpl
-    import matplotlib.pyplot as plt
-    import optuna.visualization.matplotlib as draw
+def _csv(trials: Sequence[Trialed]) -> str:
+    rows = [
+        {"trial": one.number, "state": one.state, "held_out_top1": one.score, "origin": one.origin, **one.fields}
+        for one in trials
+    ]
+    written: str = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
+    return written
 
-    complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
-    parameters = {name for trial in complete for name in trial.params}
-    wanted: dict[str, Any] = {"history": draw.plot_optimization_history, "slice": draw.plot_slice}
-    if len(parameters) > 1:
-        wanted["parallel"] = draw.plot_parallel_coordinate
-    if len(complete) > 3 and len({trial.value for trial in complete}) > 1:
-        wanted["importance"] = draw.plot_param_importances
-    for name, function in wanted.items():
-        with mpl.rc_context({"backend": "agg"}), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            drawn = function(study, **({} if name == "importance" else {"target_name": "Held-out top-1 (%)"}))
-            axes = drawn.flat[0] if hasattr(drawn, "flat") else drawn
-            figure = axes.figure
-            figure.set_size_inches(max(7.0, 2.2 * len(parameters)), 4.2)
-            figure.set_layout_engine("constrained")
-            axes.set_title("")
-            figure.suptitle(f"{found.what}: {TITLES[name]}", fontsize=9)
-            for form in ("png", "pdf"):
-                yield name, form, saved(figure, form, f"search-{name}", dpi=200)
-            plt.close(figure)
+
+def _pictures(found: Searched) -> Iterator[tuple[str, Figure]]:
+    """As far as there is something to see."""
+    if any(trial.state == "complete" for trial in found.trials):
+        yield "history", draw.history(found.trials, f"{found.what}: trials in their order")
+        yield "slices", draw.slices(found.trials, f"{found.what}: each field by itself")
+        yield "parallel", draw.parallel(found.trials, f"{found.what}: all fields of each trial")
+    if found.importances:
+        yield "importances", draw.importances(found.importances, f"{found.what}: how much each field matters")

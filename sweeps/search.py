@@ -25,6 +25,7 @@ if __package__ in (None, ""):
 from analysis import names
 from analysis.entry import Entry
 from analysis.ledger import Ledger
+from analysis.search_drawings import Trialed
 from analysis.searched import Finalist, Searched, write_search
 from analysis.settings import parse_pair, teacher_spec
 from sweeps.feed import Feed, Outcome
@@ -257,12 +258,17 @@ class _Searching:
         searched = Searched(
             what=f"{words} on {names.dataset(self.search.settings.dataset)}",
             space=self.search.space.text,
-            trials=len(study.tried()),
+            trials=tuple(
+                Trialed(one.number, one.state, one.score, one.fields, one.origin)
+                for one in study.tried()
+                if one.score is not None
+            ),
             held_out=self.search.holdout,
             seeds=self.options.run.seeds,
             finalists=tuple(finalists),
+            importances=study.importances(),
         )
-        for path in write_search(searched, study.study, self.folder):
+        for path in write_search(searched, self.folder):
             print(f"written: {path}")
 
     def _entries(self, specs: dict[int, RunSpec]) -> tuple[Entry, ...]:

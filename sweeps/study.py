@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.importance import FanovaImportanceEvaluator
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.storages import RDBStorage
@@ -21,6 +22,8 @@ from sweeps.space import Point, Scalar, Space
 from trainables.errors import UserError
 
 FIRST_AT_RANDOM = 8
+FEWEST = 4
+"""Trials that say how much each field matters."""
 FIELDS, RUN, ORIGIN, FAILED = "fields", "run", "origin", "failed"
 
 
@@ -186,6 +189,14 @@ class Study:
             if one.state == "complete" and one.fields not in [*without, *(other.fields for other in found)]:
                 found.append(one)
         return found[:count]
+
+    def importances(self) -> dict[str, float]:
+        """By parameter (T- by its share), of trials that were trained to their end; none where they say too little."""
+        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if len(complete) < FEWEST or len({trial.value for trial in complete}) < 2:
+            return {}
+        evaluator = FanovaImportanceEvaluator(seed=0)
+        return optuna.importance.get_param_importances(self.study, evaluator=evaluator)
 
     def close(self) -> None:
         """Leave no trial under way: what a stopped search has not finished is asked for again by the next one."""

@@ -104,7 +104,7 @@ def test_an_enlarged_search_trains_only_what_is_new(searched: tuple[Path, str, s
     trials = studied(results).get_trials()
     assert [json.loads(trial.user_attrs["fields"])["rule"] for trial in trials[:2]] == ["energy", "reversed"]
     (folder,) = (results / "search").iterdir()
-    for name in ("table.tex", "table.md", "trials.csv", "history.pdf", "slice.png", "parallel.pdf", "importance.png"):
+    for name in ("table.tex", "table.md", "trials.csv", "history.pdf", "slices.png", "parallel.pdf", "importances.png"):
         assert (folder / name).stat().st_size > 100, name
 
 
