@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import threading
 import traceback
@@ -80,6 +81,7 @@ def execute(
         threads=resources.cpus_per_job,
     )
     _forget_failures(place.results, plan)
+    _forget_experiments(place.results / "tune")
     _write_jobs(place, plan)
     try:
         with _interrupts() as interrupted, cluster(resources, debug=debug) as (watch, at_once):
@@ -317,6 +319,12 @@ def _interrupts() -> Iterator[Mapping[str, str]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _forget_experiments(folder: Path) -> None:
+    """What Tune kept of earlier sweeps, which nobody restores; the curves stay."""
+    for experiment in [*folder.glob("*T*Z"), *folder.glob("train/*")]:
+        shutil.rmtree(experiment, ignore_errors=True)
 
 
 def _write_jobs(place: Place, plan: Plan) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from analysis.entry import Entry, entry_of
 from analysis.ledger import Ledger
 from trainables.errors import UserError
-from trainables.runs import read_result, run_dir
+from trainables.runs import drop_checkpoints, drop_temporaries, read_result, run_dir, weights_path
 
 
 def result_of(results: Path, run_id: str) -> dict[str, Any] | None:
@@ -25,9 +25,18 @@ def result_of(results: Path, run_id: str) -> dict[str, Any] | None:
 
 
 def ingest(results: Path, ledger: Ledger, run_ids: Iterable[str]) -> int:
-    """Record the results of runs that ended while no driver was alive. Returns how many."""
+    """Record the results of runs that ended while no driver was alive, and remove what killed processes left behind.
+
+    Returns how many were recorded. For the holder of the driver's lock.
+    """
     wanted = list(run_ids)
-    return sum(ledger.record(result) for result in _unrecorded(results, ledger.entries(wanted), wanted))
+    recorded = sum(ledger.record(result) for result in _unrecorded(results, ledger.entries(wanted), wanted))
+    for run_id, entry in ledger.entries(wanted).items():
+        if entry.done and weights_path(results, run_id).exists():
+            drop_checkpoints(results, run_id)
+    for folder in (results, results / "jobs", results / "tables"):
+        drop_temporaries(folder)
+    return recorded
 
 
 def known(results: Path, run_ids: Iterable[str]) -> dict[str, Entry]:

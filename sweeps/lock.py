@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trainables.errors import UserError
+from trainables.errors import UserError, disk_errors_told
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def driver_lock(results: Path) -> Iterator[None]:
         file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
         raise UserError(f"cannot write to the results folder {results}: {error.strerror}; choose --results") from error
-    with file:
+    with disk_errors_told(results), file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -85,6 +85,7 @@ class State:
                 self.stopped |= set(report.stopped)
                 new = {path: why for path, why in report.unreadable.items() if path not in self.unreadable}
                 self.unreadable |= new
+                self.troubles += [f"damaged  {line}" for line in report.damaged]
                 self.troubles += [f"image    cannot be decoded: {path} ({why})" for path, why in new.items()]
             case RunEnded(entry):
                 self._end(entry)

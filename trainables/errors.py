@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 BAD_INPUT = 2
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class UserError(Exception):
     """Bad input: one line that says what is wrong and how to mend it. Commands end with status 2."""
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())
+
+
+@contextlib.contextmanager
+def disk_errors_told(folder: Path) -> Iterator[None]:
+    """A full or broken disk below `folder` as one line, also where a library has made another error of it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        disk = next((each for each in _behind(error) if isinstance(each, OSError) and each.errno in DISK), None)
+        if disk is None:
+            raise
+        raise UserError(
+            f"cannot write to {disk.filename or folder}: {(disk.strerror or str(disk)).lower()}; nothing that was "
+            "finished is lost: make room, then run the same command again"
+        ) from error
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that led to it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def exit_status(main: Callable[[], int], *, debug: bool) -> int:

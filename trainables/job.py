@@ -27,12 +27,11 @@ from trainables.data import load
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share, Stream
 from trainables.distributed import gathered, wait_for_all
-from trainables.errors import UserError, exit_status
-from trainables.locks import held
+from trainables.errors import UserError, disk_errors_told, exit_status
 from trainables.provenance import now, surroundings
-from trainables.runs import read_result, run_dir, stop_path, stream_key, weights_path
+from trainables.runs import read_result, stop_path, stream_key, weights_path
 from trainables.spec import RunSpec, from_dict
-from trainables.student import Student, prepare_folder, write_refusal
+from trainables.student import Student, held_folder, write_refusal
 from trainables.teachers import facts, load_teacher, teacher_file
 from trainables.views import Teaching, Views
 
@@ -58,7 +57,7 @@ class Place:
 class EpochReport:
     """One epoch of a job. metrics: by run; finished: runs whose result is on disk; failed: runs and why; unreadable:
     images that no report has named yet, by path, and why they could not be decoded; stopped: runs that were stopped
-    before their end."""
+    before their end; damaged: checkpoints that could not be used, in a sentence each."""
 
     epoch: int
     epochs: int
@@ -67,6 +66,7 @@ class EpochReport:
     failed: dict[str, str]
     unreadable: dict[str, str] = field(default_factory=dict)
     stopped: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
 
 
 def prepare_torch(place: Place) -> None:
@@ -126,10 +126,9 @@ def run(specs: Sequence[RunSpec], place: Place, share: Share = WHOLE) -> Iterato
     if len({spec.run_id for spec in specs}) != len(specs):
         raise UserError("a job names one of its runs twice: name each run once")
     epochs = max(spec.epochs for spec in specs)
-    with contextlib.ExitStack() as locks:
+    with disk_errors_told(place.results), contextlib.ExitStack() as locks:
         for spec in sorted(specs, key=lambda spec: spec.run_id) if share.rank == 0 else ():
-            prepare_folder(spec, place.results)
-            locks.enter_context(held(run_dir(place.results, spec.run_id) / "lock", seconds=LOCK_SECONDS))
+            locks.enter_context(held_folder(spec, place.results, seconds=LOCK_SECONDS))
         wait_for_all(share)
         known = {spec.run_id: read_result(place.results, spec.run_id) for spec in specs}
         done = tuple(
@@ -161,8 +160,9 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
             refused[spec.run_id] = str(error)
             if share.rank == 0:
                 write_refusal(spec, place.results, str(error), provenance | {"ended": now()})
-    if refused:
-        yield EpochReport(0, epochs, {}, (), refused)
+    damaged = tuple(line for student in students for line in student.damaged)
+    if refused or damaged:
+        yield EpochReport(0, epochs, {}, (), refused, damaged=damaged)
     if not students:
         return
     wait_for_all(share)
@@ -234,13 +234,17 @@ def read_job(path: Path) -> tuple[list[RunSpec], Place]:
     try:
         job = json.loads(path.read_text())
         place = dict(job["place"])
+        kinds = {"results": str, "device": str, "command": str, "threads": int}
+        wrong = [name for name, kind in kinds.items() if name in place and type(place[name]) is not kind]
+        if wrong:
+            raise TypeError(f"its {wrong[0]} is {place[wrong[0]]!r}")
         place["results"] = Path(place["results"])
         place["data_dir"] = Path(place["data_dir"]) if place.get("data_dir") else None
-        place["teachers"] = tuple((digest, file) for digest, file in place.get("teachers", ()))
+        place["teachers"] = tuple((str(digest), str(file)) for digest, file in place.get("teachers", ()))
         return [from_dict(fields) for fields in job["runs"]], Place(**place)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no job: {error!r}; it needs `runs` and a `place` with `results`") from error
 
 
@@ -258,6 +262,8 @@ def main() -> int:
     names = {spec.run_id: spec.name for spec in specs}
     failures = 0
     for report in run(specs, place):
+        for line in report.damaged:
+            print(line, flush=True)
         for run_id, numbers in report.metrics.items():
             print(
                 f"epoch {report.epoch}/{report.epochs}  {names[run_id]}  top-1 {numbers['top1']:.2f}  "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import os
@@ -9,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,10 +22,11 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.logger import TBXLoggerCallback
+from tensorboardX import event_file_writer  # type: ignore[import-untyped]
 
 from trainables.data.stream import Share
 from trainables.errors import UserError
-from trainables.job import EpochReport, Place
+from trainables.job import EpochReport, Place, load_data
 from trainables.runs import read_result
 from trainables.spec import RunSpec, flatten, from_json
 
@@ -52,6 +55,7 @@ def trial(place: Place, train: Train) -> Callable[[dict[str, Any]], None]:
         specs = [from_json(text) for text in config["runs"]]
         devices = config.get("devices", 1)
         try:
+            _check_results(place)
             if devices > 1:
                 _train_on_several(specs, place, train, devices)
             else:
@@ -68,6 +72,28 @@ def trial(place: Place, train: Train) -> Callable[[dict[str, Any]], None]:
                 torch.cuda.empty_cache()
 
     return train_job
+
+
+def unfit(place: Place, specs: Sequence[RunSpec], mark: Path) -> str | None:
+    """Why this machine could not train the runs, or None. mark: a file that the driver made in the results folder."""
+    try:
+        if not mark.exists() or not os.access(place.results, os.W_OK):
+            what = "not writable" if mark.exists() else "another folder, or none,"
+            return f"{place.results} is {what} here: --results must be shared by all machines"
+        for _, path in place.teachers:
+            if not os.access(path, os.R_OK):
+                return f"the teacher {path} cannot be read here: it must be in a folder that all machines share"
+        for spec in specs:
+            load_data(spec, replace(place, device="cpu"))
+    except UserError as error:
+        return reason(error)
+    return None
+
+
+def _check_results(place: Place) -> None:
+    """Refuse to train on a machine that joined later and does not have what the driver wrote before the first job."""
+    if not (place.results / "jobs").is_dir():
+        raise UserError(f"there is no {place.results} here: --results must be shared by all machines")
 
 
 def _train_on_several(specs: Sequence[RunSpec], place: Place, train: Train, devices: int) -> None:
@@ -170,6 +196,7 @@ class Curves(TBXLoggerCallback):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
+        event_file_writer.EventsWriter = _Events
         self._folder = folder
         self._curves: dict[str, Any] = {}
 
@@ -196,6 +223,23 @@ class Curves(TBXLoggerCallback):
     def _close(self, run_id: str) -> None:
         if run_id in self._curves:
             super().log_trial_end(self._curves.pop(run_id))
+
+
+class _Events(event_file_writer.EventsWriter):
+    """Gives the curves up where the disk is full; the ledger has them too. tensorboardX's own ends the thread that
+    writes, for which everybody then waits who has a number."""
+
+    def write_event(self, event: Any) -> None:
+        with contextlib.suppress(OSError):
+            super().write_event(event)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            super().flush()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 class _Curve:

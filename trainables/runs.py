@@ -45,6 +45,13 @@ def drop_checkpoints(results: Path, run_id: str) -> None:
         path.unlink(missing_ok=True)
 
 
+def drop_temporaries(folder: Path, name: str = "*") -> None:
+    """Remove what killed writers (of `name`) left in a folder where nobody else writes that now."""
+    for path in folder.glob(f".{name}.*"):
+        if path.suffix[1:].isdecimal():
+            path.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """The whole file or the old one: written beside it, flushed to the disk, then renamed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from trainables.data.stream import WHOLE, Share, generator
 from trainables.distributed import gathered, in_step, summed, with_shared_norms
 from trainables.errors import UserError
 from trainables.evaluation import Scores, autocast, evaluate_model
+from trainables.locks import held
 from trainables.methods import Method, Setup, Step, make, whole_batches
 from trainables.models import Network, Outputs, build
 from trainables.models.checkpoint import save_weights
@@ -26,6 +28,7 @@ from trainables.runs import (
     RESULT_SCHEMA,
     checkpoints,
     drop_checkpoints,
+    drop_temporaries,
     run_dir,
     save_checkpoint,
     unsealed,
@@ -42,6 +45,9 @@ NUMBERS = (
     *("best_top1", "best_top5", "best_epoch", "last_top1", "last_top5", "last_loss", "train_loss"),
     *("parameters", "weights_sha256", "teacher_sha256", "teacher_top1", "teacher_top5"),
 )
+
+
+CHECKPOINT = {"run_id", "model", "extra", "optimizer", "record"}
 
 
 @dataclass
@@ -125,6 +131,7 @@ class Student:
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=dataset.device)
         self.samples = 0
         self.epoch_time = 0.0
+        self.damaged: list[str] = []
         self._resume()
 
     def _extra(self, dataset: Source, teaching: Teaching | None) -> nn.Module | None:
@@ -248,19 +255,20 @@ class Student:
         save_checkpoint(self.results, self.spec.run_id, buffer.getvalue())
 
     def _stored(self) -> dict[str, Any] | None:
-        """The newest checkpoint that is whole; says which are not."""
+        """The newest checkpoint that is whole; those that are not are noted."""
         for path in checkpoints(self.results, self.spec.run_id):
             if not path.exists():
                 continue
-            content = unsealed(path.read_bytes())
-            state = None if content is None else torch.load(io.BytesIO(content), self.device, weights_only=True)
+            state = _state_in(path.read_bytes(), self.device)
             if state is not None and state["run_id"] == self.spec.run_id:
                 return state
-            print(f"warning: {path.name} of {self.spec.name} is damaged; this run goes back an epoch, or to its first")
+            self.damaged.append(f"{path.name} of {self.spec.name} is damaged: not used")
         return None
 
     def _resume(self) -> None:
         state = self._stored()
+        if self.damaged:
+            self.damaged[-1] += f"; it goes on after epoch {state['record']['epoch'] if state else 0}"
         if state is None:
             return
         self.model.load_state_dict(state["model"])
@@ -339,15 +347,32 @@ def _result(spec: RunSpec, reason: str | None, provenance: dict[str, Any]) -> di
     }
 
 
+def _state_in(stored: bytes, device: str) -> dict[str, Any] | None:
+    """What `_save` wrote; None where it was something else."""
+    content = unsealed(stored)
+    try:
+        state = None if content is None else torch.load(io.BytesIO(content), device, weights_only=True)
+    # Damaged bytes make torch raise almost anything.
+    except Exception:  # noqa: BLE001
+        return None
+    return state if isinstance(state, dict) and state.keys() >= CHECKPOINT else None
+
+
 def _draw(spec: RunSpec, epoch: int, number: int) -> int:
     return int(generator(spec.seed, f"draws of {spec.method}", epoch, number).integers(2**63 - 1))
 
 
-def prepare_folder(spec: RunSpec, results: Path) -> None:
-    """The run's folder with its spec, readable by people."""
+@contextlib.contextmanager
+def held_folder(spec: RunSpec, results: Path, *, seconds: float) -> Iterator[None]:
+    """The run's folder, held against other processes; its spec in it, readable by people, and no half-written files."""
     folder = run_dir(results, spec.run_id)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "spec.json", (spec.canonical() + "\n").encode())
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}; choose another folder for the results") from error
+    with contextlib.ExitStack() as lock:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.enter_context(held(folder / "lock", seconds=seconds))
+            drop_temporaries(folder)
+            write_atomically(folder / "spec.json", (spec.canonical() + "\n").encode())
+        except OSError as error:
+            reason = f"{error.strerror}; choose another folder for the results"
+            raise UserError(f"cannot write to {folder}: {reason}") from error
+        yield

@@ -26,7 +26,7 @@ from trainables.models import Network, Outputs, build
 from trainables.models.checkpoint import load_weights
 from trainables.outputs import in_float, joined
 from trainables.provenance import surroundings
-from trainables.runs import sealed, unsealed, weights_path, write_atomically
+from trainables.runs import drop_temporaries, sealed, unsealed, weights_path, write_atomically
 from trainables.spec import RunSpec
 
 BATCH = {"cpu": 64, "cuda": 2048}
@@ -142,6 +142,8 @@ def facts(
     first = share.rank == 0
     with held(path.with_suffix(".lock"), seconds=math.inf) if first else contextlib.nullcontext():
         stored, *_ = gathered(_read(path) if first else None, share)
+        if stored is None and first:
+            drop_temporaries(path.parent, path.name)
         if stored is None:
             scores = evaluate(teacher.logits, dataset, share=share)
             stored = {"energies": _energies(teacher, dataset, share), "scores": list(scores)}

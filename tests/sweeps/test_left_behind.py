@@ -1,0 +1,76 @@
+"""What killed processes and full disks leave: removed by the next driver, and told in one line."""
+
+from __future__ import annotations
+
+import errno
+import io
+from pathlib import Path
+
+import pytest
+from fake_job import result, spec
+
+from analysis.ledger import Ledger
+from sweeps.engine import _forget_experiments
+from sweeps.events import EpochDone
+from sweeps.finished import ingest
+from sweeps.lock import driver_lock
+from sweeps.plan import Plan, PlannedJob
+from sweeps.progress import Lines, State
+from trainables.errors import UserError
+from trainables.job import EpochReport
+from trainables.runs import checkpoints, run_dir, weights_path, write_result
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_checkpoints_and_half_written_files_of_ended_runs_go(tmp_path: Path) -> None:
+    """A process may die after it has written a result and before it has dropped the checkpoints."""
+    ended, weightless, open_run = spec("net", 1), spec("net", 2), spec("net", 3)
+    for one in (ended, weightless, open_run):
+        run_dir(tmp_path, one.run_id).mkdir(parents=True)
+        for path in checkpoints(tmp_path, one.run_id):
+            path.touch()
+    for one in (ended, weightless):
+        write_result(tmp_path, result(one))
+    weights_path(tmp_path, ended.run_id).touch()
+    for name in ("tables/.table5.tex.12", "jobs/.job.json.345", ".ledger.sqlite.6", "tables/table5.tex"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        assert ingest(tmp_path, ledger, [one.run_id for one in (ended, weightless, open_run)]) == 2
+        assert ingest(tmp_path, ledger, [ended.run_id]) == 0
+    kept = [
+        str(path.relative_to(tmp_path)) for one in (weightless, open_run) for path in checkpoints(tmp_path, one.run_id)
+    ]
+    ends = [f"runs/{one.run_id}/result.json" for one in (ended, weightless)] + [f"runs/{ended.run_id}/weights.pt"]
+    assert files(tmp_path) == sorted(
+        ["ledger.sqlite", "tables/table5.tex", *ends, *(str(path.relative_to(tmp_path)) for path in kept)]
+    )
+
+
+def test_what_tune_kept_of_earlier_sweeps_goes(tmp_path: Path) -> None:
+    for name in ("20261125T144701.453015Z/tuner.pkl", "train/train-1/x", "curves/run/events"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    _forget_experiments(tmp_path)
+    assert files(tmp_path) == ["curves/run/events"]
+    _forget_experiments(tmp_path / "none")
+
+
+def test_a_disk_that_fills_up_under_a_driver_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"cannot write to {tmp_path}: no space left on device"), driver_lock(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with driver_lock(tmp_path):
+        pass
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+    one = spec()
+    job = PlannedJob(one.name, "vanilla", (one,))
+    out = io.StringIO()
+    line = f"checkpoint.pt of {one.name} is damaged: not used; it goes on after epoch 3"
+    report = EpochReport(0, 4, {}, (), {}, damaged=(line,))
+    Lines(State(Plan(0, {}, frozenset(), {}, (job,))), out)(EpochDone(job, report))
+    assert out.getvalue() == f"damaged  {line}\n"
