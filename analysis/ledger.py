@@ -253,8 +253,11 @@ class Ledger:
 
     def _sweep(self, asked: str, tables: str, settings: str, command: str) -> Sweep:
         try:
-            return Sweep(asked, tuple(json.loads(tables)), settings_from_json(settings), command)
-        except (UserError, TypeError, ValueError) as error:
+            names = json.loads(tables)
+            if not (isinstance(names, list) and all(isinstance(text, str) for text in (asked, command, *names))):
+                raise ValueError("its time, tables and command are not all texts")
+            return Sweep(asked, tuple(names), settings_from_json(settings), command)
+        except (UserError, TypeError, ValueError, RecursionError) as error:
             raise UserError(f"the sweep of {asked} in the ledger {self.path} is damaged: {error}") from error
 
     @contextlib.contextmanager

@@ -8,10 +8,13 @@ prints the same number for the same row and pair of CIFAR-100 again.
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
+from trainables.errors import UserError
 from trainables.recipes import Pair
 
 FOLDER = Path(__file__).parent / "paper" / "published"
@@ -45,11 +48,19 @@ def published(table: str) -> dict[tuple[str, str, str, str], Published]:
     if not path.exists():
         return {}
     with open(path, newline="", encoding="utf-8") as file:
-        numbers = [
-            Published(line["part"], line["row"], line["teacher"], line["student"], line["value"], line["source"])
-            for line in csv.DictReader(file)
-        ]
+        try:
+            numbers = [_number(line) for line in csv.DictReader(file)]
+        except (csv.Error, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error!r}): restore it") from error
     return {(number.part, number.row, number.teacher, number.student): number for number in numbers}
+
+
+def _number(line: Mapping[str, str | None]) -> Published:
+    texts = {field.name: line["value" if field.name == "text" else field.name] or "" for field in fields(Published)}
+    number = Published(**texts)
+    if not math.isfinite(number.value):
+        raise ValueError(f"{number.text} is no number")
+    return number
 
 
 def look_up(table: str, part: str, row: str, pair: Pair) -> Published | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import typing
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from trainables.errors import UserError
 from trainables.recipes import TEACHER_SEED, VANILLA, Pair, Recipe, Schedule, Treatment, kd, recipe
-from trainables.spec import PLAIN, Mixing, RunSpec, Temperature, from_dict
+from trainables.spec import PLAIN, Mixing, RunSpec, Temperature, from_dict, plain
 
 _NESTED = {
     name: tuple(field.name for field in dataclasses.fields(cls))
@@ -77,14 +78,23 @@ class Settings:
 def from_json(text: str) -> Settings:
     """The settings that `as_json` wrote."""
     try:
-        fields = json.loads(text)
+        fields, hints = json.loads(text), typing.get_type_hints(Settings)
         for name in ("pairs", "rows"):
-            fields[name] = tuple(fields[name])
+            fields[name] = _words(fields[name])
         for name in ("teachers", "overrides"):
             fields[name] = tuple((key, value) for key, value in fields[name])
+        for field in dataclasses.fields(Settings):
+            if field.name in fields:
+                fields[field.name] = plain(fields[field.name], hints[field.name])
         return Settings(**fields)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(f"settings cannot be read: {error!r}") from error
+
+
+def _words(names: Any) -> tuple[Any, ...]:
+    if not isinstance(names, list):
+        raise TypeError(f"{names!r} is no list")
+    return tuple(names)
 
 
 def _base(settings: Settings, student: str, schedule: Schedule, seed: int, lr: float | None = None) -> RunSpec:

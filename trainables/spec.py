@@ -54,16 +54,16 @@ def _annotations(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
-def _plain(value: Any, annotation: Any) -> Any:
+def plain(value: Any, annotation: Any) -> Any:
     """`value` as its declared type (4 and 4.0 are one temperature); refuses what JSON cannot write exactly."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         inner = next(a for a in arguments if a is not type(None))
-        return None if value is None else _plain(value, inner)
+        return None if value is None else plain(value, inner)
     if origin is tuple:
         if arguments[-1] is Ellipsis:
-            return tuple(_plain(item, arguments[0]) for item in value)
-        return tuple(_plain(item, inner) for item, inner in zip(value, arguments, strict=True))
+            return tuple(plain(item, arguments[0]) for item in value)
+        return tuple(plain(item, inner) for item, inner in zip(value, arguments, strict=True))
     if dataclasses.is_dataclass(annotation):
         cls = typing.cast(type, annotation)
         _check(isinstance(value, cls), f"{value!r} is no {cls.__name__}")
@@ -86,7 +86,7 @@ class _Canonical:
     def __post_init__(self) -> None:
         hints = _annotations(typing.cast(Any, type(self)))
         for field in dataclasses.fields(typing.cast(Any, self)):
-            object.__setattr__(self, field.name, _plain(getattr(self, field.name), hints[field.name]))
+            object.__setattr__(self, field.name, plain(getattr(self, field.name), hints[field.name]))
         self.validate()
 
     def validate(self) -> None:
