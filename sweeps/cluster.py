@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import ray
 import ray._private.ray_constants
 import ray._private.worker
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
 import ekd_core
 import trainables
@@ -31,9 +33,11 @@ REACH_SECONDS = 5.0
 WATCH_SECONDS = 0.5
 LEAVE_SECONDS = 9.0
 MOST_MISSES = 10
+COUNT_SECONDS = 2.0
 LONGEST_TEMPORARY = 30
 OBJECT_STORE_BYTES = 100 * 2**20
 TOKEN = secrets.token_hex(32)
+TOKEN_HINT = "if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or put the token in ~/.ray/auth_token"
 CODE = (Path(ekd_core.__path__[0]), Path(trainables.__path__[0]))
 
 ALWAYS = {"RAY_USAGE_STATS_ENABLED": "0"}
@@ -93,8 +97,8 @@ class Watch:
 
 
 @contextlib.contextmanager
-def cluster(resources: Resources, *, debug: bool) -> Iterator[tuple[Watch, int]]:
-    """A running Ray, and how many devices it may train on at once."""
+def cluster(resources: Resources, *, debug: bool) -> Iterator[tuple[Watch, Callable[[], int]]]:
+    """A running Ray, and how many devices it may train on at once: asked anew, a joined one may grow and shrink."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(environment(ALWAYS if debug else ALWAYS | QUIET))
         if not debug:
@@ -102,10 +106,10 @@ def cluster(resources: Resources, *, debug: bool) -> Iterator[tuple[Watch, int]]
         prepared = _prepare_local(stack, debug) if resources.address is None else None
         stack.callback(ray.shutdown)
         with _kept_handlers():
-            jobs = _join(resources, debug) if prepared is None else _start(resources, prepared, debug)
+            at_once = _join(resources, debug) if prepared is None else _start(resources, prepared, debug)
         watch = Watch(_local_processes() if prepared else {"head": _Answers(ray.get_runtime_context().gcs_address)})
         try:
-            yield watch, jobs
+            yield watch, at_once
         except Exception as error:
             if watch.explains_an_error():
                 raise StoppedError(watch.message) from error
@@ -165,7 +169,7 @@ class _Answers:
         return self._misses < MOST_MISSES
 
 
-def _start(resources: Resources, folder: str, debug: bool) -> int:
+def _start(resources: Resources, folder: str, debug: bool) -> Callable[[], int]:
     devices = resources.devices_at_once(cpus_here())
     try:
         ray.init(
@@ -181,27 +185,47 @@ def _start(resources: Resources, folder: str, debug: bool) -> int:
         )
     except Exception as error:
         raise StoppedError(f"Ray did not start ({reason(error)}): run the same command again") from error
-    return devices
+    return lambda: devices
 
 
-def _join(resources: Resources, debug: bool) -> int:
+def _join(resources: Resources, debug: bool) -> Callable[[], int]:
     address = str(resources.address)
     if "://" in address:
         raise UserError(f"--address {address}: give HOST:PORT, and start the sweep on a machine of the cluster")
     _reach(address)
+    # As `ray start` does: where there is a token, it is used.
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     try:
-        ray.init(
-            address=address,
-            log_to_driver=debug,
-            logging_level=logging.INFO if debug else logging.CRITICAL,
-            runtime_env={"py_modules": [str(folder) for folder in CODE]},
-        )
+        # Ray has the workers look for modules in the folder where the driver stands before what is shipped to them: on
+        # another machine an older checkout may be there.
+        with contextlib.chdir("/"):
+            ray.init(
+                address=address,
+                log_to_driver=debug,
+                logging_level=logging.INFO if debug else logging.CRITICAL,
+                runtime_env={"py_modules": [str(folder) for folder in CODE]},
+            )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise UserError(f"cannot join the Ray cluster at {address}: {reason(error)}") from error
+        raise UserError(f"cannot join the Ray cluster at {address}: {reason(error)}; {TOKEN_HINT}") from error
     found = ray.cluster_resources()
     gpus, cpus = int(found.get("GPU", 0)), int(found.get("CPU", 0))
     check_against(resources, gpus, cpus, f"the cluster at {address} has {gpus or 'no'} GPU{'s' if gpus > 1 else ''}")
-    return resources.devices_at_once(cpus)
+    return _Now(resources, cpus)
+
+
+class _Now:
+    """How many devices a joined cluster has for the sweep now. Of its GPUs no more are used than were asked for."""
+
+    def __init__(self, resources: Resources, cpus: int) -> None:
+        self._resources = resources
+        self._cpus = cpus
+        self._due = time.monotonic() + COUNT_SECONDS
+
+    def __call__(self) -> int:
+        if time.monotonic() >= self._due:
+            self._cpus = int(ray.cluster_resources().get("CPU", 0))
+            self._due = time.monotonic() + COUNT_SECONDS
+        return self._resources.devices_at_once(self._cpus)
 
 
 def _reach(address: str) -> None:

@@ -23,6 +23,7 @@ from sweeps.cluster import StoppedError, Watch, cluster, environment
 from sweeps.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
 from sweeps.feed import Feed, Outcome
 from sweeps.finished import ingest, result_of
+from sweeps.machines import check_machines, name
 from sweeps.plan import Plan, PlannedJob
 from sweeps.resources import Resources, check_resources
 from trainables.errors import UserError
@@ -86,7 +87,9 @@ def execute(
     try:
         with _interrupts() as interrupted, cluster(resources, debug=debug) as (watch, at_once):
             sweep = _Sweep(feed, ledger, place, on_event, at_once, watch, interrupted, resources)
-            with environment(_tune_settings(at_once)):
+            if resources.address is not None:
+                check_machines(place, plan, resources, sweep.check)
+            with environment(_tune_settings(at_once())):
                 _tuner(sweep, feed.most_jobs, resources, trial(place, train), debug).fit()
     except StoppedError as stop:
         if debug:
@@ -154,7 +157,7 @@ class _Sweep:
         ledger: Ledger,
         place: Place,
         on_event: Callable[[Event], None],
-        at_once: int,
+        at_once: Callable[[], int],
         watch: Watch,
         interrupted: Mapping[str, str],
         resources: Resources,
@@ -177,7 +180,7 @@ class _Sweep:
             raise StoppedError(INTERRUPTED.format(self._interrupted["by"]))
 
     def next_job(self, trial_id: str) -> PlannedJob | None:
-        free = self._at_once - sum(self.devices(job) for job in self.jobs.values())
+        free = self._at_once() - sum(self.devices(job) for job in self.jobs.values())
         job = self.feed.take(lambda job: self.devices(job) <= free)
         if job is not None:
             self.jobs[trial_id] = job
@@ -198,8 +201,9 @@ class _Sweep:
             self.feed.stopped(run_id)
         self._on_event(EpochDone(job, report))
 
-    def raised(self, trial_id: str, reason: str) -> None:
-        self._errors[trial_id] = reason
+    def raised(self, trial_id: str, reason: str, machine: str) -> None:
+        joined = self._resources.address is not None
+        self._errors[trial_id] = f"{reason} (on {machine})" if joined else reason
 
     def ended(self, trial_id: str, reason: str | None = None) -> None:
         """The trial will not go on; after an error, with the reason that it gave or else this one."""
@@ -283,7 +287,7 @@ class _Reports(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         if "error" in result:
-            self._sweep.raised(trial.trial_id, result["error"])
+            self._sweep.raised(trial.trial_id, result["error"], name(result["node_ip"], result["hostname"]))
             trial.max_failures = 0
         elif "report" in result:
             self._sweep.reported(trial.trial_id, result["report"])
