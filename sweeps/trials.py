@@ -85,7 +85,10 @@ class Search:
                 raise UserError(f"--space {each.text}: a run of the row {self.row.key} has no {each.path}")
         for asked in self._corners():
             fields = self.space.point(asked, self.base)
-            got = flatten(self.trial(fields))
+            try:
+                got = flatten(self.trial(fields))
+            except UserError as error:
+                raise UserError(f"--space {self.space.text}: {error}") from error
             for name, value in fields.items():
                 if got[SHORT.get(name, name)] != value:
                     raise UserError(f"--space: {name} = {value} would change nothing in a run of {self.row.key}")

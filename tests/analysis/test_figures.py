@@ -207,7 +207,7 @@ def test_the_command_writes_beside_the_tables_or_where_it_is_told(tmp_path: Path
 def test_bad_input_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = made_up.write_ledger(tmp_path / "results", [paper.find("figure3")], Settings(seeds=1))
     for arguments, words in (
-        (["figure33"], "unknown table 'figure33': there is figure3"),
+        (["figure33"], "unknown table 'figure33' (did you mean figure3?): there is direction"),
         (["figure3", "--out", "figure.gif"], "figure.gif should end in .png"),
         ([], "name a table"),
     ):

@@ -36,6 +36,7 @@ COMMON = ("--pair", "resnet20/resnet8", "--dataset", "digits", "--gpus", "0", "-
         (["--space", "params.beta=1:2"], "a run of the row energy_kd has no params.beta"),
         (["--row", "kd", "--space", "T+=0:1"], r"T\+ = .* would change nothing in a run of kd"),
         (["--row", "takd", "--space", "T=2:8"], "takd has an assistant"),
+        (["--space", "T=2:8"], r"--space T=2:8: T \+ T- = 0 must be above 0"),
         (["--holdout", "1"], "must be above 0 and below 1"),
         (["--prune", "--sampler", "gp"], "learns from trials that ended only"),
         (["--trials", "0"], "must be a whole number, 1 or more"),
@@ -104,7 +105,7 @@ def test_an_enlarged_search_trains_only_what_is_new(searched: tuple[Path, str, s
     trials = studied(results).get_trials()
     assert [json.loads(trial.user_attrs["fields"])["rule"] for trial in trials[:2]] == ["energy", "reversed"]
     (folder,) = (results / "search").iterdir()
-    for name in ("table.tex", "table.md", "trials.csv", "history.pdf", "slices.png", "parallel.pdf", "importances.png"):
+    for name in ("table.tex", "table.md", "trials.csv", "history.pdf", "slices.png", "parallel.pdf"):
         assert (folder / name).stat().st_size > 100, name
 
 
@@ -153,11 +154,12 @@ def test_a_killed_search_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_pruned_trials_are_told_as_pruned_and_are_no_runs_of_the_ledger(tmp_path: Path) -> None:
-    space = ("--space", "lr=0.0001:0.1:log", "T=2:8")
-    said = run(tmp_path, "--epochs", "8", "--seeds", "1", "--top", "1", "--trials", "20", "--prune", *space)
+    space = ("--space", "lr=0.0001:0.1:log", "T=3:8")
+    early = ("--epochs", "24", "--set", "milestones=2,20")
+    said = run(tmp_path, *early, "--seeds", "1", "--top", "1", "--trials", "14", "--prune", *space)
     trials = studied(tmp_path).get_trials()
     pruned = [trial for trial in trials if trial.state.name == "PRUNED"]
     assert pruned
     assert said.count(" pruned ") == len(pruned)
     assert not {trial.user_attrs["run"] for trial in pruned} & set(held_out(tmp_path))
-    assert all(max(trial.intermediate_values) >= 5 for trial in pruned)
+    assert all(max(trial.intermediate_values) >= 3 for trial in pruned)

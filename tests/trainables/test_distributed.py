@@ -125,7 +125,7 @@ def whole_state(results: Path, spec: RunSpec) -> dict[str, Tensor]:
     return stored["model"] | {f"method.{name}": value for name, value in stored.get("method", {}).items()}
 
 
-@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize("stopped", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_two_processes_train_what_one_does(stopped: bool, teacher: GivenTeacher, tmp_path: Path) -> None:
     alone, together = teacher.place(tmp_path / "alone"), teacher.place(tmp_path / "together")
     vanilla, mutual, *taught = specs_of(teacher)
