@@ -76,6 +76,7 @@ def assert_whole(results: Path) -> dict[str, Entry]:
     return entries
 
 
+@pytest.mark.slow
 def test_a_few_faults(teacher: Path, scratch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = tmp_path / "results"
     command = partial(sweep_of, teacher, results, 10)
