@@ -58,13 +58,13 @@ def gpus_here() -> list[str]:
 
 def check_resources(resources: Resources) -> None:
     """Refuse at once what can never be met, instead of waiting for it."""
-    _check_sizes(resources)
+    check_sizes(resources)
     if resources.address is None:
         found = gpus_here() if resources.gpus else []
         check_against(resources, len(found), cpus_here(), f"this machine has {_listed(found)}")
 
 
-def _check_sizes(asked: Resources) -> None:
+def check_sizes(asked: Resources) -> None:
     if asked.gpus < 0:
         raise UserError(f"--gpus {asked.gpus} must not be negative: 0 runs on the CPU")
     if asked.cpus_per_job < 1:

@@ -29,7 +29,7 @@ from sweeps.finished import ingest, known
 from sweeps.lock import driver_lock
 from sweeps.plan import Plan, asked_runs, make_plan
 from sweeps.request import ALL, Request, datasets, make_request, named
-from sweeps.resources import Resources, _check_sizes, check_resources, cpus_here, gpus_here
+from sweeps.resources import Resources, check_resources, check_sizes, cpus_here, gpus_here
 from trainables.data.facts import FETCHED, STREAMED, Facts, facts
 from trainables.errors import UserError, exit_status
 from trainables.runs import weights_path
@@ -89,7 +89,7 @@ def planned_resources(options: Options) -> Resources:
     """What a sweep would use, here or on a machine that has as many GPUs as were asked for."""
     gpus = len(gpus_here()) if options.gpus is None else options.gpus
     resources = Resources(gpus, options.gpus_per_job, options.cpus_per_job)
-    _check_sizes(resources)
+    check_sizes(resources)
     return resources
 
 

@@ -114,7 +114,7 @@ class _Searching:
         )
         with opened(study):
             for origin, point in self.search.known_points().items():
-                if not study.propose(point, origin):
+                if point is None or not study.propose(point, origin):
                     print(f"the {origin}'s point lies outside the space: it is no trial, and is trained at the end")
             before = len(study.tried())
             print(f"{self.name}: {before} trials tried, {max(0, self.options.trials - study.counted)} to come")

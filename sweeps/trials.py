@@ -57,8 +57,8 @@ class Search:
         return replace(self._spec(settings, fields, SEED), holdout=self.holdout, teacher_source=teacher.teacher_source)
 
     def like(self, point: RunSpec) -> RunSpec:
-        """A finalist's trial: the same fields on the training images but the held-out ones."""
-        return self.trial(self.fields_of(point))
+        """A finalist's trial: the same point on the training images but the held-out ones."""
+        return replace(self.trial(self.fields_of(point)), temperature=point.temperature)
 
     def finalist(self, fields: Mapping[str, Scalar], seed: int) -> RunSpec:
         """A point on all training images."""
@@ -110,9 +110,13 @@ class Search:
             found["released code"] = partial(replace(self, row=replace(self.row, treat=_reversed)).finalist, {})
         return found
 
-    def known_points(self) -> dict[str, dict[str, Scalar]]:
-        """The same as fields of the space."""
-        return {name: self.fields_of(run(SEED)) for name, run in self.known_runs().items()}
+    def known_points(self) -> dict[str, dict[str, Scalar] | None]:
+        """The same as fields of the space; None for one that differs from the row in what the space does not vary."""
+        found: dict[str, dict[str, Scalar] | None] = {}
+        for name, run in self.known_runs().items():
+            fields = self.fields_of(run(SEED))
+            found[name] = fields if self.trial(fields) == self.like(run(SEED)) else None
+        return found
 
     def fields_of(self, spec: RunSpec) -> dict[str, Scalar]:
         flat = flatten(spec)

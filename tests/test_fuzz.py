@@ -37,12 +37,7 @@ few = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scop
 many = settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 SPEC = RunSpec(
-    dataset="digits",
-    student="resnet8",
-    seed=1,
-    epochs=2,
-    milestones=(1,),
-    lr=0.05,
+    *("digits", "resnet8", 1, 2, (1,), 0.05),
     method="kd",
     params=params(ce=0.1, kd=0.9),
     temperature=Temperature(4, "energy", 2, -2, 0.2),
