@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import logging
 import os
@@ -35,6 +36,7 @@ LEAVE_SECONDS = 9.0
 MOST_MISSES = 10
 COUNT_SECONDS = 2.0
 LONGEST_TEMPORARY = 30
+TEMPORARY, HOLDER = "ekd-", "driver"
 OBJECT_STORE_BYTES = 100 * 2**20
 TOKEN = secrets.token_hex(32)
 TOKEN_HINT = "if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or put the token in ~/.ray/auth_token"
@@ -130,10 +132,7 @@ def _prepare_local(stack: contextlib.ExitStack, debug: bool) -> str:
     # Ray gives a local cluster the machine's own address, and then listens on all of them, unless it is told that
     # clusters are not to be had here (as on macOS).
     stack.enter_context(_attribute(ray._private.ray_constants, "ENABLE_RAY_CLUSTER", False))
-    folder = _temporary_folder()
-    if not debug:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    return stack.enter_context(_temporary_folder(keep=debug))
 
 
 def _node() -> Any:
@@ -243,10 +242,30 @@ def _reach(address: str) -> None:
         ) from error
 
 
-def _temporary_folder() -> str:
-    """A folder for Ray's logs and sockets; the path of a socket must not exceed 107 characters."""
+@contextlib.contextmanager
+def _temporary_folder(*, keep: bool) -> Iterator[str]:
+    """A folder for Ray's logs and sockets; the path of a socket must not exceed 107 characters.
+
+    Its holder locks it. Folders that nobody holds any more, for their driver was killed, are removed.
+    """
     base = tempfile.gettempdir()
-    return tempfile.mkdtemp(prefix="ekd-", dir=base if len(base) <= LONGEST_TEMPORARY else "/tmp")
+    base = base if len(base) <= LONGEST_TEMPORARY else "/tmp"
+    for lock in Path(base).glob(f"{TEMPORARY}*/{HOLDER}"):
+        # Another user's; or one that is just going.
+        with contextlib.suppress(OSError), open(lock, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=TEMPORARY, dir=base)
+    with open(Path(folder, f"{HOLDER}-to-be"), "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        lock = Path(file.name).rename(Path(folder, HOLDER))
+        try:
+            yield folder
+        finally:
+            if keep:
+                lock.unlink()
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

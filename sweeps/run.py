@@ -52,7 +52,13 @@ def main(argv: Sequence[str]) -> int:
     request = make_request(options)
     if options.plan:
         return show_plan(options, request)
-    return sweep(options, request, command="python sweeps/run.py " + shlex.join(argv))
+    return sweep(options, request, typed("run.py", argv))
+
+
+def typed(script: str, argv: Sequence[str]) -> str:
+    """The command that was given, to be given again from the same folder."""
+    called = sys.argv[0] if Path(sys.argv[0]).name == script else f"sweeps/{script}"
+    return shlex.join(["python", called, *argv])
 
 
 def list_names(options: Options) -> int:
@@ -148,7 +154,7 @@ def sweep(options: Options, request: Request, command: str) -> int:
             remember(ledger, request, command)
             print_plan(plan, request)
         show_results(options, request, ledger.entries(run_ids))
-    return report(outcome)
+    return report(outcome, command)
 
 
 def plan_of(options: Options, request: Request, entries: dict[str, Entry]) -> Plan:
@@ -295,8 +301,8 @@ def draw(options: Options, request: Request, table: Table) -> list[Path]:
         return []
 
 
-def report(outcome: Outcome) -> int:
-    """How the sweep ended, in a few lines, and the exit status."""
+def report(outcome: Outcome, command: str) -> int:
+    """How the sweep ended, in a few lines, and the exit status; where it was stopped, the command that resumes it."""
     for word, runs in (("failed", outcome.failed), ("not run", outcome.not_run)):
         reasons = Counter(" ".join(reason.split()) for reason in runs.values())
         for reason, count in reasons.most_common(MOST_REASONS):
@@ -307,7 +313,7 @@ def report(outcome: Outcome) -> int:
         print("the same command with --retry trains again what has failed")
     print(f"{len(outcome.done)} done, {len(outcome.failed)} failed, {len(outcome.not_run)} not run", flush=True)
     if outcome.stopped:
-        print(outcome.stopped, file=sys.stderr)
+        print(f"{outcome.stopped}\nto resume: {command}", file=sys.stderr)
     return 0 if outcome.complete else FAILED
 
 
@@ -318,7 +324,7 @@ def guarded(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        print("\nstopped: what is finished is kept, the same command goes on from there", file=sys.stderr)
+        print(f"\nstopped now: what is finished is kept\nto resume: {typed('run.py', argv)}", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -35,7 +34,7 @@ from sweeps.packs import Packs
 from sweeps.plan import Plan, PlannedJob, job_of, packed
 from sweeps.progress import Lines, State
 from sweeps.request import Request, make_request
-from sweeps.run import STOPPED, check_all, check_writable, facts_in, place_of, report
+from sweeps.run import STOPPED, check_all, check_writable, facts_in, place_of, report, typed
 from sweeps.search_arguments import SearchOptions, parse
 from sweeps.space import parse_space
 from sweeps.trials import SEED, Search, find_row
@@ -71,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
     with contextlib.ExitStack() as stack:
         stack.enter_context(driver_lock(options.run.results))
         ledger = stack.enter_context(Ledger.open(options.run.results / "ledger.sqlite"))
-        command = "python sweeps/search.py " + shlex.join(argv)
+        command = typed("search.py", argv)
         return _Searching(options, request, search, ledger, resources, command).run()
 
 
@@ -120,12 +119,13 @@ class _Searching:
             print(f"{self.name}: {before} trials tried, {max(0, self.options.trials - study.counted)} to come")
             outcome, lost = self._trials(study)
         if outcome.stopped or lost:
-            return report(outcome)
+            return report(outcome, self.place.command)
         ended = self._finals(study)
         self._show(study)
         failed = outcome.failed | ended.failed
         not_run = outcome.not_run | ended.not_run
-        return report(Outcome(outcome.done | ended.done, failed, not_run, ended.stopped))
+        both = Outcome(outcome.done | ended.done, failed, not_run, ended.stopped)
+        return report(both, self.place.command)
 
     @property
     def grace(self) -> int | None:
@@ -280,7 +280,7 @@ def guarded(argv: Sequence[str]) -> int:
     try:
         return main(argv)
     except KeyboardInterrupt:
-        print("\nstopped: what is finished is kept, the same command goes on from there", file=sys.stderr)
+        print(f"\nstopped now: what is finished is kept\nto resume: {typed('search.py', argv)}", file=sys.stderr)
         return STOPPED
 
 

@@ -29,18 +29,27 @@ ROOT = Path(__file__).resolve().parents[2]
 KILLS = ("worker", "raylet", "driver", "SIGTERM")
 DAMAGES = ("truncated checkpoint", "flipped bit in a checkpoint")
 CHECKPOINTS, LEDGER = FULL = ("disk of the checkpoints full", "disk of the ledger full")
-TEACHER = "teacher's file gone"
+TEACHER, IMAGES = GONE = ("teacher's file gone", "training images gone")
 DISK_BYTES = 48 * 2**20
 SECONDS = 240
 ORPHAN_SECONDS = 90
 
 
-def sweep_of(teacher: Path, results: Path, epochs: int, seeds: int) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Given:
+    """What the user gives: a teacher's weights, and images."""
+
+    teacher: Path
+    images: Path
+
+
+def sweep_of(given: Given, results: Path, epochs: int, seeds: int) -> tuple[str, ...]:
     """Students of a given teacher, those with DKD's beta of 1e38 go NaN in their first epoch."""
     return (
-        *(sys.executable, str(ROOT / "sweeps" / "run.py"), "table5", "--dataset", "digits", "--gpus", "0"),
+        *(sys.executable, str(ROOT / "sweeps" / "run.py"), "table5", "--gpus", "0"),
+        *("--dataset", "imagefolder", "--data-dir", str(given.images)),
         *("--pairs", "resnet14/resnet8", "--rows", "kd", "kd_he_da_50", "dkd", "--set", "params.beta=1e38"),
-        *("--teachers", str(teacher), "--seeds", str(seeds), "--epochs", str(epochs), "--train-fraction", "0.2"),
+        *("--teachers", str(given.teacher), "--seeds", str(seeds), "--epochs", str(epochs)),
         *("--results", str(results)),
     )
 
@@ -88,7 +97,7 @@ class Campaign:
 
     command: Callable[[int], tuple[str, ...]]
     results: Path
-    teacher: Path
+    given: Given
     scratch: Path
     chance: random.Random
     injected: list[str] = field(default_factory=list)
@@ -177,9 +186,9 @@ class Campaign:
         if fault in FULL:
             filler = fill(self.results / "runs" if fault == CHECKPOINTS else self.results)
             return partial(self._make_room, filler)
-        if fault == TEACHER:
-            self.teacher.rename(self.teacher.with_suffix(".away"))
-            return self._bring_back
+        if fault in GONE:
+            path = self.given.teacher if fault == TEACHER else self.given.images / "train"
+            return partial(self._bring_back, path.rename(path.with_suffix(".away")), path)
         if fault == "SIGTERM":
             driver.process.terminate()
             return _told_of_sigterm
@@ -220,13 +229,13 @@ class Campaign:
         filler.unlink()
         assert "no space left on device" in said or "the disk is full" in said, said
 
-    def _bring_back(self, said: str) -> None:
+    def _bring_back(self, away: Path, path: Path, said: str) -> None:
         """Without it the command is refused in one line."""
         refused = self._start()
         assert refused.end(SECONDS) == 2, refused.lines
         assert len(refused.lines) == 1, refused.lines
-        assert str(self.teacher) in refused.lines[0]
-        self.teacher.with_suffix(".away").rename(self.teacher)
+        assert str(path) in refused.lines[0], refused.lines
+        away.rename(path)
 
     def _look_around(self) -> None:
         """No process trains on; no run is missing that had ended, or was trained again."""
@@ -245,7 +254,10 @@ def _nothing_more(said: str) -> None:
 
 
 def _told_of_sigterm(said: str) -> None:
-    assert said.splitlines()[-1].startswith("stopped by SIGTERM"), said
+    stopped, resume = said.splitlines()[-2:]
+    assert stopped.startswith("stopped by SIGTERM"), said
+    assert resume.startswith("to resume: python "), said
+    assert "sweeps/run.py table5 --gpus 0" in resume, said
 
 
 def marked(mark: str) -> list[str]:

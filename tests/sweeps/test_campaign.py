@@ -15,17 +15,21 @@ from campaign import (
     CHECKPOINTS,
     DAMAGES,
     FULL,
+    IMAGES,
     LEDGER,
     TEACHER,
     Campaign,
+    Given,
     disks,
     left_behind,
     size_of,
     sweep_of,
 )
+from PIL import Image
 from test_faults import Driver, ledger_of
 
 from analysis.entry import Entry
+from trainables.data import load
 from trainables.job import Place, run
 from trainables.models import build
 from trainables.models.checkpoint import save_weights, sha256
@@ -33,16 +37,24 @@ from trainables.runs import weights_path
 
 TRUNCATED, FLIPPED = DAMAGES
 EPOCHS = 12
+IMAGES_A_CLASS = 20
 EXTRA_BYTES = 400_000
 """What restarts may leave: a file of TensorBoard's for each time that a run went on, a file of each job's runs."""
 
 
 @pytest.fixture
-def teacher(tmp_path: Path) -> Path:
+def given(tmp_path: Path) -> Given:
+    """An untrained teacher, and handwritten digits as image files."""
     torch.manual_seed(0)
-    path = tmp_path / "given" / "resnet14.pth"
-    save_weights(build("resnet14", 10), path)
-    return path
+    given = Given(tmp_path / "given" / "resnet14.pth", tmp_path / "given" / "images")
+    save_weights(build("resnet14", 10), given.teacher)
+    digits = load("digits", None)
+    for split, part in (("train", digits.train), ("val", digits.test)):
+        for label in range(10):
+            (folder := given.images / split / f"digit{label}").mkdir(parents=True)
+            for number, image in enumerate(part.images[part.labels == label][:IMAGES_A_CLASS]):
+                Image.fromarray(image.numpy()).save(folder / f"{number:02d}.png")
+    return given
 
 
 @pytest.fixture
@@ -76,11 +88,10 @@ def assert_whole(results: Path) -> dict[str, Entry]:
     return entries
 
 
-@pytest.mark.slow
-def test_a_few_faults(teacher: Path, scratch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_few_faults(given: Given, scratch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = tmp_path / "results"
-    command = partial(sweep_of, teacher, results, 10)
-    campaign = Campaign(command, results, teacher, scratch, random.Random(1))
+    command = partial(sweep_of, given, results, 10)
+    campaign = Campaign(command, results, given, scratch, random.Random(1))
     with contextlib.closing(campaign):
         campaign.run([("worker", "raylet"), (TRUNCATED, FLIPPED, "worker", "SIGTERM")])
     with capsys.disabled():
@@ -89,7 +100,7 @@ def test_a_few_faults(teacher: Path, scratch: Path, tmp_path: Path, capsys: pyte
     assert sorted(entry.status for entry in entries.values()) == ["done", "done", "done", "failed"]
     assert not campaign.lost
     assert not campaign.repeated
-    place = Place(tmp_path / "alone", teachers=((sha256(teacher), str(teacher)),), threads=1)
+    place = Place(tmp_path / "alone", given.images, teachers=((sha256(given.teacher), str(given.teacher)),), threads=1)
     for entry in entries.values():
         list(run([entry.spec], place))
         if entry.done:
@@ -98,14 +109,14 @@ def test_a_few_faults(teacher: Path, scratch: Path, tmp_path: Path, capsys: pyte
 
 @pytest.mark.slow
 def test_many_faults(
-    teacher: Path, scratch: Path, results: tuple[Path, bool], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    given: Given, scratch: Path, results: tuple[Path, bool], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, own_disks = results
     reference = tmp_path / "undisturbed"
     chance = random.Random(2)
     ends = ["driver", "raylet", "SIGTERM"] * 4 + ([CHECKPOINTS] * 2 if own_disks else ["driver", "raylet"])
     chance.shuffle(ends)
-    ends += [LEDGER if own_disks else "SIGTERM", TEACHER]
+    ends += [LEDGER if own_disks else "SIGTERM", IMAGES, TEACHER]
     lives = [
         [
             *([chance.choice(DAMAGES)] if number in (1, 3, 4, 6, 7, 9, 11, 13) else []),
@@ -114,10 +125,10 @@ def test_many_faults(
         ]
         for number, end in enumerate(ends)
     ]
-    campaign = Campaign(partial(sweep_of, teacher, folder, EPOCHS), folder, teacher, scratch, chance, seeds=2)
+    campaign = Campaign(partial(sweep_of, given, folder, EPOCHS), folder, given, scratch, chance, seeds=2)
     with contextlib.closing(campaign):
         campaign.run(lives, lives_a_seed=2)
-    undisturbed = Driver(*sweep_of(teacher, reference, EPOCHS, campaign.seeds))
+    undisturbed = Driver(*sweep_of(given, reference, EPOCHS, campaign.seeds))
     assert undisturbed.end(600) == 1, undisturbed.lines
     with capsys.disabled():
         print(f"\n{campaign.summary}")

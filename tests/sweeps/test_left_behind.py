@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import io
+import tempfile
 from pathlib import Path
 
 import pytest
 from fake_job import result, spec
 
 from analysis.ledger import Ledger
+from sweeps.cluster import _temporary_folder
 from sweeps.engine import _forget_experiments
 from sweeps.events import EpochDone
 from sweeps.finished import ingest
@@ -55,6 +57,25 @@ def test_what_tune_kept_of_earlier_sweeps_goes(tmp_path: Path) -> None:
     _forget_experiments(tmp_path)
     assert files(tmp_path) == ["curves/run/events"]
     _forget_experiments(tmp_path / "none")
+
+
+def test_folders_of_killed_drivers_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's logs and sockets: those of a driver at work stay, and so does what is not ours."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        monkeypatch.setattr(tempfile, "tempdir", base)
+        for name in ("ekd-killed/driver", "ekd-killed/session/logs", "ekd-not-ours/file"):
+            (Path(base) / name).parent.mkdir(exist_ok=True)
+            (Path(base) / name).touch()
+        with _temporary_folder(keep=True) as debugged:
+            assert not (Path(base) / "ekd-killed").exists()
+            with _temporary_folder(keep=False) as own:
+                assert {path.name for path in Path(base).iterdir()} == {
+                    "ekd-not-ours",
+                    *(Path(debugged).name, Path(own).name),
+                }
+        with _temporary_folder(keep=False):
+            assert Path(debugged).exists()
+        assert not Path(own).exists()
 
 
 def test_a_disk_that_fills_up_under_a_driver_is_one_line(tmp_path: Path) -> None:
