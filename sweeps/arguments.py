@@ -52,6 +52,7 @@ class Options:
     gpus_per_job: float
     cpus_per_job: int
     pack: int | None
+    bank: float
     address: str | None
     results: Path
     retry: bool
@@ -146,6 +147,13 @@ def add_where(group: Any) -> None:
     add("--gpus-per-job", type=_share, default=1.0, metavar="F", help="0.5: two jobs share a GPU; 4: a job has four")
     add("--cpus-per-job", type=whole(1), default=1, metavar="N", help="processor cores of a job (default: 1)")
     add("--pack", type=whole(1), metavar="N", help="most students in one job (default: all that share a teacher)")
+    add(
+        "--bank",
+        type=_gigabytes,
+        default=20.0,
+        metavar="GB",
+        help="disk that teachers' answers may take (default: 20; 0: none)",
+    )
     add("--address", metavar="HOST:PORT", help="join a running Ray cluster (auto: the one of this machine)")
     add(
         "--results",
@@ -194,6 +202,12 @@ def _fraction(text: str) -> float:
 def _share(text: str) -> float:
     if not 0 < (value := _number(text)) < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    return value
+
+
+def _gigabytes(text: str) -> float:
+    if not 0 <= (value := _number(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of gigabytes, 0 or more, not {text!r}")
     return value
 
 

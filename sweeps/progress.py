@@ -86,6 +86,7 @@ class State:
                 new = {path: why for path, why in report.unreadable.items() if path not in self.unreadable}
                 self.unreadable |= new
                 self.troubles += [f"damaged  {line}" for line in report.damaged]
+                self.troubles += [f"note     {line}" for line in report.notes]
                 self.troubles += [f"image    cannot be decoded: {path} ({why})" for path, why in new.items()]
             case RunEnded(entry):
                 self._end(entry)

@@ -257,6 +257,7 @@ def place_of(options: Options, request: Request, command: str) -> Place:
         data_dir=options.data_dir,
         teachers=tuple((teacher.sha256, str(teacher.path)) for teacher in request.given),
         command=command,
+        bank_gb=options.bank,
     )
 
 

@@ -13,9 +13,10 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,11 +24,13 @@ if __package__ in (None, ""):
 import torch
 from torch.utils import deterministic
 
+from trainables.bank import GB, opened
 from trainables.data import load
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share, Stream
 from trainables.distributed import gathered, wait_for_all
 from trainables.errors import UserError, disk_errors_told, exit_status
+from trainables.methods import find
 from trainables.provenance import now, surroundings
 from trainables.runs import read_result, stop_path, stream_key, weights_path
 from trainables.spec import RunSpec, from_dict
@@ -43,6 +46,7 @@ class Place:
     """Where and how a job is trained. Nothing of it may change a run's numbers, except the device and its threads.
 
     teachers: (sha256, path) of weights files that were given. threads: of the processor, 0 for torch's own choice.
+    bank_gb: what all teacher banks together may take on the disk, 0 for none.
     """
 
     results: Path
@@ -51,13 +55,14 @@ class Place:
     device: str = "cpu"
     threads: int = 0
     command: str = ""
+    bank_gb: float = 0.0
 
 
 @dataclass(frozen=True)
 class EpochReport:
     """One epoch of a job. metrics: by run; finished: runs whose result is on disk; failed: runs and why; unreadable:
     images that no report has named yet, by path, and why they could not be decoded; stopped: runs that were stopped
-    before their end; damaged: checkpoints that could not be used, in a sentence each."""
+    before their end; damaged: checkpoints that could not be used, in a sentence each; notes: what else to tell."""
 
     epoch: int
     epochs: int
@@ -67,6 +72,7 @@ class EpochReport:
     unreadable: dict[str, str] = field(default_factory=dict)
     stopped: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def prepare_torch(place: Place) -> None:
@@ -150,6 +156,44 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
     dataset = load_data(first, place)
     teaching = make_teaching(first, dataset, place, share)
     stream = dataset.stream(seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation, share=share)
+    with _banked(specs, dataset, stream, teaching, place):
+        yield from _epochs(specs, place, epochs, dataset, stream, teaching, provenance)
+
+
+@contextlib.contextmanager
+def _banked(
+    specs: Sequence[RunSpec], dataset: Source, stream: Stream, teaching: Teaching | None, place: Place
+) -> Iterator[None]:
+    """With a bank of the teacher's answers, where logits are all that is asked of it and nobody measures its cost."""
+    first = specs[0]
+    more = first.timing or any(find(spec.method).FEATURES for spec in specs)
+    if teaching is None or more or not place.bank_gb:
+        yield
+        return
+    teacher, digest = teaching.teacher, teaching.facts.sha256
+    with opened(
+        replace(first, epochs=max(s.epochs for s in specs)),
+        dataset,
+        stream,
+        teacher,
+        digest,
+        place.results,
+        place.bank_gb * GB,
+    ) as bank:
+        teaching.bank = bank
+        yield
+
+
+def _epochs(
+    specs: Sequence[RunSpec],
+    place: Place,
+    epochs: int,
+    dataset: Source,
+    stream: Stream,
+    teaching: Teaching | None,
+    provenance: dict[str, Any],
+) -> Iterator[EpochReport]:
+    share = stream.share
     students, refused = [], {}
     for spec in specs:
         try:
@@ -172,8 +216,8 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
         active = [student for student in students if student.record.epoch == epoch - 1 and not student.ended]
         if not active:
             continue
-        for group in [[student] for student in active] if first.timing else [active]:
-            _train_epoch(epoch, group, stream, teaching)
+        for group in [[student] for student in active] if specs[0].timing else [active]:
+            train_epoch(epoch, group, stream, teaching)
         finished, failed = [], {}
         for student in active:
             reason = student.end_epoch(epoch, student.epoch_time, dataset)
@@ -198,7 +242,8 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
         stopped = [student for student in students if not student.ended and _told_to_stop(student, place, share)]
         students = [student for student in students if student not in stopped]
         ends = tuple(student.spec.run_id for student in stopped)
-        yield EpochReport(epoch, epochs, metrics, tuple(finished), failed, new, ends)
+        notes = teaching.bank.told() if teaching and teaching.bank else ()
+        yield EpochReport(epoch, epochs, metrics, tuple(finished), failed, new, ends, notes=notes)
 
 
 def _told_to_stop(student: Student, place: Place, share: Share) -> bool:
@@ -209,7 +254,7 @@ def _told_to_stop(student: Student, place: Place, share: Share) -> bool:
     return told
 
 
-def _train_epoch(epoch: int, students: Sequence[Student], stream: Stream, teaching: Teaching | None) -> None:
+def train_epoch(epoch: int, students: Sequence[Student], stream: Stream, teaching: Teaching | None) -> None:
     """Every step of an epoch for every student; each is charged an equal share of the time."""
     if not students:
         return
@@ -218,6 +263,8 @@ def _train_epoch(epoch: int, students: Sequence[Student], stream: Stream, teachi
     began = time.perf_counter()
     for student in students:
         student.begin_epoch(epoch)
+    if teaching and teaching.bank:
+        teaching.bank.fill(epoch)
     for chunk in stream.epoch(epoch):
         views = Views(chunk, stream, dtype, teaching, features=features)
         for student in students:
@@ -234,7 +281,7 @@ def read_job(path: Path) -> tuple[list[RunSpec], Place]:
     try:
         job = json.loads(path.read_text())
         place = dict(job["place"])
-        kinds = {"results": str, "device": str, "command": str, "threads": int}
+        kinds = {"results": str, "device": str, "command": str, "threads": int, "bank_gb": float}
         wrong = [name for name, kind in kinds.items() if name in place and type(place[name]) is not kind]
         if wrong:
             raise TypeError(f"its {wrong[0]} is {place[wrong[0]]!r}")
@@ -262,7 +309,7 @@ def main() -> int:
     names = {spec.run_id: spec.name for spec in specs}
     failures = 0
     for report in run(specs, place):
-        for line in report.damaged:
+        for line in (*report.damaged, *report.notes):
             print(line, flush=True)
         for run_id, numbers in report.metrics.items():
             print(

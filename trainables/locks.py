@@ -12,6 +12,26 @@ from trainables.errors import UserError
 
 
 @contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Hold a lock on `path` together with others who share it."""
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def tried(path: Path) -> Iterator[bool]:
+    """An exclusive lock on `path`, if nobody holds it now."""
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+@contextmanager
 def held(path: Path, *, seconds: float) -> Iterator[None]:
     """Hold an exclusive lock on `path`; wait for another holder to end, for at most `seconds` (which may be inf)."""
     deadline = time.monotonic() + seconds

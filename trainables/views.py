@@ -23,6 +23,7 @@ from ekd_core import (
     partners,
     select,
 )
+from trainables.bank import Bank
 from trainables.data.stream import Chunk, Stream, generator, normalise
 from trainables.models import Outputs
 from trainables.outputs import logits_only
@@ -52,10 +53,11 @@ class View:
 
 
 class Teaching:
-    """A teacher and the thresholds that its energies over the training set give; both kept for the whole job."""
+    """A teacher and the thresholds that its energies over the training set give; both kept for the whole job. bank: of
+    its answers, if there is one."""
 
-    def __init__(self, teacher: Teacher, facts: TeacherFacts) -> None:
-        self.teacher, self.facts = teacher, facts
+    def __init__(self, teacher: Teacher, facts: TeacherFacts, bank: Bank | None = None) -> None:
+        self.teacher, self.facts, self.bank = teacher, facts, bank
         self._thresholds: dict[float, tuple[Tensor, Tensor]] = {}
         self._edges: dict[int, Tensor] = {}
 
@@ -98,7 +100,10 @@ class Views:
     @cached_property
     def weak(self) -> View:
         images = self.chunk.images.to(self.dtype)
-        return self._plain(images, self._answers(images, self.features))
+        bank = self.teaching.bank if self.teaching and not self.features else None
+        return self._plain(
+            images, logits_only(bank.logits(self.chunk)) if bank else self._answers(images, self.features)
+        )
 
     @cached_property
     def strong(self) -> View:

@@ -234,7 +234,8 @@ class Campaign:
         refused = self._start()
         assert refused.end(SECONDS) == 2, refused.lines
         assert len(refused.lines) == 1, refused.lines
-        assert str(path) in refused.lines[0], refused.lines
+        assert str(path.parent) in refused.lines[0], refused.lines
+        assert path.name in refused.lines[0], refused.lines
         away.rename(path)
 
     def _look_around(self) -> None:

@@ -7,8 +7,9 @@ of them at once. Its length is fixed: it is part of how the numbers come about, 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -19,6 +20,8 @@ from torch.nn.functional import pad
 if TYPE_CHECKING:
     from trainables.data.dataset import Dataset
 
+VERSION = 1
+"""Of the streams: to be raised when the images of a (seed, epoch, step) are made otherwise."""
 STEPS_PER_CHUNK = 8
 PADDING = 4
 
@@ -75,6 +78,7 @@ class Stream(Protocol):
     """The batches of a run, an epoch at a time."""
 
     seed: int
+    batch_size: int
     device: torch.device
     share: Share
     mean: tuple[float, float, float]
@@ -89,6 +93,18 @@ class Stream(Protocol):
 def steps_of(bounds: tuple[int, ...], device: torch.device) -> Tensor:
     """(n,) the step, within its chunk, of each row."""
     return torch.bucketize(torch.arange(bounds[-1], device=device), torch.tensor(bounds[1:], device=device), right=True)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A chunk that is made when it is called for. size: its samples."""
+
+    first_step: int
+    size: int
+    make: Callable[[], Chunk]
+
+    def __call__(self) -> Chunk:
+        return self.make()
 
 
 class BatchStream:
@@ -114,6 +130,11 @@ class BatchStream:
         return whole + (rest > 1)
 
     def epoch(self, epoch: int) -> Iterator[Chunk]:
+        for piece in self.pieces(epoch):
+            yield piece()
+
+    def pieces(self, epoch: int) -> list[Piece]:
+        """The chunks of an epoch, none of them made yet."""
         size = len(self.labels)
         draw = generator(self.seed, "order and augmentation", epoch)
         order = draw.permutation(size)
@@ -126,13 +147,13 @@ class BatchStream:
         kept = np.concatenate(places) if places else np.arange(0)
         on_device = [torch.from_numpy(values[kept]).to(self.device) for values in (order, corner, flipped, keys)]
         ends = [0, *np.cumsum([len(part) for part in places]).tolist()]
-        for first in range(0, self.steps, STEPS_PER_CHUNK):
-            last = min(first + STEPS_PER_CHUNK, self.steps)
+
+        def made(first: int, last: int) -> Chunk:
             start = ends[first]
             rows, corners, flips, mixing = (values[start : ends[last]] for values in on_device)
             bounds = tuple(end - start for end in ends[first : last + 1])
             pixels = self._augmented(rows, corners, flips)
-            yield Chunk(
+            return Chunk(
                 epoch=epoch,
                 first_step=first,
                 images=normalise(pixels, self.mean, self.std),
@@ -144,6 +165,10 @@ class BatchStream:
                 bounds=bounds,
                 sizes=tuple(sizes[first:last]),
             )
+
+        firsts = range(0, self.steps, STEPS_PER_CHUNK)
+        parts = [(first, min(first + STEPS_PER_CHUNK, self.steps)) for first in firsts]
+        return [Piece(first, ends[last] - ends[first], partial(made, first, last)) for first, last in parts]
 
     def _augmented(self, rows: Tensor, corners: Tensor, flips: Tensor) -> Tensor:
         along = torch.arange(self.side, device=self.device)

@@ -1,0 +1,241 @@
+"""A teacher bank: what a teacher says of every augmented image of a seed, computed once and kept for all later jobs.
+
+    results/bank/NETWORK-KEY/logits    (epochs, images, C), in the precision in which the teacher computes
+    results/bank/NETWORK-KEY/sums      (epochs, steps): a checksum of each chunk, where it begins; 0: not there yet
+
+A bank changes no number: it keeps the very bits that the teacher gives, and is known by all that they depend on. So it
+may be removed at any time, be filled by several jobs (on several machines) together, and be damaged: a chunk that does
+not fit its checksum is computed again. Chunks are read and written, not mapped: a full or lost disk is then an error
+that costs the bank, not a signal that kills the job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trainables.data.source import Source
+from trainables.data.stream import VERSION, WHOLE, BatchStream, Chunk, Stream
+from trainables.locks import shared, tried
+from trainables.provenance import surroundings
+from trainables.spec import RunSpec
+from trainables.teachers import BATCH, Teacher
+
+GB = 10**9
+PATIENCE = 60.0
+"""Seconds for which another job's chunk is waited for; then it is computed here too."""
+BYTES = {"fp32": 4, "bf16": 2}
+SUM = 4
+BLOCK = 512
+
+
+def bank_bytes(spec: RunSpec, images: int, classes: int) -> int:
+    """What the bank of a run's teacher and seed takes on the disk."""
+    return spec.epochs * images * classes * BYTES[spec.precision]
+
+
+class Bank:
+    """The bank of one teacher over one stream."""
+
+    def __init__(self, folder: Path, source: Source, stream: Stream, teacher: Teacher) -> None:
+        self.folder, self.source, self.stream, self.teacher = folder, source, stream, teacher
+        self._notes: list[str] = []
+        self._row = source.num_classes * teacher.dtype.itemsize
+        self._writing, self._trusted = True, False
+        self._epoch, self._filled = 0, torch.empty(0)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self._logits = os.open(folder / "logits", flags, 0o644)
+        self._sums = os.open(folder / "sums", flags, 0o644)
+
+    def reserve(self, size: int) -> None:
+        """Let the file be as long as it will get: what is not written takes no room on the disk, but is spoken for."""
+        os.ftruncate(self._logits, max(size, os.fstat(self._logits).st_size))
+
+    def close(self) -> None:
+        os.close(self._logits)
+        os.close(self._sums)
+
+    def told(self) -> tuple[str, ...]:
+        """The notes, once."""
+        notes, self._notes = tuple(self._notes), []
+        return notes
+
+    def fill(self, epoch: int) -> None:
+        """Bring the epoch's answers to the device and compute those that are missing; jobs that do so at the same time
+        share the work. Images that are decoded on the way are not waited for: `logits` then looks for each chunk."""
+        if not isinstance(self.stream, BatchStream):
+            return
+        pieces = self.stream.pieces(epoch)
+        parts: dict[int, Tensor] = {}
+        first = os.getpid() % len(pieces)
+        missing = [*range(first, len(pieces)), *range(first)]
+        deadline = time.monotonic() + PATIENCE
+        while missing:
+            for number in missing:
+                piece = pieces[number]
+                part = self._part(epoch, piece.first_step, piece.size, piece, wait=time.monotonic() < deadline)
+                if part is not None:
+                    parts[number] = part
+            missing = [number for number in missing if number not in parts]
+            if missing:
+                time.sleep(0.01)
+        self._filled = torch.cat([parts[number].to(self.stream.device) for number in range(len(pieces))])
+        self._epoch = epoch
+
+    def logits(self, chunk: Chunk) -> Tensor:
+        """(n, C) float32: what `teacher.logits` says of the chunk's images."""
+        size = len(chunk.labels)
+        if chunk.epoch == self._epoch:
+            start = chunk.first_step * self.stream.batch_size
+            return self._filled[start : start + size].float()
+        part = self._part(chunk.epoch, chunk.first_step, size, lambda: chunk, wait=False)
+        assert part is not None
+        return part.to(self.stream.device).float()
+
+    def _part(self, epoch: int, step: int, size: int, make: Callable[[], Chunk], *, wait: bool) -> Tensor | None:
+        """A chunk's answers: stored, or computed and stored; None where another job is at it and is waited for."""
+        known = self._read(epoch, step, size, make)
+        if known is not None:
+            return known
+        with self._claimed(epoch, step) as mine:
+            if not mine and wait:
+                return None
+            known = self._read(epoch, step, size, make) if mine else None
+            if known is not None:
+                return known
+            answers = self._asked(make().images)
+            if mine and not self.source.unreadable:
+                self._write(epoch, step, answers)
+            return answers
+
+    def _asked(self, images: Tensor) -> Tensor:
+        return self.teacher.logits(images).to(self.teacher.dtype)
+
+    def _place(self, epoch: int, step: int) -> tuple[int, int]:
+        """Where a chunk's answers and its checksum lie."""
+        row = (epoch - 1) * self.source.train_size + step * self.stream.batch_size
+        return row * self._row, ((epoch - 1) * self.stream.steps + step) * SUM
+
+    def _read(self, epoch: int, step: int, size: int, make: Callable[[], Chunk]) -> Tensor | None:
+        place, sum_place = self._place(epoch, step)
+        try:
+            expected = os.pread(self._sums, SUM, sum_place)
+            if not any(expected):
+                return None
+            content = os.pread(self._logits, size * self._row, place)
+        except OSError:
+            return None
+        if _sum(content) != expected or len(content) != size * self._row:
+            return None
+        stored = torch.frombuffer(bytearray(content), dtype=self.teacher.dtype).view(size, -1)
+        return stored if self._trusted or self._agrees(stored, make) else None
+
+    def _agrees(self, stored: Tensor, make: Callable[[], Chunk]) -> bool:
+        """Whether the teacher says now what is stored, of the first chunk that is read. Where it does not, all goes."""
+        part = BATCH[self.stream.device.type]
+        live = self._asked(make().images[:part])
+        self._trusted = True
+        if torch.equal(live.cpu(), stored[:part]):
+            return True
+        os.ftruncate(self._sums, 0)
+        self._notes.append(f"the teacher bank {self.folder} does not fit its teacher: made anew")
+        return False
+
+    def _write(self, epoch: int, step: int, answers: Tensor) -> None:
+        if not self._writing:
+            return
+        content = answers.cpu().contiguous().view(torch.uint8).numpy().tobytes()
+        place, sum_place = self._place(epoch, step)
+        try:
+            written = 0
+            while written < len(content):
+                written += os.pwrite(self._logits, content[written:], place + written)
+            os.pwrite(self._sums, _sum(content), sum_place)
+        except OSError as error:
+            self._writing = False
+            self._notes.append(f"the teacher bank is written no further: {(error.strerror or str(error)).lower()}")
+
+    @contextlib.contextmanager
+    def _claimed(self, epoch: int, step: int) -> Iterator[bool]:
+        """Whether the chunk is ours to compute; a claim ends with its process."""
+        place = self._place(epoch, step)[1]
+        try:
+            fcntl.lockf(self._sums, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+        except OSError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.lockf(self._sums, fcntl.LOCK_UN, 1, place)
+
+
+def _sum(content: bytes) -> bytes:
+    return (zlib.crc32(content) or 1).to_bytes(SUM, "little")
+
+
+@contextlib.contextmanager
+def opened(
+    spec: RunSpec, source: Source, stream: Stream, teacher: Teacher, digest: str, results: Path, most_bytes: float
+) -> Iterator[Bank | None]:
+    """The bank of a run's teacher and seed, where there is room for it: `most_bytes` for all banks together, of which
+    the least recently used go first, and never more than half of what is free on the disk."""
+    need = bank_bytes(spec, source.train_size, source.num_classes)
+    if need > most_bytes or stream.share != WHOLE:
+        yield None
+        return
+    banks = results / "bank"
+    banks.mkdir(parents=True, exist_ok=True)
+    key = _key(spec, source, teacher, digest)
+    with shared(banks / f"{key}.lock"):
+        folder = banks / key
+        folder.mkdir(exist_ok=True)
+        os.utime(folder)
+        if not _make_room(banks, key, need, most_bytes):
+            yield None
+            return
+        bank = Bank(folder, source, stream, teacher)
+        try:
+            bank.reserve(need)
+            yield bank
+        finally:
+            bank.close()
+
+
+def _key(spec: RunSpec, source: Source, teacher: Teacher, digest: str) -> str:
+    """All that the bits of an answer depend on: weights, images and their stream, precision, and where it computes."""
+    device = teacher.device.type
+    where = surroundings(device)
+    threads = torch.get_num_threads() if device == "cpu" else 0
+    stream = f"{spec.seed} {spec.batch_size} {spec.augmentation} {VERSION}"
+    identity = f"{digest} {source.fingerprint} {stream} {spec.precision} {where['device']} {where['torch']} {threads}"
+    return f"{spec.teacher}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
+
+
+def _make_room(banks: Path, key: str, need: int, most_bytes: float) -> bool:
+    """Remove banks that nobody uses, the oldest first, until `need` bytes fit. Whether they do."""
+    others = [folder for folder in banks.iterdir() if folder.is_dir() and folder.name != key]
+    room = most_bytes - need - sum(map(_size, others))
+    for folder in sorted(others, key=lambda folder: folder.stat().st_mtime):
+        if room >= 0:
+            break
+        with tried(banks / f"{folder.name}.lock") as unused:
+            if unused:
+                room += _size(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+    written = sum(path.stat().st_blocks * BLOCK for path in (banks / key).glob("*"))
+    return room >= 0 and need - written <= shutil.disk_usage(banks).free / 2
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*"))
