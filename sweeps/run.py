@@ -56,9 +56,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def typed(script: str, argv: Sequence[str]) -> str:
-    """The command that was given, to be given again from the same folder."""
-    called = sys.argv[0] if Path(sys.argv[0]).name == script else f"sweeps/{script}"
-    return shlex.join(["python", called, *argv])
+    """The command that was given, as it is recorded: wherever the checkout lies."""
+    return shlex.join(["python", f"sweeps/{script}", *argv])
+
+
+def resuming(command: str) -> str:
+    """The command to be given again from the same folder: with the script as it was called."""
+    called = Path(sys.argv[0])
+    return command.replace(f"sweeps/{called.name}", str(called), 1)
 
 
 def list_names(options: Options) -> int:
@@ -314,7 +319,7 @@ def report(outcome: Outcome, command: str) -> int:
         print("the same command with --retry trains again what has failed")
     print(f"{len(outcome.done)} done, {len(outcome.failed)} failed, {len(outcome.not_run)} not run", flush=True)
     if outcome.stopped:
-        print(f"{outcome.stopped}\nto resume: {command}", file=sys.stderr)
+        print(f"{outcome.stopped}\nto resume: {resuming(command)}", file=sys.stderr)
     return 0 if outcome.complete else FAILED
 
 
@@ -325,7 +330,7 @@ def guarded(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        print(f"\nstopped now: what is finished is kept\nto resume: {typed('run.py', argv)}", file=sys.stderr)
+        print(f"\nstopped now: what is finished is kept\nto resume: {resuming(typed('run.py', argv))}", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

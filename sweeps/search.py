@@ -34,7 +34,7 @@ from sweeps.packs import Packs
 from sweeps.plan import Plan, PlannedJob, job_of, packed
 from sweeps.progress import Lines, State
 from sweeps.request import Request, make_request
-from sweeps.run import STOPPED, check_all, check_writable, facts_in, place_of, report, typed
+from sweeps.run import STOPPED, check_all, check_writable, facts_in, place_of, report, resuming, typed
 from sweeps.search_arguments import SearchOptions, parse
 from sweeps.space import parse_space
 from sweeps.trials import SEED, Search, find_row
@@ -280,7 +280,9 @@ def guarded(argv: Sequence[str]) -> int:
     try:
         return main(argv)
     except KeyboardInterrupt:
-        print(f"\nstopped now: what is finished is kept\nto resume: {typed('search.py', argv)}", file=sys.stderr)
+        print(
+            f"\nstopped now: what is finished is kept\nto resume: {resuming(typed('search.py', argv))}", file=sys.stderr
+        )
         return STOPPED
 
 
