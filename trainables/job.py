@@ -37,6 +37,7 @@ from trainables.spec import RunSpec, from_dict
 from trainables.student import Student, held_folder, write_refusal
 from trainables.teachers import facts, load_teacher, teacher_file
 from trainables.views import Teaching, Views
+from trainables.writer import Writer, writing
 
 LOCK_SECONDS = 60
 
@@ -156,8 +157,8 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
     dataset = load_data(first, place)
     teaching = make_teaching(first, dataset, place, share)
     stream = dataset.stream(seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation, share=share)
-    with _banked(specs, dataset, stream, teaching, place):
-        yield from _epochs(specs, place, epochs, dataset, stream, teaching, provenance)
+    with _banked(specs, dataset, stream, teaching, place), writing() as writer:
+        yield from _epochs(specs, place, epochs, dataset, stream, teaching, provenance, writer)
 
 
 @contextlib.contextmanager
@@ -192,13 +193,22 @@ def _epochs(
     stream: Stream,
     teaching: Teaching | None,
     provenance: dict[str, Any],
+    writer: Writer,
 ) -> Iterator[EpochReport]:
     share = stream.share
     students, refused = [], {}
     for spec in specs:
         try:
             students.append(
-                Student(spec, dataset=dataset, teaching=teaching, results=place.results, started=now(), share=share)
+                Student(
+                    spec,
+                    dataset=dataset,
+                    teaching=teaching,
+                    results=place.results,
+                    started=now(),
+                    share=share,
+                    writer=writer,
+                )
             )
         except UserError as error:
             refused[spec.run_id] = str(error)
@@ -240,6 +250,8 @@ def _epochs(
         new = {path: why for path, why in known.items() if path not in named}
         named |= new
         stopped = [student for student in students if not student.ended and _told_to_stop(student, place, share)]
+        for student in stopped:
+            writer.wait(student.spec.run_id)
         students = [student for student in students if student not in stopped]
         ends = tuple(student.spec.run_id for student in stopped)
         notes = teaching.bank.told() if teaching and teaching.bank else ()

@@ -38,6 +38,7 @@ from trainables.runs import (
 )
 from trainables.spec import RunSpec
 from trainables.views import Teaching, View, Views
+from trainables.writer import Writer
 
 Made = TypeVar("Made")
 
@@ -108,8 +109,10 @@ class Student:
         results: Path,
         started: str,
         share: Share = WHOLE,
+        writer: Writer | None = None,
     ) -> None:
         self.spec, self.results, self.share = spec, results, share
+        self.writer = writer or Writer()
         self.device = dataset.device.type
         self.method = make(spec.method, spec.params)
         check_method(self.method, spec, share)
@@ -250,6 +253,9 @@ class Student:
             "optimizer": self.optimizer.state_dict(),
             "record": vars(self.record),
         }
+        self.writer.save(self.spec.run_id, functools.partial(self._write, _copied(state)))
+
+    def _write(self, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         save_checkpoint(self.results, self.spec.run_id, buffer.getvalue())
@@ -281,6 +287,7 @@ class Student:
         """Write the weights, then the result (last: its presence means complete), then drop the checkpoint."""
         if self.share.rank != 0:
             return
+        self.writer.wait(self.spec.run_id)
         record, spec = self.record, self.spec
         best = record.best
         last = Scores(*record.curve[-1][2:]) if record.curve else None
@@ -356,6 +363,15 @@ def _state_in(stored: bytes, device: str) -> dict[str, Any] | None:
     except Exception:  # noqa: BLE001
         return None
     return state if isinstance(state, dict) and state.keys() >= CHECKPOINT else None
+
+
+def _copied(state: Any) -> Any:
+    """The same with tensors of its own on the processor, so that training may go on."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {key: _copied(value) for key, value in state.items()}
+    return [_copied(value) for value in state] if isinstance(state, list) else state
 
 
 def _draw(spec: RunSpec, epoch: int, number: int) -> int:
