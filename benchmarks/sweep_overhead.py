@@ -1,0 +1,110 @@
+"""What the sweep layer adds: runs that only sleep, through the real engine, Ray and ledger.
+
+    python benchmarks/sweep_overhead.py [--runs 1000] [--seconds 1] [--at-once 8] [--json]
+
+Every run is a job of its own that sleeps for its one epoch and writes a result, as a training does at its end. They
+take no processor, so more can run at once than there are cores. ideal = runs x seconds / at once. `start` lasts until
+the first job has started, `end` from the last result to the end; the rest beyond the ideal is shared by all runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import sweeps.cluster
+import sweeps.resources
+from analysis.ledger import Ledger
+from benchmarks.measure import device_name
+from sweeps.engine import execute
+from sweeps.events import Event, JobStarted, RunEnded
+from sweeps.plan import Plan, PlannedJob
+from sweeps.resources import Resources
+from trainables.errors import UserError, exit_status
+from trainables.job import EpochReport, Place
+from trainables.runs import RESULT_SCHEMA, run_dir, write_result
+from trainables.spec import RunSpec
+from trainables.student import NUMBERS
+
+
+def sleep(specs: Sequence[RunSpec], place: Place, *, seconds: float) -> Iterator[EpochReport]:
+    """The runs of a job, slept."""
+    for spec in specs:
+        run_dir(place.results, spec.run_id).mkdir(parents=True, exist_ok=True)
+        time.sleep(seconds)
+        numbers = dict.fromkeys(NUMBERS) | {"best_top1": 50.0, "best_top5": 90.0, "best_epoch": 1, "parameters": 1}
+        numbers |= {"last_top1": 50.0, "last_top5": 90.0, "last_loss": 1.0, "train_loss": 1.0}
+        curve = {"epochs": 1, "seconds": seconds, "epoch_seconds": [seconds], "curve": [[1, 1.0, 50.0, 90.0, 1.0]]}
+        about = {"schema": RESULT_SCHEMA, "run_id": spec.run_id, "name": spec.name, "spec": spec.as_dict()}
+        write_result(place.results, about | {"status": "done", "reason": None, "provenance": {}} | numbers | curve)
+        metrics = {spec.run_id: {"top1": 50.0, "train_loss": 1.0, "seconds": seconds}}
+        yield EpochReport(1, 1, metrics, (spec.run_id,), {})
+
+
+def measure(runs: int, seconds: float, at_once: int) -> dict[str, float]:
+    for module in (sweeps.resources, sweeps.cluster):
+        module.cpus_here = lambda: at_once  # type: ignore[attr-defined]
+    specs = [RunSpec("digits", "resnet8", seed, epochs=1, milestones=(), lr=0.05) for seed in range(1, runs + 1)]
+    jobs = tuple(PlannedJob(spec.name, "vanilla", (spec,)) for spec in specs)
+    plan = Plan(runs, {"vanilla": {spec.run_id: spec for spec in specs}}, frozenset(), {}, jobs)
+    first = last = 0.0
+
+    def on_event(event: Event) -> None:
+        nonlocal first, last
+        if isinstance(event, JobStarted) and not first:
+            first = time.perf_counter()
+        if isinstance(event, RunEnded):
+            last = time.perf_counter()
+
+    with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder) / "ledger.sqlite") as ledger:
+        place = Place(Path(folder))
+        began = time.perf_counter()
+        outcome = execute(plan, ledger, place, Resources(0), on_event, train=partial(sleep, seconds=seconds))
+        ended = time.perf_counter()
+    if not outcome.complete:
+        raise RuntimeError(f"{len(outcome.done)} of {runs} runs: {outcome.stopped or outcome.failed}")
+    ideal = runs * seconds / at_once
+    return {
+        "runs": runs,
+        "seconds": seconds,
+        "at_once": at_once,
+        "ideal": ideal,
+        "wall": ended - began,
+        "ratio": (ended - began) / ideal,
+        "start": first - began,
+        "end": ended - last,
+        "a_run": (last - first - ideal) * at_once / runs,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="What the sweep layer adds to runs that only sleep.")
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if options.runs < 1 or options.seconds <= 0 or options.at_once < 1:
+        raise UserError("--runs and --at-once must be 1 or more, --seconds above 0")
+    found = measure(options.runs, options.seconds, options.at_once)
+    if options.json:
+        print(json.dumps(found | {"device": device_name("cpu")}))
+        return 0
+    print(
+        f"{options.runs} runs of {options.seconds:g} s, {options.at_once} at once, {device_name('cpu')}: "
+        f"{found['wall']:.1f} s, {found['ratio']:.3f}x the ideal {found['ideal']:.1f} s\n"
+        f"start {found['start']:.1f} s, end {found['end']:.1f} s, {1000 * found['a_run']:.0f} ms more for each run"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main, debug=False))
