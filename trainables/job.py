@@ -26,6 +26,7 @@ from torch.utils import deterministic
 
 from trainables.bank import GB, opened
 from trainables.data import load
+from trainables.data.imagenet import ImageNet
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share, Stream
 from trainables.distributed import gathered, wait_for_all
@@ -47,7 +48,8 @@ class Place:
     """Where and how a job is trained. Nothing of it may change a run's numbers, except the device and its threads.
 
     teachers: (sha256, path) of weights files that were given. threads: of the processor, 0 for torch's own choice.
-    bank_gb: what all teacher banks together may take on the disk, 0 for none.
+    bank_gb: what all teacher banks together may take on the disk, 0 for none. beside: devices of this machine that
+    train at the same time; they share its cores to decode images.
     """
 
     results: Path
@@ -57,6 +59,7 @@ class Place:
     threads: int = 0
     command: str = ""
     bank_gb: float = 0.0
+    beside: int = 1
 
 
 @dataclass(frozen=True)
@@ -95,16 +98,24 @@ def prepare_torch(place: Place) -> None:
 
 @lru_cache(maxsize=1)
 def _loaded(
-    name: str, data_dir: Path | None, train_fraction: float, imbalance: float, holdout: float, data: str, device: str
+    name: str,
+    data_dir: Path | None,
+    train_fraction: float,
+    imbalance: float,
+    holdout: float,
+    data: str,
+    device: str,
+    beside: int,
 ) -> Source:
     """The last data set, kept for the next job of this process."""
-    return load(name, data_dir, train_fraction=train_fraction, imbalance=imbalance, holdout=holdout).to(device)
+    source = load(name, data_dir, train_fraction=train_fraction, imbalance=imbalance, holdout=holdout).to(device)
+    return replace(source, beside=beside) if isinstance(source, ImageNet) else source
 
 
 def load_data(spec: RunSpec, place: Place) -> Source:
     """The data set of a run on its device; refuses images other than those the run was planned for."""
     images = spec.train_fraction, spec.imbalance, spec.holdout
-    dataset = _loaded(spec.dataset, place.data_dir, *images, spec.data, place.device)
+    dataset = _loaded(spec.dataset, place.data_dir, *images, spec.data, place.device, place.beside)
     if spec.data and not dataset.fingerprint.startswith(spec.data):
         raise UserError(
             f"the images in {place.data_dir} have changed since the sweep was planned: start the sweep again"
@@ -293,7 +304,7 @@ def read_job(path: Path) -> tuple[list[RunSpec], Place]:
     try:
         job = json.loads(path.read_text())
         place = dict(job["place"])
-        kinds = {"results": str, "device": str, "command": str, "threads": int, "bank_gb": float}
+        kinds = {"results": str, "device": str, "command": str, "threads": int, "bank_gb": float, "beside": int}
         wrong = [name for name, kind in kinds.items() if name in place and type(place[name]) is not kind]
         if wrong:
             raise TypeError(f"its {wrong[0]} is {place[wrong[0]]!r}")

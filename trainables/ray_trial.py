@@ -54,13 +54,14 @@ def trial(place: Place, train: Train) -> Callable[[dict[str, Any]], None]:
         _end_with_parent()
         _keep_modules()
         specs = [from_json(text) for text in config["runs"]]
+        here = replace(place, beside=_beside())
         devices = config.get("devices", 1)
         try:
             _check_results(place)
             if devices > 1:
                 _train_on_several(specs, place, train, devices)
             else:
-                _report(specs, _unended(specs, place, train))
+                _report(specs, _unended(specs, here, train))
         except ProcessDiedError:
             raise
         except Exception as error:
@@ -158,8 +159,17 @@ def _device_loop(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     share = Share(context.get_world_rank(), context.get_world_size())
     train = functools.partial(config["train"], share=share)
-    for report in _unended(config["runs"], config["place"], train):
+    for report in _unended(config["runs"], replace(config["place"], beside=_beside()), train):
         ray.train.report({"report": report})
+
+
+def _beside() -> int:
+    """How many devices (or shares of one) like this process's there are on this machine, by what Ray gave to each."""
+    context = ray.get_runtime_context()
+    own = context.get_assigned_resources()
+    name = "GPU" if own.get("GPU") else "CPU"
+    nodes = [node["Resources"] for node in ray.nodes() if node["NodeID"] == context.get_node_id()]
+    return max(1, int(nodes[0].get(name, 1) / own.get(name, 1))) if nodes else 1
 
 
 def reserved(resources: dict[str, float]) -> tune.PlacementGroupFactory:

@@ -118,6 +118,7 @@ def result(one: RunSpec, reason: str | None = None, place: Place | None = None) 
         "provenance": {
             "device": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
             "threads": place.threads if place else 0,
+            "beside": place.beside if place else 0,
             "command": json.dumps(os.getcwd()),
         },
     }

@@ -192,6 +192,7 @@ def test_jobs_find_the_working_directory_that_the_user_has(seen: Seen) -> None:
     assert stored
     assert stored["provenance"]["command"] == f'"{os.getcwd()}"'
     assert stored["provenance"]["threads"] == 1
+    assert stored["provenance"]["beside"] == cpus_here()
 
 
 def test_tensorboard_finds_every_run_under_its_name(seen: Seen) -> None:

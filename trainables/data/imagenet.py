@@ -35,7 +35,8 @@ INSTEAD = {"train": "the next image of its class takes its place", "test": "it c
 @dataclass(frozen=True, eq=False)
 class ImageNet:
     """ImageNet in its files. train_labels, test_labels: on the device; fingerprint: of the files' names and sizes, not
-    of their contents; workers: processes that decode, None for as many as the cores allow, 0 for none;
+    of their contents; workers: processes that decode, None for as many as the cores allow, 0 for none; beside: devices
+    of this machine that train at the same time, each with its share of the cores;
     unreadable: by path, why an image could not be read, of those that this process has come across."""
 
     classes: tuple[str, ...]
@@ -47,6 +48,7 @@ class ImageNet:
     source: str
     side: int = SIDE
     workers: int | None = None
+    beside: int = 1
     unreadable: dict[str, str] = field(default_factory=dict)
     _loaders: dict[int, Loader] = field(default_factory=dict, repr=False)
 
@@ -116,7 +118,7 @@ class ImageNet:
 
     def _loader(self, world: int) -> Loader:
         if world not in self._loaders:
-            workers = default_workers(world) if self.workers is None else self.workers
+            workers = default_workers(max(world, self.beside)) if self.workers is None else self.workers
             decoder = Decoder(self.train, self.test, self.side)
             self._loaders[world] = Loader(decoder, workers, pinned=self.device.type == "cuda")
         return self._loaders[world]

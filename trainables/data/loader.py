@@ -26,10 +26,10 @@ PART = 64
 SHARED_MEMORY = "/dev/shm"
 
 
-def default_workers(world: int = 1) -> int:
-    """The cores that this process may use, shared by the devices of a job, one left to the training."""
+def default_workers(devices: int = 1) -> int:
+    """The cores that this process may use, shared by the devices that train here, one left to the training."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores // world - 1, MOST_WORKERS))
+    return max(1, min(cores // devices - 1, MOST_WORKERS))
 
 
 def in_parts(indices: tuple[int, ...]) -> list[tuple[int, ...]]:
