@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps.banks import Banks
 from sweeps.plan import Plan
 from trainables.data.facts import Facts
 from trainables.spec import PLAIN, RunSpec
@@ -65,6 +66,7 @@ class Estimate:
     how: str
 
 
+NO_BANKS = Banks(0, 0, None, {})
 NOTHING = Estimate(0.0, 0, "", "nothing is left to train")
 
 
@@ -92,9 +94,11 @@ def estimate(
     threads: int,
     at_once: int,
     seconds: float = SECONDS,
+    banks: Banks = NO_BANKS,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Estimate:
-    """The cost of a plan's jobs on this machine's `device`, of which `at_once` run at a time. tell: is told in one
+    """The cost of a plan's jobs on this machine's `device`, of which `at_once` run at a time. The disk is that of
+    the runs, without their teachers' `banks`, which spare time. tell: is told in one
     line, before, what is measured and how long that takes."""
     if not plan.jobs:
         return NOTHING
@@ -110,6 +114,11 @@ def estimate(
     total = sum(job_seconds(job.specs, costs_of(costs), facts_of(job.specs[0])) for job in plan.jobs)
     total += _energies_seconds(specs, costs, facts_of)
     sizes = sorted((sum(_checkpoint(spec, costs) for spec in job.specs) for job in plan.jobs), reverse=True)
+    total -= sum(
+        facts_of(job.specs[0]).train_size * costs[_asked(job.specs[0])].image * banks.spared.get(job.key, 0)
+        for job in plan.jobs
+        if job.specs[0].teacher is not None
+    )
     disk = sum(costs[_student(spec)].bytes + RECORD_BYTES for spec in specs) + sum(sizes[:at_once])
     steps = "a few steps" if device == "cuda" else f"a few steps on {threads} thread{'s' * (threads > 1)}"
     once = sum(cost.once for cost in costs.values())

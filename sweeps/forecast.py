@@ -15,6 +15,7 @@ from analysis import names
 from analysis.layout import Table, settings_for
 from analysis.protocol import protocol
 from analysis.settings import Settings
+from sweeps.banks import Banks
 from sweeps.estimate import Estimate
 from sweeps.givens import Given
 from sweeps.plan import Plan
@@ -24,7 +25,7 @@ from trainables.recipes import RECIPES
 LEAST_WIDTH = 120
 
 
-def forecast_json(plan: Plan, estimate: Estimate) -> str:
+def forecast_json(plan: Plan, estimate: Estimate, banks: Banks) -> str:
     """One object: cells; runs by kind, done or not, each once; how many more the tables would train one by one
     (shared_runs); runs done; jobs left; what they cost.
     """
@@ -39,6 +40,8 @@ def forecast_json(plan: Plan, estimate: Estimate) -> str:
             "jobs": len(plan.jobs),
             "device_hours": round(estimate.device_hours, 4),
             "disk_bytes": estimate.disk_bytes,
+            "banks": banks.count,
+            "bank_bytes": banks.bytes,
             "device": estimate.device,
             "estimated": estimate.how,
         }
@@ -53,15 +56,32 @@ def show(plan: Plan, request: Request) -> None:
     _print([*parts, _runs(plan), *map(Text, _lines(plan, request))])
 
 
-def show_cost(estimate: Estimate, at_once: int) -> None:
+def show_cost(estimate: Estimate, at_once: int, banks: Banks, most: float) -> None:
     """What the plan costs, on standard output."""
     wall = f", {hours_words(estimate.device_hours / at_once)} with {at_once} jobs at a time" if at_once > 1 else ""
     lines = (
         f"about {hours_words(estimate.device_hours)} on one device like this ({estimate.device}){wall}",
         f"  measured {estimate.how}",
         f"about {size_words(estimate.disk_bytes)} on disk",
+        *bank_lines(banks, most),
     )
     _print([*map(Text, lines)])
+
+
+def bank_lines(banks: Banks, most: float) -> list[str]:
+    """What the teachers' banks take. most: gigabytes that they may."""
+    lines = []
+    if banks.count:
+        kept = f", of which at most {most:g} GB are kept (--bank)" if banks.bytes > most * 10**9 else " (--bank)"
+        lines.append(
+            f"and {size_words(banks.bytes)} for the answers of teachers in {_count(banks.count, 'bank')}{kept}"
+        )
+    if banks.too_large:
+        what, size = banks.too_large
+        lines.append(
+            f"no bank: {what} would take {size_words(size)}, more than --bank {most:g}; that teacher answers live"
+        )
+    return lines
 
 
 def _print(parts: list[RenderableType]) -> None:

@@ -36,6 +36,7 @@ from trainables.runs import weights_path
 from trainables.spec import RunSpec
 
 if TYPE_CHECKING:
+    from sweeps.banks import Banks
     from sweeps.estimate import Estimate
     from sweeps.events import Event
     from trainables.job import Place
@@ -78,21 +79,23 @@ def list_names(options: Options) -> int:
 def show_plan(options: Options, request: Request) -> int:
     """Print what a sweep would do. Reads the results folder if there is one and writes nothing."""
     from sweeps import forecast
+    from sweeps.banks import banks_of
     from sweeps.estimate import NOTHING
 
     plan = plan_of(options, request, known(options.results, asked_runs(request.tables, request.settings)))
     resources, cost, at_once = planned_resources(options), NOTHING, 1
     facts_of = facts_in(options.data_dir)
     check_facts(plan, facts_of)
+    banks = banks_of(plan.jobs, facts_of, options.bank * 10**9)
     if not options.json:
         forecast.show(plan, request)
     if plan.jobs:
         at_once = max(1, min(len(plan.jobs), resources.devices_at_once(cpus_here())))
-        cost = estimated(plan, facts_of, resources, at_once)
+        cost = estimated(plan, facts_of, resources, at_once, banks)
     if options.json:
-        print(forecast.forecast_json(plan, cost))
+        print(forecast.forecast_json(plan, cost, banks))
     elif plan.jobs:
-        forecast.show_cost(cost, at_once)
+        forecast.show_cost(cost, at_once, banks, options.bank)
     return 0
 
 
@@ -104,7 +107,9 @@ def planned_resources(options: Options) -> Resources:
     return resources
 
 
-def estimated(plan: Plan, facts_of: Callable[[RunSpec], Facts], resources: Resources, at_once: int) -> Estimate:
+def estimated(
+    plan: Plan, facts_of: Callable[[RunSpec], Facts], resources: Resources, at_once: int, banks: Banks
+) -> Estimate:
     """The cost of a plan, measured on a GPU where the sweep would use one and there is one here."""
     from sweeps.estimate import estimate
 
@@ -115,6 +120,7 @@ def estimated(plan: Plan, facts_of: Callable[[RunSpec], Facts], resources: Resou
         device="cuda" if resources.gpus and here else "cpu",
         threads=resources.cpus_per_job,
         at_once=at_once,
+        banks=banks,
         tell=lambda line: print(line, file=sys.stderr, flush=True),
     )
     if resources.gpus and not here:

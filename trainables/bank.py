@@ -28,20 +28,15 @@ from trainables.data.source import Source
 from trainables.data.stream import VERSION, WHOLE, BatchStream, Chunk, Stream
 from trainables.locks import shared, tried
 from trainables.provenance import surroundings
+from trainables.runs import bank_bytes
 from trainables.spec import RunSpec
 from trainables.teachers import BATCH, Teacher
 
 GB = 10**9
 PATIENCE = 60.0
 """Seconds for which another job's chunk is waited for; then it is computed here too."""
-BYTES = {"fp32": 4, "bf16": 2}
 SUM = 4
 BLOCK = 512
-
-
-def bank_bytes(spec: RunSpec, images: int, classes: int) -> int:
-    """What the bank of a run's teacher and seed takes on the disk."""
-    return spec.epochs * images * classes * BYTES[spec.precision]
 
 
 class Bank:

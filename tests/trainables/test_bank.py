@@ -20,9 +20,10 @@ from small_jobs import IMAGES, GivenTeacher, assert_same, seasoned, stop_after, 
 from torch import Tensor
 
 from trainables import bank as banks
-from trainables.bank import GB, Bank, bank_bytes, opened
+from trainables.bank import GB, Bank, opened
 from trainables.data import load
 from trainables.job import Place, job_json
+from trainables.runs import bank_bytes
 from trainables.spec import RunSpec
 from trainables.teachers import Teacher
 
