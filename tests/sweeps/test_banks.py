@@ -6,8 +6,9 @@ import pytest
 
 from analysis import paper
 from analysis.settings import Settings
+from sweeps import estimate as estimate_module
 from sweeps.banks import Banks, banks_of
-from sweeps.estimate import NO_BANKS, estimate
+from sweeps.estimate import NO_BANKS, Cost, estimate
 from sweeps.forecast import bank_lines
 from sweeps.plan import Plan, make_plan
 from trainables.data.facts import Facts, facts
@@ -63,14 +64,19 @@ def test_what_does_not_fit_is_said() -> None:
     assert bank_lines(NO_BANKS, 0) == []
 
 
-def test_the_estimate_counts_a_shared_teacher_once() -> None:
+class Costs(dict[object, Cost]):
+    def __missing__(self, work: object) -> Cost:
+        return Cost(step=0.01, image=0.001, bytes=1000)
+
+
+def test_the_estimate_counts_a_shared_teacher_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of nine jobs of one student each, eight do not ask; mixed images are asked about all the same."""
     small = {"dataset": "digits", "pairs": ("resnet20/resnet8",), "epochs": 1000}
     plan = planned("table5", pack=1, rows=("kd", "dkd"), **small)
     found = banks(plan)
     assert sorted(found.spared.values()) == [0, 1000]
+    monkeypatch.setattr(estimate_module, "_measure", lambda *_: Costs())
     with_banks, without = (
-        estimate(plan, about, device="cpu", threads=1, at_once=1, seconds=1, banks=each).device_hours
-        for each in (found, NO_BANKS)
+        estimate(plan, about, device="cpu", threads=1, at_once=1, banks=each).device_hours for each in (found, NO_BANKS)
     )
-    assert with_banks < without
+    assert (without - with_banks) * 3600 == pytest.approx(1000 * facts("digits", None).train_size * 0.001)
