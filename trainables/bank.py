@@ -97,6 +97,10 @@ class Bank:
         assert part is not None
         return part.to(self.stream.device).float()
 
+    def epoch_logits(self, epoch: int) -> Tensor | None:
+        """(images, C) float32 of the whole epoch, if it has been filled."""
+        return self._filled.float() if epoch == self._epoch else None
+
     def _part(self, epoch: int, step: int, size: int, make: Callable[[], Chunk], *, wait: bool) -> Tensor | None:
         """A chunk's answers: stored, or computed and stored; None where another job is at it and is waited for."""
         known = self._read(epoch, step, size, make)

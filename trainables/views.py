@@ -21,12 +21,12 @@ from ekd_core import (
     gradation_temperature,
     mixup,
     partners,
-    select,
 )
 from trainables.bank import Bank
 from trainables.data.stream import Chunk, Stream, generator, normalise
 from trainables.models import Outputs
 from trainables.outputs import logits_only
+from trainables.selection import Selection, chosen, threshold_rate
 from trainables.spec import Mixing, Temperature
 from trainables.teachers import Teacher, TeacherFacts
 
@@ -60,11 +60,26 @@ class Teaching:
         self.teacher, self.facts, self.bank = teacher, facts, bank
         self._thresholds: dict[float, tuple[Tensor, Tensor]] = {}
         self._edges: dict[int, Tensor] = {}
+        self._selections: dict[Mixing, tuple[int, Selection]] = {}
 
     def thresholds(self, rate: float) -> tuple[Tensor, Tensor]:
         if rate not in self._thresholds:
             self._thresholds[rate] = energy_thresholds(self.facts.energies, rate, rate)
         return self._thresholds[rate]
+
+    def selection(self, mixing: Mixing, epoch: int) -> Selection | None:
+        """The samples of an epoch that are mixed, where a bank knows all answers of it."""
+        bank = self.bank
+        logits = bank.epoch_logits(epoch) if bank else None
+        if bank is None or logits is None:
+            return None
+        known, found = self._selections.get(mixing, (0, None))
+        if known != epoch or found is None:
+            step = torch.arange(len(logits), device=logits.device) // bank.stream.batch_size
+            thresholds = self.thresholds(threshold_rate(mixing))
+            found = chosen(energy(logits), step, bank.stream.steps, mixing, thresholds)
+            self._selections[mixing] = epoch, found
+        return found
 
     def temperature(self, view: View, rule: Temperature) -> TemperatureOf:
         """The temperature of every sample of a view: a number, or (n,)."""
@@ -132,18 +147,12 @@ class Views:
     def _mix(self, mixing: Mixing) -> View:
         assert self.teaching is not None
         chunk = self.chunk
-        rate = mixing.rate / 2 if mixing.selection == "half" else mixing.rate
-        chosen = select(self.weak.energies, mixing.selection, *self.teaching.thresholds(rate))
-        counts = chosen.new_zeros(len(chunk.bounds) - 1, dtype=torch.int64).index_add_(0, chunk.step, chosen.long())
-        chosen = chosen & (counts >= 2)[chunk.step]
-        rows = chosen.nonzero().squeeze(1)
-        sizes = [size if size >= 2 else 0 for size in counts.tolist()]
-        ends = torch.tensor(sizes).cumsum(0).tolist()
-        bounds = tuple((end - size, end) for end, size in zip(ends, sizes, strict=True))
+        selection = self._selection(mixing)
+        rows = selection.rows
         step = chunk.step[rows]
         partner = partners(step, chunk.mixing[rows])
         images, labels = chunk.images[rows], chunk.labels[rows]
-        keep, centre = self._draw(mixing, len(sizes))
+        keep, centre = self._draw(mixing, len(selection.sizes))
         if mixing.operation == "cutmix":
             mixed, kept = cutmix(images, partner, keep[step], centre[step])
         else:
@@ -151,7 +160,19 @@ class Views:
             mixed = mixup(images, partner, kept)
         mixed = mixed.to(self.dtype).contiguous(memory_format=torch.channels_last)
         labels = torch.where(kept >= 0.5, labels, labels[partner])
-        return View(mixed, labels, self._answers(mixed, features=False) if len(rows) else None, bounds)
+        teacher = self._answers(mixed, features=False) if len(rows) else None
+        return View(mixed, labels, teacher, selection.bounds)
+
+    def _selection(self, mixing: Mixing) -> Selection:
+        """Of the chunk; taken from that of the whole epoch where the answers to all of it are known, so that the device
+        is waited for once an epoch."""
+        assert self.teaching is not None
+        chunk, steps = self.chunk, len(self.chunk.bounds) - 1
+        whole = None if self.features else self.teaching.selection(mixing, chunk.epoch)
+        if whole is not None:
+            return whole.part(chunk.first_step, steps, chunk.first_step * self.stream.batch_size)
+        thresholds = self.teaching.thresholds(threshold_rate(mixing))
+        return chosen(self.weak.energies, chunk.step, steps, mixing, thresholds)
 
     def _draw(self, mixing: Mixing, steps: int) -> tuple[Tensor, Tensor]:
         """One share of the image that stays, Beta(alpha, alpha), and one box centre for each step of the chunk."""
