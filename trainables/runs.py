@@ -96,6 +96,11 @@ def stop_path(results: Path, run_id: str) -> Path:
     return run_dir(results, run_id) / "stop"
 
 
+def stopped_path(results: Path, run_id: str) -> Path:
+    """There once a run was stopped, until it is asked for again: a job that is restarted leaves it out."""
+    return run_dir(results, run_id) / "stopped"
+
+
 def stream_key(spec: RunSpec) -> tuple[object, ...]:
     """Runs with equal keys see the same batches and the same teacher: they can train in one job."""
     return (
