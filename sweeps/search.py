@@ -22,12 +22,11 @@ from typing import TYPE_CHECKING
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analysis import names
+from analysis import names, paper
 from analysis.entry import Entry
 from analysis.ledger import Ledger
-from analysis.search_drawings import Trialed
-from analysis.searched import Finalist, Searched, write_search
-from analysis.settings import Settings, parse_pair, teacher_spec
+from analysis.searched import Ended, Finalist, Searched, write_search
+from analysis.settings import Settings, deviations, parse_pair, teacher_spec
 from sweeps.feed import Feed, Outcome
 from sweeps.finished import ingest
 from sweeps.lock import driver_lock
@@ -38,7 +37,7 @@ from sweeps.request import Request, make_request
 from sweeps.run import check_all, check_writable, facts_in, guarded, place_of, report, typed
 from sweeps.search_arguments import SearchOptions, parse
 from sweeps.space import parse_space
-from sweeps.trials import SEED, Search, find_row
+from sweeps.trials import SEED, Search, find_row, table_of
 from trainables.errors import UserError, exit_status
 from trainables.runs import weights_path
 from trainables.spec import RunSpec
@@ -248,14 +247,14 @@ class _Searching:
             what=f"{words} on {names.dataset(self.search.settings.dataset)}",
             space=self.search.space.text,
             trials=tuple(
-                Trialed(one.number, one.state, one.score, one.fields, one.origin)
-                for one in study.tried()
-                if one.score is not None
+                Ended(one.number, one.state, one.score, one.fields, one.origin, one.reason) for one in study.tried()
             ),
             held_out=self.search.holdout,
             seeds=self.options.run.seeds,
             finalists=tuple(finalists),
             importances=study.importances(),
+            trial_epochs=self.search.trial_epochs,
+            deviations=tuple(deviations(self.search.settings, paper.find(table_of(self.search.row)).dataset)),
         )
         for path in write_search(searched, self.folder):
             print(f"written: {path}")

@@ -59,9 +59,11 @@ def pruner(grace: int | None) -> BasePruner:
 
 @dataclass(frozen=True)
 class Tried:
-    """A trial that has ended. state: `complete`, `pruned`, `failed` (its run cannot be trained) or `lost` (a machine
-    failed, or the search was stopped; the point is asked for again). score: of the held-out images, of the first two.
-    fields: of the run."""
+    """A trial that has ended. score: of the held-out images. fields: of the run.
+
+    state: `complete` or `pruned`, with a score; `failed`, whose run cannot be trained; `lost`, for a machine failed or
+    the search was stopped, so that its point is asked for again; `retried`, which failed and was asked for again.
+    """
 
     number: int
     state: str
@@ -232,7 +234,8 @@ class Study:
 
     def tried(self) -> list[Tried]:
         """The trials that ended, in their order."""
-        return [_tried(trial) for trial in self._trials() if trial.state.is_finished()]
+        replaced = self._replaced()
+        return [_tried(trial, trial.number in replaced) for trial in self._trials() if trial.state.is_finished()]
 
     def best(self, count: int) -> list[Tried]:
         """The `count` best distinct points that were trained to their end."""
@@ -257,9 +260,10 @@ class Study:
             self.lose(run_id, "the search was stopped")
 
 
-def _tried(trial: FrozenTrial) -> Tried:
+def _tried(trial: FrozenTrial, replaced: bool) -> Tried:
     reason = trial.user_attrs.get(FAILED) or trial.user_attrs.get(LOST, "")
-    state = "failed" if FAILED in trial.user_attrs else trial.state.name.lower()
+    failed = "retried" if replaced else "failed"
+    state = failed if FAILED in trial.user_attrs else trial.state.name.lower()
     if trial.state == TrialState.FAIL:
         state, reason = "lost", reason or "the search was killed"
     return Tried(

@@ -308,3 +308,33 @@ def test_trials_and_finals_have_the_papers_point(bench: Bench) -> None:
     flat = flatten(engine.trials[0])
     assert (flat["temperature.base"], flat["lr"], flat["holdout"]) == (4, 0.05, 0.1)
     assert {spec.holdout for spec in engine.finals} == {0}
+
+
+def test_what_is_shown_has_all_trials_and_what_differs_from_the_paper(bench: Bench) -> None:
+    def fate(spec: RunSpec) -> float | str:
+        return "diverged: nan" if spec.holdout and spec.lr != 0.05 else score(spec)
+
+    bench("--trials", "4", "--trial-epochs", "2", "--set", "weight_decay=0.001", fate=fate)
+    (found,) = bench.shown
+    assert [(one.state, one.score, one.reason) for one in found.trials[:2]] == [
+        ("complete", 90.0, ""),
+        ("failed", None, "diverged: nan"),
+    ]
+    assert len(found.scored) == 1
+    assert found.trial_epochs == 2
+    assert found.deviations[0] == "data set digits, not the paper's"
+    assert found.deviations[-1] == "weight_decay = 0.001"
+    assert [one.name for one in found.finalists] == ["Paper's", "Released code's"]
+    said = bench("--trials", "6", "--trial-epochs", "2", "--set", "weight_decay=0.001", "--seeds", "2")[2]
+    assert "4 trials tried, 2 to come" in said
+
+
+def test_a_trial_that_the_ledger_answers_says_so(bench: Bench) -> None:
+    bench("--trials", "4")
+    for path in bench.results.glob("search/*/study.sqlite"):
+        path.unlink()
+    status, engine, said = bench("--trials", "1")
+    assert (status, engine.trials) == (0, [])
+    assert "trial 0    held-out top-1 90.00" in said
+    (trial,) = bench.study.get_trials()
+    assert list(trial.intermediate_values) == [1, 2, 3]
