@@ -80,6 +80,20 @@ def test_trials_and_finalists() -> None:
     assert found.known_runs()["released code"](1).temperature.rule == "reversed"  # type: ignore[union-attr]
 
 
+def test_a_reader_that_leaves_and_a_second_ctrl_c_cause_no_traceback() -> None:
+    code = "import sys; from sweeps.search import guarded; sys.exit(guarded([], lambda argv: {}, 'search.py'))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", code.format("print('x' * 9) or 0")]
+    done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+    command = [sys.executable, "-c", code.format("(_ for _ in ()).throw(KeyboardInterrupt)")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr.endswith("to resume: python sweeps/search.py\n")
+
+
 def run(results: Path, *words: str) -> str:
     command = [sys.executable, "sweeps/search.py", *COMMON, "--results", str(results), *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
