@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis import names
 from analysis import search_drawings as draw
 from analysis.drawings import saved
 from analysis.entry import Entry
@@ -31,24 +33,52 @@ class Finalist:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """A trial. state: `complete`, `pruned`, `failed` or what else became of it. score: of the first two. reason: of the
+    others. origin: whose point it is, if it was not Optuna's idea."""
+
+    number: int
+    state: str
+    score: float | None
+    fields: Mapping[str, Scalar]
+    origin: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Searched:
     """what: a row of the paper, a pair and a data set in words. space: the ranges. held_out: the share. importances: by
-    field, none where there are too few trials."""
+    field, none where there are too few trials. trial_epochs: where trials have others than finalists. deviations: from
+    the paper's data and protocol, in words."""
 
     what: str
     space: str
-    trials: tuple[Trialed, ...]
+    trials: tuple[Ended, ...]
     held_out: float
     seeds: int
     finalists: tuple[Finalist, ...]
     importances: Mapping[str, float]
+    trial_epochs: int | None = None
+    deviations: tuple[str, ...] = ()
+
+    @property
+    def scored(self) -> tuple[Trialed, ...]:
+        """The trials that pictures show."""
+        return tuple(
+            Trialed(one.number, one.state, one.score, one.fields, one.origin)
+            for one in self.trials
+            if one.score is not None
+        )
 
 
 def sheet_of(found: Searched) -> Sheet:
     """A line for each finalist: its fields, its trial's score, and both accuracies on the test images."""
     fields = list(dict.fromkeys(name for one in found.finalists for name in one.fields))
-    numbers = {name: [_top1(one, name) for one in found.finalists] for name in ("best_top1", "last_top1")}
-    best = {name: max((one[0] for one in shown if one), default=None) for name, shown in numbers.items()}
+    numbers = {which: [_top1(one, which) for one in found.finalists] for which in ("best_top1", "last_top1")}
+    best = {
+        name: max((one[0] for one in shown if one and one[2] == found.seeds), default=None)
+        for name, shown in numbers.items()
+    }
     lines = [
         Line(
             one.name,
@@ -61,13 +91,25 @@ def sheet_of(found: Searched) -> Sheet:
         for place, one in enumerate(found.finalists)
     ]
     heads = ("Point", *fields, "Held out", "Test, best", "Test, last")
-    caption = (
-        f"{len(found.trials)} trials of one seed over {found.space}, scored on {found.held_out:.0%} of the training "
-        "images, which they did not train on (Held out, last epoch). Then the best and the paper's point, trained on "
-        f"all training images: top-1 (%) on the test images, mean ± standard deviation over {found.seeds} seeds, of "
-        "the best and of the last epoch. Only these runs saw the test images."
-    )
-    return Sheet("search", f"Search: {found.what}", (Panel("", (heads,), (tuple(lines),)),), caption, ())
+    return Sheet("search", f"Search: {found.what}", (Panel("", (heads,), (tuple(lines),)),), _caption(found), ())
+
+
+def _caption(found: Searched) -> str:
+    states = Counter(one.state for one in found.trials)
+    counts = {"pruned": states["pruned"], "failed": states["failed"]}
+    others = [f"{count} {state}" for state, count in counts.items() if count]
+    length = f" and {names.epochs(found.trial_epochs)}" if found.trial_epochs else ""
+    spread = f"mean ± standard deviation over {found.seeds} seeds" if found.seeds > 1 else "one seed"
+    sentences = [
+        f"{sum(counts.values(), states['complete'])} trials of one seed{length} over {found.space}"
+        f"{f' ({names.listed(others)})' if others else ''}, scored on {found.held_out:.0%} of the training images, "
+        "which they did not train on (Held out, last epoch).",
+        "Then the best and the paper's point, trained on all training images: top-1 (%) on the test images, "
+        f"{spread}, of the best and of the last epoch.",
+        "The trials did not see the test images.",
+    ]
+    different = [f"Differs from the paper: {'; '.join(found.deviations)}."] if found.deviations else []
+    return " ".join([*sentences, *different])
 
 
 def _top1(one: Finalist, name: str) -> tuple[float, float | None, int] | None:
@@ -80,7 +122,8 @@ def _shown(number: tuple[float, float | None, int] | None, best: float | None, s
         return Shown(NOTHING, note=f"0/{seeds}")
     mean, std, n = number
     note = "" if n == seeds else f"{n}/{seeds} seeds"
-    return Shown(percent(mean), "" if std is None else percent(std), note=note, best=mean == best)
+    spread = "" if std is None else percent(std)
+    return Shown(percent(mean), spread, note=note, best=n == seeds and mean == best)
 
 
 def _word(value: Scalar | None) -> str:
@@ -102,9 +145,10 @@ def write_search(found: Searched, folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def _csv(trials: Sequence[Trialed]) -> str:
+def _csv(trials: Sequence[Ended]) -> str:
     rows = [
-        {"trial": one.number, "state": one.state, "held_out_top1": one.score, "origin": one.origin, **one.fields}
+        {"trial": one.number, "state": one.state, "held_out_top1": one.score, "origin": one.origin}
+        | {**one.fields, "reason": one.reason}
         for one in trials
     ]
     written: str = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
@@ -113,9 +157,9 @@ def _csv(trials: Sequence[Trialed]) -> str:
 
 def _pictures(found: Searched) -> Iterator[tuple[str, Figure]]:
     """As far as there is something to see."""
-    if any(trial.state == "complete" for trial in found.trials):
-        yield "history", draw.history(found.trials, f"{found.what}: trials in their order")
-        yield "slices", draw.slices(found.trials, f"{found.what}: each field by itself")
-        yield "parallel", draw.parallel(found.trials, f"{found.what}: all fields of each trial")
+    if any(trial.state == "complete" for trial in found.scored):
+        yield "history", draw.history(found.scored, f"{found.what}: trials in their order")
+        yield "slices", draw.slices(found.scored, f"{found.what}: each field by itself")
+        yield "parallel", draw.parallel(found.scored, f"{found.what}: all fields of each trial")
     if found.importances:
         yield "importances", draw.importances(found.importances, f"{found.what}: how much each field matters")

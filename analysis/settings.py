@@ -17,7 +17,18 @@ _NESTED = {
     name: tuple(field.name for field in dataclasses.fields(cls))
     for name, cls in (("temperature", Temperature), ("mixing", Mixing))
 }
-_DECIDED = ("dataset", "data", "student", "seed", "method", "teacher", "teacher_source", "timing", "imbalance")
+_DECIDED = (
+    "dataset",
+    "data",
+    "student",
+    "seed",
+    "method",
+    "teacher",
+    "teacher_source",
+    "timing",
+    "imbalance",
+    "holdout",
+)
 _OWN = tuple(field.name for field in dataclasses.fields(RunSpec) if field.name not in (*_NESTED, *_DECIDED, "params"))
 
 

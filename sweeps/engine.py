@@ -22,7 +22,7 @@ from analysis.ledger import Ledger
 from sweeps.cluster import StoppedError, Watch, cluster, environment
 from sweeps.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
 from sweeps.feed import Feed, Outcome
-from sweeps.finished import ingest, result_of
+from sweeps.finished import forget_end, ingest, result_of
 from sweeps.machines import check_machines, name
 from sweeps.plan import Plan, PlannedJob
 from sweeps.resources import Resources, check_resources
@@ -30,7 +30,7 @@ from trainables.errors import UserError
 from trainables.job import EpochReport, Place, job_json, run
 from trainables.methods import whole_batches
 from trainables.ray_trial import Curves, ProcessDiedError, Train, reserved, trial
-from trainables.runs import run_dir, write_atomically
+from trainables.runs import write_atomically
 
 __all__ = [
     "EpochDone",
@@ -81,7 +81,9 @@ def execute(
         device="cuda" if resources.gpus else "cpu",
         threads=resources.cpus_per_job,
     )
-    _forget_failures(place.results, plan)
+    for job in plan.jobs:
+        for spec in job.specs:
+            forget_end(place.results, spec.run_id)
     _forget_experiments(place.results / "tune")
     _write_jobs(place, plan)
     try:
@@ -337,12 +339,3 @@ def _write_jobs(place: Place, plan: Plan) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for job in plan.jobs:
         write_atomically(folder / f"{job.key}.json", job_json(job.specs, place).encode())
-
-
-def _forget_failures(results: Path, plan: Plan) -> None:
-    """A planned run that failed before is to be tried again: what is left of the failure must not end it."""
-    for job in plan.jobs:
-        for spec in job.specs:
-            result = result_of(results, spec.run_id)
-            if result is not None and result["status"] == "failed":
-                (run_dir(results, spec.run_id) / "result.json").unlink()

@@ -22,7 +22,7 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        return not self.failed and not self.not_run
+        return not self.failed and not self.not_run and self.stopped is None
 
 
 class Feed:

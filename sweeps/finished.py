@@ -10,7 +10,15 @@ from typing import Any
 from analysis.entry import Entry, entry_of
 from analysis.ledger import Ledger
 from trainables.errors import UserError
-from trainables.runs import drop_checkpoints, drop_temporaries, read_result, run_dir, weights_path
+from trainables.runs import (
+    drop_checkpoints,
+    drop_temporaries,
+    read_result,
+    run_dir,
+    stop_path,
+    stopped_path,
+    weights_path,
+)
 
 
 def result_of(results: Path, run_id: str) -> dict[str, Any] | None:
@@ -37,6 +45,15 @@ def ingest(results: Path, ledger: Ledger, run_ids: Iterable[str]) -> int:
     for folder in (results, results / "jobs", results / "tables"):
         drop_temporaries(folder)
     return recorded
+
+
+def forget_end(results: Path, run_id: str) -> None:
+    """A run is to be trained (again): what is left of a failure or of a wish to stop it must not end it."""
+    stop_path(results, run_id).unlink(missing_ok=True)
+    stopped_path(results, run_id).unlink(missing_ok=True)
+    result = result_of(results, run_id)
+    if result is not None and result["status"] == "failed":
+        (run_dir(results, run_id) / "result.json").unlink()
 
 
 def known(results: Path, run_ids: Iterable[str]) -> dict[str, Entry]:

@@ -11,13 +11,13 @@ from sweeps.plan import Plan, PlannedJob
 class Packs(Feed):
     """A feed whose jobs after the plan's own (the teacher) are asked for when there is room for one.
 
-    ask: the next pack of trials, or None when there will be none. most: how many packs there can be.
+    ask: the next pack of trials, or None when there will be none. like: a job of the same needs and devices, so that
+    nobody is asked before there is room: the later a proposal, the more it knows. most: how many packs there can be.
     """
 
-    def __init__(self, plan: Plan, ask: Callable[[], PlannedJob | None], most: int) -> None:
+    def __init__(self, plan: Plan, ask: Callable[[], PlannedJob | None], like: PlannedJob, most: int) -> None:
         super().__init__(plan)
-        self._ask, self._most = ask, most
-        self._teachers = {spec.run_id for job in plan.jobs for spec in job.specs}
+        self._ask, self._like, self._most = ask, like, most
         self._held: PlannedJob | None = None
         self._dry = most == 0
 
@@ -28,7 +28,7 @@ class Packs(Feed):
     @property
     def lost(self) -> bool:
         """Whether there will be no teacher."""
-        return bool(self._teachers & self._failed.keys())
+        return bool(self._like.needs & self._failed.keys())
 
     @property
     def most_jobs(self) -> int:
@@ -38,13 +38,13 @@ class Packs(Feed):
         first = super().take(fits)
         if first is not None or not super().exhausted or self._dry:
             return first
-        if self._held is None:
-            self._held = self._ask()
-            self._dry = self._held is None
-        job = self._held
-        if job is None or not job.needs <= self._trained or not fits(job):
+        if not self._like.needs <= self._trained or not fits(self._held or self._like):
             return None
-        self._held = None
+        job = self._held or self._ask()
+        self._dry = job is None
+        self._held = job if job is not None and not fits(job) else None
+        if job is None or self._held:
+            return None
         self._asked |= {spec.run_id for spec in job.specs}
         self._running[job.key] = job
         return job

@@ -329,14 +329,14 @@ def report(outcome: Outcome, command: str) -> int:
     return 0 if outcome.complete else FAILED
 
 
-def guarded(argv: Sequence[str]) -> int:
+def guarded(argv: Sequence[str], main: Callable[[Sequence[str]], int] = main, script: str = "run.py") -> int:
     """`main`, ended without a traceback by Ctrl-C or by a reader that has gone (`| head`)."""
     try:
         status = main(argv)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        print(f"\nstopped now: what is finished is kept\nto resume: {resuming(typed('run.py', argv))}", file=sys.stderr)
+        print(f"\nstopped now: what is finished is kept\nto resume: {resuming(typed(script, argv))}", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

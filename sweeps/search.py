@@ -13,7 +13,8 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,25 +22,24 @@ from typing import TYPE_CHECKING
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analysis import names
+from analysis import names, paper
 from analysis.entry import Entry
 from analysis.ledger import Ledger
-from analysis.search_drawings import Trialed
-from analysis.searched import Finalist, Searched, write_search
-from analysis.settings import parse_pair, teacher_spec
+from analysis.searched import Ended, Finalist, Searched, write_search
+from analysis.settings import Settings, deviations, parse_pair, teacher_spec
 from sweeps.feed import Feed, Outcome
 from sweeps.finished import ingest
 from sweeps.lock import driver_lock
 from sweeps.packs import Packs
-from sweeps.plan import Plan, PlannedJob, job_of, packed
+from sweeps.plan import Plan, job_of, packed
 from sweeps.progress import Lines, State
 from sweeps.request import Request, make_request
-from sweeps.run import STOPPED, check_all, check_writable, facts_in, place_of, report, resuming, typed
+from sweeps.run import check_all, check_writable, facts_in, guarded, place_of, report, typed
 from sweeps.search_arguments import SearchOptions, parse
 from sweeps.space import parse_space
-from sweeps.trials import SEED, Search, find_row
+from sweeps.trials import SEED, Search, find_row, table_of
 from trainables.errors import UserError, exit_status
-from trainables.runs import drop_checkpoints, stop_path, weights_path
+from trainables.runs import weights_path
 from trainables.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -65,13 +65,14 @@ def main(argv: Sequence[str]) -> int:
     ends = (search.trial({}), search.finalist({}, SEED))
     runs = Plan(0, {"search": {spec.run_id: spec for spec in ends}}, frozenset(), {}, ())
     resources = check_all(options.run, request, runs)
-    if facts_in(options.run.data_dir)(ends[0]).test_size == 0:
+    known = facts_in(options.run.data_dir)(ends[0])
+    if known.test_size == 0:
         raise UserError(f"--holdout {options.holdout:g} leaves no image to score: hold out more")
     with contextlib.ExitStack() as stack:
         stack.enter_context(driver_lock(options.run.results))
         ledger = stack.enter_context(Ledger.open(options.run.results / "ledger.sqlite"))
         command = typed("search.py", argv)
-        return _Searching(options, request, search, ledger, resources, command).run()
+        return _Searching(options, request, search, ledger, resources, command, known.num_classes).run()
 
 
 class _Searching:
@@ -85,17 +86,19 @@ class _Searching:
         ledger: Ledger,
         resources: Resources,
         command: str,
+        classes: int,
     ) -> None:
         self.options, self.search, self.ledger, self.resources = options, search, ledger, resources
-        self.results = options.run.results
+        self.results, self.classes = options.run.results, classes
         self.place = place_of(options.run, request, command)
         self.folder = self.results / "search" / self.name
 
     @property
     def name(self) -> str:
-        """Of a study: what would make its scores another question is in it."""
+        """Of a study: what would make its scores another question is in it, not the number of the finalists' seeds."""
         search = self.search
-        asked = [search.settings.as_json(), search.row.key, search.space.text, search.holdout, search.trial_epochs]
+        settings = replace(search.settings, seeds=Settings().seeds)
+        asked = [settings.as_json(), search.row.key, search.space.text, search.holdout, search.trial_epochs]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:6]
         pair = f"{search.pair.teacher}-{search.pair.student}"
         return f"{search.settings.dataset}-{pair}-{search.row.key}-{self.options.sampler}-{digest}"
@@ -110,15 +113,18 @@ class _Searching:
             self.search.base,
             partial(sampler, self.options.sampler),
             pruner(self.grace),
+            100 / self.classes,
         )
         with opened(study):
+            if self.options.run.retry:
+                study.retry()
             for origin, point in self.search.known_points().items():
                 if point is None or not study.propose(point, origin):
                     print(f"the {origin}'s point lies outside the space: it is no trial, and is trained at the end")
-            before = len(study.tried())
-            print(f"{self.name}: {before} trials tried, {max(0, self.options.trials - study.counted)} to come")
-            outcome, lost = self._trials(study)
-        if outcome.stopped or lost:
+            to_come = max(0, self.options.trials - study.counted)
+            print(f"{self.name}: {study.counted} trials tried, {to_come} to come", flush=True)
+            outcome, ready = self._trials(study)
+        if outcome.stopped or not ready:
             return report(outcome, self.place.command)
         ended = self._finals(study)
         self._show(study)
@@ -135,73 +141,59 @@ class _Searching:
         spec = self.search.trial({})
         return (spec.milestones[0] if spec.milestones else spec.epochs // 2) + 1
 
-    def _teacher(self) -> tuple[dict[str, RunSpec], bool]:
-        """The teacher's run, if it is not given, and whether it is there."""
+    def _teacher(self) -> Plan:
+        """What must be trained before the trials: the teacher, unless it is given, or is there."""
         settings, network = self.search.settings, self.search.pair.teacher
-        if network in dict(settings.teachers) or self.search.finalist({}, SEED).teacher is None:
-            return {}, True
+        trial = self.search.trial({})
+        runs = {"teacher": dict[str, RunSpec](), "trials": {trial.run_id: trial}}
+        if network in dict(settings.teachers) or trial.teacher is None:
+            return Plan(0, runs, frozenset(), {}, ())
         spec = teacher_spec(settings, network)
-        ingest(self.results, self.ledger, [spec.run_id])
-        entry = self.ledger.get(spec.run_id)
-        there = entry is not None and entry.done and weights_path(self.results, spec.run_id).exists()
-        return {spec.run_id: spec}, there
+        runs["teacher"][spec.run_id] = spec
+        done, failed = self._known(runs["teacher"])
+        if failed:
+            return Plan(0, runs, frozenset(), failed, ())
+        if done and weights_path(self.results, spec.run_id).exists():
+            return Plan(0, runs, done, {}, ())
+        return Plan(0, runs, frozenset(), {}, (job_of("teacher", [spec]),))
+
+    def _known(self, runs: Mapping[str, RunSpec]) -> tuple[frozenset[str], dict[str, str]]:
+        """Which of the runs are done, and which have failed and are not to be tried again."""
+        ingest(self.results, self.ledger, runs)
+        entries = self.ledger.entries(runs)
+        ended = {entry.run_id: entry for entry in entries.values() if entry.done or not self.options.run.retry}
+        failed = {run_id: entry.reason or "no reason recorded" for run_id, entry in ended.items() if not entry.done}
+        return frozenset(ended.keys() - failed.keys()), failed
 
     def _trials(self, study: Study) -> tuple[Outcome, bool]:
-        """What became of the trials' runs, and whether the teacher's failure left them without one."""
-        from sweeps.study import score_of
+        """What became of the trials' runs, and whether all was well enough to go on to the test images."""
+        from sweeps.asking import Trials
 
-        runs, there = self._teacher()
-        needs = frozenset() if there else frozenset(runs)
-        first = () if there else tuple(job_of("teacher", [spec]) for spec in runs.values())
-        plan = Plan(0, {"teacher": runs}, frozenset(runs) if there else frozenset(), {}, first)
-
-        def ask() -> PlannedJob | None:
-            specs: dict[str, RunSpec] = {}
-            while len(specs) < self.options.pack and study.counted < self.options.trials:
-                trial, fields = study.ask()
-                spec = self.search.trial(fields)
-                study.begin(trial, spec.run_id)
-                ingest(self.results, self.ledger, [spec.run_id])
-                entry = self.ledger.get(spec.run_id)
-                if entry is not None:
-                    study.end(spec.run_id, score_of(entry), reason=entry.reason or "")
-                else:
-                    specs[spec.run_id] = spec
-            return job_of("trials", list(specs.values()), needs) if specs else None
-
-        feed = Packs(plan, ask, max(0, self.options.trials - study.counted))
-        outcome = self._execute(plan, self._on_trial(study, Lines(State(plan), sys.stdout)), feed)
-        return outcome, feed.lost
-
-    def _on_trial(self, study: Study, lines: Lines) -> Callable[[Event], None]:
-        from sweeps.events import EpochDone, JobFailed, RunEnded
-        from sweeps.study import score_of
+        plan = self._teacher()
+        trials = Trials(
+            self.search,
+            study,
+            self.ledger,
+            self.results,
+            most=self.options.trials,
+            pack=self.options.pack,
+            needs=frozenset(plan.runs["teacher"]),
+            retry=self.options.run.retry,
+        )
+        lines = Lines(State(plan), sys.stdout)
 
         def on_event(event: Event) -> None:
-            if not isinstance(event, RunEnded):
+            from sweeps.events import RunEnded
+
+            if isinstance(event, RunEnded) and not event.entry.spec.holdout:
+                _print_end(event.entry)
+            elif not isinstance(event, RunEnded):
                 lines(event)
-            match event:
-                case EpochDone(_, report):
-                    for run_id, numbers in report.metrics.items():
-                        if study.report(run_id, report.epoch, numbers["top1"]):
-                            stop_path(self.results, run_id).touch()
-                    for run_id in report.stopped:
-                        self._said(study.end(run_id, None, pruned=True))
-                        drop_checkpoints(self.results, run_id)
-                case RunEnded(entry):
-                    self._said(study.end(entry.run_id, score_of(entry), reason=entry.reason or ""))
-                    stop_path(self.results, entry.run_id).unlink(missing_ok=True)
-                    if not entry.spec.holdout:
-                        print(f"done     {entry.spec.name}  {entry.reason or ''}".rstrip(), flush=True)
-                case JobFailed(job, reason):
-                    for spec in job.specs:
-                        self._said(study.end(spec.run_id, None, reason=reason))
+            trials(event)
 
-        return on_event
-
-    def _said(self, lines: Sequence[str]) -> None:
-        for line in lines:
-            print(line, flush=True)
+        feed = Packs(plan, trials.ask, trials.like, max(0, self.options.trials - study.counted))
+        outcome = self._execute(plan, on_event, feed)
+        return outcome, not feed.lost and not trials.given_up
 
     def _execute(self, plan: Plan, on_event: Callable[[Event], None], feed: Feed | None = None) -> Outcome:
         feed = feed or Feed(plan)
@@ -229,10 +221,8 @@ class _Searching:
 
     def _finals(self, study: Study) -> Outcome:
         specs = {spec.run_id: spec for _, runs, _ in self._finalists(study) for spec in runs.values()}
-        ingest(self.results, self.ledger, list(specs))
-        entries = self.ledger.entries(list(specs))
-        done = frozenset(run_id for run_id, entry in entries.items() if entry.done)
-        missing = [spec for run_id, spec in specs.items() if run_id not in done]
+        done, failed = self._known(specs)
+        missing = [spec for run_id, spec in specs.items() if run_id not in done and run_id not in failed]
         jobs = tuple(packed("distilled", missing, self.options.run.pack, set()))
         if jobs:
             print(f"on the test images: {len(missing)} runs of {self.options.run.seeds} seeds", flush=True)
@@ -241,11 +231,9 @@ class _Searching:
             from sweeps.events import RunEnded
 
             if isinstance(event, RunEnded):
-                entry: Entry = event.entry
-                what = f"top-1 {entry.best_top1:.2f}" if entry.done else entry.reason
-                print(f"{'done    ' if entry.done else 'failed  '} {entry.spec.name}  {what}", flush=True)
+                _print_end(event.entry)
 
-        return self._execute(Plan(0, {"distilled": specs}, done, {}, jobs), on_event)
+        return self._execute(Plan(0, {"distilled": specs}, done, failed, jobs), on_event)
 
     def _show(self, study: Study) -> None:
         finalists = [
@@ -259,14 +247,14 @@ class _Searching:
             what=f"{words} on {names.dataset(self.search.settings.dataset)}",
             space=self.search.space.text,
             trials=tuple(
-                Trialed(one.number, one.state, one.score, one.fields, one.origin)
-                for one in study.tried()
-                if one.score is not None
+                Ended(one.number, one.state, one.score, one.fields, one.origin, one.reason) for one in study.tried()
             ),
             held_out=self.search.holdout,
             seeds=self.options.run.seeds,
             finalists=tuple(finalists),
             importances=study.importances(),
+            trial_epochs=self.search.trial_epochs,
+            deviations=tuple(deviations(self.search.settings, paper.find(table_of(self.search.row)).dataset)),
         )
         for path in write_search(searched, self.folder):
             print(f"written: {path}")
@@ -276,15 +264,10 @@ class _Searching:
         return tuple(entry for entry in found.values() if entry.done)
 
 
-def guarded(argv: Sequence[str]) -> int:
-    try:
-        return main(argv)
-    except KeyboardInterrupt:
-        print(
-            f"\nstopped now: what is finished is kept\nto resume: {resuming(typed('search.py', argv))}", file=sys.stderr
-        )
-        return STOPPED
+def _print_end(entry: Entry) -> None:
+    what = f"top-1 {entry.best_top1:.2f}" if entry.done else entry.reason
+    print(f"{'done    ' if entry.done else 'failed  '} {entry.spec.name}  {what}", flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(partial(guarded, sys.argv[1:]), debug="--debug" in sys.argv))
+    sys.exit(exit_status(partial(guarded, sys.argv[1:], main, "search.py"), debug="--debug" in sys.argv))

@@ -9,8 +9,10 @@ T, T+, T-, r and rule stand for temperature.base, .plus, .minus, .rate and .rule
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from analysis.settings import check_override
@@ -31,6 +33,9 @@ USUAL = ("T=2:8", "T+=0:4", "T-=-4:0", "r=0.1:0.5", "rule=energy,reversed")
 LOWEST = 0.5
 """The least temperature that a search gives to a sample."""
 DIGITS = 4
+MOST_STEPS = 1_000_000
+NEAR = 1e-8
+"""Of a step: how far from it a number may be."""
 Scalar = float | str
 Point = Mapping[str, Scalar]
 
@@ -54,7 +59,25 @@ class Range:
         return SHORT.get(self.name, self.name)
 
     def holds(self, value: Scalar) -> bool:
-        return value in self.choices if self.choices else self.low <= float(value) <= self.high
+        if self.choices:
+            return value in self.choices
+        steps = (float(value) - self.low) / self.step if self.step else 0.0
+        return self.low <= float(value) <= self.high and abs(steps - round(steps)) < NEAR
+
+    @property
+    def marks(self) -> tuple[Scalar, ...]:
+        """Values that stand for all: every choice, or both ends and the first step."""
+        if self.choices:
+            return self.choices
+        steps = (self.low + self.step,) if self.step else ()
+        return tuple(dict.fromkeys((self.low, *steps, self.high)))
+
+    @property
+    def whole(self) -> bool:
+        """Whether all its values are whole numbers."""
+        return (self.step is not None or bool(self.choices)) and not any(
+            isinstance(value, float) and not value.is_integer() for value in self.marks
+        )
 
     @property
     def text(self) -> str:
@@ -73,7 +96,7 @@ def parse_range(text: str) -> Range:
         raise UserError(how)
     check_override(SHORT.get(name, name))
     if ":" not in values:
-        choices = tuple(_scalar(value) for value in values.split(","))
+        choices = tuple(_scalar(value, how) for value in values.split(","))
         if len(set(choices)) < 2 or "" in choices:
             raise UserError(f"{how}, two values or more")
         return Range(name, choices=choices)
@@ -91,15 +114,32 @@ def parse_range(text: str) -> Range:
         raise UserError(f"--space {text}: a logarithm needs values above 0")
     if numbers[2:] and not 0 < numbers[2] <= numbers[1] - numbers[0]:
         raise UserError(f"--space {text}: a step must be above 0 and fit between {low} and {high}")
-    return Range(name, numbers[0], numbers[1], numbers[2] if len(numbers) > 2 else None, log)
+    if numbers[2:] and (numbers[1] - numbers[0]) / numbers[2] > MOST_STEPS:
+        raise UserError(f"--space {text}: that is more than {MOST_STEPS:,} steps; leave the step out")
+    if name == "T-" and more:
+        raise UserError(f"--space {text}: T- takes no steps, for its lower end depends on T: write T-={low}:{high}")
+    if numbers[2:]:
+        return Range(name, numbers[0], _last_step(*numbers), numbers[2])
+    return Range(name, numbers[0], numbers[1], None, log)
 
 
-def _scalar(text: str) -> Scalar:
+def _last_step(low: float, high: float, step: float) -> float:
+    """The highest value that Optuna would propose, which counts decimally."""
+    start, width = Decimal(str(low)), Decimal(str(step))
+    return float(start + (Decimal(str(high)) - start) // width * width)
+
+
+def _scalar(text: str, how: str) -> Scalar:
     try:
         value = json.loads(text)
+        value = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else text
     except ValueError:
         return text
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else text
+    except (OverflowError, RecursionError):
+        raise UserError(how) from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(how)
+    return value
 
 
 @dataclass(frozen=True)
@@ -152,7 +192,7 @@ class Space:
         found: dict[str, Scalar] = {}
         for each in self.ranges:
             value = asked[_asked(each.name)]
-            found[each.name] = value if isinstance(value, str) else _rounded(value)
+            found[each.name] = value if each.choices else _rounded(value)
         if (minus := self.of("T-")) is not None:
             lowest = self._lowest(minus, float(found.get("T", fixed_base)))
             found["T-"] = _rounded(minus.high + float(asked[_asked("T-")]) * (lowest - minus.high))
@@ -166,6 +206,15 @@ class Space:
             width = lowest - minus.high
             found[_asked("T-")] = (float(point["T-"]) - minus.high) / width if width else 0.0
         return found
+
+    def samples(self) -> Iterator[dict[str, Any]]:
+        """Proposals that stand for all: each mark of each range, beside the others' lower ends and their upper ones."""
+        marks: dict[str, tuple[Scalar, ...]] = {
+            _asked(each.name): (0.0, 1.0) if each.name == "T-" else each.marks for each in self.ranges
+        }
+        for end in (0, -1):
+            rest = {name: values[end] for name, values in marks.items()}
+            yield from (rest | {name: value} for name, values in marks.items() for value in values)
 
     def holds(self, point: Point) -> bool:
         return all(each.name in point and each.holds(point[each.name]) for each in self.ranges)

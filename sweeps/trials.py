@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -76,14 +76,20 @@ class Search:
         return temperature.base if temperature is not None else 1.0
 
     def check(self) -> None:
-        """Refuse a space that the row's runs have not, or whose corners are no runs."""
+        """Refuse a space that the row's runs have not, or of which some point is no run."""
         if self.row.treat(self.settings.recipe, self.pair).assistant is not None:
             raise UserError(f"{self.row.key} has an assistant between teacher and student: search the row kd")
         usual = flatten(self.finalist({}, SEED))
+        fixed = dict(self.settings.overrides)
         for each in self.space.ranges:
             if usual.get(each.path) is None:
                 raise UserError(f"--space {each.text}: a run of the row {self.row.key} has no {each.path}")
-        for asked in self._corners():
+            if isinstance(usual[each.path], int) and not each.whole:
+                how = f"write {each.path}=4:12:2 (every other) or {each.path}=4,8,12"
+                raise UserError(f"--space {each.text}: {each.path} takes whole numbers only: {how}")
+            if each.path in fixed:
+                raise UserError(f"--set {each.path}={fixed[each.path]}: it is searched ({each.text}); leave out one")
+        for asked in self.space.samples():
             fields = self.space.point(asked, self.base)
             try:
                 got = flatten(self.trial(fields))
@@ -92,16 +98,6 @@ class Search:
             for name, value in fields.items():
                 if got[SHORT.get(name, name)] != value:
                     raise UserError(f"--space: {name} = {value} would change nothing in a run of {self.row.key}")
-
-    def _corners(self) -> Iterator[dict[str, Scalar]]:
-        """Every range at its lower end, then at its upper one."""
-        shares = set(self.space.distributions()) - {each.name for each in self.space.ranges}
-        for upper in (False, True):
-            found: dict[str, Scalar] = dict.fromkeys(shares, 0.5)
-            for each in self.space.ranges:
-                ends: Sequence[Scalar] = each.choices or (each.low, each.high)
-                found[each.name] = ends[-1 if upper else 0]
-            yield found
 
     def known_runs(self) -> dict[str, Callable[[int], RunSpec]]:
         """The paper's point and the released code's (its direction reversed): a run of each for a seed."""

@@ -33,7 +33,7 @@ from trainables.distributed import gathered, wait_for_all
 from trainables.errors import UserError, disk_errors_told, exit_status
 from trainables.methods import find
 from trainables.provenance import now, surroundings
-from trainables.runs import read_result, stop_path, stream_key, weights_path
+from trainables.runs import read_result, stop_path, stopped_path, stream_key, weights_path
 from trainables.spec import RunSpec, from_dict
 from trainables.student import Student, held_folder, write_refusal
 from trainables.teachers import facts, load_teacher, teacher_file
@@ -273,6 +273,7 @@ def _told_to_stop(student: Student, place: Place, share: Share) -> bool:
     path = stop_path(place.results, student.spec.run_id)
     told = gathered(path.exists(), share)[0]
     if told and share.rank == 0:
+        stopped_path(place.results, student.spec.run_id).touch()
         path.unlink(missing_ok=True)
     return told
 

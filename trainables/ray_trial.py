@@ -27,7 +27,7 @@ from tensorboardX import event_file_writer  # type: ignore[import-untyped]
 from trainables.data.stream import Share
 from trainables.errors import UserError
 from trainables.job import EpochReport, Place, load_data
-from trainables.runs import read_result
+from trainables.runs import read_result, stopped_path
 from trainables.spec import RunSpec, flatten, from_json
 
 Train = Callable[..., Iterator[EpochReport]]
@@ -178,12 +178,13 @@ def reserved(resources: dict[str, float]) -> tune.PlacementGroupFactory:
 
 
 def _unended(specs: Sequence[RunSpec], place: Place, train: Train) -> Iterator[EpochReport]:
-    """Train all but the runs that failed in this job before its process died: they would fail again."""
+    """Train all but the runs that failed in this job, or were stopped, before its process died."""
     results = {spec.run_id: read_result(place.results, spec.run_id) for spec in specs}
     failed = {run_id: str(r["reason"]) for run_id, r in results.items() if r and r["status"] == "failed"}
-    if failed:
-        yield EpochReport(0, max(spec.epochs for spec in specs), {}, (), failed)
-    rest = [spec for spec in specs if spec.run_id not in failed]
+    stopped = tuple(run_id for run_id in results if stopped_path(place.results, run_id).exists())
+    if failed or stopped:
+        yield EpochReport(0, max(spec.epochs for spec in specs), {}, (), failed, stopped=stopped)
+    rest = [spec for spec in specs if spec.run_id not in (*failed, *stopped)]
     if rest:
         yield from train(rest, place)
 

@@ -101,6 +101,11 @@ def bank_bytes(spec: RunSpec, images: int, classes: int) -> int:
     return spec.epochs * images * classes * (2 if spec.precision == "bf16" else 4)
 
 
+def stopped_path(results: Path, run_id: str) -> Path:
+    """There once a run was stopped, until it is asked for again: a job that is restarted leaves it out."""
+    return run_dir(results, run_id) / "stopped"
+
+
 def stream_key(spec: RunSpec) -> tuple[object, ...]:
     """Runs with equal keys see the same batches and the same teacher: they can train in one job."""
     return (

@@ -29,29 +29,39 @@ class Asked:
 
 def test_nobody_is_asked_before_the_teacher_is_there() -> None:
     asked = Asked(2)
-    feed = Packs(PLAN, asked, 2)
+    feed = Packs(PLAN, asked, pack(9), 2)
     assert feed.most_jobs == 3
     assert feed.take() == TEACH
     assert feed.take() is None
     assert not feed.exhausted
+    assert asked.times == 0
     feed.done(TEACHER.run_id)
     feed.ended(TEACH, None)
     assert feed.take() == pack(0)
 
 
 def trained(asked: Asked) -> Packs:
-    feed = Packs(PLAN, asked, len(asked.left))
+    feed = Packs(PLAN, asked, pack(9), len(asked.left))
     feed.take()
     feed.done(TEACHER.run_id)
     feed.ended(TEACH, None)
     return feed
 
 
-def test_a_pack_that_does_not_fit_is_kept() -> None:
+def test_nobody_is_asked_before_there_is_room() -> None:
     asked = Asked(1)
     feed = trained(asked)
     assert feed.take(lambda job: False) is None
-    assert feed.take(lambda job: False) is None
+    assert asked.times == 0
+    assert feed.take() == pack(0)
+    assert asked.times == 1
+
+
+def test_a_pack_that_does_not_fit_is_kept() -> None:
+    asked = Asked(1)
+    feed = trained(asked)
+    assert feed.take(lambda job: job == pack(9)) is None
+    assert feed.take(lambda job: job == pack(9)) is None
     assert feed.take() == pack(0)
     assert feed.take() is None
     assert feed.exhausted
@@ -82,7 +92,7 @@ def test_a_run_that_was_stopped_is_neither_failed_nor_left_out() -> None:
 
 def test_without_a_teacher_there_is_nothing_to_search() -> None:
     asked = Asked(2)
-    feed = Packs(PLAN, asked, 2)
+    feed = Packs(PLAN, asked, pack(9), 2)
     feed.take()
     feed.failed(TEACHER.run_id, "diverged")
     feed.ended(TEACH, None)

@@ -60,6 +60,7 @@ needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a 
         (["table5", "--set", "student=vgg8"], "student cannot be overridden"),
         (["table5", "--set", "teacher_source=x"], "teacher_source cannot be overridden"),
         (["table5", "--set", "timing=true"], "timing cannot be overridden"),
+        (["table5", "--set", "holdout=0.1"], "holdout cannot be overridden"),
         (["table5", "--set", "color=red"], "unknown field 'color' of a run: use one of"),
         (["table5", "--set", "epochs=3"], "--set epochs: use --epochs, which also holds for the teachers"),
         (["table5", "--set", "params.gamma=1"], "--set params.gamma=1: no run of table5 would change"),

@@ -43,6 +43,13 @@ COMMON = ("--pair", "resnet20/resnet8", "--dataset", "digits", "--gpus", "0", "-
         (["--pair", "resnet20"], "should be TEACHER/STUDENT"),
         (["--tirals", "3"], "did you mean --trials"),
         (["--set", "seed=3"], "seed cannot be overridden"),
+        (["--set", "holdout=0.2"], "holdout cannot be overridden"),
+        (["--set", "temperature.base=5"], r"temperature.base=5: it is searched \(T=2:8\)"),
+        (["--space", "rule=energy,plain,reversed", "T+=0:4"], "a plain temperature has no plus"),
+        (["--space", "augmentation=crop,nothing,none"], "unknown augmentation 'nothing'"),
+        (["--space", "epochs=4:12"], "epochs takes whole numbers only: write epochs=4:12:2"),
+        (["--space", "epochs=4:12:0.5"], "epochs takes whole numbers only"),
+        (["--space", "batch_size=32,48.5"], "batch_size takes whole numbers only"),
         (["--holdout", "0.001"], "leaves no image to score"),
     ],
 )
@@ -71,6 +78,20 @@ def test_trials_and_finalists() -> None:
     assert reverse != found.like(found.known_runs()["paper"](1))
     assert reverse.holdout == 0.1
     assert found.known_runs()["released code"](1).temperature.rule == "reversed"  # type: ignore[union-attr]
+
+
+def test_a_reader_that_leaves_and_a_second_ctrl_c_cause_no_traceback() -> None:
+    code = "import sys; from sweeps.search import guarded; sys.exit(guarded([], lambda argv: {}, 'search.py'))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", code.format("print('x' * 9) or 0")]
+    done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+    command = [sys.executable, "-c", code.format("(_ for _ in ()).throw(KeyboardInterrupt)")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr.endswith("to resume: python sweeps/search.py\n")
 
 
 def run(results: Path, *words: str) -> str:
@@ -144,6 +165,7 @@ def test_a_killed_search_goes_on(tmp_path: Path) -> None:
                 os.kill(driver.pid, signal.SIGKILL)
                 break
     before = held_out(tmp_path)
+    told = [trial for trial in studied(tmp_path).get_trials() if trial.state.name == "COMPLETE"]
     after = run(tmp_path, *words)
     trials = studied(tmp_path).get_trials()
     assert not [trial for trial in trials if trial.state.name in ("RUNNING", "WAITING")]
@@ -151,8 +173,11 @@ def test_a_killed_search_goes_on(tmp_path: Path) -> None:
     assert len(complete) == 8
     runs = held_out(tmp_path)
     assert sorted({trial.user_attrs["run"] for trial in complete}) == sorted(runs)
-    assert set(before) <= set(runs)
-    assert "8 done" in after or "done, 0 failed, 0 not run" in after
+    assert runs[: len(before)] == before
+    assert complete[: len(told)] == told
+    assert after.count("held-out top-1") == 8 - len(told)
+    assert f"{len(told)} trials tried, {8 - len(told)} to come" in after
+    assert "done, 0 failed, 0 not run" in after
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from trainables.errors import UserError
         ("r=0.1:0.5:0.1", Range("r", 0.1, 0.5, 0.1)),
         ("rule=energy,reversed", Range("rule", choices=("energy", "reversed"))),
         ("params.beta=1,2,8", Range("params.beta", choices=(1.0, 2.0, 8.0))),
+        ("epochs=4:11:3", Range("epochs", 4, 10, 3)),
     ],
 )
 def test_words(text: str, expected: Range) -> None:
@@ -49,6 +50,11 @@ def test_words(text: str, expected: Range) -> None:
         (["r=0:1"], r"r must be in \(0, 1\]"),
         (["T=0.1:2"], "T must be a range above 0.5"),
         (["T=1:2", "T-=-4:-1"], r"T \+ T- would be below 0.5"),
+        (["T-=-4:0:1"], "T- takes no steps"),
+        (["r=1," + "9" * 400], "write FIELD"),
+        (["r=1," + "[" * 100_000], "write FIELD"),
+        (["r=1,NaN"], "write FIELD"),
+        (["lr=0:1e300:0.1"], "more than 1,000,000 steps"),
         ([], "a search needs a field"),
     ],
 )
@@ -84,3 +90,19 @@ def test_the_papers_point_and_the_released_codes_lie_in_the_usual_space() -> Non
         assert space.point(space.asked(point, 4), 4) == point
     assert not space.holds({"T": 9.0, "T+": 2.0, "T-": -2.0, "r": 0.3, "rule": "energy"})
     assert parse_space(space.text.split()) == space
+
+
+def test_a_point_between_the_steps_is_outside() -> None:
+    space = parse_space(["T=2:8:0.5", "r=0.1:0.5:0.1"])
+    assert space.holds({"T": 4.0, "r": 0.3})
+    assert not space.holds({"T": 4.2, "r": 0.3})
+    assert not parse_space(["T=2:8:3"]).holds({"T": 4.0})
+
+
+def test_samples_have_every_choice_and_both_ends_of_each_range() -> None:
+    space = parse_space(["T=2:8", "T-=-4:0", "rule=energy,low,reversed", "r=0.1:0.5:0.2"])
+    found = [space.point(asked, 4) for asked in space.samples()]
+    assert {point["rule"] for point in found} == {"energy", "low", "reversed"}
+    assert {point["T"] for point in found} == {2, 8}
+    assert {point["r"] for point in found} == {0.1, 0.3, 0.5}
+    assert {point["T-"] for point in found} == {0, -1.5, -4}

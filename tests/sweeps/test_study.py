@@ -19,7 +19,7 @@ PAPER = {"T": 4.0, "T-": -2.0, "rule": "energy"}
 
 
 def study(folder: Path, name: str = "tpe", grace: int | None = None) -> Study:
-    return Study(folder / "study.sqlite", "one", SPACE, 4, partial(sampler, name), pruner(grace))
+    return Study(folder / "study.sqlite", "one", SPACE, 4, partial(sampler, name), pruner(grace), 10)
 
 
 def tried(each: Study, count: int, *, score: float = 50) -> list[str]:
@@ -85,13 +85,101 @@ def test_failures_count_and_pruned_trials_are_told_as_such(tmp_path: Path) -> No
     one = study(tmp_path)
     for run in ("fails", "pruned"):
         one.begin(one.ask()[0], run)
-    assert "failed: diverged" in one.end("fails", None, reason="diverged\nnow")[0]
+    assert "failed: diverged now" in one.fail("fails", "diverged\nnow")[0]
     one.report("pruned", 1, 30.0)
-    one.end("pruned", None, pruned=True)
+    one.prune("pruned")
     assert one.end("pruned", 99.0) == []
-    assert [trial.state.name for trial in one.study.get_trials()] == ["FAIL", "PRUNED"]
+    assert [(each.state, each.score, each.reason) for each in one.tried()] == [
+        ("failed", None, "diverged\nnow"),
+        ("pruned", 30, ""),
+    ]
     assert one.counted == 2
     assert one.best(3) == []
+
+
+@pytest.mark.parametrize(("scores", "floor"), [((), 10), ((60.0, 30.0), 10), ((60.0, 4.0), 4)])
+def test_samplers_are_told_the_worst_of_what_cannot_be_trained(
+    scores: tuple[float, ...], floor: float, tmp_path: Path
+) -> None:
+    one = study(tmp_path)
+    for number, score in enumerate(scores):
+        one.begin(one.ask()[0], f"run{number}")
+        one.end(f"run{number}", score)
+    for number in range(4):
+        one.begin(one.ask()[0], f"bad{number}")
+        one.fail(f"bad{number}", "diverged")
+    one.refuse(one.ask()[0], "no run")
+    trials = one.study.get_trials()
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+    assert {trial.value for trial in trials if "failed" in trial.user_attrs} == {floor}
+    assert [each.score for each in one.best(9)] == sorted(scores, reverse=True)
+    assert one.importances() == {}
+
+
+def test_what_a_machine_lost_is_no_trial_and_is_asked_for_once_by_each_search(tmp_path: Path) -> None:
+    for _ in range(3):
+        one = study(tmp_path)
+        one.propose(PAPER, "paper")
+        assert one.counted == 0
+        trial, fields = one.ask()
+        assert fields == PAPER
+        one.begin(trial, "run")
+        assert "lost: out of memory" in one.lose("run", "out of memory")[0]
+        assert one.counted == 1
+        assert one.ask()[1] != PAPER
+    last = study(tmp_path)
+    trial, _ = last.ask()
+    assert trial.user_attrs["origin"] == "paper"
+    last.begin(trial, "run")
+    last.end("run", 70.0)
+    assert last.best(1)[0].origin == "paper"
+    assert [one.reason for one in last.tried() if one.run == "run"][:3] == ["out of memory"] * 3
+
+
+def test_a_retried_trial_takes_the_place_of_the_failed_one(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    trial, fields = one.ask()
+    one.begin(trial, "run")
+    one.fail("run", "diverged")
+    again = study(tmp_path)
+    again.retry()
+    assert again.counted == 0
+    trial, asked = again.ask()
+    assert asked == fields
+    again.begin(trial, "run")
+    again.fail("run", "diverged")
+    assert study(tmp_path).counted == 1
+
+
+def test_scores_survive_a_kill_and_come_from_the_ledger(tmp_path: Path) -> None:
+    killed = study(tmp_path)
+    for run in ("one", "other"):
+        killed.begin(killed.ask()[0], run)
+        killed.report(run, 1, 20.0)
+        killed.report(run, 2, 30.0)
+    after = study(tmp_path)
+    resumed, answered, shared = (after.ask()[0] for _ in range(3))
+    after.begin(resumed, "one")
+    after.report("one", 3, 40.0)
+    after.begin(shared, "one")
+    after.begin(answered, "other")
+    after.end("other", 50.0, {1: 20.0, 2: 30.0, 3: 50.0})
+    curves = [trial.intermediate_values for trial in after.study.get_trials() if trial.state != TrialState.FAIL]
+    assert curves == [{1: 20, 2: 30, 3: 40}, {1: 20, 2: 30, 3: 50}, {1: 20, 2: 30, 3: 40}]
+
+
+def test_a_trial_that_was_killed_while_it_was_asked_for(tmp_path: Path) -> None:
+    killed = study(tmp_path)
+    killed.propose(PAPER, "paper")
+    killed.study.ask()
+    assert study(tmp_path).ask()[1] == PAPER
+
+
+@pytest.mark.parametrize("folder", ["what?mode=ro", "100%20{a}#b"])
+def test_any_folder_holds_a_study(folder: str, tmp_path: Path) -> None:
+    tried(study(tmp_path / folder), 1)
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
+    assert study(tmp_path / folder).counted == 1
 
 
 def test_two_trials_of_one_run_end_together(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from trainables.data import load
 from trainables.data.dataset import Dataset, held_out_positions
 from trainables.data.facts import facts
 from trainables.errors import UserError
-from trainables.job import Place, load_data
-from trainables.runs import checkpoint_path, stop_path, stream_key
+from trainables.job import Place, load_data, run
+from trainables.ray_trial import _unended
+from trainables.runs import checkpoint_path, drop_checkpoints, read_result, stop_path, stream_key
 from trainables.spec import from_json
 
 TENTH = replace(VANILLA, holdout=0.1, train_fraction=0.2)
@@ -124,3 +125,16 @@ def test_a_run_that_is_told_to_stop_keeps_its_checkpoint_and_can_go_on(tmp_path:
     for spec in specs:
         (one, _), (two, _) = outcome(alone.results, spec), outcome(told.results, spec)
         assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_job_that_is_restarted_leaves_out_what_was_stopped(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    specs = [replace(VANILLA, epochs=3), replace(VANILLA, epochs=3, lr=0.01)]
+    stop_after(specs, place, 1)
+    stop_path(tmp_path, specs[1].run_id).touch()
+    stop_after(specs, place, 2)
+    drop_checkpoints(tmp_path, specs[1].run_id)
+    reports = list(_unended(specs, place, run))
+    assert [report.stopped for report in reports] == [(specs[1].run_id,), ()]
+    assert [list(report.metrics) for report in reports] == [[], [specs[0].run_id]]
+    assert read_result(tmp_path, specs[1].run_id) is None
