@@ -333,7 +333,7 @@ def _cost(
         def work() -> None:
             for step in range(steps):
                 student.step(views, step, 1, teaching)
-            student.loss_sum.item()
+            student.steps.loss_sum.item()
 
         return work
 

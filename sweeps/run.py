@@ -269,6 +269,7 @@ def place_of(options: Options, request: Request, command: str) -> Place:
         teachers=tuple((teacher.sha256, str(teacher.path)) for teacher in request.given),
         command=command,
         bank_gb=options.bank,
+        graphs=options.cuda_graphs,
     )
 
 

@@ -33,6 +33,7 @@ from trainables.distributed import gathered, wait_for_all
 from trainables.errors import UserError, disk_errors_told, exit_status
 from trainables.methods import find
 from trainables.provenance import now, surroundings
+from trainables.replay import Capture, cuda_graphs
 from trainables.runs import read_result, stop_path, stopped_path, stream_key, weights_path
 from trainables.spec import RunSpec, from_dict
 from trainables.student import Student, held_folder, write_refusal
@@ -49,7 +50,7 @@ class Place:
 
     teachers: (sha256, path) of weights files that were given. threads: of the processor, 0 for torch's own choice.
     bank_gb: what all teacher banks together may take on the disk, 0 for none. beside: devices of this machine that
-    train at the same time; they share its cores to decode images.
+    train at the same time; they share its cores to decode images. graphs: steps are recorded as CUDA graphs.
     """
 
     results: Path
@@ -60,6 +61,7 @@ class Place:
     command: str = ""
     bank_gb: float = 0.0
     beside: int = 1
+    graphs: bool = False
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,7 @@ def _epochs(
                     started=now(),
                     share=share,
                     writer=writer,
+                    capture=capture_on(place),
                 )
             )
         except UserError as error:
@@ -269,6 +272,10 @@ def _epochs(
         yield EpochReport(epoch, epochs, metrics, tuple(finished), failed, new, ends, notes=notes)
 
 
+def capture_on(place: Place) -> Capture | None:
+    return cuda_graphs() if place.graphs and place.device == "cuda" else None
+
+
 def _told_to_stop(student: Student, place: Place, share: Share) -> bool:
     path = stop_path(place.results, student.spec.run_id)
     told = gathered(path.exists(), share)[0]
@@ -305,7 +312,15 @@ def read_job(path: Path) -> tuple[list[RunSpec], Place]:
     try:
         job = json.loads(path.read_text())
         place = dict(job["place"])
-        kinds = {"results": str, "device": str, "command": str, "threads": int, "bank_gb": float, "beside": int}
+        kinds = {
+            "results": str,
+            "device": str,
+            "command": str,
+            "threads": int,
+            "bank_gb": float,
+            "beside": int,
+            "graphs": bool,
+        }
         wrong = [name for name, kind in kinds.items() if name in place and type(place[name]) is not kind]
         if wrong:
             raise TypeError(f"its {wrong[0]} is {place[wrong[0]]!r}")

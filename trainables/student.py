@@ -7,7 +7,7 @@ import functools
 import io
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,12 +18,12 @@ from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share, generator
 from trainables.distributed import gathered, in_step, summed, with_shared_norms
 from trainables.errors import UserError
-from trainables.evaluation import Scores, autocast, evaluate_model
+from trainables.evaluation import Scores, evaluate_model
 from trainables.locks import held
-from trainables.methods import Method, Setup, Step, make, whole_batches
-from trainables.models import Network, Outputs, build
+from trainables.methods import Method, Setup, make, whole_batches
+from trainables.models import Network, build
 from trainables.models.checkpoint import save_weights
-from trainables.outputs import in_float, logits_only, rows
+from trainables.replay import Capture, Replayed
 from trainables.runs import (
     RESULT_SCHEMA,
     checkpoints,
@@ -37,7 +37,8 @@ from trainables.runs import (
     write_result,
 )
 from trainables.spec import RunSpec
-from trainables.views import Teaching, View, Views
+from trainables.steps import Learner, Steps
+from trainables.views import Teaching, Views
 from trainables.writer import Writer
 
 Made = TypeVar("Made")
@@ -83,21 +84,11 @@ def _seeded(seed: int, purpose: str, make: Callable[[], Made]) -> Made:
         return make()
 
 
-class Learner(nn.Module):
-    """A network and the modules of its method, which one optimizer trains. Answers as much as the method needs."""
-
-    def __init__(self, network: Network, extra: nn.Module | None, *, features: bool) -> None:
-        super().__init__()
-        self.network, self.extra, self.features = network, extra, features
-
-    def forward(self, images: Tensor) -> Outputs:
-        return self.network.forward_features(images) if self.features else logits_only(self.network(images))
-
-
 class Student:
     """A run in progress. `step` never waits for the device; `end_epoch` does, once.
 
-    share: which part of each batch this process takes, where several train the run together.
+    share: which part of each batch this process takes, where several train the run together. capture: how its steps are
+    recorded, if they are.
     """
 
     def __init__(
@@ -110,6 +101,7 @@ class Student:
         started: str,
         share: Share = WHOLE,
         writer: Writer | None = None,
+        capture: Capture | None = None,
     ) -> None:
         self.spec, self.results, self.share = spec, results, share
         self.writer = writer or Writer()
@@ -122,17 +114,11 @@ class Student:
         if share != WHOLE:
             with_shared_norms(self.learner, self.device)
         self.learner.to(dataset.device).to(memory_format=torch.channels_last).train()
-        self.answer = in_step(self.learner) if share != WHOLE else self.learner
-        self.optimizer = torch.optim.SGD(
-            self.learner.parameters(),
-            lr=spec.lr,
-            momentum=spec.momentum,
-            weight_decay=spec.weight_decay,
-            fused=True,
-        )
+        answer = in_step(self.learner) if share != WHOLE else self.learner
+        replayed = Replayed(capture) if capture is not None and share == WHOLE else None
+        self.steps = Steps(spec, self.method, self.learner, answer, share, replayed)
+        self.optimizer = self.steps.optimizer
         self.record = Record(started=started)
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=dataset.device)
-        self.samples = 0
         self.epoch_time = 0.0
         self.damaged: list[str] = []
         self._resume()
@@ -159,71 +145,15 @@ class Student:
         return self.record.epoch >= self.spec.epochs
 
     def begin_epoch(self, epoch: int) -> None:
-        """Set the learning rate of an epoch: x lr_decay after each milestone."""
-        falls = sum(epoch > milestone for milestone in self.spec.milestones)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.spec.lr * self.spec.lr_decay**falls
-        self.loss_sum.zero_()
-        self.samples = 0
+        self.steps.begin_epoch(epoch)
         self.epoch_time = 0.0
 
     def step(self, views: Views, step: int, epoch: int, teaching: Teaching | None) -> None:
-        """One optimizer step on one batch (and on its mixed images, if the run has them and any were selected)."""
-        weak = views.weak
-        start, end = weak.bounds[step]
-        number = views.chunk.first_step + step
-        seen = self._look(weak, start, end, epoch, number, teaching)
-        if self.method.STRONG:
-            seen = replace(seen, strong=self._look(views.strong, start, end, epoch, number, teaching))
-        loss = self.method.loss(seen)
-        if self.spec.mixing is not None:
-            view = views.mixed(self.spec.mixing)
-            first, last = view.bounds[step]
-            if last > first:
-                loss = loss + self.method.mixed_loss(self._look(view, first, last, epoch, number, teaching))
-        if start == end:
-            # Of a last batch with fewer samples than devices, this one has none: it only takes part.
-            loss = loss.nan_to_num()
-        self.loss_sum += loss.detach() * (end - start)
-        self.samples += end - start
-        if self.share != WHOLE:
-            # Gradients are averaged over the devices; so weighed, that is the mean over the whole batch.
-            loss = loss * ((end - start) * self.share.world / views.chunk.sizes[step])
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-
-    def _look(self, view: View, start: int, end: int, epoch: int, number: int, teaching: Teaching | None) -> Step:
-        """Some rows of a view as the loss sees them. number: of the step within its epoch."""
-        images = view.images[start:end]
-        with autocast(self.device, self.spec.precision):
-            student = in_float(self.answer(images))
-        rule = self.spec.temperature
-        temperature: float | Tensor = 1.0
-        teacher = None
-        if self.spec.teacher is not None:
-            assert teaching is not None
-            assert view.teacher is not None
-            if rule is not None:
-                temperature = teaching.temperature(view, rule)
-            temperature = temperature[start:end] if isinstance(temperature, Tensor) else temperature
-            known = view.teacher if self.method.FEATURES else logits_only(view.teacher.logits)
-            teacher = rows(known, start, end)
-        return Step(
-            student=student,
-            labels=view.labels[start:end],
-            epoch=epoch,
-            temperature=temperature,
-            images=images,
-            teacher=teacher,
-            index=None if view.index is None else view.index[start:end],
-            extra=self.extra,
-            draw=functools.partial(_draw, self.spec, epoch, number),
-        )
+        self.steps.step(views, step, epoch, teaching)
 
     def end_epoch(self, epoch: int, seconds: float, dataset: Source) -> str | None:
         """Score the student and save its state. Returns why it cannot go on, or None."""
-        loss_sum, samples = summed([self.loss_sum.item(), self.samples], dataset.device, self.share)
+        loss_sum, samples = summed([self.steps.loss_sum.item(), self.steps.samples], dataset.device, self.share)
         train_loss = loss_sum / samples
         self.record.epoch = epoch
         self.record.seconds += seconds
@@ -372,10 +302,6 @@ def _copied(state: Any) -> Any:
     if isinstance(state, dict):
         return {key: _copied(value) for key, value in state.items()}
     return [_copied(value) for value in state] if isinstance(state, list) else state
-
-
-def _draw(spec: RunSpec, epoch: int, number: int) -> int:
-    return int(generator(spec.seed, f"draws of {spec.method}", epoch, number).integers(2**63 - 1))
 
 
 @contextlib.contextmanager

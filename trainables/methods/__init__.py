@@ -94,6 +94,11 @@ class Method(ABC):
         """The loss on mixed images, added to the first; only of methods that MIX."""
         raise UserError(f"{type(self).__name__} has no loss on mixed images: choose kd or dkd")
 
+    def fixed(self, epoch: int) -> bool:
+        """Whether the loss is the same function of a step's images, labels, temperatures and logits in every epoch from
+        this one on, so that it can be recorded."""
+        return False
+
     def extra(self, setup: Setup) -> nn.Module | None:
         """Modules that train with the student, are saved with it and never count as its parameters.
 

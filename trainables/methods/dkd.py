@@ -26,6 +26,9 @@ class DKD(Method):
     beta: float
     warmup: float
 
+    def fixed(self, epoch: int) -> bool:
+        return epoch >= self.warmup
+
     def loss(self, step: Step) -> Tensor:
         return self.ce * cross_entropy(step.student.logits, step.labels) + self.mixed_loss(step)
 

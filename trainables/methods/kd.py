@@ -21,6 +21,9 @@ class KD(Method):
     ce: float
     kd: float
 
+    def fixed(self, epoch: int) -> bool:
+        return True
+
     def loss(self, step: Step) -> Tensor:
         return self.ce * cross_entropy(step.student.logits, step.labels) + self.mixed_loss(step)
 

@@ -1,0 +1,182 @@
+"""The optimizer steps of one student: forwards, loss, backwards, update. None of them waits for the device."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from trainables.data.stream import WHOLE, Share, generator
+from trainables.evaluation import autocast
+from trainables.methods import Method, Step
+from trainables.models import Network, Outputs
+from trainables.outputs import in_float, logits_only, rows
+from trainables.replay import Replayed, Tensors
+from trainables.spec import RunSpec
+from trainables.views import Teaching, View, Views
+
+
+class Learner(nn.Module):
+    """A network and the modules of its method, which one optimizer trains. Answers as much as the method needs."""
+
+    def __init__(self, network: Network, extra: nn.Module | None, *, features: bool) -> None:
+        super().__init__()
+        self.network, self.extra, self.features = network, extra, features
+
+    def forward(self, images: Tensor) -> Outputs:
+        return self.network.forward_features(images) if self.features else logits_only(self.network(images))
+
+
+class Steps:
+    """The steps of a run, and the sum of its losses over an epoch.
+
+    answer: the learner, or what averages its gradients over the devices that share a batch. replayed: records the
+    passes and updates, where the method's loss allows it.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        method: Method,
+        learner: Learner,
+        answer: nn.Module,
+        share: Share,
+        replayed: Replayed | None,
+    ) -> None:
+        self.spec, self.method, self.share = spec, method, share
+        self._learner, self._answer, self._replayed = learner, answer, replayed
+        first = next(learner.parameters())
+        self.device = first.device
+        self.optimizer = torch.optim.SGD(
+            learner.parameters(),
+            lr=spec.lr,
+            momentum=spec.momentum,
+            weight_decay=spec.weight_decay,
+            fused=True,
+        )
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.samples = 0
+        self.rate = spec.lr
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the learning rate of an epoch: x lr_decay after each milestone."""
+        falls = sum(epoch > milestone for milestone in self.spec.milestones)
+        self.rate = self.spec.lr * self.spec.lr_decay**falls
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.loss_sum.zero_()
+        self.samples = 0
+
+    def step(self, views: Views, step: int, epoch: int, teaching: Teaching | None) -> None:
+        """One optimizer step on one batch (and on its mixed images, if the run has them and any were selected)."""
+        start, end = views.weak.bounds[step]
+        replayed = self._replayed if self.method.fixed(epoch) else None
+        self.optimizer.zero_grad(set_to_none=self._replayed is None)
+        loss = self._pass(views, views.weak, step, epoch, teaching, replayed)
+        if self.spec.mixing is not None:
+            mixed = views.mixed(self.spec.mixing)
+            first, last = mixed.bounds[step]
+            if last > first:
+                loss = loss + self._pass(views, mixed, step, epoch, teaching, replayed)
+        self.loss_sum += loss * (end - start)
+        self.samples += end - start
+        if replayed is None:
+            self.optimizer.step()
+        else:
+            replayed(("update", self.rate), {}, lambda _: self.optimizer.step())
+
+    def _pass(
+        self,
+        views: Views,
+        view: View,
+        step: int,
+        epoch: int,
+        teaching: Teaching | None,
+        replayed: Replayed | None,
+    ) -> Tensor:
+        """Forwards and backwards on a step's rows of a view; gradients are added to what is there. Returns the loss."""
+        seen = self._seen(views, view, step, epoch, teaching)
+        if self.method.STRONG:
+            seen = replace(seen, strong=self._seen(views, views.strong, step, epoch, teaching))
+        mixed = view is not views.weak
+        weight = 1.0
+        if self.share != WHOLE:
+            # Gradients are averaged over the devices; so weighed, that is the mean over the whole batch.
+            weight = len(seen.labels) * self.share.world / views.chunk.sizes[step]
+        if replayed is None:
+            return self._learned(seen, mixed, weight)
+        key = ("mixed" if mixed else "weak", len(seen.labels))
+        loss = replayed(key, _tensors(seen), lambda tensors: self._learned(_with(seen, tensors), mixed, weight))
+        assert loss is not None
+        return loss
+
+    def _learned(self, seen: Step, mixed: bool, weight: float) -> Tensor:
+        seen = replace(seen, student=self._outputs(seen.images))
+        if seen.strong is not None:
+            seen = replace(seen, strong=replace(seen.strong, student=self._outputs(seen.strong.images)))
+        loss = self.method.mixed_loss(seen) if mixed else self.method.loss(seen)
+        if not len(seen.labels):
+            # Of a last batch with fewer samples than devices, this one has none: it only takes part.
+            loss = loss.nan_to_num()
+        (loss * weight if self.share != WHOLE else loss).backward()
+        return loss.detach()
+
+    def _outputs(self, images: Tensor) -> Outputs:
+        with autocast(self.device.type, self.spec.precision):
+            return in_float(self._answer(images))
+
+    def _seen(self, views: Views, view: View, step: int, epoch: int, teaching: Teaching | None) -> Step:
+        """A step's rows of a view as the loss sees them, but for what the student says of them."""
+        start, end = view.bounds[step]
+        rule = self.spec.temperature
+        temperature: float | Tensor = 1.0
+        teacher = None
+        if self.spec.teacher is not None:
+            assert teaching is not None
+            assert view.teacher is not None
+            if rule is not None:
+                temperature = teaching.temperature(view, rule)
+            temperature = temperature[start:end] if isinstance(temperature, Tensor) else temperature
+            known = view.teacher if self.method.FEATURES else logits_only(view.teacher.logits)
+            teacher = rows(known, start, end)
+        number = views.chunk.first_step + step
+        return Step(
+            student=NOTHING_YET,
+            labels=view.labels[start:end],
+            epoch=epoch,
+            temperature=temperature,
+            images=view.images[start:end],
+            teacher=teacher,
+            index=None if view.index is None else view.index[start:end],
+            extra=self._learner.extra,
+            draw=functools.partial(_draw, self.spec, epoch, number),
+        )
+
+
+NOTHING_YET = logits_only(torch.empty(0, 0))
+
+
+def _tensors(seen: Step) -> Tensors:
+    """What differs from one step to the next of those that a recording serves."""
+    found = {"images": seen.images, "labels": seen.labels}
+    if seen.teacher is not None:
+        found["teacher"] = seen.teacher.logits
+    if isinstance(seen.temperature, Tensor):
+        found["temperature"] = seen.temperature
+    return found
+
+
+def _with(seen: Step, tensors: Tensors) -> Step:
+    return replace(
+        seen,
+        images=tensors["images"],
+        labels=tensors["labels"],
+        teacher=logits_only(tensors["teacher"]) if "teacher" in tensors else None,
+        temperature=tensors.get("temperature", seen.temperature),
+    )
+
+
+def _draw(spec: RunSpec, epoch: int, number: int) -> int:
+    return int(generator(spec.seed, f"draws of {spec.method}", epoch, number).integers(2**63 - 1))
