@@ -171,10 +171,10 @@ def measure(scene: Scene, turns: int) -> dict[str, Any]:
         return len(plain) * plain_steps
 
     with packs(scene, turns) as sides:
+        fills = {name: pack.fill(turns + 1) for name, pack in sides.items() if pack.teaching.bank}
         work = {name: flops(pack.steps) / pack.stream.steps / len(pack.students) for name, pack in sides.items()}
         for run in plain:
             run.steps(1)
-        fills = {name: pack.fill(turns + 1) for name, pack in sides.items() if pack.teaching.bank}
         for pack in sides.values():
             pack.seconds = pack.teacher_seconds = 0.0
         rates = in_turns(
