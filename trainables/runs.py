@@ -34,10 +34,9 @@ def checkpoints(results: Path, run_id: str) -> tuple[Path, Path]:
 
 
 def save_checkpoint(results: Path, run_id: str, content: bytes) -> None:
+    """The last one is kept as the one before; until the new one is whole on the disk both stay as they are."""
     last, before = checkpoints(results, run_id)
-    if last.exists():
-        os.replace(last, before)
-    write_atomically(last, sealed(content))
+    write_atomically(last, sealed(content), old=before)
 
 
 def drop_checkpoints(results: Path, run_id: str) -> None:
@@ -52,14 +51,16 @@ def drop_temporaries(folder: Path, name: str = "*") -> None:
             path.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """The whole file or the old one: written beside it, flushed to the disk, then renamed."""
+def write_atomically(path: Path, content: bytes, *, old: Path | None = None) -> None:
+    """The whole file or the old one: written beside it, flushed to the disk, then renamed. old: where that is kept."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if old is not None and path.exists():
+            os.replace(path, old)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
