@@ -22,7 +22,7 @@ from analysis.ledger import Ledger
 from sweeps.cluster import StoppedError, Watch, cluster, environment
 from sweeps.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
 from sweeps.feed import Feed, Outcome
-from sweeps.finished import ingest, result_of
+from sweeps.finished import ingest, usable
 from sweeps.machines import check_machines, name
 from sweeps.plan import Plan, PlannedJob
 from sweeps.resources import Resources, check_resources
@@ -30,7 +30,7 @@ from trainables.errors import UserError
 from trainables.job import EpochReport, Place, job_json, run
 from trainables.methods import whole_batches
 from trainables.ray_trial import Curves, ProcessDiedError, Train, reserved, trial
-from trainables.runs import run_dir, write_atomically
+from trainables.runs import read_result, run_dir, write_atomically
 
 __all__ = [
     "EpochDone",
@@ -221,11 +221,11 @@ class _Sweep:
 
     def _record(self, run_id: str) -> None:
         try:
-            result = result_of(self.place.results, run_id)
-            if result is None:
-                where = self.place.results
-                self.feed.failed(run_id, f"its result is not in {where}: --results must be shared by all machines")
-                return
+            result = self._result(run_id)
+        except UserError as error:
+            self.feed.failed(run_id, str(error))
+            return
+        try:
             self._ledger.record(result)
             entry = self._ledger.get(run_id)
         except UserError as error:
@@ -237,6 +237,15 @@ class _Sweep:
         else:
             self.feed.failed(run_id, entry.reason or "no reason recorded")
         self._on_event(RunEnded(entry))
+
+    def _result(self, run_id: str) -> dict[str, Any]:
+        """What a run that has ended wrote."""
+        where = self.place.results
+        result = read_result(where, run_id)
+        if result is None:
+            raise UserError(f"its result is not in {where}: --results must be shared by all machines")
+        usable(where, result)
+        return result
 
 
 class _Jobs(Searcher):
@@ -343,6 +352,6 @@ def _forget_failures(results: Path, plan: Plan) -> None:
     """A planned run that failed before is to be tried again: what is left of the failure must not end it."""
     for job in plan.jobs:
         for spec in job.specs:
-            result = result_of(results, spec.run_id)
+            result = read_result(results, spec.run_id)
             if result is not None and result["status"] == "failed":
                 (run_dir(results, spec.run_id) / "result.json").unlink()

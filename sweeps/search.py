@@ -39,7 +39,7 @@ from sweeps.search_arguments import SearchOptions, parse
 from sweeps.space import parse_space
 from sweeps.trials import SEED, Search, find_row
 from trainables.errors import UserError, exit_status
-from trainables.runs import drop_checkpoints, stop_path, weights_path
+from trainables.runs import drop_checkpoints, has_weights, stop_path
 from trainables.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class _Searching:
         spec = teacher_spec(settings, network)
         ingest(self.results, self.ledger, [spec.run_id])
         entry = self.ledger.get(spec.run_id)
-        there = entry is not None and entry.done and weights_path(self.results, spec.run_id).exists()
+        there = entry is not None and entry.done and has_weights(self.results, spec.run_id)
         return {spec.run_id: spec}, there
 
     def _trials(self, study: Study) -> tuple[Outcome, bool]:

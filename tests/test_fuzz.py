@@ -23,13 +23,14 @@ from analysis.ledger import Ledger
 from analysis.settings import Settings
 from analysis.settings import from_json as settings_from_json
 from sweeps import arguments, search_arguments
+from sweeps.finished import ingest, known
 from sweeps.request import make_request
 from sweeps.space import parse_space
 from trainables.errors import UserError
 from trainables.job import Place, job_json, read_job
 from trainables.models import build
 from trainables.models.checkpoint import load_weights
-from trainables.runs import checkpoint_path, sealed
+from trainables.runs import checkpoint_path, run_dir, sealed
 from trainables.spec import Mixing, RunSpec, Temperature, flatten, from_dict, from_json, params
 from trainables.student import Student
 
@@ -186,6 +187,33 @@ def result_of(spec: RunSpec) -> dict[str, Any]:
 def test_results(result: Any) -> None:
     if accepts(lambda: entry_of(result)):
         assert entry_of(result).run_id == result["run_id"]
+
+
+@many
+@given(
+    st.one_of(
+        mangled(json.dumps(result_of(SPEC)).encode()),
+        texts(result_of(SPEC)).map(lambda text: text.encode("utf-8", "replace")),
+    )
+)
+def test_results_in_their_folder(tmp_path: Path, content: bytes) -> None:
+    folder = run_dir(tmp_path, SPEC.run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "result.json").write_bytes(content)
+    (tmp_path / "ledger.sqlite").unlink(missing_ok=True)
+    whole = accepts(lambda: known(tmp_path, [SPEC.run_id]))
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        assert accepts(lambda: ingest(tmp_path, ledger, [SPEC.run_id])) == whole
+        assert len(ledger.all()) == whole
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"\xff\xfe\xff", b"[" * 100_000, b"null", b'"a"'])
+def test_a_result_of_another_kind_is_refused_by_its_name(tmp_path: Path, content: bytes) -> None:
+    folder = run_dir(tmp_path, SPEC.run_id)
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_bytes(content)
+    with pytest.raises(UserError, match=f"cannot use {folder}/result.json .it is damaged.: delete {folder} to train"):
+        known(tmp_path, [SPEC.run_id])
 
 
 SETTINGS = Settings(

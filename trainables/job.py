@@ -32,7 +32,7 @@ from trainables.distributed import gathered, wait_for_all
 from trainables.errors import UserError, disk_errors_told, exit_status
 from trainables.methods import find
 from trainables.provenance import now, surroundings
-from trainables.runs import read_result, stop_path, stream_key, weights_path
+from trainables.runs import has_weights, read_result, stop_path, stream_key
 from trainables.spec import RunSpec, from_dict
 from trainables.student import Student, held_folder, write_refusal
 from trainables.teachers import facts, load_teacher, teacher_file
@@ -140,7 +140,7 @@ def run(specs: Sequence[RunSpec], place: Place, share: Share = WHOLE) -> Iterato
         done = tuple(
             run_id
             for run_id, result in known.items()
-            if result and result["status"] == "done" and weights_path(place.results, run_id).exists()
+            if result and result["status"] == "done" and has_weights(place.results, run_id)
         )
         if done:
             yield EpochReport(0, epochs, {}, done, {})

@@ -1,7 +1,7 @@
 """A job that trains nothing: epochs that last as long as they are told, checkpoints, results. Obeys its networks.
 
 `raises` fails in its 2nd epoch, `diverges` likewise but alone; `dies` kills its process in its 2nd epoch, once;
-`mortal` every time. Any other name trains well. Every epoch and every result is a line of `results/log`.
+`mortal` every time; `garbles` writes a result that nobody can read. Any other name trains well. Every epoch and every result is a line of `results/log`.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ def _train_epoch(one: RunSpec, epoch: int, place: Place) -> str | None:
     write_atomically(checkpoint_path(place.results, one.run_id), str(epoch).encode())
     if diverged or epoch == one.epochs:
         write_result(place.results, result(one, "diverged: nan" if diverged else None, place))
+        if one.student == "garbles":
+            (folder / "result.json").write_text('{"half')
         _log(place, f"result {one.run_id}")
     return "diverged: nan" if diverged else None
 

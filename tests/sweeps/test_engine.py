@@ -101,7 +101,7 @@ def sweep(results: Path, whole: Plan, resources: Resources = CPU) -> Seen:
 TEACHER, LOST_TEACHER = spec("big"), spec("raises")
 STUDENT, LOST_STUDENT = spec("small", teacher=TEACHER), spec("small", teacher=LOST_TEACHER)
 PACK = (spec("alpha", 2), spec("diverges", 2), spec("dies", 2), spec("omega", 2, epochs=4))
-FAILED_BEFORE = spec("again", 3)
+FAILED_BEFORE, GARBLED = spec("again", 3), spec("garbles")
 JOBS = {
     "student": job(STUDENT, needs=(TEACHER,)),
     "lost student": job(LOST_STUDENT, needs=(LOST_TEACHER,)),
@@ -109,6 +109,7 @@ JOBS = {
     "lost teacher": job(LOST_TEACHER),
     "pack": job(*PACK),
     "again": job(FAILED_BEFORE),
+    "garbled": job(GARBLED),
 }
 
 
@@ -123,7 +124,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 def test_jobs_that_fail_do_not_stop_the_others(seen: Seen) -> None:
     well = (TEACHER, STUDENT, PACK[0], PACK[2], PACK[3], FAILED_BEFORE)
     assert seen.outcome.done == {one.run_id for one in well}
-    assert seen.outcome.failed.keys() == {LOST_TEACHER.run_id, PACK[1].run_id}
+    assert seen.outcome.failed.keys() == {LOST_TEACHER.run_id, PACK[1].run_id, GARBLED.run_id}
     assert seen.outcome.not_run.keys() == {LOST_STUDENT.run_id}
     assert seen.outcome.stopped is None
     assert not seen.outcome.complete
@@ -133,6 +134,8 @@ def test_every_reason_is_one_line_that_says_what_happened(seen: Seen) -> None:
     reasons = seen.outcome.failed | seen.outcome.not_run
     assert "No space left on device" in reasons[LOST_TEACHER.run_id]
     assert reasons[PACK[1].run_id] == "diverged: nan"
+    folder = run_dir(seen.results, GARBLED.run_id)
+    assert reasons[GARBLED.run_id].startswith(f"cannot use {folder}/result.json (it is damaged): delete {folder}")
     assert reasons[LOST_STUDENT.run_id].startswith("its teacher raises is missing: OSError")
     assert all("\n" not in reason and reason for reason in reasons.values())
 
@@ -196,7 +199,7 @@ def test_jobs_find_the_working_directory_that_the_user_has(seen: Seen) -> None:
 
 def test_tensorboard_finds_every_run_under_its_name(seen: Seen) -> None:
     curves = {path.parent.name: path for path in seen.results.glob("tune/**/events.out.tfevents.*")}
-    expected = {one.name for one in (TEACHER, STUDENT, *PACK, FAILED_BEFORE, LOST_TEACHER)}
+    expected = {one.name for one in (TEACHER, STUDENT, *PACK, FAILED_BEFORE, LOST_TEACHER, GARBLED)}
     assert curves.keys() == expected
     assert _scalars(curves[TEACHER.name], "ray/tune/top1") == [
         (epoch, pytest.approx(top1(epoch))) for epoch in (1, 2, 3)

@@ -175,7 +175,7 @@ def test_a_full_disk_is_told_where_a_library_made_another_error_of_it() -> None:
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS])
 def test_a_broken_disk_is_not_told_as_a_full_one(number: int) -> None:
-    with pytest.raises(UserError, match="cannot read or write results: .* see to that disk"):
+    with pytest.raises(UserError, match=r"cannot read or write results: .* see to that disk"):
         raised(OSError(number, os.strerror(number)))
 
 
