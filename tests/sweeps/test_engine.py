@@ -316,6 +316,15 @@ def test_a_job_whose_process_always_dies_fails_in_the_end(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_deaths_with_an_epoch_between_are_not_counted_together(tmp_path: Path) -> None:
+    weary = spec("weary", epochs=5)
+    seen = sweep(tmp_path, plan(job(weary)))
+    assert seen.outcome.done == {weary.run_id}
+    assert len(seen.of(JobStarted)) == 6
+    assert log_lines(tmp_path, "epoch") == [f"{weary.run_id} {epoch}" for epoch in range(1, 6)]
+
+
+@pytest.mark.slow
 def test_a_job_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("test_engine.workers_find", lambda folder: contextlib.nullcontext())
     monkeypatch.delenv("PYTHONPATH", raising=False)
