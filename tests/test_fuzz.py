@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
+import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -23,6 +25,7 @@ from analysis.ledger import Ledger
 from analysis.settings import Settings
 from analysis.settings import from_json as settings_from_json
 from sweeps import arguments, search_arguments
+from sweeps.cluster import _reach
 from sweeps.finished import ingest, known
 from sweeps.request import make_request
 from sweeps.space import parse_space
@@ -351,6 +354,17 @@ def ends(main: Callable[[list[str]], int], argv: list[str]) -> None:
         assert len(err.getvalue().splitlines()) == 1
 
 
+@contextlib.contextmanager
+def help_only() -> Iterator[None]:
+    """Who asks for help gets it and no more; nothing else ends a program."""
+    status: Any = 0
+    try:
+        yield
+    except SystemExit as stop:
+        status = stop.code
+    assert status in (None, 0)
+
+
 ODD = st.one_of(
     st.sampled_from(["", "-", "--", "-1", "0", "1", "nan", "inf", "9" * 30, "é", "\udcff", "a b", "a\nb", "=,:"]),
     st.text(st.characters(exclude_characters="\0/~", exclude_categories=["Cs"]), max_size=6),
@@ -372,7 +386,7 @@ WHERE = ("--gpus", "--gpus-per-job", "--cpus-per-job", "--pack", "--address", "-
 @many
 @given(lines_of("--pairs", "--rows", "--assistant", "--plan", "--json", "--list", "--help", *WHAT, *WHERE))
 def test_command_lines_of_a_sweep(empty: Path, argv: list[str]) -> None:
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    with contextlib.redirect_stdout(io.StringIO()), help_only():
         accepts(lambda: make_request(arguments.parse(argv)))
         accepts(lambda: make_request(arguments.parse(["table5", "--rows", "kd", *argv])))
 
@@ -380,9 +394,36 @@ def test_command_lines_of_a_sweep(empty: Path, argv: list[str]) -> None:
 @many
 @given(lines_of("--trials", "--row", "--space", "--sampler", "--prune", "--holdout", "--help", "--top", *WHAT, *WHERE))
 def test_command_lines_of_a_search(empty: Path, argv: list[str]) -> None:
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    with contextlib.redirect_stdout(io.StringIO()), help_only():
         accepts(lambda: search_arguments.parse(argv))
         accepts(lambda: search_arguments.parse(["--pair", "vgg13/vgg8", *argv]))
+
+
+HOSTS = st.one_of(ODD, st.sampled_from(["a..b", "a" * 70, ".", "::1", "[::1]", "[", "127.0.0.1", "²", "ß.", "x\0y"]))
+PORTS = st.one_of(ODD, NUMBERS.map(str), st.sampled_from(["80", "²", "٣", "65535", "65536", "-1", "+1", " 1", "1_0"]))
+
+
+@many
+@given(st.one_of(st.tuples(HOSTS, PORTS).map(":".join), HOSTS, st.text(max_size=9)))
+def test_addresses(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Nobody is asked for a name, and nobody answers."""
+
+    def refuse(connection: socket.socket, where: tuple[str, int]) -> None:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+    def look_up(host: str, port: int, *_: object) -> list[Any]:
+        host.encode("idna")
+        assert 0 < port < 65536
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    assert accepts(lambda: _reach(address)) == (address == "auto")
+
+
+@pytest.mark.parametrize("address", ["a..b:80", f"localhost:{'9' * 30}", "localhost:²", f"{'a' * 70}:80", "a:0", ":1"])
+def test_an_address_of_no_machine_is_refused_in_a_line(address: str) -> None:
+    assert not accepts(lambda: _reach(address))
 
 
 PARTS = st.sampled_from(["T", "T+", "T-", "r", "rule", "lr", "=", ":", ",", "log", "0.1", "2", "-4", "8", "nan"])

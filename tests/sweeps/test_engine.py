@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import ipaddress
 import os
 import struct
 import sys
@@ -17,6 +18,7 @@ import fake_job
 import pytest
 from fake_job import log_lines, result, spec, top1
 from tensorboardX.proto import event_pb2
+from test_faults import below
 
 from analysis.ledger import Ledger
 from sweeps import cluster as cluster_module
@@ -76,6 +78,7 @@ class Seen:
     outcome: Outcome
     events: list[Event] = field(default_factory=list)
     printed: str = ""
+    addresses: set[str] = field(default_factory=set)
 
     def of(self, kind: type, key: str | None = None) -> list[int]:
         """Where in the sweep events of a kind came (of one job)."""
@@ -89,13 +92,37 @@ class Seen:
 
 def sweep(results: Path, whole: Plan, resources: Resources = CPU) -> Seen:
     events: list[Event] = []
+    addresses: set[str] = set()
+
+    def on_event(event: Event) -> None:
+        events.append(event)
+        addresses.update(listening([os.getpid(), *(process.pid for process in below(os.getpid()))]))
+
     with (
         workers_find(Path(__file__).parent),
         Ledger.open(results / "ledger.sqlite") as ledger,
         everything_printed() as said,
     ):
-        outcome = execute(whole, ledger, Place(results), resources, events.append, train=fake_job.train)
-    return Seen(results, outcome, events, said[0])
+        outcome = execute(whole, ledger, Place(results), resources, on_event, train=fake_job.train)
+    return Seen(results, outcome, events, said[0], addresses)
+
+
+def listening(pids: list[int]) -> set[str]:
+    """The addresses at which processes take TCP connections."""
+    own = set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                own.add(os.readlink(link))
+    found = set()
+    for line in [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]:
+        local, state, inode = (line.split()[index] for index in (1, 3, 9))
+        if state == "0A" and f"socket:[{inode}]" in own:
+            words = bytes.fromhex(local.partition(":")[0])
+            number = b"".join(words[start : start + 4][::-1] for start in range(0, len(words), 4))
+            address = ipaddress.ip_address(number)
+            found.add(str(getattr(address, "ipv4_mapped", None) or address))
+    return found
 
 
 TEACHER, LOST_TEACHER = spec("big"), spec("raises")
@@ -188,6 +215,12 @@ def test_every_epoch_is_told(seen: Seen) -> None:
 
 def test_ray_prints_nothing(seen: Seen) -> None:
     assert seen.printed == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_ray_of_our_own_listens_on_loopback_alone(seen: Seen) -> None:
+    assert "127.0.0.1" in seen.addresses
+    assert seen.addresses <= {"127.0.0.1", "::1"}
 
 
 def test_jobs_find_the_working_directory_that_the_user_has(seen: Seen) -> None:
