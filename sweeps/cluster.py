@@ -51,7 +51,7 @@ LOCAL = {
     "RAY_AUTH_TOKEN": TOKEN,
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_prestart_worker_first_driver": "0",
-}
+} | ({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {})
 
 
 class StoppedError(BaseException):

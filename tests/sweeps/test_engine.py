@@ -6,7 +6,6 @@ import contextlib
 import io
 import ipaddress
 import os
-import struct
 import sys
 import tempfile
 import time
@@ -16,8 +15,8 @@ from pathlib import Path
 
 import fake_job
 import pytest
+from curves import scalars
 from fake_job import log_lines, result, spec, top1
-from tensorboardX.proto import event_pb2
 from test_faults import below
 
 from analysis.ledger import Ledger
@@ -234,21 +233,10 @@ def test_tensorboard_finds_every_run_under_its_name(seen: Seen) -> None:
     curves = {path.parent.name: path for path in seen.results.glob("tune/**/events.out.tfevents.*")}
     expected = {one.name for one in (TEACHER, STUDENT, *PACK, FAILED_BEFORE, LOST_TEACHER, GARBLED)}
     assert curves.keys() == expected
-    assert _scalars(curves[TEACHER.name], "ray/tune/top1") == [
+    assert scalars(curves[TEACHER.name], "ray/tune/top1") == [
         (epoch, pytest.approx(top1(epoch))) for epoch in (1, 2, 3)
     ]
-    assert _scalars(curves[PACK[3].name], "ray/tune/top1")[-1] == (4, pytest.approx(top1(4)))
-
-
-def _scalars(path: Path, tag: str) -> list[tuple[int, float]]:
-    """The curve in a file of TensorBoard's: records of length (8 bytes), checksum (4), event, checksum (4)."""
-    content, found = path.read_bytes(), []
-    while content:
-        (length,) = struct.unpack("<Q", content[:8])
-        event = event_pb2.Event.FromString(content[12 : 12 + length])
-        found += [(event.step, value.simple_value) for value in event.summary.value if value.tag == tag]
-        content = content[16 + length :]
-    return found
+    assert scalars(curves[PACK[3].name], "ray/tune/top1")[-1] == (4, pytest.approx(top1(4)))
 
 
 def test_nothing_of_ray_is_left_running(seen: Seen) -> None:

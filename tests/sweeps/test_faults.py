@@ -63,13 +63,18 @@ def below(pid: int) -> Iterator[Process]:
         yield from below(process.pid)
 
 
+def workers(driver: int) -> list[int]:
+    """The processes that train, or wait for the next job."""
+    return [process.pid for process in below(driver) if process.command.startswith("ray::ImplicitFunc")]
+
+
 def victim(driver: int, kind: str) -> int | None:
     """The process to kill, if there is one by now."""
     if kind == "driver":
         return driver
     if kind == "worker":
-        workers = [process.pid for process in below(driver) if process.command.startswith("ray::ImplicitFunc")]
-        return random.choice(workers) if workers else None
+        found = workers(driver)
+        return random.choice(found) if found else None
     return next((p.pid for p in below(driver) if p.command.endswith(f"/{kind}")), None)
 
 
