@@ -21,8 +21,7 @@ from test_faults import below
 
 from analysis.ledger import Ledger
 from sweeps import cluster as cluster_module
-from sweeps.engine import EpochDone, Event, JobFailed, JobStarted, Outcome, RunEnded, _write_jobs, execute, ingest
-from sweeps.lock import driver_lock
+from sweeps.engine import EpochDone, Event, JobFailed, JobStarted, Outcome, RunEnded, _write_jobs, execute
 from sweeps.plan import Plan, PlannedJob
 from sweeps.resources import Resources, cpus_here
 from trainables.errors import UserError
@@ -267,32 +266,6 @@ def test_a_plan_without_jobs_needs_no_ray(tmp_path: Path, monkeypatch: pytest.Mo
     assert sweep(tmp_path, known).outcome == Outcome(frozenset({done.run_id}))
 
 
-def test_results_of_runs_that_ended_unseen_are_taken_in(tmp_path: Path) -> None:
-    ended, failed, running = spec("a"), spec("b"), spec("c")
-    for one, reason in ((ended, None), (failed, "diverged")):
-        run_dir(tmp_path, one.run_id).mkdir(parents=True)
-        write_result(tmp_path, result(one, reason))
-    ids = [one.run_id for one in (ended, failed, running)]
-    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
-        assert ingest(tmp_path, ledger, ids) == 2
-        assert ingest(tmp_path, ledger, ids) == 0
-        assert {run_id: entry.status for run_id, entry in ledger.entries(ids).items()} == {
-            ended.run_id: "done",
-            failed.run_id: "failed",
-        }
-        write_result(tmp_path, result(failed))
-        assert ingest(tmp_path, ledger, ids) == 1
-        assert ledger.entries([failed.run_id])[failed.run_id].status == "done"
-
-
-def test_a_result_that_cannot_be_read_names_its_folder(tmp_path: Path) -> None:
-    folder = run_dir(tmp_path, "abc")
-    folder.mkdir(parents=True)
-    (folder / "result.json").write_text('{"half')
-    with Ledger.open(tmp_path / "ledger.sqlite") as ledger, pytest.raises(UserError, match=f"delete {folder}"):
-        ingest(tmp_path, ledger, ["abc"])
-
-
 @pytest.mark.parametrize(
     ("address", "message"),
     [
@@ -306,23 +279,6 @@ def test_a_cluster_that_cannot_be_joined_is_told_at_once(tmp_path: Path, address
     with pytest.raises(UserError, match=message):
         sweep(tmp_path, plan(job(spec())), Resources(0, address=address))
     assert time.monotonic() - started < 10
-
-
-def test_a_second_driver_on_the_same_results_is_refused_and_named_the_first(tmp_path: Path) -> None:
-    with driver_lock(tmp_path / "new"):
-        with pytest.raises(UserError, match=f"process {os.getpid()} on "), driver_lock(tmp_path / "new"):
-            pass
-        with driver_lock(tmp_path / "other"):
-            pass
-    with driver_lock(tmp_path / "new"):
-        pass
-
-
-def test_results_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/results")):
-        with pytest.raises(UserError, match=f"cannot write to the results folder {folder}"), driver_lock(folder):
-            pass
 
 
 @pytest.mark.slow
