@@ -205,8 +205,11 @@ class _Sweep:
         return not self.jobs and self.feed.exhausted and all(map(self.feed.knows, cut))
 
     def close(self) -> None:
+        """Leave nothing in the results folder that was for this sweep alone."""
         if self._ending is not None:
             self._ending.close()
+        if self._machines is not None:
+            self._machines.close()
 
     def next_job(self, trial_id: str) -> PlannedJob | None:
         if self._ending is not None:

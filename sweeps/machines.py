@@ -56,7 +56,7 @@ class Machines:
                 ray.wait(list(self._asked), timeout=0.5)
                 reasons |= self._answers()
         finally:
-            self._done_asking()
+            self.close()
         if reasons:
             some = f"{len(reasons)} of {count} machines of the cluster cannot train this"
             raise UserError(f"{some}: {_listed(reasons)}")
@@ -68,7 +68,7 @@ class Machines:
             self._ask_new()
             reasons = self._answers()
             if not self._asked:
-                self._done_asking()
+                self.close()
             if reasons:
                 self._refused = f"a machine that joined cannot train this: {_listed(reasons)}; {CURE}"
         return self._refused
@@ -92,7 +92,8 @@ class Machines:
         task = ray.remote(unfit).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
         self._asked[task.remote(self._place, self._one_of_each, self._mark)] = question
 
-    def _done_asking(self) -> None:
+    def close(self) -> None:
+        """Nobody is asked any more."""
         if self._mark is not None:
             self._mark.unlink(missing_ok=True)
             self._mark = None
