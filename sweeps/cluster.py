@@ -7,10 +7,12 @@ import fcntl
 import functools
 import logging
 import os
+import re
 import secrets
 import shutil
 import signal
 import socket
+import stat
 import sys
 import tempfile
 import threading
@@ -31,6 +33,7 @@ from trainables.errors import UserError
 from trainables.ray_trial import reason
 
 REACH_SECONDS = 5.0
+HIGHEST_PORT = 65535
 WATCH_SECONDS = 0.5
 LEAVE_SECONDS = 9.0
 MOST_MISSES = 10
@@ -48,7 +51,7 @@ LOCAL = {
     "RAY_AUTH_TOKEN": TOKEN,
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_prestart_worker_first_driver": "0",
-}
+} | ({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {})
 
 
 class StoppedError(BaseException):
@@ -232,14 +235,15 @@ def _reach(address: str) -> None:
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    number = int(port) if re.fullmatch("[0-9]{1,5}", port) else 0
+    if not host or not 0 < number <= HIGHEST_PORT:
         raise UserError(f"--address {address} should be HOST:PORT, as `ray start --head` prints it, or auto")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
-    except OSError as error:
-        raise UserError(
-            f"no Ray cluster answers at {address} ({error.strerror or error}): check the address, or leave it out"
-        ) from error
+        socket.create_connection((host.strip("[]"), number), timeout=REACH_SECONDS).close()
+    # ValueError: a host that is no name (too long, an empty part, a zero byte).
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"no Ray cluster answers at {address} ({why}): check the address, or leave it out") from error
 
 
 @contextlib.contextmanager
@@ -250,22 +254,52 @@ def _temporary_folder(*, keep: bool) -> Iterator[str]:
     """
     base = tempfile.gettempdir()
     base = base if len(base) <= LONGEST_TEMPORARY else "/tmp"
-    for lock in Path(base).glob(f"{TEMPORARY}*/{HOLDER}"):
-        # Another user's; or one that is just going.
-        with contextlib.suppress(OSError), open(lock, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.parent, ignore_errors=True)
+    for path in Path(base).glob(f"{TEMPORARY}*/{HOLDER}"):
+        # Another driver's at work; or one that is just going.
+        with contextlib.suppress(OSError), _own_file(path) as number:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(path)
     folder = tempfile.mkdtemp(prefix=TEMPORARY, dir=base)
     with open(Path(folder, f"{HOLDER}-to-be"), "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        lock = Path(file.name).rename(Path(folder, HOLDER))
+        path = Path(file.name).rename(Path(folder, HOLDER))
         try:
             yield folder
         finally:
             if keep:
-                lock.unlink()
+                path.unlink()
             else:
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(path)
+
+
+@contextlib.contextmanager
+def _own_file(path: Path) -> Iterator[int]:
+    """A file of this user in a folder of this user, opened. Anybody may lay something by these names in /tmp: a folder
+    of theirs, a link to one of ours, a pipe that nobody writes."""
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        file, folder = os.fstat(number), path.parent.lstat()
+        if not (stat.S_ISREG(file.st_mode) and stat.S_ISDIR(folder.st_mode)):
+            raise PermissionError(f"{path} is no file in a folder")
+        if {file.st_uid, folder.st_uid} != {os.getuid()}:
+            raise PermissionError(f"{path} is another user's")
+        yield number
+    finally:
+        os.close(number)
+
+
+def _remove(marker: Path) -> None:
+    """A folder, and last the marker in it: what is left when this is cut short is found by the next driver."""
+    folder = marker.parent
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path != marker:
+                path.unlink(missing_ok=True)
+        if list(folder.iterdir()) == [marker]:
+            marker.unlink()
+            folder.rmdir()
 
 
 @contextlib.contextmanager

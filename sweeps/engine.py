@@ -6,10 +6,9 @@ import contextlib
 import os
 import re
 import shutil
-import signal
-import threading
+import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,15 +21,16 @@ from analysis.ledger import Ledger
 from sweeps.cluster import StoppedError, Watch, cluster, environment
 from sweeps.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
 from sweeps.feed import Feed, Outcome
-from sweeps.finished import forget_end, ingest, result_of
-from sweeps.machines import check_machines, name
+from sweeps.finished import forget_end, ingest, usable
+from sweeps.machines import Machines, name
 from sweeps.plan import Plan, PlannedJob
 from sweeps.resources import Resources, check_resources
+from sweeps.stopping import Ending, forget_stops, interrupts
 from trainables.errors import UserError
 from trainables.job import EpochReport, Place, job_json, run
 from trainables.methods import whole_batches
 from trainables.ray_trial import Curves, ProcessDiedError, Train, reserved, trial
-from trainables.runs import write_atomically
+from trainables.runs import read_result, run_dir, write_atomically
 
 __all__ = [
     "EpochDone",
@@ -46,6 +46,8 @@ __all__ = [
 ]
 
 RESTARTS = 2
+LOOK_SECONDS, SEEN_SECONDS = 0.5, 75.0
+"""Longer than the clients of a network file system remember that a file was not there."""
 NEVER = str(10**9)
 INTERRUPTED = (
     "stopped by {}: finished runs are in the ledger, the others go on from their last epoch when the same "
@@ -66,8 +68,9 @@ def execute(
 ) -> Outcome:
     """Train the plan's jobs, or those that another `feed` hands out; a failing one never stops the others.
 
-    The device and the threads of `place` are set from `resources`. Ctrl-C, SIGTERM and the death of Ray end the
-    sweep early, with the reason in `Outcome.stopped`; a second Ctrl-C raises KeyboardInterrupt.
+    The device and the threads of `place` are set from `resources`. Ctrl-C, SIGTERM, a machine that joins and is unfit
+    (all after the epochs under way, for a while) and the death of Ray (at once) end the sweep early, with the reason in
+    `Outcome.stopped`; a second Ctrl-C raises KeyboardInterrupt.
     """
     check_resources(resources)
     feed = feed or Feed(plan)
@@ -87,12 +90,14 @@ def execute(
     _forget_experiments(place.results / "tune")
     _write_jobs(place, plan)
     try:
-        with _interrupts() as interrupted, cluster(resources, debug=debug) as (watch, at_once):
-            sweep = _Sweep(feed, ledger, place, on_event, at_once, watch, interrupted, resources)
-            if resources.address is not None:
-                check_machines(place, plan, resources, sweep.check)
-            with environment(_tune_settings(at_once())):
+        with interrupts() as interrupted, cluster(resources, debug=debug) as (watch, at_once):
+            machines = Machines(place, plan, resources) if resources.address is not None else None
+            sweep = _Sweep(feed, ledger, place, on_event, at_once, watch, interrupted, resources, machines)
+            if machines is not None:
+                machines.check_all(sweep.check)
+            with environment(_tune_settings(at_once())), contextlib.closing(sweep):
                 _tuner(sweep, feed.most_jobs, resources, trial(place, train), debug).fit()
+                sweep.check()
     except StoppedError as stop:
         if debug:
             traceback.print_exc()
@@ -163,10 +168,15 @@ class _Sweep:
         watch: Watch,
         interrupted: Mapping[str, str],
         resources: Resources,
+        machines: Machines | None,
     ) -> None:
         self.feed = feed
         self.place = place
         self.jobs: dict[str, PlannedJob] = {}
+        self._started: set[str] = set()
+        self._furthest: dict[str, int] = {}
+        self._ending: Ending | None = None
+        self._machines = machines
         self._ledger = ledger
         self._listener = on_event
         self._at_once = at_once
@@ -176,41 +186,80 @@ class _Sweep:
         self._errors: dict[str, str] = {}
 
     def check(self) -> None:
-        """Leave Tune's loop if the user or Ray's death asks for it."""
+        """Leave Tune's loop if Ray is dead; if the user or a bad machine asks for it, when the epochs under way have
+        ended, or have taken too long."""
         self._watch.check()
-        if self._interrupted:
-            raise StoppedError(INTERRUPTED.format(self._interrupted["by"]))
+        reason = INTERRUPTED.format(self._interrupted["by"]) if self._interrupted else None
+        if reason is None and self._machines is not None:
+            reason = self._machines.refused()
+        if self._ending is None and reason is not None:
+            self._ending = Ending(self.place.results, reason, self._started & self.jobs.keys())
+        if self._ending is None or self._complete:
+            return
+        if not self._ending.waits(self.jobs):
+            raise StoppedError(self._ending.reason)
+        specs = [spec for job in self.jobs.values() for spec in job.specs]
+        self._ending.stop(spec.run_id for spec in specs if not self.feed.knows(spec.run_id))
+
+    @property
+    def _complete(self) -> bool:
+        cut = self._ending.runs if self._ending is not None else ()
+        return not self.jobs and self.feed.exhausted and all(map(self.feed.knows, cut))
+
+    def close(self) -> None:
+        """Leave nothing in the results folder that was for this sweep alone."""
+        if self._ending is not None:
+            self._ending.close()
+        if self._machines is not None:
+            self._machines.close()
 
     def next_job(self, trial_id: str) -> PlannedJob | None:
+        if self._ending is not None:
+            return None
         free = self._at_once() - sum(self.devices(job) for job in self.jobs.values())
         job = self.feed.take(lambda job: self.devices(job) <= free)
         if job is not None:
             self.jobs[trial_id] = job
+            forget_stops(self.place.results, [spec.run_id for spec in job.specs])
         return job
 
     def devices(self, job: PlannedJob) -> int:
         return 1 if any(map(whole_batches, job.specs)) else self._resources.devices(job.specs[0].dataset)
 
     def started(self, trial_id: str) -> None:
+        self._started.add(trial_id)
         self._on_event(JobStarted(self.jobs[trial_id]))
 
-    def reported(self, trial_id: str, report: EpochReport) -> None:
+    def reported(self, trial_id: str, report: EpochReport) -> bool:
+        """Whether a run has come further than ever before."""
         job = self.jobs[trial_id]
         for run_id in (*report.finished, *report.failed):
             if not self.feed.knows(run_id):
                 self._record(run_id)
+        if self._ending is not None:
+            # They go on when the same command is run again: nobody has given them up.
+            report = replace(report, stopped=tuple(run for run in report.stopped if run not in self._ending.runs))
         for run_id in report.stopped:
             self.feed.stopped(run_id)
         self._on_event(EpochDone(job, report))
+        further = [run_id for run_id in report.metrics if report.epoch > self._furthest.get(run_id, 0)]
+        self._furthest |= dict.fromkeys(further, report.epoch)
+        return bool(further)
 
-    def raised(self, trial_id: str, reason: str, machine: str) -> None:
+    def raised(self, trial_id: str, reason: str, machine: str) -> bool:
+        """A job has failed; whether for good: not while a machine is asked whether it is fit to train."""
+        if self._machines is not None and not self._machines.settled():
+            return False
         joined = self._resources.address is not None
         self._errors[trial_id] = f"{reason} (on {machine})" if joined else reason
+        return True
 
     def ended(self, trial_id: str, reason: str | None = None) -> None:
         """The trial will not go on; after an error, with the reason that it gave or else this one."""
         job = self.jobs.pop(trial_id)
         reason = self._errors.pop(trial_id, reason)
+        if reason is None and self._ending is not None:
+            return
         self.feed.ended(job, reason)
         if reason is not None:
             self._on_event(JobFailed(job, reason))
@@ -223,11 +272,11 @@ class _Sweep:
 
     def _record(self, run_id: str) -> None:
         try:
-            result = result_of(self.place.results, run_id)
-            if result is None:
-                where = self.place.results
-                self.feed.failed(run_id, f"its result is not in {where}: --results must be shared by all machines")
-                return
+            result = self._result(run_id)
+        except UserError as error:
+            self.feed.failed(run_id, str(error))
+            return
+        try:
             self._ledger.record(result)
             entry = self._ledger.get(run_id)
         except UserError as error:
@@ -239,6 +288,21 @@ class _Sweep:
         else:
             self.feed.failed(run_id, entry.reason or "no reason recorded")
         self._on_event(RunEnded(entry))
+
+    def _result(self, run_id: str) -> dict[str, Any]:
+        """What a run that has ended wrote: on another machine perhaps, so that this one sees it a while later."""
+        where = self.place.results
+        deadline = time.monotonic() + (SEEN_SECONDS if self._machines is not None else 0)
+        while (result := read_result(where, run_id)) is None:
+            if time.monotonic() >= deadline or self._ending is not None:
+                raise UserError(f"its result is not in {where}: --results must be shared by all machines")
+            self._watch.check()
+            time.sleep(LOOK_SECONDS)
+            for folder in (where / "runs", run_dir(where, run_id)):
+                with contextlib.suppress(OSError):
+                    os.listdir(folder)
+        usable(where, result)
+        return result
 
 
 class _Jobs(Searcher):
@@ -288,11 +352,13 @@ class _Reports(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        """An error of the job is not tried again; the death of a process is, RESTARTS times with no epoch between."""
+        deaths = trial.run_metadata
         if "error" in result:
-            self._sweep.raised(trial.trial_id, result["error"], name(result["node_ip"], result["hostname"]))
-            trial.max_failures = 0
-        elif "report" in result:
-            self._sweep.reported(trial.trial_id, result["report"])
+            final = self._sweep.raised(trial.trial_id, result["error"], name(result["node_ip"], result["hostname"]))
+            trial.max_failures = 0 if final else max(RESTARTS, deaths.num_failures + 1)
+        elif "report" in result and self._sweep.reported(trial.trial_id, result["report"]):
+            deaths.num_failures = 0
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._sweep.ended(trial.trial_id, _why_dead(Path(trial.error_file).read_text()))
@@ -303,28 +369,7 @@ def _why_dead(account: str) -> str:
     errors = re.findall(r"^\s*([\w.]+(?:Error|Exception): .*)", account, re.MULTILINE)
     if errors and ProcessDiedError.__name__ not in errors[-1]:
         return f"its process could not work: {errors[-1]}"
-    return f"its process died {RESTARTS + 1} times (killed, or out of memory?)"
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[Mapping[str, str]]:
-    """Filled by the first Ctrl-C or SIGTERM; the second one raises KeyboardInterrupt."""
-    interrupted: dict[str, str] = {}
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted
-        return
-
-    def handle(number: int, frame: object) -> None:
-        if interrupted:
-            raise KeyboardInterrupt
-        interrupted["by"] = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return f"its process died {RESTARTS + 1} times, with no epoch between (killed, or out of memory?)"
 
 
 def _forget_experiments(folder: Path) -> None:

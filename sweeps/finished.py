@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,24 +20,16 @@ from trainables.runs import (
 )
 
 
-def result_of(results: Path, run_id: str) -> dict[str, Any] | None:
-    """What a run wrote when it ended; None before that."""
-    try:
-        return read_result(results, run_id)
-    except (OSError, json.JSONDecodeError) as error:
-        folder = run_dir(results, run_id)
-        raise UserError(
-            f"cannot read {folder / 'result.json'} ({error}): delete {folder} to train that run again"
-        ) from error
-
-
 def ingest(results: Path, ledger: Ledger, run_ids: Iterable[str]) -> int:
     """Record the results of runs that ended while no driver was alive, and remove what killed processes left behind.
 
     Returns how many were recorded. For the holder of the driver's lock.
     """
     wanted = list(run_ids)
-    recorded = sum(ledger.record(result) for result in _unrecorded(results, ledger.entries(wanted), wanted))
+    found = _unrecorded(results, ledger.entries(wanted), wanted)
+    for result in found:
+        usable(results, result)
+    recorded = sum(map(ledger.record, found))
     for run_id, entry in ledger.entries(wanted).items():
         if entry.done and weights_path(results, run_id).exists():
             drop_checkpoints(results, run_id)
@@ -51,7 +42,7 @@ def forget_end(results: Path, run_id: str) -> None:
     """A run is to be trained (again): what is left of a failure or of a wish to stop it must not end it."""
     stop_path(results, run_id).unlink(missing_ok=True)
     stopped_path(results, run_id).unlink(missing_ok=True)
-    result = result_of(results, run_id)
+    result = read_result(results, run_id)
     if result is not None and result["status"] == "failed":
         (run_dir(results, run_id) / "result.json").unlink()
 
@@ -63,14 +54,20 @@ def known(results: Path, run_ids: Iterable[str]) -> dict[str, Entry]:
     if (results / "ledger.sqlite").exists():
         with Ledger.open(results / "ledger.sqlite", readonly=True) as ledger:
             entries = ledger.entries(wanted)
-    return entries | {entry.run_id: entry for entry in map(_entry, _unrecorded(results, entries, wanted))}
+    return entries | {
+        entry.run_id: entry for entry in (usable(results, one) for one in _unrecorded(results, entries, wanted))
+    }
 
 
-def _entry(result: dict[str, Any]) -> Entry:
+def usable(results: Path, result: dict[str, Any]) -> Entry:
+    """The entry that a result makes; refused where it is not one."""
     try:
         return entry_of(result)
     except UserError as error:
-        raise UserError(f"the result of run {result.get('run_id')} cannot be used: {error}") from error
+        folder = run_dir(results, result["run_id"])
+        raise UserError(
+            f"cannot use {folder / 'result.json'} ({error}): delete {folder} to train that run again"
+        ) from error
 
 
 def _unrecorded(results: Path, entries: dict[str, Entry], run_ids: Iterable[str]) -> list[dict[str, Any]]:
@@ -78,5 +75,5 @@ def _unrecorded(results: Path, entries: dict[str, Entry], run_ids: Iterable[str]
     if not (results / "runs").is_dir():
         return []
     open_runs = [run_id for run_id in run_ids if run_id not in entries or not entries[run_id].done]
-    found = [result for run_id in open_runs if (result := result_of(results, run_id)) is not None]
+    found = [result for run_id in open_runs if (result := read_result(results, run_id)) is not None]
     return [result for result in found if result["run_id"] not in entries or result["status"] == "done"]

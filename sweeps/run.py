@@ -32,7 +32,7 @@ from sweeps.request import ALL, Request, datasets, make_request, named
 from sweeps.resources import Resources, check_resources, check_sizes, cpus_here, gpus_here
 from trainables.data.facts import FETCHED, STREAMED, Facts, facts
 from trainables.errors import UserError, exit_status
-from trainables.runs import weights_path
+from trainables.runs import has_weights
 from trainables.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def plan_of(options: Options, request: Request, entries: dict[str, Entry]) -> Pl
         entries,
         pack=options.pack,
         retry=options.retry,
-        has_weights=lambda run_id: weights_path(options.results, run_id).exists(),
+        has_weights=partial(has_weights, options.results),
         apart=partial(takes_one_device, options),
     )
 

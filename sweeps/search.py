@@ -39,7 +39,7 @@ from sweeps.search_arguments import SearchOptions, parse
 from sweeps.space import parse_space
 from sweeps.trials import SEED, Search, find_row, table_of
 from trainables.errors import UserError, exit_status
-from trainables.runs import weights_path
+from trainables.runs import has_weights
 from trainables.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class _Searching:
         done, failed = self._known(runs["teacher"])
         if failed:
             return Plan(0, runs, frozenset(), failed, ())
-        if done and weights_path(self.results, spec.run_id).exists():
+        if done and has_weights(self.results, spec.run_id):
             return Plan(0, runs, done, {}, ())
         return Plan(0, runs, frozenset(), {}, (job_of("teacher", [spec]),))
 

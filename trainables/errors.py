@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 BAD_INPUT = 2
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK = (*FULL, errno.EROFS, errno.EIO)
 
 
 class UserError(Exception):
@@ -31,9 +32,10 @@ def disk_errors_told(folder: Path) -> Iterator[None]:
         disk = next((each for each in _behind(error) if isinstance(each, OSError) and each.errno in DISK), None)
         if disk is None:
             raise
+        what, cure = ("write to", "make room") if disk.errno in FULL else ("read or write", "see to that disk")
         raise UserError(
-            f"cannot write to {disk.filename or folder}: {(disk.strerror or str(disk)).lower()}; nothing that was "
-            "finished is lost: make room, then run the same command again"
+            f"cannot {what} {disk.filename or folder}: {(disk.strerror or str(disk)).lower()}; nothing that was "
+            f"finished is lost: {cure}, then run the same command again"
         ) from error
 
 

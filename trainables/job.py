@@ -34,7 +34,7 @@ from trainables.errors import UserError, disk_errors_told, exit_status
 from trainables.methods import find
 from trainables.provenance import now, surroundings
 from trainables.replay import Capture, cuda_graphs
-from trainables.runs import read_result, stop_path, stopped_path, stream_key, weights_path
+from trainables.runs import has_weights, read_result, stop_path, stopped_path, stream_key
 from trainables.spec import RunSpec, from_dict
 from trainables.student import Student, held_folder, write_refusal
 from trainables.teachers import facts, load_teacher, teacher_file
@@ -154,7 +154,7 @@ def run(specs: Sequence[RunSpec], place: Place, share: Share = WHOLE) -> Iterato
         done = tuple(
             run_id
             for run_id, result in known.items()
-            if result and result["status"] == "done" and weights_path(place.results, run_id).exists()
+            if result and result["status"] == "done" and has_weights(place.results, run_id)
         )
         if done:
             yield EpochReport(0, epochs, {}, done, {})
@@ -277,8 +277,9 @@ def capture_on(place: Place) -> Capture | None:
 
 
 def _told_to_stop(student: Student, place: Place, share: Share) -> bool:
+    """Looks into the folder: of a file that was not there, a network file system says so for a while."""
     path = stop_path(place.results, student.spec.run_id)
-    told = gathered(path.exists(), share)[0]
+    told = gathered(path.name in os.listdir(path.parent), share)[0]
     if told and share.rank == 0:
         stopped_path(place.results, student.spec.run_id).touch()
         path.unlink(missing_ok=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+from trainables.errors import UserError
 from trainables.spec import RunSpec
 
 RESULT_SCHEMA = 1
@@ -34,10 +36,9 @@ def checkpoints(results: Path, run_id: str) -> tuple[Path, Path]:
 
 
 def save_checkpoint(results: Path, run_id: str, content: bytes) -> None:
+    """The last one is kept as the one before; until the new one is whole on the disk both stay as they are."""
     last, before = checkpoints(results, run_id)
-    if last.exists():
-        os.replace(last, before)
-    write_atomically(last, sealed(content))
+    write_atomically(last, sealed(content), old=before)
 
 
 def drop_checkpoints(results: Path, run_id: str) -> None:
@@ -52,14 +53,16 @@ def drop_temporaries(folder: Path, name: str = "*") -> None:
             path.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """The whole file or the old one: written beside it, flushed to the disk, then renamed."""
+def write_atomically(path: Path, content: bytes, *, old: Path | None = None) -> None:
+    """The whole file or the old one: written beside it, flushed to the disk, then renamed. old: where that is kept."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if old is not None and path.exists():
+            os.replace(path, old)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -82,13 +85,38 @@ def write_result(results: Path, result: dict[str, Any]) -> None:
 
 
 def read_result(results: Path, run_id: str) -> dict[str, Any] | None:
-    """A finished (or failed) run's record, or None while there is none."""
+    """A finished (or failed) run's record, or None while there is none; refuses one that is damaged."""
+    path = run_dir(results, run_id) / "result.json"
+    why = "it is damaged"
+    result = None
     try:
-        text = (run_dir(results, run_id) / "result.json").read_text()
+        result = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    result: dict[str, Any] = json.loads(text)
-    return result
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+    except (ValueError, RecursionError):
+        pass
+    if isinstance(result, dict) and result.get("run_id") == run_id and result.get("status") in ("done", "failed"):
+        return result
+    raise UserError(f"cannot use {path} ({why}): delete {path.parent} to train that run again")
+
+
+def has_weights(results: Path, run_id: str) -> bool:
+    """Whether a run's weights are there, and are those that its result names."""
+    path = weights_path(results, run_id)
+    try:
+        facts = path.stat()
+        wanted = (read_result(results, run_id) or {}).get("weights_sha256")
+        return wanted is None or _digest(path, facts.st_ino, facts.st_size, facts.st_mtime_ns) == wanted
+    except OSError:
+        return False
+
+
+@functools.cache
+def _digest(path: Path, *_: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def stop_path(results: Path, run_id: str) -> Path:

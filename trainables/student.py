@@ -24,6 +24,7 @@ from trainables.methods import Method, Setup, make, whole_batches
 from trainables.models import Network, build
 from trainables.models.checkpoint import save_weights
 from trainables.replay import Capture, Replayed
+from trainables.restore import fits
 from trainables.runs import (
     RESULT_SCHEMA,
     checkpoints,
@@ -47,9 +48,6 @@ NUMBERS = (
     *("best_top1", "best_top5", "best_epoch", "last_top1", "last_top5", "last_loss", "train_loss"),
     *("parameters", "weights_sha256", "teacher_sha256", "teacher_top1", "teacher_top5"),
 )
-
-
-CHECKPOINT = {"run_id", "model", "extra", "optimizer", "record"}
 
 
 @dataclass
@@ -191,14 +189,24 @@ class Student:
         save_checkpoint(self.results, self.spec.run_id, buffer.getvalue())
 
     def _stored(self) -> dict[str, Any] | None:
-        """The newest checkpoint that is whole; those that are not are noted."""
-        for path in checkpoints(self.results, self.spec.run_id):
-            if not path.exists():
+        """The newest checkpoint that is whole; those that are not are noted. A bad last one goes where the one before
+        is good, whose place it would take at the next save."""
+        last, before = checkpoints(self.results, self.spec.run_id)
+        for path in (last, before):
+            state = None
+            try:
+                state = _state_in(path.read_bytes(), self.device)
+                why = "is damaged"
+            except FileNotFoundError:
                 continue
-            state = _state_in(path.read_bytes(), self.device)
-            if state is not None and state["run_id"] == self.spec.run_id:
+            except OSError as error:
+                why = f"cannot be read ({(error.strerror or str(error)).lower()})"
+            if state is not None and fits(state, self.spec.run_id, self.model, self.extra, self.optimizer, Record()):
+                if path == before and self.share.rank == 0:
+                    with contextlib.suppress(OSError):
+                        last.unlink(missing_ok=True)
                 return state
-            self.damaged.append(f"{path.name} of {self.spec.name} is damaged: not used")
+            self.damaged.append(f"{path.name} of {self.spec.name} {why}: not used")
         return None
 
     def _resume(self) -> None:
@@ -292,7 +300,7 @@ def _state_in(stored: bytes, device: str) -> dict[str, Any] | None:
     # Damaged bytes make torch raise almost anything.
     except Exception:  # noqa: BLE001
         return None
-    return state if isinstance(state, dict) and state.keys() >= CHECKPOINT else None
+    return state if isinstance(state, dict) else None
 
 
 def _copied(state: Any) -> Any:

@@ -26,7 +26,7 @@ from trainables.models import Network, Outputs, build
 from trainables.models.checkpoint import load_weights
 from trainables.outputs import in_float, joined
 from trainables.provenance import surroundings
-from trainables.runs import drop_temporaries, sealed, unsealed, weights_path, write_atomically
+from trainables.runs import drop_temporaries, has_weights, sealed, unsealed, weights_path, write_atomically
 from trainables.spec import RunSpec
 
 BATCH = {"cpu": 64, "cuda": 2048}
@@ -104,6 +104,11 @@ def teacher_file(spec: RunSpec, results: Path, given: dict[str, str]) -> Path:
         path = weights_path(results, spec.teacher_run)
         if not path.exists():
             raise UserError(f"teacher {spec.teacher} of {spec.name} is not trained yet: {path} is missing")
+        if not has_weights(results, spec.teacher_run):
+            raise UserError(
+                f"{path} is damaged, or not what teacher {spec.teacher} was when it was trained: the same command "
+                "trains it again"
+            )
         return path
     digest = source.removeprefix("sha256:")
     if digest not in given:

@@ -17,12 +17,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
-from test_faults import Driver, ledger_of, victim
+from curves import epochs_of_runs
+from test_faults import Driver, ledger_of, victim, workers
 
-from trainables.runs import checkpoints, run_dir, unsealed
+from trainables.runs import checkpoints, unsealed
 from trainables.spec import from_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +32,8 @@ KILLS = ("worker", "raylet", "driver", "SIGTERM")
 DAMAGES = ("truncated checkpoint", "flipped bit in a checkpoint")
 CHECKPOINTS, LEDGER = FULL = ("disk of the checkpoints full", "disk of the ledger full")
 TEACHER, IMAGES = GONE = ("teacher's file gone", "training images gone")
+MOST_BESIDE = 6
+"""Runs that train at the same time: those of two jobs."""
 DISK_BYTES = 48 * 2**20
 SECONDS = 240
 ORPHAN_SECONDS = 90
@@ -107,6 +111,7 @@ class Campaign:
     lost: set[str] = field(default_factory=set)
     repeated: set[str] = field(default_factory=set)
     _ended: dict[str, int] = field(default_factory=dict)
+    _recorded: set[str] = field(default_factory=set)
     _damaged: set[Path] = field(default_factory=set)
     _needed: int = 0
     _driver: subprocess.Popen[str] | None = None
@@ -144,8 +149,20 @@ class Campaign:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(Counter(self.injected).items()))
         return (
             f"faults survived / injected: {self.survived} / {len(self.injected)} ({kinds}); starts: {self.starts}; "
-            f"runs lost: {len(self.lost)}; runs repeated: {len(self.repeated)}"
+            f"runs lost: {len(self.lost)}; runs repeated: {len(self.repeated)}; epochs repeated: {self.repeated_epochs}"
         )
+
+    @property
+    def repeated_epochs(self) -> int:
+        return sum(len(epochs) - len(set(epochs)) for epochs in epochs_of_runs(self.results).values())
+
+    def assert_little_was_repeated(self) -> None:
+        """A run that is cut goes on where it was or an epoch before; with a damaged checkpoint, one more before."""
+        assert not self.lost
+        assert not self.repeated
+        assert self.repeated_epochs <= len(self.injected) * MOST_BESIDE
+        for name, epochs in epochs_of_runs(self.results).items():
+            assert all(after >= before - 1 for before, after in pairwise(epochs)), f"{name}: {epochs}"
 
     def _start(self) -> Driver:
         self.starts += 1
@@ -188,7 +205,10 @@ class Campaign:
             return partial(self._make_room, filler)
         if fault in GONE:
             path = self.given.teacher if fault == TEACHER else self.given.images / "train"
-            return partial(self._bring_back, path.rename(path.with_suffix(".away")), path)
+            away = path.rename(path.with_suffix(".away"))
+            for worker in workers(driver.process.pid):
+                os.kill(worker, signal.SIGKILL)
+            return partial(self._bring_back, away, path)
         if fault == "SIGTERM":
             driver.process.terminate()
             return _told_of_sigterm
@@ -230,7 +250,9 @@ class Campaign:
         assert "no space left on device" in said or "the disk is full" in said, said
 
     def _bring_back(self, away: Path, path: Path, said: str) -> None:
-        """Without it the command is refused in one line."""
+        """Without it no job can begin again, and the command is refused in one line."""
+        failed = [line for line in said.splitlines() if line.startswith("failed: ")]
+        assert any(str(path.parent) in line and path.name in line for line in failed), said
         refused = self._start()
         assert refused.end(SECONDS) == 2, refused.lines
         assert len(refused.lines) == 1, refused.lines
@@ -241,10 +263,9 @@ class Campaign:
     def _look_around(self) -> None:
         """No process trains on; no run is missing that had ended, or was trained again."""
         self._wait_for_the_end(("ray::DashboardAgent", "ray::RuntimeEnvAgent"))
-        now = {
-            run_id: (run_dir(self.results, run_id) / "result.json").stat().st_mtime_ns
-            for run_id in ledger_of(self.results)
-        }
+        now = {path.parent.name: path.stat().st_mtime_ns for path in self.results.glob("runs/*/result.json")}
+        self.lost |= self._recorded - ledger_of(self.results).keys()
+        self._recorded |= ledger_of(self.results).keys()
         self.lost |= self._ended.keys() - now.keys()
         self.repeated |= {run_id for run_id in self._ended.keys() & now.keys() if self._ended[run_id] != now[run_id]}
         self._ended = now

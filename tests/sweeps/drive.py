@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from fake_job import spec, train
 
 from analysis.ledger import Ledger
+from sweeps import stopping
 from sweeps.engine import Event, Resources, execute, ingest
 from sweeps.lock import driver_lock
 from sweeps.plan import Plan, PlannedJob
@@ -24,6 +26,7 @@ def show(event: Event) -> None:
 
 def main() -> int:
     results = Path(sys.argv[1])
+    stopping.GRACE_SECONDS = float(os.environ.get("GRACE_SECONDS", stopping.GRACE_SECONDS))
     jobs, epochs = (int(text) for text in (*sys.argv[2:4], "4", "3")[:2])
     address = sys.argv[4] if len(sys.argv) > 4 else None
     with driver_lock(results), Ledger.open(results / "ledger.sqlite") as ledger:
@@ -33,6 +36,8 @@ def main() -> int:
         left = tuple(PlannedJob(one.name, "vanilla", (one,)) for run_id, one in specs.items() if run_id not in done)
         plan = Plan(0, {"vanilla": specs}, done, {}, left)
         outcome = execute(plan, ledger, Place(results), Resources(gpus=0, address=address), show, train=train)
+    if outcome.failed:
+        print(f"failed: {outcome.failed}")
     if outcome.stopped:
         print(outcome.stopped)
     return 0 if outcome.complete else 1

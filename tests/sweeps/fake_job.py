@@ -1,7 +1,8 @@
 """A job that trains nothing: epochs that last as long as they are told, checkpoints, results. Obeys its networks.
 
 `raises` fails in its 2nd epoch, `diverges` likewise but alone; `dies` kills its process in its 2nd epoch, once;
-`mortal` every time. Any other name trains well. Every epoch and every result is a line of `results/log`.
+`mortal` every time, `weary` in each epoch, once; `garbles` writes a result that nobody can read. Any other name trains
+well. Every epoch and every result is a line of `results/log`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from trainables.job import EpochReport, Place
 from trainables.locks import held
-from trainables.runs import checkpoint_path, read_result, run_dir, write_atomically, write_result
+from trainables.runs import checkpoint_path, read_result, run_dir, stop_path, write_atomically, write_result
 from trainables.spec import RunSpec
 
 EPOCH_SECONDS = float(os.environ.get("FAKE_EPOCH_SECONDS", "0"))
@@ -50,6 +51,8 @@ def train(specs: Sequence[RunSpec], place: Place) -> Iterator[EpochReport]:
         left = [one for one in specs if one.run_id not in done]
         for epoch in range(1 + min((_epoch(one, place) for one in left), default=0), epochs + 1):
             active = [one for one in left if _epoch(one, place) == epoch - 1 and epoch <= one.epochs]
+            if not left:
+                break
             time.sleep(EPOCH_SECONDS)
             finished, failed = [], {}
             for one in active:
@@ -60,7 +63,17 @@ def train(specs: Sequence[RunSpec], place: Place) -> Iterator[EpochReport]:
                 elif epoch == one.epochs:
                     finished.append(one.run_id)
             numbers = {one.run_id: {"top1": top1(epoch), "train_loss": 1 / epoch} for one in active}
-            yield EpochReport(epoch, epochs, numbers, tuple(finished), failed)
+            stopped = [one for one in left if one.run_id not in finished and _told_to_stop(one, place)]
+            left = [one for one in left if one not in stopped]
+            ends = tuple(one.run_id for one in stopped)
+            yield EpochReport(epoch, epochs, numbers, tuple(finished), failed, stopped=ends)
+
+
+def _told_to_stop(one: RunSpec, place: Place) -> bool:
+    path = stop_path(place.results, one.run_id)
+    told = path.exists()
+    path.unlink(missing_ok=True)
+    return told
 
 
 def _epoch(one: RunSpec, place: Place) -> int:
@@ -72,15 +85,18 @@ def _train_epoch(one: RunSpec, epoch: int, place: Place) -> str | None:
     folder = run_dir(place.results, one.run_id)
     if epoch == 2 and one.student == "raises":
         raise OSError(28, "No space left on device", str(folder))
-    if epoch == 2 and one.student in ("dies", "mortal") and not (folder / "died").exists():
-        if one.student == "dies":
-            (folder / "died").touch()
+    died = folder / f"died-{epoch}"
+    if (one.student == "weary" or (epoch == 2 and one.student in ("dies", "mortal"))) and not died.exists():
+        if one.student != "mortal":
+            died.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     diverged = epoch == 2 and one.student == "diverges"
     _log(place, f"epoch {one.run_id} {epoch}")
     write_atomically(checkpoint_path(place.results, one.run_id), str(epoch).encode())
     if diverged or epoch == one.epochs:
         write_result(place.results, result(one, "diverged: nan" if diverged else None, place))
+        if one.student == "garbles":
+            (folder / "result.json").write_text('{"half')
         _log(place, f"result {one.run_id}")
     return "diverged: nan" if diverged else None
 

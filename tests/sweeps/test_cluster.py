@@ -106,7 +106,7 @@ def test_a_table_on_three_nodes(nodes: Nodes, tmp_path: Path, undisturbed: Weigh
         busy.update(number for number in nodes.running if nodes.trains(number))
         time.sleep(0.25)
     once_and_the_same(tmp_path, driver, undisturbed)
-    assert len(busy) > 1
+    assert busy == {HEAD, WORKER, OTHER}
     tell(f"three nodes: {RUNS} runs done once, on {len(busy)} nodes, weights equal to one machine's")
 
 
@@ -130,6 +130,28 @@ def test_a_node_added_in_the_middle(nodes: Nodes, tmp_path: Path, undisturbed: W
     before = sum(line.startswith("done ") for line in driver.lines)
     once_and_the_same(tmp_path, driver, undisturbed)
     tell(f"node without our code added: it trained after {before} of {RUNS} runs; every run done once, weights equal")
+
+
+def test_a_node_that_joins_without_what_is_shared_ends_the_sweep_and_fails_no_run(
+    nodes: Nodes, tmp_path: Path, undisturbed: Weights, tell: Tell
+) -> None:
+    if not nodes.machines[0].inside:
+        pytest.skip("without namespaces all nodes see the same folders")
+    nodes.have(HEAD)
+    driver = start(nodes, tmp_path, HEAD)
+    driver.wait_for("started ", 300)
+    nodes.start(SPARE, without=(tmp_path,))
+    assert driver.end() == 1, driver.lines
+    stopped, resume = driver.lines[-2:]
+    name = f"{nodes.machines[SPARE].inside[-1]} ({nodes.machines[SPARE].address})"
+    assert stopped.startswith(f"a machine that joined cannot train this: {name}: {tmp_path} is another folder"), stopped
+    assert resume.startswith("to resume: python ")
+    assert not any(line.startswith("failed") for line in driver.lines), driver.lines
+    assert any(" done, 0 failed, " in line for line in driver.lines), driver.lines
+    assert not list(tmp_path.glob(".here-*"))
+    nodes.kill(SPARE)
+    once_and_the_same(tmp_path, start(nodes, tmp_path, HEAD), undisturbed)
+    tell(f"bad node joined: {stopped}")
 
 
 def test_a_driver_killed_and_started_on_another_node(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import ipaddress
 import os
-import struct
 import sys
 import tempfile
 import time
@@ -15,13 +15,13 @@ from pathlib import Path
 
 import fake_job
 import pytest
+from curves import scalars
 from fake_job import log_lines, result, spec, top1
-from tensorboardX.proto import event_pb2
+from test_faults import below
 
 from analysis.ledger import Ledger
 from sweeps import cluster as cluster_module
-from sweeps.engine import EpochDone, Event, JobFailed, JobStarted, Outcome, RunEnded, _write_jobs, execute, ingest
-from sweeps.lock import driver_lock
+from sweeps.engine import EpochDone, Event, JobFailed, JobStarted, Outcome, RunEnded, _write_jobs, execute
 from sweeps.plan import Plan, PlannedJob
 from sweeps.resources import Resources, cpus_here
 from trainables.errors import UserError
@@ -76,6 +76,7 @@ class Seen:
     outcome: Outcome
     events: list[Event] = field(default_factory=list)
     printed: str = ""
+    addresses: set[str] = field(default_factory=set)
 
     def of(self, kind: type, key: str | None = None) -> list[int]:
         """Where in the sweep events of a kind came (of one job)."""
@@ -89,19 +90,43 @@ class Seen:
 
 def sweep(results: Path, whole: Plan, resources: Resources = CPU) -> Seen:
     events: list[Event] = []
+    addresses: set[str] = set()
+
+    def on_event(event: Event) -> None:
+        events.append(event)
+        addresses.update(listening([os.getpid(), *(process.pid for process in below(os.getpid()))]))
+
     with (
         workers_find(Path(__file__).parent),
         Ledger.open(results / "ledger.sqlite") as ledger,
         everything_printed() as said,
     ):
-        outcome = execute(whole, ledger, Place(results), resources, events.append, train=fake_job.train)
-    return Seen(results, outcome, events, said[0])
+        outcome = execute(whole, ledger, Place(results), resources, on_event, train=fake_job.train)
+    return Seen(results, outcome, events, said[0], addresses)
+
+
+def listening(pids: list[int]) -> set[str]:
+    """The addresses at which processes take TCP connections."""
+    own = set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                own.add(os.readlink(link))
+    found = set()
+    for line in [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]:
+        local, state, inode = (line.split()[index] for index in (1, 3, 9))
+        if state == "0A" and f"socket:[{inode}]" in own:
+            words = bytes.fromhex(local.partition(":")[0])
+            number = b"".join(words[start : start + 4][::-1] for start in range(0, len(words), 4))
+            address = ipaddress.ip_address(number)
+            found.add(str(getattr(address, "ipv4_mapped", None) or address))
+    return found
 
 
 TEACHER, LOST_TEACHER = spec("big"), spec("raises")
 STUDENT, LOST_STUDENT = spec("small", teacher=TEACHER), spec("small", teacher=LOST_TEACHER)
 PACK = (spec("alpha", 2), spec("diverges", 2), spec("dies", 2), spec("omega", 2, epochs=4))
-FAILED_BEFORE = spec("again", 3)
+FAILED_BEFORE, GARBLED = spec("again", 3), spec("garbles")
 JOBS = {
     "student": job(STUDENT, needs=(TEACHER,)),
     "lost student": job(LOST_STUDENT, needs=(LOST_TEACHER,)),
@@ -109,6 +134,7 @@ JOBS = {
     "lost teacher": job(LOST_TEACHER),
     "pack": job(*PACK),
     "again": job(FAILED_BEFORE),
+    "garbled": job(GARBLED),
 }
 
 
@@ -123,7 +149,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 def test_jobs_that_fail_do_not_stop_the_others(seen: Seen) -> None:
     well = (TEACHER, STUDENT, PACK[0], PACK[2], PACK[3], FAILED_BEFORE)
     assert seen.outcome.done == {one.run_id for one in well}
-    assert seen.outcome.failed.keys() == {LOST_TEACHER.run_id, PACK[1].run_id}
+    assert seen.outcome.failed.keys() == {LOST_TEACHER.run_id, PACK[1].run_id, GARBLED.run_id}
     assert seen.outcome.not_run.keys() == {LOST_STUDENT.run_id}
     assert seen.outcome.stopped is None
     assert not seen.outcome.complete
@@ -133,6 +159,8 @@ def test_every_reason_is_one_line_that_says_what_happened(seen: Seen) -> None:
     reasons = seen.outcome.failed | seen.outcome.not_run
     assert "No space left on device" in reasons[LOST_TEACHER.run_id]
     assert reasons[PACK[1].run_id] == "diverged: nan"
+    folder = run_dir(seen.results, GARBLED.run_id)
+    assert reasons[GARBLED.run_id].startswith(f"cannot use {folder}/result.json (it is damaged): delete {folder}")
     assert reasons[LOST_STUDENT.run_id].startswith("its teacher raises is missing: OSError")
     assert all("\n" not in reason and reason for reason in reasons.values())
 
@@ -187,6 +215,12 @@ def test_ray_prints_nothing(seen: Seen) -> None:
     assert seen.printed == ""
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_ray_of_our_own_listens_on_loopback_alone(seen: Seen) -> None:
+    assert "127.0.0.1" in seen.addresses
+    assert seen.addresses <= {"127.0.0.1", "::1"}
+
+
 def test_jobs_find_the_working_directory_that_the_user_has(seen: Seen) -> None:
     stored = read_result(seen.results, TEACHER.run_id)
     assert stored
@@ -197,23 +231,12 @@ def test_jobs_find_the_working_directory_that_the_user_has(seen: Seen) -> None:
 
 def test_tensorboard_finds_every_run_under_its_name(seen: Seen) -> None:
     curves = {path.parent.name: path for path in seen.results.glob("tune/**/events.out.tfevents.*")}
-    expected = {one.name for one in (TEACHER, STUDENT, *PACK, FAILED_BEFORE, LOST_TEACHER)}
+    expected = {one.name for one in (TEACHER, STUDENT, *PACK, FAILED_BEFORE, LOST_TEACHER, GARBLED)}
     assert curves.keys() == expected
-    assert _scalars(curves[TEACHER.name], "ray/tune/top1") == [
+    assert scalars(curves[TEACHER.name], "ray/tune/top1") == [
         (epoch, pytest.approx(top1(epoch))) for epoch in (1, 2, 3)
     ]
-    assert _scalars(curves[PACK[3].name], "ray/tune/top1")[-1] == (4, pytest.approx(top1(4)))
-
-
-def _scalars(path: Path, tag: str) -> list[tuple[int, float]]:
-    """The curve in a file of TensorBoard's: records of length (8 bytes), checksum (4), event, checksum (4)."""
-    content, found = path.read_bytes(), []
-    while content:
-        (length,) = struct.unpack("<Q", content[:8])
-        event = event_pb2.Event.FromString(content[12 : 12 + length])
-        found += [(event.step, value.simple_value) for value in event.summary.value if value.tag == tag]
-        content = content[16 + length :]
-    return found
+    assert scalars(curves[PACK[3].name], "ray/tune/top1")[-1] == (4, pytest.approx(top1(4)))
 
 
 def test_nothing_of_ray_is_left_running(seen: Seen) -> None:
@@ -244,32 +267,6 @@ def test_a_plan_without_jobs_needs_no_ray(tmp_path: Path, monkeypatch: pytest.Mo
     assert sweep(tmp_path, known).outcome == Outcome(frozenset({done.run_id}))
 
 
-def test_results_of_runs_that_ended_unseen_are_taken_in(tmp_path: Path) -> None:
-    ended, failed, running = spec("a"), spec("b"), spec("c")
-    for one, reason in ((ended, None), (failed, "diverged")):
-        run_dir(tmp_path, one.run_id).mkdir(parents=True)
-        write_result(tmp_path, result(one, reason))
-    ids = [one.run_id for one in (ended, failed, running)]
-    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
-        assert ingest(tmp_path, ledger, ids) == 2
-        assert ingest(tmp_path, ledger, ids) == 0
-        assert {run_id: entry.status for run_id, entry in ledger.entries(ids).items()} == {
-            ended.run_id: "done",
-            failed.run_id: "failed",
-        }
-        write_result(tmp_path, result(failed))
-        assert ingest(tmp_path, ledger, ids) == 1
-        assert ledger.entries([failed.run_id])[failed.run_id].status == "done"
-
-
-def test_a_result_that_cannot_be_read_names_its_folder(tmp_path: Path) -> None:
-    folder = run_dir(tmp_path, "abc")
-    folder.mkdir(parents=True)
-    (folder / "result.json").write_text('{"half')
-    with Ledger.open(tmp_path / "ledger.sqlite") as ledger, pytest.raises(UserError, match=f"delete {folder}"):
-        ingest(tmp_path, ledger, ["abc"])
-
-
 @pytest.mark.parametrize(
     ("address", "message"),
     [
@@ -285,23 +282,6 @@ def test_a_cluster_that_cannot_be_joined_is_told_at_once(tmp_path: Path, address
     assert time.monotonic() - started < 10
 
 
-def test_a_second_driver_on_the_same_results_is_refused_and_named_the_first(tmp_path: Path) -> None:
-    with driver_lock(tmp_path / "new"):
-        with pytest.raises(UserError, match=f"process {os.getpid()} on "), driver_lock(tmp_path / "new"):
-            pass
-        with driver_lock(tmp_path / "other"):
-            pass
-    with driver_lock(tmp_path / "new"):
-        pass
-
-
-def test_results_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/results")):
-        with pytest.raises(UserError, match=f"cannot write to the results folder {folder}"), driver_lock(folder):
-            pass
-
-
 @pytest.mark.slow
 def test_a_job_whose_process_always_dies_fails_in_the_end(tmp_path: Path) -> None:
     mortal, other = spec("mortal"), spec("net", 2)
@@ -311,6 +291,15 @@ def test_a_job_whose_process_always_dies_fails_in_the_end(tmp_path: Path) -> Non
     assert len(dead.of(JobStarted, job(mortal).key)) == 3
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
         assert [entry.run_id for entry in ledger.all()] == [other.run_id]
+
+
+@pytest.mark.slow
+def test_deaths_with_an_epoch_between_are_not_counted_together(tmp_path: Path) -> None:
+    weary = spec("weary", epochs=5)
+    seen = sweep(tmp_path, plan(job(weary)))
+    assert seen.outcome.done == {weary.run_id}
+    assert len(seen.of(JobStarted)) == 6
+    assert log_lines(tmp_path, "epoch") == [f"{weary.run_id} {epoch}" for epoch in range(1, 6)]
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ import torch
 from fake_job import log_lines, spec
 
 from analysis.ledger import Entry, Ledger
-from trainables.runs import run_dir, weights_path
+from trainables.runs import run_dir, stop_path, weights_path
 
 pytestmark = pytest.mark.slow
 
@@ -63,23 +63,33 @@ def below(pid: int) -> Iterator[Process]:
         yield from below(process.pid)
 
 
+def workers(driver: int) -> list[int]:
+    """The processes that train, or wait for the next job."""
+    return [process.pid for process in below(driver) if process.command.startswith("ray::ImplicitFunc")]
+
+
 def victim(driver: int, kind: str) -> int | None:
     """The process to kill, if there is one by now."""
     if kind == "driver":
         return driver
     if kind == "worker":
-        workers = [process.pid for process in below(driver) if process.command.startswith("ray::ImplicitFunc")]
-        return random.choice(workers) if workers else None
+        found = workers(driver)
+        return random.choice(found) if found else None
     return next((p.pid for p in below(driver) if p.command.endswith(f"/{kind}")), None)
 
 
 class Driver:
     """A sweep under way, whose lines are read as they come."""
 
-    def __init__(self, *command: str, epoch_seconds: str = "0", **extra: str) -> None:
+    def __init__(self, *command: str, epoch_seconds: str = "0", own_group: bool = False, **extra: str) -> None:
         extra |= {"PYTHONPATH": str(Path(__file__).parent), "FAKE_EPOCH_SECONDS": epoch_seconds}
         self.process = subprocess.Popen(
-            command, env=os.environ | extra, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env=os.environ | extra,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            process_group=0 if own_group else None,
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -124,8 +134,9 @@ def assert_no_worker_goes_on(results: Path) -> None:
 RUNS, EPOCHS = 3, 8
 
 
-def fake_sweep(results: Path, *address: str, **extra: str) -> Driver:
-    return Driver(*FAKE, str(results), str(RUNS), str(EPOCHS), *address, epoch_seconds="0.3", **extra)
+def fake_sweep(results: Path, *address: str, seconds: str = "0.3", own_group: bool = False, **extra: str) -> Driver:
+    command = (*FAKE, str(results), str(RUNS), str(EPOCHS), *address)
+    return Driver(*command, epoch_seconds=seconds, own_group=own_group, **extra)
 
 
 def complete(results: Path, *address: str, **extra: str) -> None:
@@ -169,14 +180,58 @@ def test_when_ray_is_killed_the_driver_ends_with_one_line(tmp_path: Path, kind: 
     complete(tmp_path)
 
 
-@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
-def test_an_interrupted_sweep_ends_cleanly(tmp_path: Path, number: int, name: str) -> None:
-    first = fake_sweep(tmp_path)
+STOPS = [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")]
+
+
+@pytest.mark.parametrize(("number", "name"), STOPS)
+def test_an_interrupted_sweep_ends_its_epochs(tmp_path: Path, number: int, name: str) -> None:
+    """The epochs of 3 s that have begun are kept, and no other begins. Ctrl-C reaches every process of a terminal."""
+    first = fake_sweep(tmp_path, seconds="3", own_group=True)
     first.wait_for("EpochDone")
-    first.process.send_signal(number)
+    time.sleep(1)
+    under_way = first.lines.count("JobStarted")
+    before = log_lines(tmp_path, "epoch")
+    assert len(list(tmp_path.glob("runs/*"))) == len([line for line in first.lines if line.startswith("JobStarted")])
+    os.killpg(first.process.pid, number) if number == signal.SIGINT else first.process.send_signal(number)
     assert first.end(SECONDS_TO_END) == 1
+    after = log_lines(tmp_path, "epoch")
+    assert len(before) < len(after) <= len(before) + len(list(tmp_path.glob("runs/*"))), under_way
+    assert "stopping after this epoch (at most 30 s); Ctrl-C again: now" in first.lines
     assert first.lines[-1].startswith(f"stopped by {name}: finished runs are in the ledger")
+    assert not any(line.startswith("failed") for line in first.lines)
+    assert not list(tmp_path.rglob("stop"))
     assert_no_worker_goes_on(tmp_path)
+    again = fake_sweep(tmp_path)
+    assert again.end() == 0, again.lines
+    epochs = log_lines(tmp_path, "epoch")
+    assert len(epochs) == len(set(epochs)) == RUNS * EPOCHS, "no epoch is trained twice"
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
+def test_an_epoch_that_takes_too_long_is_given_up(tmp_path: Path, again: bool) -> None:
+    first = fake_sweep(tmp_path, seconds="30", GRACE_SECONDS="20" if again else "2")
+    first.wait_for("JobStarted")
+    time.sleep(1)
+    began = time.monotonic()
+    first.process.send_signal(signal.SIGTERM)
+    if again:
+        first.wait_for("stopping after this epoch (at most 20 s); Ctrl-C again: now")
+        first.process.send_signal(signal.SIGINT)
+    status = first.end(SECONDS_TO_END)
+    assert time.monotonic() - began < SECONDS_TO_END
+    if not again:
+        assert status == 1
+        assert first.lines[-1].startswith("stopped by SIGTERM")
+    assert not list(tmp_path.rglob("stop"))
+    assert_no_worker_goes_on(tmp_path)
+    assert log_lines(tmp_path, "epoch") == []
+
+
+def test_a_stop_that_a_killed_driver_left_stops_nobody(tmp_path: Path) -> None:
+    for seed in range(1, RUNS + 1):
+        path = stop_path(tmp_path, spec("net", seed, epochs=EPOCHS).run_id)
+        path.parent.mkdir(parents=True)
+        path.touch()
     complete(tmp_path)
 
 

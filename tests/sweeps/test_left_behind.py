@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import io
+import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -76,6 +78,45 @@ def test_folders_of_killed_drivers_go(tmp_path: Path, monkeypatch: pytest.Monkey
         with _temporary_folder(keep=False):
             assert Path(debugged).exists()
         assert not Path(own).exists()
+
+
+def test_what_others_lay_in_the_way_neither_hangs_a_sweep_nor_is_followed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A pipe that nobody writes, a link to a folder of ours, a file of another user."""
+    (tmp_path / "ours").mkdir()
+    for name in ("driver", "thesis"):
+        (tmp_path / "ours" / name).touch()
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        base = Path(folder)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        for name in ("ekd-pipe", "ekd-link", "ekd-other"):
+            (base / name).mkdir()
+        os.mkfifo(base / "ekd-pipe" / "driver")
+        (base / "ekd-link" / "driver").symlink_to(tmp_path / "ours" / "driver")
+        (base / "ekd-folder").symlink_to(tmp_path / "ours")
+        (base / "ekd-other" / "driver").touch()
+        there = sorted(base.iterdir())
+        if os.getuid() == 0:
+            os.chown(base / "ekd-other", 12345, 12345)
+        else:
+            monkeypatch.setattr(os, "getuid", lambda: 12345)
+        with _temporary_folder(keep=False):
+            pass
+        assert sorted(base.iterdir()) == there
+    assert files(tmp_path) == ["ours/driver", "ours/thesis"]
+
+
+def test_a_half_removed_folder_goes_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        monkeypatch.setattr(tempfile, "tempdir", base)
+        with monkeypatch.context() as patch:
+            with _temporary_folder(keep=False) as first:
+                (Path(first) / "session").mkdir()
+                patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+            assert Path(first).exists()
+        with _temporary_folder(keep=False):
+            assert not Path(first).exists()
 
 
 def test_a_disk_that_fills_up_under_a_driver_is_one_line(tmp_path: Path) -> None:

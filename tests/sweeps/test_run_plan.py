@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -232,6 +233,22 @@ def test_failed_runs_are_told_and_only_tried_again_when_asked(
         weights_path(tmp_path / "results", run_id).parent.mkdir(parents=True)
         weights_path(tmp_path / "results", run_id).touch()
     assert json.loads(command(*SMALL, "--plan", "--json", "--retry")[1])["jobs"] == 1
+
+
+def test_a_teacher_whose_weights_are_not_those_that_were_trained_is_planned_again(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.estimate._measure", no_measuring)
+    plan = make_plan([paper.find("table5")], settings(), {}, pack=None)
+    (teacher,) = plan.runs["teacher"].values()
+    weights = weights_path(tmp_path / "results", teacher.run_id)
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"whole")
+    digest = hashlib.sha256(b"whole").hexdigest()
+    write_result(tmp_path / "results", result(teacher) | {"weights_sha256": digest})
+    assert json.loads(command(*SMALL, "--plan", "--json")[1])["jobs"] == 1
+    weights.write_bytes(b"other")
+    assert json.loads(command(*SMALL, "--plan", "--json")[1])["jobs"] == 2
 
 
 def test_the_listing(command: Command) -> None:

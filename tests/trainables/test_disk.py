@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import errno
+import io
 import multiprocessing
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from small_jobs import VANILLA, assert_same, one_line, stop_after, train
 from tensorboardX import event_file_writer
 
 from trainables.errors import UserError, disk_errors_told
 from trainables.job import Place
 from trainables.ray_trial import _Events
-from trainables.runs import checkpoint_path, drop_temporaries, run_dir, weights_path
+from trainables.runs import checkpoint_path, drop_temporaries, run_dir, sealed, unsealed, weights_path
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -62,6 +65,95 @@ def test_a_checkpoint_that_found_no_room_leaves_the_one_before(tmp_path: Path, m
     assert [report.epoch for report in train([spec], place)] == [3, 4]
 
 
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("fails", ["fsync", "replace"])
+def test_a_damaged_checkpoint_never_takes_the_place_of_a_good_one(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, place = replace(VANILLA, epochs=5), Place(tmp_path, threads=1)
+    stop_after([spec], place, 3)
+    flip(checkpoint_path(tmp_path, spec.run_id))
+    with monkeypatch.context() as patch:
+        if fails == "replace":
+            full_for(("checkpoint.pt",), patch)
+        else:
+            begun = os.fsync
+
+            def full(number: int) -> None:
+                if Path(os.readlink(f"/proc/self/fd/{number}")).name.startswith(".checkpoint"):
+                    raise FULL
+                begun(number)
+
+            patch.setattr(os, "fsync", full)
+        with pytest.raises(UserError, match="no space left"):
+            train([spec], place)
+    assert [report.epoch for report in train([spec], place)] == [3, 4, 5]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_checkpoint_that_cannot_be_read_costs_one_epoch(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, place = replace(VANILLA, epochs=4), Place(tmp_path, threads=1)
+    stop_after([spec], place, 3)
+    broken, read = checkpoint_path(tmp_path, spec.run_id), Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path == broken:
+            raise OSError(number, os.strerror(number), str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    said, *reports = train([spec], place)
+    why = os.strerror(number).lower()
+    assert said.damaged == (f"checkpoint.pt of {spec.name} cannot be read ({why}): not used; it goes on after epoch 2",)
+    assert [report.epoch for report in reports] == [3, 4]
+
+
+def other_shape(state: dict[str, Any]) -> None:
+    state["model"]["conv1.weight"] = torch.zeros(16, 3, 5, 5)
+
+
+def other_momentum(state: dict[str, Any]) -> None:
+    state["optimizer"]["state"][0]["momentum_buffer"] = torch.zeros(7)
+
+
+def other_groups(state: dict[str, Any]) -> None:
+    state["optimizer"]["param_groups"][0]["params"].pop()
+
+
+def other_record(state: dict[str, Any]) -> None:
+    state["record"]["moments"] = []
+
+
+def no_optimizer(state: dict[str, Any]) -> None:
+    del state["optimizer"]
+
+
+@pytest.mark.parametrize("change", [other_shape, other_momentum, other_groups, other_record, no_optimizer])
+def test_a_whole_checkpoint_of_another_version_is_not_used_and_its_pack_goes_on(
+    change: Callable[[dict[str, Any]], None], tmp_path: Path
+) -> None:
+    spec, other, place = replace(VANILLA, epochs=3), replace(VANILLA, lr=0.01), Place(tmp_path, threads=1)
+    stop_after([spec], place, 2)
+    path = checkpoint_path(tmp_path, spec.run_id)
+    content = unsealed(path.read_bytes())
+    assert content
+    state = torch.load(io.BytesIO(content), weights_only=True)
+    change(state)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    path.write_bytes(sealed(buffer.getvalue()))
+    said, *reports = train([spec, other], place)
+    assert said.damaged == (f"checkpoint.pt of {spec.name} is damaged: not used; it goes on after epoch 1",)
+    assert [set(report.metrics) for report in reports] == [{other.run_id}, {other.run_id, spec.run_id}, {spec.run_id}]
+
+
 def raised(error: Exception, cause: Exception | None = None) -> None:
     with disk_errors_told(Path("results")):
         raise error from cause
@@ -79,6 +171,12 @@ def test_other_errors_pass() -> None:
 def test_a_full_disk_is_told_where_a_library_made_another_error_of_it() -> None:
     with pytest.raises(UserError, match="cannot write to results: no space left on device"):
         raised(RuntimeError("a trial failed"), FULL)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS])
+def test_a_broken_disk_is_not_told_as_a_full_one(number: int) -> None:
+    with pytest.raises(UserError, match=r"cannot read or write results: .* see to that disk"):
+        raised(OSError(number, os.strerror(number)))
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
