@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +36,9 @@ class MachineError(Exception):
 def score(spec: RunSpec) -> float:
     """The less, the further from lr = 0.05."""
     return round(90 - 100 * abs(spec.lr - 0.05), 4)
+
+
+EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass
@@ -84,7 +88,7 @@ class Engine:
             if isinstance(ends, float) and self._stopped(job, spec, ends, tell):
                 feed.stopped(spec.run_id)
                 continue
-            numbers = {"best_top1": ends, "last_top1": ends} if isinstance(ends, float) else {}
+            numbers = {"best_top1": ends, "last_top1": ends, "weights_sha256": EMPTY} if isinstance(ends, float) else {}
             result = fake_job.result(spec, ends if isinstance(ends, str) else None) | numbers
             write_result(self.results, result)
             weights_path(self.results, spec.run_id).touch()

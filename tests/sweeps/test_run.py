@@ -228,7 +228,7 @@ def test_a_small_sweep_and_the_same_again(tmp_path: Path) -> None:
         entries = {entry.run_id: entry for entry in ledger.all()}
         assert ledger.settings_of("table5") == settings()
     assert len(entries) == 2
-    assert all(entry.provenance["command"].startswith(f"python {SCRIPT} table5 ") for entry in entries.values())
+    assert all(entry.provenance["command"].startswith("python sweeps/run.py table5 ") for entry in entries.values())
 
     again = script(*SMALL, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
