@@ -6,7 +6,8 @@
 
 All sides train in this process, in turns, on the same noise images with the same (untrained) teacher: speed does not
 depend on the weights, and the thresholds come from the same teacher, so the shares of mixed images are the table's.
-`live`: the teacher answers in every step. `bank`: its answers on unmixed images are read from a filled bank. A ratio is
+`live`: the teacher answers in every step. `bank`: its answers on unmixed images are read from a filled bank; `graphs`:
+and the steps are replayed as CUDA graphs. A ratio is
 (student-steps a second) / (student-steps a second of the plain runs in the same turn). `peak` is the rate of the
 students' and the teacher's floating-point operations over that of a large matrix product in the same precision here.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import sys
 import tempfile
 import time
@@ -34,15 +36,16 @@ from torch.utils.data import DataLoader
 from analysis.layout import cells
 from analysis.paper.table5 import TABLE
 from analysis.settings import Settings, parse_pair
-from benchmarks.measure import DTYPES, Numbers, device_name, flops, in_turns, peaks, ratios
+from benchmarks.measure import DTYPES, Numbers, device_name, flops, in_turns, peaks, ratios, synchronize
 from benchmarks.plain import MEAN, STD, PlainImages, PlainRun
 from ekd_core import energy, energy_thresholds
-from trainables.bank import GB, opened
+from trainables.bank import opened
 from trainables.data.dataset import Dataset, Split
 from trainables.errors import UserError, exit_status
 from trainables.evaluation import Scores
 from trainables.job import Place, prepare_torch, train_epoch
 from trainables.models import build
+from trainables.replay import cuda_graphs
 from trainables.spec import RunSpec
 from trainables.student import Student
 from trainables.teachers import Teacher, TeacherFacts
@@ -98,7 +101,16 @@ def plain_side(scene: Scene) -> list[PlainRun]:
 class Pack:
     """The scene's students as this project trains them, with a bank in `results` or with a live teacher."""
 
-    def __init__(self, scene: Scene, precision: str, results: Path | None, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        precision: str,
+        results: Path | None,
+        stack: contextlib.ExitStack,
+        *,
+        epochs: int,
+        graphs: bool = False,
+    ) -> None:
         self.specs = [replace(spec, precision=precision, epochs=10**4) for spec in scene.specs]
         first = self.specs[0]
         self.teacher = Teacher(build_copy(scene, first), device=scene.device, precision=precision)
@@ -107,11 +119,21 @@ class Pack:
             seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation
         )
         if results is not None:
-            bank = opened(first, scene.dataset, self.stream, self.teacher, "", results, 50 * GB)
+            spec, notes = replace(first, epochs=epochs), list[str]()
+            bank = opened(spec, scene.dataset, self.stream, self.teacher, "", results, math.inf, notes)
             self.teaching.bank = stack.enter_context(bank)
+            if self.teaching.bank is None:
+                raise UserError(f"no room for a bank in {results} {' '.join(notes)}: fewer --turns or --steps")
         nowhere = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self.students = [
-            Student(spec, dataset=scene.dataset, teaching=self.teaching, results=nowhere, started="")
+            Student(
+                spec,
+                dataset=scene.dataset,
+                teaching=self.teaching,
+                results=nowhere,
+                started="",
+                capture=cuda_graphs() if graphs else None,
+            )
             for spec in self.specs
         ]
         self.epoch = 0
@@ -119,8 +141,10 @@ class Pack:
         inner = self.teacher.logits
 
         def timed(images: torch.Tensor) -> torch.Tensor:
+            synchronize(scene.device)
             began = time.perf_counter()
             logits = inner(images)
+            synchronize(scene.device)
             self.teacher_seconds += time.perf_counter() - began
             return logits
 
@@ -151,13 +175,27 @@ def build_copy(scene: Scene, spec: RunSpec) -> Any:
 
 
 @contextlib.contextmanager
+def as_torch_comes() -> Iterator[None]:
+    """Without what makes our numbers the same every time, and with the convolutions that torch chooses by itself."""
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = False, True
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
+
+
+@contextlib.contextmanager
 def packs(scene: Scene, turns: int) -> Iterator[dict[str, Pack]]:
     with contextlib.ExitStack() as stack:
         found = {}
         for precision in DTYPES:
-            found[f"live {precision}"] = Pack(scene, precision, None, stack)
             results = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            found[f"bank {precision}"] = Pack(scene, precision, results, stack)
+            found[f"live {precision}"] = Pack(scene, precision, None, stack, epochs=turns + 2)
+            found[f"bank {precision}"] = Pack(scene, precision, results, stack, epochs=turns + 2)
+            if scene.device == "cuda":
+                found[f"graphs {precision}"] = Pack(scene, precision, results, stack, epochs=turns + 2, graphs=True)
         yield found
 
 
@@ -166,8 +204,9 @@ def measure(scene: Scene, turns: int) -> dict[str, Any]:
     plain_steps = max(1, scene.steps // 2)
 
     def plain_turn() -> int:
-        for run in plain:
-            run.steps(plain_steps)
+        with as_torch_comes():
+            for run in plain:
+                run.steps(plain_steps)
         return len(plain) * plain_steps
 
     with packs(scene, turns) as sides:

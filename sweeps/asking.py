@@ -76,9 +76,12 @@ class Trials:
         except UserError as error:
             _say([self.study.refuse(trial, str(error))])
             return None
-        under_way = self.study.under_way(spec.run_id)
+        under_way, pruned = self.study.under_way(spec.run_id), self.study.pruned(spec.run_id)
         self.study.begin(trial, spec.run_id)
         if under_way:
+            return None
+        if pruned:
+            _say(self.study.prune(spec.run_id))
             return None
         ingest(self.results, self.ledger, [spec.run_id])
         entry = self.ledger.get(spec.run_id)

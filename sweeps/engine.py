@@ -98,13 +98,13 @@ def execute(
             with environment(_tune_settings(at_once())), contextlib.closing(sweep):
                 _tuner(sweep, feed.most_jobs, resources, trial(place, train), debug).fit()
                 sweep.check()
+                return replace(feed.outcome(), interrupted=sweep.ending)
     except StoppedError as stop:
         if debug:
             traceback.print_exc()
         return feed.outcome(str(stop))
     except _CarriedError as carried:
         raise carried.error from None
-    return feed.outcome()
 
 
 def _tune_settings(at_once: int) -> dict[str, str]:
@@ -200,6 +200,11 @@ class _Sweep:
             raise StoppedError(self._ending.reason)
         specs = [spec for job in self.jobs.values() for spec in job.specs]
         self._ending.stop(spec.run_id for spec in specs if not self.feed.knows(spec.run_id))
+
+    @property
+    def ending(self) -> str | None:
+        """Why the sweep was to end, if it was."""
+        return self._ending.reason if self._ending is not None else None
 
     @property
     def _complete(self) -> bool:

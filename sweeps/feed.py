@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from sweeps.plan import Plan, PlannedJob
 
@@ -12,13 +13,15 @@ from sweeps.plan import Plan, PlannedJob
 class Outcome:
     """What has become of all runs that were asked for; the last two with reasons.
 
-    stopped: why the sweep ended before its time, in a sentence for the user; None when it ran to its end.
+    stopped: why the sweep ended before its time, in a sentence for the user; None when it ran to its end. interrupted:
+    why it was to end, though by then all was done.
     """
 
     done: frozenset[str]
     failed: dict[str, str] = field(default_factory=dict)
     not_run: dict[str, str] = field(default_factory=dict)
     stopped: str | None = None
+    interrupted: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -26,7 +29,12 @@ class Outcome:
 
 
 class Feed:
-    """Hands out each job once all teachers that it needs are trained; drops those whose teacher failed."""
+    """Hands out each job once all teachers that it needs are trained; drops those whose teacher failed.
+
+    GIVES_UP: who asks for the runs may stop them before their end, and then does not miss them.
+    """
+
+    GIVES_UP: ClassVar[bool] = False
 
     def __init__(self, plan: Plan) -> None:
         planned = {spec.run_id for job in plan.jobs for spec in job.specs}
@@ -95,9 +103,9 @@ class Feed:
 
     def outcome(self, stopped: str | None = None) -> Outcome:
         done = (self._trained | self._kept) & self._asked
-        not_run = dict.fromkeys(
-            self._asked - done - self._stopped, "the sweep was stopped" if stopped else "not started"
-        )
+        not_run = dict.fromkeys(self._asked - done, "the sweep was stopped" if stopped else "not started")
+        not_run |= {run_id: "it was stopped" for run_id in self._stopped - done if not self.GIVES_UP}
+        not_run = {run_id: why for run_id, why in not_run.items() if not (self.GIVES_UP and run_id in self._stopped)}
         not_run |= self._not_run
         failed = {run_id: reason for run_id, reason in self._failed.items() if run_id not in done}
         return Outcome(

@@ -15,6 +15,8 @@ class Packs(Feed):
     nobody is asked before there is room: the later a proposal, the more it knows. most: how many packs there can be.
     """
 
+    GIVES_UP = True
+
     def __init__(self, plan: Plan, ask: Callable[[], PlannedJob | None], like: PlannedJob, most: int) -> None:
         super().__init__(plan)
         self._ask, self._like, self._most = ask, like, most

@@ -124,6 +124,7 @@ class _Searching:
             to_come = max(0, self.options.trials - study.counted)
             print(f"{self.name}: {study.counted} trials tried, {to_come} to come", flush=True)
             outcome, ready = self._trials(study)
+        outcome = replace(outcome, stopped=outcome.stopped or outcome.interrupted)
         if outcome.stopped or not ready:
             return report(outcome, self.place.command)
         ended = self._finals(study)

@@ -163,6 +163,12 @@ class Study:
     def under_way(self, run_id: str) -> bool:
         return run_id in self._open
 
+    def pruned(self, run_id: str) -> bool:
+        """Whether the run was stopped at an earlier trial, and would be again."""
+        if isinstance(self.study.pruner, NopPruner):
+            return False
+        return any(trial.state == TrialState.PRUNED and trial.user_attrs.get(RUN) == run_id for trial in self._trials())
+
     def begin(self, trial: Trial, run_id: str) -> None:
         """The trial shares the end of its run, and the scores that another one reported of the same run."""
         trial.set_user_attr(RUN, run_id)

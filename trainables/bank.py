@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import math
 import os
 import shutil
 import time
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from trainables.data.source import Source
 from trainables.data.stream import VERSION, WHOLE, BatchStream, Chunk, Stream
-from trainables.locks import shared, tried
+from trainables.locks import held, shared, tried
 from trainables.provenance import surroundings
 from trainables.runs import bank_bytes
 from trainables.spec import RunSpec
@@ -34,19 +35,19 @@ from trainables.teachers import BATCH, Teacher
 
 GB = 10**9
 PATIENCE = 60.0
-"""Seconds for which another job's chunk is waited for; then it is computed here too."""
+"""Seconds without any progress for which others' chunks are waited for; then they are computed here too."""
 SUM = 4
 BLOCK = 512
 
 
 class Bank:
-    """The bank of one teacher over one stream."""
+    """The bank of one teacher over one stream. notes: is told what a person should know of it, in a sentence each."""
 
-    def __init__(self, folder: Path, source: Source, stream: Stream, teacher: Teacher) -> None:
+    def __init__(self, folder: Path, source: Source, stream: Stream, teacher: Teacher, notes: list[str]) -> None:
         self.folder, self.source, self.stream, self.teacher = folder, source, stream, teacher
-        self._notes: list[str] = []
+        self.notes = notes
         self._row = source.num_classes * teacher.dtype.itemsize
-        self._writing, self._trusted = True, False
+        self._writing, self._locking, self._trusted = True, True, False
         self._epoch, self._filled = 0, torch.empty(0)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._logits = os.open(folder / "logits", flags, 0o644)
@@ -57,13 +58,10 @@ class Bank:
         os.ftruncate(self._logits, max(size, os.fstat(self._logits).st_size))
 
     def close(self) -> None:
-        os.close(self._logits)
-        os.close(self._sums)
-
-    def told(self) -> tuple[str, ...]:
-        """The notes, once."""
-        notes, self._notes = tuple(self._notes), []
-        return notes
+        for file in (self._logits, self._sums):
+            # What a network file system could not write it may say only now; the checksums tell later.
+            with contextlib.suppress(OSError):
+                os.close(file)
 
     def fill(self, epoch: int) -> None:
         """Bring the epoch's answers to the device and compute those that are missing; jobs that do so at the same time
@@ -76,13 +74,16 @@ class Bank:
         missing = [*range(first, len(pieces)), *range(first)]
         deadline = time.monotonic() + PATIENCE
         while missing:
+            known = len(parts)
             for number in missing:
                 piece = pieces[number]
                 part = self._part(epoch, piece.first_step, piece.size, piece, wait=time.monotonic() < deadline)
                 if part is not None:
                     parts[number] = part
             missing = [number for number in missing if number not in parts]
-            if missing:
+            if len(parts) > known:
+                deadline = time.monotonic() + PATIENCE
+            elif missing:
                 time.sleep(0.01)
         self._filled = torch.cat([parts[number].to(self.stream.device) for number in range(len(pieces))])
         self._epoch = epoch
@@ -147,7 +148,7 @@ class Bank:
         if torch.equal(live.cpu(), stored[:part]):
             return True
         os.ftruncate(self._sums, 0)
-        self._notes.append(f"the teacher bank {self.folder} does not fit its teacher: made anew")
+        self.notes.append(f"the teacher bank {self.folder} does not fit its teacher: made anew")
         return False
 
     def _write(self, epoch: int, step: int, answers: Tensor) -> None:
@@ -162,21 +163,30 @@ class Bank:
             os.pwrite(self._sums, _sum(content), sum_place)
         except OSError as error:
             self._writing = False
-            self._notes.append(f"the teacher bank is written no further: {(error.strerror or str(error)).lower()}")
+            self.notes.append(f"the teacher bank is written no further: {_reason(error)}")
 
     @contextlib.contextmanager
     def _claimed(self, epoch: int, step: int) -> Iterator[bool]:
         """Whether the chunk is ours to compute; a claim ends with its process."""
         place = self._place(epoch, step)[1]
         try:
-            fcntl.lockf(self._sums, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-        except OSError:
+            if self._locking:
+                fcntl.lockf(self._sums, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+        except (BlockingIOError, PermissionError):
             yield False
             return
+        except OSError as error:
+            self._locking = False
+            self.notes.append(f"the teacher bank is not shared with jobs at the same time: {_reason(error)}")
         try:
             yield True
         finally:
-            fcntl.lockf(self._sums, fcntl.LOCK_UN, 1, place)
+            if self._locking:
+                fcntl.lockf(self._sums, fcntl.LOCK_UN, 1, place)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def _sum(content: bytes) -> bytes:
@@ -185,56 +195,92 @@ def _sum(content: bytes) -> bytes:
 
 @contextlib.contextmanager
 def opened(
-    spec: RunSpec, source: Source, stream: Stream, teacher: Teacher, digest: str, results: Path, most_bytes: float
+    spec: RunSpec,
+    source: Source,
+    stream: Stream,
+    teacher: Teacher,
+    digest: str,
+    results: Path,
+    most_bytes: float,
+    notes: list[str],
 ) -> Iterator[Bank | None]:
     """The bank of a run's teacher and seed, where there is room for it: `most_bytes` for all banks together, of which
-    the least recently used go first, and never more than half of what is free on the disk."""
+    the least recently used go first, and never more than half of what is free on the disk. A disk that cannot be
+    written costs the bank, which `notes` is told."""
     need = bank_bytes(spec, source.train_size, source.num_classes)
-    if need > most_bytes or stream.share != WHOLE:
-        yield None
-        return
-    banks = results / "bank"
+    bank = None
+    with contextlib.ExitStack() as stack:
+        if need <= most_bytes and stream.share == WHOLE:
+            banks, key = results / "bank", _key(spec, source, teacher, digest)
+            try:
+                bank = _made(
+                    banks, key, need, most_bytes, stack, lambda: Bank(banks / key, source, stream, teacher, notes)
+                )
+            except OSError as error:
+                notes.append(f"no teacher bank: {_reason(error)}")
+        yield bank
+
+
+def _made(
+    banks: Path, key: str, need: int, most_bytes: float, stack: contextlib.ExitStack, make: Callable[[], Bank]
+) -> Bank | None:
+    """A bank with its room reserved, in use until the stack is left; None where there is no room."""
     banks.mkdir(parents=True, exist_ok=True)
-    key = _key(spec, source, teacher, digest)
-    with shared(banks / f"{key}.lock"):
-        folder = banks / key
-        folder.mkdir(exist_ok=True)
-        os.utime(folder)
+    with held(banks / "lock", seconds=math.inf):
+        stack.enter_context(shared(banks / f"{key}.lock"))
+        (banks / key).mkdir(exist_ok=True)
+        os.utime(banks / key)
         if not _make_room(banks, key, need, most_bytes):
-            yield None
-            return
-        bank = Bank(folder, source, stream, teacher)
-        try:
-            bank.reserve(need)
-            yield bank
-        finally:
-            bank.close()
+            return None
+        bank = make()
+        stack.callback(bank.close)
+        bank.reserve(need)
+        return bank
 
 
 def _key(spec: RunSpec, source: Source, teacher: Teacher, digest: str) -> str:
     """All that the bits of an answer depend on: weights, images and their stream, precision, and where it computes."""
-    device = teacher.device.type
-    where = surroundings(device)
-    threads = torch.get_num_threads() if device == "cpu" else 0
+    where = surroundings(teacher.device.type)
+    if teacher.device.type == "cpu":
+        how = f"{torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()}"
+    else:
+        how = f"{torch.version.cuda} {torch.backends.cudnn.version()}"
     stream = f"{spec.seed} {spec.batch_size} {spec.augmentation} {VERSION}"
-    identity = f"{digest} {source.fingerprint} {stream} {spec.precision} {where['device']} {where['torch']} {threads}"
+    identity = f"{digest} {source.fingerprint} {stream} {spec.precision} {where['device']} {where['torch']} {how}"
     return f"{spec.teacher}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
 
 
 def _make_room(banks: Path, key: str, need: int, most_bytes: float) -> bool:
     """Remove banks that nobody uses, the oldest first, until `need` bytes fit. Whether they do."""
-    others = [folder for folder in banks.iterdir() if folder.is_dir() and folder.name != key]
-    room = most_bytes - need - sum(map(_size, others))
-    for folder in sorted(others, key=lambda folder: folder.stat().st_mtime):
-        if room >= 0:
+    others = sorted((folder for folder in banks.iterdir() if folder.is_dir() and folder.name != key), key=_used)
+    for folder in list(others):
+        if sum(_reserved(one) for one in others) + need <= most_bytes:
             break
         with tried(banks / f"{folder.name}.lock") as unused:
             if unused:
-                room += _size(folder)
                 shutil.rmtree(folder, ignore_errors=True)
-    written = sum(path.stat().st_blocks * BLOCK for path in (banks / key).glob("*"))
-    return room >= 0 and need - written <= shutil.disk_usage(banks).free / 2
+                others.remove(folder)
+    coming = need - _written(banks / key) + sum(_reserved(one) - _written(one) for one in others)
+    fits = sum(_reserved(one) for one in others) + need <= most_bytes
+    return fits and coming <= shutil.disk_usage(banks).free / 2
 
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*"))
+def _facts(folder: Path) -> list[os.stat_result]:
+    """Of a bank's files; of none where it has just been removed."""
+    found = []
+    for path in (folder, folder / "logits", folder / "sums"):
+        with contextlib.suppress(OSError):
+            found.append(path.stat())
+    return found
+
+
+def _used(folder: Path) -> float:
+    return max((facts.st_mtime for facts in _facts(folder)[:1]), default=0.0)
+
+
+def _reserved(folder: Path) -> int:
+    return sum(facts.st_size for facts in _facts(folder)[1:])
+
+
+def _written(folder: Path) -> int:
+    return sum(facts.st_blocks * BLOCK for facts in _facts(folder)[1:])

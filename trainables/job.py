@@ -34,7 +34,7 @@ from trainables.errors import UserError, disk_errors_told, exit_status
 from trainables.methods import find
 from trainables.provenance import now, surroundings
 from trainables.replay import Capture, cuda_graphs
-from trainables.runs import has_weights, read_result, stop_path, stopped_path, stream_key
+from trainables.runs import has_weights, read_result, stop_path, stopped_path, stream_key, there
 from trainables.spec import RunSpec, from_dict
 from trainables.student import Student, held_folder, write_refusal
 from trainables.teachers import facts, load_teacher, teacher_file
@@ -170,13 +170,19 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
     dataset = load_data(first, place)
     teaching = make_teaching(first, dataset, place, share)
     stream = dataset.stream(seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation, share=share)
-    with _banked(specs, dataset, stream, teaching, place), writing() as writer:
-        yield from _epochs(specs, place, epochs, dataset, stream, teaching, provenance, writer)
+    notes: list[str] = []
+    with _banked(specs, dataset, stream, teaching, place, notes), writing() as writer:
+        yield from _epochs(specs, place, epochs, dataset, stream, teaching, provenance, writer, notes)
 
 
 @contextlib.contextmanager
 def _banked(
-    specs: Sequence[RunSpec], dataset: Source, stream: Stream, teaching: Teaching | None, place: Place
+    specs: Sequence[RunSpec],
+    dataset: Source,
+    stream: Stream,
+    teaching: Teaching | None,
+    place: Place,
+    notes: list[str],
 ) -> Iterator[None]:
     """With a bank of the teacher's answers, where logits are all that is asked of it and nobody measures its cost."""
     first = specs[0]
@@ -193,6 +199,7 @@ def _banked(
         digest,
         place.results,
         place.bank_gb * GB,
+        notes,
     ) as bank:
         teaching.bank = bank
         yield
@@ -207,6 +214,7 @@ def _epochs(
     teaching: Teaching | None,
     provenance: dict[str, Any],
     writer: Writer,
+    notes: list[str],
 ) -> Iterator[EpochReport]:
     share = stream.share
     students, refused = [], {}
@@ -268,8 +276,9 @@ def _epochs(
             writer.wait(student.spec.run_id)
         students = [student for student in students if student not in stopped]
         ends = tuple(student.spec.run_id for student in stopped)
-        notes = teaching.bank.told() if teaching and teaching.bank else ()
-        yield EpochReport(epoch, epochs, metrics, tuple(finished), failed, new, ends, notes=notes)
+        told = tuple(notes)
+        notes.clear()
+        yield EpochReport(epoch, epochs, metrics, tuple(finished), failed, new, ends, notes=told)
 
 
 def capture_on(place: Place) -> Capture | None:
@@ -277,9 +286,8 @@ def capture_on(place: Place) -> Capture | None:
 
 
 def _told_to_stop(student: Student, place: Place, share: Share) -> bool:
-    """Looks into the folder: of a file that was not there, a network file system says so for a while."""
     path = stop_path(place.results, student.spec.run_id)
-    told = gathered(path.name in os.listdir(path.parent), share)[0]
+    told = gathered(there(path), share)[0]
     if told and share.rank == 0:
         stopped_path(place.results, student.spec.run_id).touch()
         path.unlink(missing_ok=True)
@@ -347,6 +355,9 @@ def main() -> int:
         raise UserError("usage: python trainables/job.py JOB.json [--debug]")
     specs, place = read_job(Path(arguments[0]))
     names = {spec.run_id: spec.name for spec in specs}
+    for run_id in names:
+        for path in (stop_path(place.results, run_id), stopped_path(place.results, run_id)):
+            path.unlink(missing_ok=True)
     failures = 0
     for report in run(specs, place):
         for line in (*report.damaged, *report.notes):
@@ -361,7 +372,9 @@ def main() -> int:
             print(f"done    {names[run_id]}", flush=True)
         for run_id, reason in report.failed.items():
             print(f"failed  {names[run_id]}: {reason}", flush=True)
-        failures += len(report.failed)
+        for run_id in report.stopped:
+            print(f"stopped {names[run_id]}", flush=True)
+        failures += len(report.failed) + len(report.stopped)
     return 1 if failures else 0
 
 

@@ -13,8 +13,8 @@ from trainables.errors import UserError
 
 @contextmanager
 def shared(path: Path) -> Iterator[None]:
-    """Hold a lock on `path` together with others who share it."""
-    with open(path, "a") as file:
+    """Hold a lock on `path` together with others who share it. (NFS shares locks only of files open for reading.)"""
+    with open(path, "a+") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield
 

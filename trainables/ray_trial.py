@@ -27,7 +27,7 @@ from tensorboardX import event_file_writer  # type: ignore[import-untyped]
 from trainables.data.stream import Share
 from trainables.errors import UserError
 from trainables.job import EpochReport, Place, load_data
-from trainables.runs import read_result, stopped_path
+from trainables.runs import read_result, stopped_path, there
 from trainables.spec import RunSpec, flatten, from_json
 
 Train = Callable[..., Iterator[EpochReport]]
@@ -83,10 +83,14 @@ def _report(specs: Sequence[RunSpec], reports: Iterator[EpochReport]) -> None:
         if left:
             tune.report({"report": report})
             continue
-        *others, last = report, *reports
-        for other in others:
-            tune.report({"report": other})
-        tune.report({"report": last, "done": True})
+        later: list[EpochReport] = []
+        try:
+            later = list(reports)
+        finally:
+            *others, last = report, *later
+            for other in others:
+                tune.report({"report": other})
+            tune.report({"report": last, "done": True})
 
 
 def unfit(place: Place, specs: Sequence[RunSpec], mark: Path) -> str | None:
@@ -181,7 +185,7 @@ def _unended(specs: Sequence[RunSpec], place: Place, train: Train) -> Iterator[E
     """Train all but the runs that failed in this job, or were stopped, before its process died."""
     results = {spec.run_id: read_result(place.results, spec.run_id) for spec in specs}
     failed = {run_id: str(r["reason"]) for run_id, r in results.items() if r and r["status"] == "failed"}
-    stopped = tuple(run_id for run_id in results if stopped_path(place.results, run_id).exists())
+    stopped = tuple(run_id for run_id in results if there(stopped_path(place.results, run_id)))
     if failed or stopped:
         yield EpochReport(0, max(spec.epochs for spec in specs), {}, (), failed, stopped=stopped)
     rest = [spec for spec in specs if spec.run_id not in (*failed, *stopped)]

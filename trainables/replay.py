@@ -29,7 +29,7 @@ class Replayed:
         self._kept: dict[Hashable, tuple[dict[str, Tensor], Callable[[], None], Tensor | None]] = {}
 
     def __call__(self, key: Hashable, tensors: Tensors, work: Work) -> Tensor | None:
-        """What `work` gives for the tensors; from a recording, until the same work is replayed again."""
+        """What `work` gives for the tensors. (A recording's own result lies in memory that others use too.)"""
         if key not in self._kept:
             self._done[key] += 1
             if self._done[key] <= WARM_UP:
@@ -40,7 +40,7 @@ class Replayed:
         for name, tensor in tensors.items():
             own[name].copy_(tensor)
         replay()
-        return result
+        return None if result is None else result.clone()
 
 
 def cuda_graphs() -> Capture:
@@ -52,9 +52,12 @@ def cuda_graphs() -> Capture:
         graph = torch.cuda.CUDAGraph()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            graph.capture_begin(pool=pool)
-            result = work()
-            graph.capture_end()
+            # Other threads (of a loader that pins memory) may go on meanwhile.
+            graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+            try:
+                result = work()
+            finally:
+                graph.capture_end()
         torch.cuda.current_stream().wait_stream(stream)
         return graph.replay, result
 

@@ -129,6 +129,15 @@ def bank_bytes(spec: RunSpec, images: int, classes: int) -> int:
     return spec.epochs * images * classes * (2 if spec.precision == "bf16" else 4)
 
 
+def there(path: Path) -> bool:
+    """Whether a file exists now. Looks into its folder: of the file itself a network file system remembers for a while
+    whether it was there."""
+    try:
+        return path.name in os.listdir(path.parent)
+    except FileNotFoundError:
+        return False
+
+
 def stopped_path(results: Path, run_id: str) -> Path:
     """There once a run was stopped, until it is asked for again: a job that is restarted leaves it out."""
     return run_dir(results, run_id) / "stopped"

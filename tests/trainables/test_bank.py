@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def bank_of(spec: RunSpec, results: Path, gigabytes: float = 1.0, digest: str = 
     data = load("digits", None, train_fraction=spec.train_fraction)
     stream = data.stream(seed=spec.seed, batch_size=spec.batch_size, augmentation=spec.augmentation)
     teacher = Teacher(seasoned("resnet8"), device="cpu", precision=spec.precision)
-    with opened(spec, data, stream, teacher, digest, results, gigabytes * GB) as bank:
+    with opened(spec, data, stream, teacher, digest, results, gigabytes * GB, []) as bank:
         yield bank
 
 
@@ -157,7 +157,7 @@ def test_damage_is_computed_again(teacher: GivenTeacher, tmp_path: Path, data: s
     with bank_of(spec, tmp_path) as bank:
         assert bank is not None
         assert_answers(bank, 1)
-        assert bank.told() == ()
+        assert bank.notes == []
 
 
 def test_a_bank_of_another_teacher_is_made_anew(
@@ -172,8 +172,7 @@ def test_a_bank_of_another_teacher_is_made_anew(
     with bank_of(spec, tmp_path) as bank:
         assert bank is not None
         assert_answers(bank, 1)
-        assert [note.partition(" does not fit ")[2] for note in bank.told()] == ["its teacher: made anew"]
-        assert bank.told() == ()
+        assert [note.partition(" does not fit ")[2] for note in bank.notes] == ["its teacher: made anew"]
         assert_answers(bank, 1)
 
 
@@ -223,6 +222,53 @@ def test_the_oldest_banks_that_nobody_uses_go(teacher: GivenTeacher, tmp_path: P
             with bank_of(teacher.spec(seed=4), tmp_path, room) as none:
                 assert none is None
         assert_answers(used, 1)
+
+
+def test_many_at_once_leave_half_of_the_disk_free(
+    teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What others have reserved and not written yet is spoken for."""
+    need = bank_bytes(teacher.spec(), IMAGES, 10)
+    usage = banks.shutil.disk_usage(tmp_path)._replace(free=int(need * 5))
+    monkeypatch.setattr(banks.shutil, "disk_usage", lambda _: usage)
+    with ExitStack() as stack:
+        found = [stack.enter_context(bank_of(teacher.spec(seed=seed), tmp_path)) is not None for seed in (1, 2, 3, 4)]
+    assert found == [True, True, False, False]
+
+
+@pytest.mark.parametrize("what", ["_make_room", "Bank"])
+def test_a_disk_that_cannot_be_written_costs_the_bank_alone(
+    teacher: GivenTeacher, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(banks, what, refuse)
+    spec = students(teacher)["kd"]
+    reports = train([spec], with_bank(teacher, tmp_path))
+    assert [note for report in reports for note in report.notes] == ["no teacher bank: disk quota exceeded"]
+    assert_same(alone, tmp_path, [spec])
+
+
+def test_banks_that_go_while_they_are_looked_at(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    assert (banks._used(gone), banks._reserved(gone), banks._written(gone)) == (0, 0, 0)
+
+
+def test_without_locks_all_is_computed_at_once(
+    teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    with bank_of(teacher.spec(), tmp_path) as bank:
+        assert bank is not None
+        monkeypatch.setattr(banks.fcntl, "lockf", refuse)
+        began = time.monotonic()
+        assert_answers(bank, 1)
+        assert time.monotonic() - began < 20
+        assert bank.notes == ["the teacher bank is not shared with jobs at the same time: no locks available"]
+        assert any((bank.folder / "sums").read_bytes())
 
 
 def test_no_bank_where_more_than_logits_is_asked_or_time_is_measured(teacher: GivenTeacher, tmp_path: Path) -> None:
