@@ -342,3 +342,34 @@ def test_a_trial_that_the_ledger_answers_says_so(bench: Bench) -> None:
     assert "trial 0    held-out top-1 90.00" in said
     (trial,) = bench.study.get_trials()
     assert list(trial.intermediate_values) == [1, 2, 3]
+
+
+def test_a_pruned_run_that_is_proposed_again_is_not_trained_again(bench: Bench) -> None:
+    """Of few points many are proposed twice; with pruning off they are trained to their end."""
+
+    def fate(spec: RunSpec) -> float:
+        return (20.0 if spec.temperature and spec.temperature.base > 5 and spec.holdout else 60.0) + spec.lr
+
+    words = ("--prune", "--epochs", "8", "--set", "milestones=2,", "--pack", "1", "--space", "T=3:7:1", "r=0.1,0.2")
+    status, engine, said = bench(*words, "--trials", "40", fate=fate)
+    assert status == 0
+    assert engine.pruned
+    ids = [spec.run_id for spec in engine.trials]
+    assert len(ids) == len(set(ids)) <= 10
+    assert said.count(" pruned ") > len(engine.pruned)
+    assert bench.states().count("PRUNED") == said.count(" pruned ")
+
+
+def test_a_search_that_is_told_to_end_with_its_last_trials_goes_no_further(bench: Bench) -> None:
+    """All trials were done by then; the runs on the test images are not begun."""
+
+    class Interrupted(Engine):
+        def __call__(self, *words: Any, **rest: Any) -> Outcome:
+            return replace(super().__call__(*words, **rest), interrupted="stopped by Ctrl-C: ...")
+
+    engine = Interrupted(bench.results)
+    bench.patch.setattr("sweeps.engine.execute", engine)
+    assert search.main([*COMMON, *SPACE, "--results", str(bench.results), "--trials", "4"]) == 1
+    assert "to resume: python" in bench.capture.readouterr().err
+    assert not engine.finals
+    assert bench("--trials", "4")[1].finals

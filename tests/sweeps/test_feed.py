@@ -112,6 +112,18 @@ def test_what_a_stopped_sweep_did_not_reach_is_not_run() -> None:
     assert outcome.stopped == "stopped by Ctrl-C"
 
 
+def test_a_run_that_somebody_stopped_is_missed() -> None:
+    """By a sweep; a search stops its runs itself."""
+    feed = Feed(plan(job(TEACHER)))
+    first = feed.take()
+    assert first
+    feed.stopped(TEACHER.run_id)
+    feed.ended(first, None)
+    outcome = feed.outcome()
+    assert (outcome.failed, outcome.not_run) == ({}, {TEACHER.run_id: "it was stopped"})
+    assert not outcome.complete
+
+
 @given(st.data())
 def test_whatever_happens_every_run_ends_in_exactly_one_way(data: st.DataObject) -> None:
     teachers = [spec(f"t{n}") for n in range(data.draw(st.integers(1, 4)))]

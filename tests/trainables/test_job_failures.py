@@ -25,7 +25,7 @@ from trainables.errors import UserError
 from trainables.job import Place, job_json, read_job, run
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
-from trainables.runs import read_result, run_dir
+from trainables.runs import read_result, run_dir, stop_path, stopped_path
 from trainables.spec import params
 
 
@@ -186,6 +186,24 @@ def test_job_file(teacher: GivenTeacher, tmp_path: Path) -> None:
     for place in (teacher.place(tmp_path, command="x"), Place(tmp_path), Place(tmp_path, data_dir=tmp_path / "data")):
         (tmp_path / "JOB.json").write_text(job_json(specs, place))
         assert read_job(tmp_path / "JOB.json") == (specs, place)
+
+
+def test_a_job_by_hand_forgets_old_wishes_to_stop_and_tells_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "JOB.json").write_text(job_json([VANILLA], Place(tmp_path, threads=1)))
+    run_dir(tmp_path, VANILLA.run_id).mkdir(parents=True)
+    stop_path(tmp_path, VANILLA.run_id).touch()
+    stopped_path(tmp_path, VANILLA.run_id).touch()
+    assert command(monkeypatch, str(tmp_path / "JOB.json")) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["epoch", "epoch", "done"]
+
+    other = replace(VANILLA, seed=2)
+    (tmp_path / "JOB.json").write_text(job_json([other], Place(tmp_path, threads=1)))
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "there", lambda path: path.name == "stop")
+        assert command(patch, str(tmp_path / "JOB.json")) == 1
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["epoch", "stopped"]
 
 
 def test_command(
