@@ -103,9 +103,11 @@ class Feed:
 
     def outcome(self, stopped: str | None = None) -> Outcome:
         done = (self._trained | self._kept) & self._asked
-        not_run = dict.fromkeys(self._asked - done, "the sweep was stopped" if stopped else "not started")
-        not_run |= {run_id: "it was stopped" for run_id in self._stopped - done if not self.GIVES_UP}
-        not_run = {run_id: why for run_id, why in not_run.items() if not (self.GIVES_UP and run_id in self._stopped)}
+        not_run = dict.fromkeys(
+            self._asked - done - self._stopped, "the sweep was stopped" if stopped else "not started"
+        )
+        if not self.GIVES_UP:
+            not_run |= dict.fromkeys(self._stopped - done, "it was stopped")
         not_run |= self._not_run
         failed = {run_id: reason for run_id, reason in self._failed.items() if run_id not in done}
         return Outcome(
