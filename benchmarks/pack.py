@@ -7,7 +7,7 @@
 All sides train in this process, in turns, on the same noise images with the same (untrained) teacher: speed does not
 depend on the weights, and the thresholds come from the same teacher, so the shares of mixed images are the table's.
 `live`: the teacher answers in every step. `bank`: its answers on unmixed images are read from a filled bank; `graphs`:
-and the steps are replayed as CUDA graphs. A ratio is
+and the steps are replayed as CUDA graphs; `beside`: those of each student on a stream of its own. A ratio is
 (student-steps a second) / (student-steps a second of the plain runs in the same turn). `peak` is the rate of the
 students' and the teacher's floating-point operations over that of a large matrix product in the same precision here.
 """
@@ -44,6 +44,7 @@ from trainables.data.dataset import Dataset, Split
 from trainables.errors import UserError, exit_status
 from trainables.evaluation import Scores
 from trainables.job import Place, prepare_torch, train_epoch
+from trainables.lanes import CudaLanes, Lanes
 from trainables.models import build
 from trainables.replay import cuda_graphs
 from trainables.spec import RunSpec
@@ -110,6 +111,7 @@ class Pack:
         *,
         epochs: int,
         graphs: bool = False,
+        beside: bool = False,
     ) -> None:
         self.specs = [replace(spec, precision=precision, epochs=10**4) for spec in scene.specs]
         first = self.specs[0]
@@ -136,6 +138,7 @@ class Pack:
             )
             for spec in self.specs
         ]
+        self.lanes = CudaLanes() if beside else Lanes()
         self.epoch = 0
         self.teacher_seconds = self.seconds = 0.0
         inner = self.teacher.logits
@@ -162,7 +165,7 @@ class Pack:
         """One pass over the images; returns the student-steps done."""
         self.epoch += 1
         began = time.perf_counter()
-        train_epoch(self.epoch, self.students, self.stream, self.teaching)
+        train_epoch(self.epoch, self.students, self.stream, self.teaching, self.lanes)
         self.seconds += time.perf_counter() - began
         return len(self.students) * self.stream.steps
 
@@ -195,7 +198,10 @@ def packs(scene: Scene, turns: int) -> Iterator[dict[str, Pack]]:
             found[f"live {precision}"] = Pack(scene, precision, None, stack, epochs=turns + 2)
             found[f"bank {precision}"] = Pack(scene, precision, results, stack, epochs=turns + 2)
             if scene.device == "cuda":
-                found[f"graphs {precision}"] = Pack(scene, precision, results, stack, epochs=turns + 2, graphs=True)
+                for name, beside in (("graphs", False), ("beside", True)):
+                    found[f"{name} {precision}"] = Pack(
+                        scene, precision, results, stack, epochs=turns + 2, graphs=True, beside=beside
+                    )
         yield found
 
 

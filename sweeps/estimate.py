@@ -332,7 +332,7 @@ def _cost(
 
         def work() -> None:
             for step in range(steps):
-                student.step(views, step, 1, teaching)
+                student.steps.step(views, step, 1, teaching)
             student.steps.loss_sum.item()
 
         return work

@@ -35,6 +35,39 @@ def test_students_against_plain_runs() -> None:
     assert all(0 < share < 1 for share in found["peak"].values())
 
 
+def test_students_together() -> None:
+    found = measured("together", "--student", "resnet8", "--students", "2", "--turns", "2", "--threads", "1")
+    for precision in ("fp32", "bf16"):
+        assert found[precision]["ratios"].keys() == {"beside", "vmap"}
+        assert all(numbers["n"] == 2 and numbers["median"] > 0 for numbers in found[precision]["rates"].values())
+
+
+def test_students_together_learn_as_one_by_one() -> None:
+    import torch
+
+    from benchmarks.together import Students, beside, stacked
+
+    weights = []
+    for way in ("loop", "beside", "vmap"):
+        torch.manual_seed(0)
+        students = Students("resnet8", 2, "cpu", "fp32")
+        if way == "vmap":
+            work, found = stacked(students)
+        else:
+            work = students.loop if way == "loop" else beside(students)
+        work()
+        work()
+        if way != "vmap":
+            found = {
+                name: torch.stack([dict(network.named_parameters())[name].detach() for network in students.networks])
+                for name, _ in students.networks[0].named_parameters()
+            }
+        weights.append(found)
+    for other in weights[1:]:
+        for name, expected in weights[0].items():
+            torch.testing.assert_close(other[name], expected, rtol=1e-3, atol=1e-4)
+
+
 def test_the_sweep_layer() -> None:
     found = measured("sweep_overhead", "--runs", "4", "--seconds", "0.2", "--at-once", "2")
     assert found["wall"] > found["ideal"] == 0.4

@@ -31,6 +31,7 @@ from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share, Stream
 from trainables.distributed import gathered, wait_for_all
 from trainables.errors import UserError, disk_errors_told, exit_status
+from trainables.lanes import CudaLanes, Lanes
 from trainables.methods import find
 from trainables.provenance import now, surroundings
 from trainables.replay import Capture, cuda_graphs
@@ -50,7 +51,8 @@ class Place:
 
     teachers: (sha256, path) of weights files that were given. threads: of the processor, 0 for torch's own choice.
     bank_gb: what all teacher banks together may take on the disk, 0 for none. beside: devices of this machine that
-    train at the same time; they share its cores to decode images. graphs: steps are recorded as CUDA graphs.
+    train at the same time; they share its cores to decode images. graphs: steps are recorded as CUDA graphs, those
+    of several students replayed beside each other.
     """
 
     results: Path
@@ -242,6 +244,7 @@ def _epochs(
     if not students:
         return
     wait_for_all(share)
+    lanes = lanes_on(place)
     start = min(student.record.epoch for student in students) + 1
     named: dict[str, str] = {}
     for epoch in range(start, epochs + 1):
@@ -249,7 +252,7 @@ def _epochs(
         if not active:
             continue
         for group in [[student] for student in active] if specs[0].timing else [active]:
-            train_epoch(epoch, group, stream, teaching)
+            train_epoch(epoch, group, stream, teaching, lanes)
         finished, failed = [], {}
         for student in active:
             reason = student.end_epoch(epoch, student.epoch_time, dataset)
@@ -285,6 +288,10 @@ def capture_on(place: Place) -> Capture | None:
     return cuda_graphs() if place.graphs and place.device == "cuda" else None
 
 
+def lanes_on(place: Place) -> Lanes:
+    return CudaLanes() if place.graphs and place.device == "cuda" else Lanes()
+
+
 def _told_to_stop(student: Student, place: Place, share: Share) -> bool:
     path = stop_path(place.results, student.spec.run_id)
     told = gathered(there(path), share)[0]
@@ -294,7 +301,9 @@ def _told_to_stop(student: Student, place: Place, share: Share) -> bool:
     return told
 
 
-def train_epoch(epoch: int, students: Sequence[Student], stream: Stream, teaching: Teaching | None) -> None:
+def train_epoch(
+    epoch: int, students: Sequence[Student], stream: Stream, teaching: Teaching | None, lanes: Lanes
+) -> None:
     """Every step of an epoch for every student; each is charged an equal share of the time."""
     if not students:
         return
@@ -308,8 +317,12 @@ def train_epoch(epoch: int, students: Sequence[Student], stream: Stream, teachin
     for chunk in stream.epoch(epoch):
         views = Views(chunk, stream, dtype, teaching, features=features)
         for student in students:
-            for step in range(len(chunk.bounds) - 1):
-                student.step(views, step, epoch, teaching)
+            student.steps.prepare(views, teaching)
+        with lanes.beside():
+            for student in students:
+                with lanes.lane(student.spec.run_id):
+                    for step in range(len(chunk.bounds) - 1):
+                        student.steps.step(views, step, epoch, teaching)
     if stream.device.type == "cuda":
         torch.cuda.synchronize()
     for student in students:

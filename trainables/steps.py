@@ -15,7 +15,7 @@ from trainables.models import Network, Outputs
 from trainables.outputs import in_float, logits_only, rows
 from trainables.replay import Replayed, Tensors
 from trainables.spec import RunSpec
-from trainables.views import Teaching, View, Views
+from trainables.views import Teaching, TemperatureOf, View, Views
 
 
 class Learner(nn.Module):
@@ -68,6 +68,16 @@ class Steps:
             group["lr"] = self.rate
         self.loss_sum.zero_()
         self.samples = 0
+
+    def prepare(self, views: Views, teaching: Teaching | None) -> None:
+        """Make now what the steps of a chunk else make of its views when they first ask."""
+        asked = [views.weak]
+        if self.method.STRONG:
+            asked.append(views.strong)
+        if self.spec.mixing is not None:
+            asked.append(views.mixed(self.spec.mixing))
+        for view in asked:
+            self._temperature(view, teaching)
 
     def step(self, views: Views, step: int, epoch: int, teaching: Teaching | None) -> None:
         """One optimizer step on one batch (and on its mixed images, if the run has them and any were selected)."""
@@ -130,15 +140,10 @@ class Steps:
     def _seen(self, views: Views, view: View, step: int, epoch: int, teaching: Teaching | None) -> Step:
         """A step's rows of a view as the loss sees them, but for what the student says of them."""
         start, end = view.bounds[step]
-        rule = self.spec.temperature
-        temperature: float | Tensor = 1.0
+        temperature = self._temperature(view, teaching)
         teacher = None
         if self.spec.teacher is not None:
-            assert teaching is not None
             assert view.teacher is not None
-            if rule is not None:
-                temperature = teaching.temperature(view, rule)
-            temperature = temperature[start:end] if isinstance(temperature, Tensor) else temperature
             known = view.teacher if self.method.FEATURES else logits_only(view.teacher.logits)
             teacher = rows(known, start, end)
         number = views.chunk.first_step + step
@@ -146,13 +151,20 @@ class Steps:
             student=NOTHING_YET,
             labels=view.labels[start:end],
             epoch=epoch,
-            temperature=temperature,
+            temperature=temperature[start:end] if isinstance(temperature, Tensor) else temperature,
             images=view.images[start:end],
             teacher=teacher,
             index=None if view.index is None else view.index[start:end],
             extra=self._learner.extra,
             draw=functools.partial(_draw, self.spec, epoch, number),
         )
+
+    def _temperature(self, view: View, teaching: Teaching | None) -> TemperatureOf:
+        """Of every sample of a view, if the loss has one."""
+        if self.spec.teacher is None or self.spec.temperature is None:
+            return 1.0
+        assert teaching is not None
+        return teaching.temperature(view, self.spec.temperature)
 
 
 NOTHING_YET = logits_only(torch.empty(0, 0))

@@ -39,7 +39,7 @@ from trainables.runs import (
 )
 from trainables.spec import RunSpec
 from trainables.steps import Learner, Steps
-from trainables.views import Teaching, Views
+from trainables.views import Teaching
 from trainables.writer import Writer
 
 Made = TypeVar("Made")
@@ -83,7 +83,7 @@ def _seeded(seed: int, purpose: str, make: Callable[[], Made]) -> Made:
 
 
 class Student:
-    """A run in progress. `step` never waits for the device; `end_epoch` does, once.
+    """A run in progress. `steps` never wait for the device; `end_epoch` does, once.
 
     share: which part of each batch this process takes, where several train the run together. capture: how its steps are
     recorded, if they are.
@@ -145,9 +145,6 @@ class Student:
     def begin_epoch(self, epoch: int) -> None:
         self.steps.begin_epoch(epoch)
         self.epoch_time = 0.0
-
-    def step(self, views: Views, step: int, epoch: int, teaching: Teaching | None) -> None:
-        self.steps.step(views, step, epoch, teaching)
 
     def end_epoch(self, epoch: int, seconds: float, dataset: Source) -> str | None:
         """Score the student and save its state. Returns why it cannot go on, or None."""

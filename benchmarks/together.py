@@ -1,0 +1,213 @@
+"""One step of several students on the same batch, in the ways that a device may do it.
+
+    python benchmarks/together.py [--student resnet8x4] [--students 9] [--device cuda] [--turns 5] [--compile]
+        [--json]
+
+`loop`: one after the other. `beside`: each in a thread of its own, on a GPU with a stream of its own, on the processor
+with its share of the threads. `vmap`: one forward and backward pass of all, their weights stacked. On a GPU also
+`graph`: the loop, recorded as one CUDA graph; and `graph beside`: recorded with a stream for each student. With
+--compile also `compiled`: the loop, each network through torch.compile.
+A ratio is (student-steps a second) / (those of the loop in the same turn).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.nn.functional import cross_entropy
+
+from benchmarks.measure import DTYPES, Numbers, device_name, in_turns, ratios
+from trainables.errors import UserError, exit_status
+from trainables.evaluation import autocast
+from trainables.job import Place, prepare_torch
+from trainables.models import build
+
+BATCH, CLASSES, RATE = 64, 100, 0.01
+
+
+class Students:
+    """Networks with momentum SGD, and a batch of noise."""
+
+    def __init__(self, name: str, count: int, device: str, precision: str) -> None:
+        self.precision, self.device = precision, device
+        self.images = torch.randn(BATCH, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+        self.labels = torch.arange(BATCH, device=device) % CLASSES
+        self.networks = [
+            build(name, CLASSES).to(device).to(memory_format=torch.channels_last).train() for _ in range(count)
+        ]
+        self.optimizers = [_sgd(list(network.parameters())) for network in self.networks]
+
+    def step(self, number: int) -> None:
+        network, optimizer = self.networks[number], self.optimizers[number]
+        optimizer.zero_grad(set_to_none=False)
+        with autocast(self.device, self.precision):
+            logits = network(self.images)
+        cross_entropy(logits.float(), self.labels).backward()
+        optimizer.step()
+
+    def loop(self) -> None:
+        for number in range(len(self.networks)):
+            self.step(number)
+
+
+def _sgd(parameters: list[Tensor]) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=RATE, momentum=0.9, weight_decay=5e-4, fused=True)
+
+
+def beside(students: Students) -> Callable[[], None]:
+    """Threads; on a GPU one stream each."""
+    count = len(students.networks)
+    streams = [torch.cuda.Stream() for _ in range(count)] if students.device == "cuda" else []
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(count if streams else threads, initializer=_one_thread if not streams else None)
+
+    def one(number: int) -> None:
+        with torch.cuda.stream(streams[number]) if streams else contextlib.nullcontext():
+            students.step(number)
+
+    def work() -> None:
+        main = torch.cuda.current_stream() if streams else None
+        for stream in streams:
+            stream.wait_stream(main)
+        list(pool.map(one, range(count)))
+        for stream in streams:
+            main.wait_stream(stream)  # type: ignore[union-attr]
+
+    return work
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def stacked(students: Students) -> tuple[Callable[[], None], dict[str, Tensor]]:
+    """All students as one network whose weights have one dimension more; and these weights."""
+    weights, buffers = stack_module_state([deepcopy(network) for network in students.networks])  # type: ignore[arg-type]
+    weights = {name: weight.detach() for name, weight in weights.items()}
+    optimizer = _sgd(list(weights.values()))
+    shape = deepcopy(students.networks[0]).to("meta")
+
+    dtype = DTYPES[students.precision]
+    images = students.images.to(dtype)
+    buffers = {name: buffer.to(dtype) if buffer.is_floating_point() else buffer for name, buffer in buffers.items()}
+
+    def loss(weights: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
+        # Under autocast, vmap has no batch normalisation: all is cast here.
+        cast = {name: weight.to(dtype) for name, weight in weights.items()}
+        logits = functional_call(shape, (cast, buffers), (images,))
+        return cross_entropy(logits.float(), students.labels)
+
+    gradients = vmap(grad_and_value(loss), randomness="error")
+
+    def work() -> None:
+        found, _ = gradients(weights, buffers)
+        for name, weight in weights.items():
+            weight.grad = found[name]
+        optimizer.step()
+
+    return work, weights
+
+
+def recorded(students: Students, *, side_by_side: bool) -> Callable[[], None]:
+    """The loop as one CUDA graph."""
+    streams = [torch.cuda.Stream() for _ in students.networks]
+    capturing = torch.cuda.Stream()
+    capturing.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(capturing):
+        for _ in range(3):
+            students.loop()
+    torch.cuda.current_stream().wait_stream(capturing)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=capturing):
+        for number, stream in enumerate(streams):
+            if side_by_side:
+                stream.wait_stream(capturing)
+            with torch.cuda.stream(stream) if side_by_side else contextlib.nullcontext():
+                students.step(number)
+        for stream in streams if side_by_side else ():
+            capturing.wait_stream(stream)
+    return graph.replay
+
+
+def compiled(students: Students) -> Callable[[], None]:
+    for network in students.networks:
+        network.compile(dynamic=False)
+    return students.loop
+
+
+def sides_of(name: str, count: int, device: str, precision: str, *, compiles: bool) -> dict[str, Callable[[], None]]:
+    def make() -> Students:
+        return Students(name, count, device, precision)
+
+    sides = {"loop": make().loop, "beside": beside(make()), "vmap": stacked(make())[0]}
+    if device == "cuda":
+        sides |= {
+            "graph": recorded(make(), side_by_side=False),
+            "graph beside": recorded(make(), side_by_side=True),
+        }
+    return sides | ({"compiled": compiled(make())} if compiles else {})
+
+
+def measure(name: str, count: int, device: str, turns: int, repeats: int, *, compiles: bool = False) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for precision in DTYPES:
+        sides = sides_of(name, count, device, precision, compiles=compiles)
+
+        def turn(work: Callable[[], None]) -> int:
+            for _ in range(repeats):
+                work()
+            return repeats * count
+
+        for work in sides.values():
+            work()
+        rates = in_turns({side: lambda work=work: turn(work) for side, work in sides.items()}, turns, device)
+        found[precision] = {"rates": rates, "ratios": ratios(rates, "loop")}
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="A step of several students: loop, threads or streams, vmap, graphs.")
+    parser.add_argument("--student", default="resnet8x4")
+    parser.add_argument("--students", type=int, default=9)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--turns", type=int, default=5, help="timed turns of each way (default 5)")
+    parser.add_argument("--steps", type=int, default=1, help="steps of all students a turn (default 1)")
+    parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile, which needs a C++ compiler")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    options = parser.parse_args()
+    if min(options.turns, options.steps, options.students) < 1:
+        raise UserError("--turns, --steps and --students must be at least 1")
+    prepare_torch(Place(Path(), device=options.device, threads=options.threads))
+    found = measure(
+        options.student, options.students, options.device, options.turns, options.steps, compiles=options.compile
+    )
+    about = {"student": options.student, "students": options.students, "device": device_name(options.device)}
+    about |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
+    if options.json:
+        print(json.dumps(about | found, default=Numbers.as_json))
+        return 0
+    print(f"{options.students} x {options.student}, batch {BATCH}, {about['device']}, {about['threads']} threads")
+    for precision, each in found.items():
+        print(f"{'loop ' + precision:18} {each['rates']['loop']:.2f} student-steps/s")
+        for side, ratio in each["ratios"].items():
+            rate = each["rates"][side].median
+            print(f"{side + ' ' + precision:18} {rate:.2f} student-steps/s, the loop's x {ratio:.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main, debug=False))
