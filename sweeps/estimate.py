@@ -1,8 +1,6 @@
 """What a plan costs: device-hours from a few measured steps of each network, and disk. Needs no data set.
 
-A job's epoch is its batches, its teacher's answer to every view (once each, however many students share it), each
-student's step (longer by the mixed share of its images), and each student's test. The steps are those of a job, on
-random images of the data set's size; the rest of an epoch is counted, not measured.
+The steps are those of a job, on random images of the data set's size; the rest of an epoch is counted, not measured.
 """
 
 from __future__ import annotations
@@ -11,12 +9,13 @@ import functools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.banks import Banks
+from sweeps.durations import Cost, CostOf, FactsOf, seconds_by_job, wall_seconds
 from sweeps.plan import Plan
 from trainables.data.facts import Facts
 from trainables.spec import PLAIN, RunSpec
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from trainables.teachers import Teacher
 
 Clock = Callable[[], float]
-FactsOf = Callable[[RunSpec], Facts]
 
 SECONDS = 60.0
 LEAST_SECONDS = 0.6
@@ -44,30 +42,19 @@ RECORD_BYTES = 100_000
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Of one network at one batch size and precision, in seconds: a training step; an image in evaluation mode.
-
-    bytes: of its state, as it is stored. once: by a single step, because the time for measuring was over.
-    """
-
-    step: float
-    image: float
-    bytes: int
-    once: bool = False
-
-
-@dataclass(frozen=True)
 class Estimate:
-    """device_hours: one GPU's, or those of one job's processor cores. how: what was measured, in words."""
+    """device_hours: one GPU's, or those of one job's processor cores. hours: from the command to its end. how: what was
+    measured, in words."""
 
     device_hours: float
+    hours: float
     disk_bytes: int
     device: str
     how: str
 
 
 NO_BANKS = Banks(0, 0, None, {})
-NOTHING = Estimate(0.0, 0, "", "nothing is left to train")
+NOTHING = Estimate(0.0, 0.0, 0, "", "nothing is left to train")
 
 
 @dataclass(frozen=True)
@@ -111,75 +98,24 @@ def estimate(
     began = time.perf_counter()
     costs = _measure(specs, facts_of, device, threads, seconds)
     took = time.perf_counter() - began
-    total = sum(job_seconds(job.specs, costs_of(costs), facts_of(job.specs[0])) for job in plan.jobs)
-    total += _energies_seconds(specs, costs, facts_of)
+    by_job = seconds_by_job(plan.jobs, costs_of(costs), facts_of, banks.spared)
     sizes = sorted((sum(_checkpoint(spec, costs) for spec in job.specs) for job in plan.jobs), reverse=True)
-    total -= sum(
-        facts_of(job.specs[0]).train_size * costs[_asked(job.specs[0])].image * banks.spared.get(job.key, 0)
-        for job in plan.jobs
-        if job.specs[0].teacher is not None
-    )
     disk = sum(costs[_student(spec)].bytes + RECORD_BYTES for spec in specs) + sum(sizes[:at_once])
     steps = "a few steps" if device == "cuda" else f"a few steps on {threads} thread{'s' * (threads > 1)}"
     once = sum(cost.once for cost in costs.values())
     hurried = f", {once} of {len(costs)} networks and losses by one step each" if once else ""
     return Estimate(
-        device_hours=total / 3600,
+        device_hours=sum(by_job.values()) / 3600,
+        hours=wall_seconds(plan, by_job, at_once) / 3600,
         disk_bytes=disk,
         device=_device_name(device),
         how=f"from {steps} of {len({work.network for work in costs})} networks on random images, {took:.0f} s{hurried}",
     )
 
 
-def costs_of(costs: dict[_Work, Cost]) -> Callable[[RunSpec, str], Cost]:
+def costs_of(costs: dict[_Work, Cost]) -> CostOf:
     """The cost of a network within a run."""
     return lambda spec, network: costs[_student(spec) if network == spec.student else _asked(spec)]
-
-
-def job_seconds(specs: Sequence[RunSpec], cost: Callable[[RunSpec, str], Cost], facts: Facts) -> float:
-    """All epochs of a job; runs that exist for their timing share nothing."""
-    if specs[0].timing:
-        return sum(_shared_seconds([spec], cost, facts) for spec in specs)
-    return _shared_seconds(specs, cost, facts)
-
-
-def _shared_seconds(specs: Sequence[RunSpec], cost: Callable[[RunSpec, str], Cost], facts: Facts) -> float:
-    total = 0.0
-    ends = sorted({spec.epochs for spec in specs})
-    for before, end in zip([0, *ends], ends, strict=False):
-        active = [spec for spec in specs if spec.epochs >= end]
-        total += (end - before) * _epoch_seconds(active, cost, facts)
-    return total
-
-
-def _epoch_seconds(active: Sequence[RunSpec], cost: Callable[[RunSpec, str], Cost], facts: Facts) -> float:
-    first = active[0]
-    images = facts.train_size
-    seconds = 0.0
-    if first.teacher is not None:
-        mixed = {spec.mixing for spec in active if spec.mixing is not None}
-        views = 1 + sum(mixing.rate for mixing in mixed) + any(_strong(spec) for spec in active)
-        seconds += images * cost(first, first.teacher).image * views
-    for spec in active:
-        own = cost(spec, spec.student)
-        steps = images / spec.batch_size
-        seconds += steps * own.step * (1 + (spec.mixing.rate if spec.mixing else 0)) + facts.test_size * own.image
-    return seconds
-
-
-def _strong(spec: RunSpec) -> bool:
-    from trainables.methods import find
-
-    return find(spec.method).STRONG
-
-
-def _energies_seconds(specs: Iterable[RunSpec], costs: dict[_Work, Cost], facts_of: FactsOf) -> float:
-    """Each teacher is asked once about all images, for its energies and its accuracy."""
-    teachers = {(spec.dataset, spec.teacher_source, spec.precision): spec for spec in specs if spec.teacher is not None}
-    sizes = {key: facts_of(spec) for key, spec in teachers.items()}
-    return sum(
-        (sizes[key].train_size + sizes[key].test_size) * costs[_asked(spec)].image for key, spec in teachers.items()
-    )
 
 
 def _checkpoint(spec: RunSpec, costs: dict[_Work, Cost]) -> int:

@@ -39,6 +39,7 @@ def forecast_json(plan: Plan, estimate: Estimate, banks: Banks) -> str:
             "failed": len(plan.failed),
             "jobs": len(plan.jobs),
             "device_hours": round(estimate.device_hours, 4),
+            "hours": round(estimate.hours, 4),
             "disk_bytes": estimate.disk_bytes,
             "banks": banks.count,
             "bank_bytes": banks.bytes,
@@ -58,9 +59,10 @@ def show(plan: Plan, request: Request) -> None:
 
 def show_cost(estimate: Estimate, at_once: int, banks: Banks, most: float) -> None:
     """What the plan costs, on standard output."""
-    wall = f", {hours_words(estimate.device_hours / at_once)} with {at_once} jobs at a time" if at_once > 1 else ""
+    many = f" with {at_once} jobs at a time" if at_once > 1 else ""
     lines = (
-        f"about {hours_words(estimate.device_hours)} on one device like this ({estimate.device}){wall}",
+        f"about {hours_words(estimate.device_hours)} on one device like this ({estimate.device}); "
+        f"from start to end {hours_words(estimate.hours)}{many}",
         f"  measured {estimate.how}",
         f"about {size_words(estimate.disk_bytes)} on disk",
         *bank_lines(banks, most),

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analysis import paper
 from analysis.settings import Settings
-from sweeps.estimate import NOTHING, Cost, _first, estimate, job_seconds
+from sweeps.durations import START_SECONDS, Cost, job_seconds, seconds_by_job, wall_seconds
+from sweeps.estimate import NOTHING, _first, estimate
 from sweeps.forecast import hours_words, size_words
 from sweeps.plan import Plan, PlannedJob, make_plan
 from trainables.data.dataset import Dataset
@@ -70,6 +73,56 @@ def test_sharing_a_teacher_is_cheaper_than_training_alone() -> None:
     job = next(job for job in planned("table5").jobs if job.kind == "distilled")
     alone = sum(job_seconds([spec], cost, FACTS) for spec in job.specs)
     assert job_seconds(job.specs, cost, FACTS) < alone
+
+
+def test_the_first_job_of_a_teacher_asks_it_about_all_images_and_a_bank_spares_the_others() -> None:
+    plan = planned("table5", seeds=2)
+    plain = {job.key: job_seconds(job.specs, cost, FACTS) for job in plan.jobs}
+    first, second = (job for job in plan.jobs if job.kind == "distilled")
+    found = seconds_by_job(plan.jobs, cost, lambda spec: FACTS, {second.key: 3})
+    image = COSTS["resnet20"].image
+    expected = plain | {
+        first.key: plain[first.key] + (FACTS.train_size + FACTS.test_size) * image,
+        second.key: plain[second.key] - 3 * FACTS.train_size * image,
+    }
+    assert found == pytest.approx(expected)
+
+
+def test_start_to_end_is_what_the_feed_hands_out() -> None:
+    plan = planned("table5", seeds=2)
+    teacher, *rest = plan.jobs
+    distilled = [job for job in rest if job.kind == "distilled"]
+    assert [len(distilled), len(rest)] == [2, 4]
+    seconds = {teacher.key: 100.0} | {job.key: 30.0 if job in distilled else 20.0 for job in rest}
+    start = START_SECONDS
+    assert wall_seconds(plan, seconds, 1) == start + 200
+    # The untaught students train beside the teacher, then the taught ones beside each other.
+    assert wall_seconds(plan, seconds, 2) == wall_seconds(plan, seconds, 50) == start + 130
+    # Of three taught ones, the last has the devices for itself.
+    more = planned("table5", seeds=3)
+    seconds = {job.key: {"teacher": 100.0, "distilled": 30.0, "vanilla": 20.0}[job.kind] for job in more.jobs}
+    assert wall_seconds(more, seconds, 2) == start + 160
+
+
+def test_what_is_timed_runs_alone() -> None:
+    plan = planned("table7")
+    kinds = [job.kind for job in plan.jobs]
+    assert "timing" in kinds
+    seconds = dict.fromkeys((job.key for job in plan.jobs), 10.0)
+    alone = 10.0 * kinds.count("timing")
+    assert wall_seconds(plan, seconds, 50) >= START_SECONDS + alone + 10
+
+
+@given(st.integers(1, 6), st.data())
+def test_start_to_end_lies_between_sharing_perfectly_and_not_at_all(at_once: int, data: st.DataObject) -> None:
+    plan = planned("table5", seeds=3)
+    seconds = {job.key: data.draw(st.floats(0, 1000)) for job in plan.jobs}
+    total = sum(seconds.values())
+    teacher = seconds[plan.jobs[0].key]
+    path = teacher + max(seconds[job.key] for job in plan.jobs if job.needs)
+    took = wall_seconds(plan, seconds, at_once) - START_SECONDS
+    assert max(total / at_once, path) <= took * (1 + 1e-9) + 1e-9
+    assert took <= total * (1 + 1e-9) + 1e-9
 
 
 def only(plan: Plan, *jobs: PlannedJob) -> Plan:

@@ -1,0 +1,110 @@
+"""How long the jobs of a plan take, from what a step and an answer of each network cost.
+
+A job's epoch is its batches, its teacher's answer to every view (once each, however many students share it), each
+student's step (longer by the mixed share of its images), and each student's test.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sweeps.feed import Feed
+from sweeps.plan import Plan, PlannedJob
+from trainables.data.facts import Facts
+from trainables.spec import RunSpec
+
+START_SECONDS = 10.0
+"""From the command to the first epoch: Ray starts, and a worker imports torch. 8 to 15 s on two cores."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one network at one batch size and precision, in seconds: a training step; an image in evaluation mode.
+
+    bytes: of its state, as it is stored. once: by a single step, because the time for measuring was over.
+    """
+
+    step: float
+    image: float
+    bytes: int
+    once: bool = False
+
+
+CostOf = Callable[[RunSpec, str], Cost]
+FactsOf = Callable[[RunSpec], Facts]
+
+
+def seconds_by_job(
+    jobs: Sequence[PlannedJob], cost: CostOf, facts_of: FactsOf, spared: Mapping[str, int]
+) -> dict[str, float]:
+    """Of each job, by its key. spared: by job, the epochs whose answers a bank has. The first job of a teacher asks it
+    once about all images, for its energies and its accuracy."""
+    asked: set[tuple[str, str | None, str]] = set()
+    found: dict[str, float] = {}
+    for job in jobs:
+        first, facts = job.specs[0], facts_of(job.specs[0])
+        seconds = job_seconds(job.specs, cost, facts)
+        if first.teacher is not None:
+            image = cost(first, first.teacher).image
+            seconds -= facts.train_size * image * spared.get(job.key, 0)
+            teacher = (first.dataset, first.teacher_source, first.precision)
+            if teacher not in asked:
+                asked.add(teacher)
+                seconds += (facts.train_size + facts.test_size) * image
+        found[job.key] = seconds
+    return found
+
+
+def job_seconds(specs: Sequence[RunSpec], cost: CostOf, facts: Facts) -> float:
+    """All epochs of a job; runs that exist for their timing share nothing."""
+    if specs[0].timing:
+        return sum(_shared_seconds([spec], cost, facts) for spec in specs)
+    return _shared_seconds(specs, cost, facts)
+
+
+def _shared_seconds(specs: Sequence[RunSpec], cost: CostOf, facts: Facts) -> float:
+    total = 0.0
+    ends = sorted({spec.epochs for spec in specs})
+    for before, end in zip([0, *ends], ends, strict=False):
+        active = [spec for spec in specs if spec.epochs >= end]
+        total += (end - before) * _epoch_seconds(active, cost, facts)
+    return total
+
+
+def _epoch_seconds(active: Sequence[RunSpec], cost: CostOf, facts: Facts) -> float:
+    first = active[0]
+    images = facts.train_size
+    seconds = 0.0
+    if first.teacher is not None:
+        mixed = {spec.mixing for spec in active if spec.mixing is not None}
+        views = 1 + sum(mixing.rate for mixing in mixed) + any(_strong(spec) for spec in active)
+        seconds += images * cost(first, first.teacher).image * views
+    for spec in active:
+        own = cost(spec, spec.student)
+        steps = images / spec.batch_size
+        seconds += steps * own.step * (1 + (spec.mixing.rate if spec.mixing else 0)) + facts.test_size * own.image
+    return seconds
+
+
+def _strong(spec: RunSpec) -> bool:
+    from trainables.methods import find
+
+    return find(spec.method).STRONG
+
+
+def wall_seconds(plan: Plan, seconds: Mapping[str, float], at_once: int) -> float:
+    """From the command to its end, with `at_once` jobs at a time, handed out in the order in which the sweep does it:
+    students wait for their teacher, and at the end some devices have nothing to do."""
+    feed = Feed(plan)
+    now, running = START_SECONDS, list[tuple[float, int, PlannedJob]]()
+    while True:
+        while len(running) < at_once and (job := feed.take()) is not None:
+            heapq.heappush(running, (now + seconds[job.key], plan.jobs.index(job), job))
+        if not running:
+            return now
+        now, _, ended = heapq.heappop(running)
+        for spec in ended.specs:
+            feed.done(spec.run_id)
+        feed.ended(ended, None)
