@@ -86,8 +86,8 @@ def test_every_kind_of_image(mode: str) -> None:
         image = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
     else:
         image = picture.convert("P").convert(mode) if mode == "PA" else converted(picture, mode)
-    if mode == "P":
-        image.info["transparency"] = bytes(range(256))
+    if mode in ("P", "RGB"):
+        image.info["transparency"] = bytes(range(256)) if mode == "P" else image.getpixel((20, 10))
     for box in ((0, 0, 90, 70), (11, 5, 60, 66), (89, 69, 90, 70)):
         assert apart(crop(image, 32, box), pillows(image, 32, box)) <= LEVELS
 

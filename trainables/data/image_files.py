@@ -211,7 +211,8 @@ def crop(image: Image.Image, side: int, box: Box) -> np.ndarray:
     if factor > 1:
         image.draft("RGB", (width // factor, height // factor))
     if image.size == (width, height):
-        return resized(np.array(in_rgb(image.crop(box))), side)
+        cropped = image.crop(box)
+        return resized(np.array(cropped if cropped.mode == "RGB" else in_rgb(cropped)), side)
     across, down = image.size[0] / width, image.size[1] / height
     smaller = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
     return np.asarray(in_rgb(image).resize((side, side), Image.Resampling.BILINEAR, box=smaller))
