@@ -80,7 +80,8 @@ def main() -> int:
     print(f"{SIZE[0]}x{SIZE[1]} to {SIDE}x{SIDE}, {about['device']}, {about['cores']} cores, load {about['load']:.1f}")
     print("images/s; images/s a core; ratio to Pillow in the same turn")
     for name, rate in rates.items():
-        print(f"{name:20}{rate:.0f}; {a_core[name]:.0f}; {times.get(name, '1')}")
+        ratio = f"{times[name]:.2f}" if name in times else "1"
+        print(f"{name:20}{rate:.0f}; {a_core[name]:.0f}; {ratio}")
     for name, why in left_out.items():
         print(f"{name:20}left out: {why}")
     return 0

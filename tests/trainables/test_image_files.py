@@ -108,7 +108,7 @@ def test_files_are_cropped_at_random(kind: str, seed: int) -> None:
 
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_large_jpegs_are_pillows_alone(left: int, top: int) -> None:
-    """Decoded at a quarter: its own pixels, of a box with broken edges."""
+    """Decoded at a quarter: its own pixels, of a box whose edges are fractions."""
     file = io.BytesIO()
     imagenet_like.picture(np.random.default_rng(5), 403, 301).save(file, "JPEG")
     box = (left, top, left + 323, top + 257)

@@ -2,7 +2,7 @@
 
 Pillow decodes. The centre of an image is resized by Pillow too, and so has the pixels of torchvision's ImageFolder, bit
 by bit. A random crop is resized by torch's kernel for uint8, which is several times faster: within two levels of
-Pillow's pixels, and the same on every processor.
+Pillow's pixels, and the same with whatever vector instructions.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def random_box(size: tuple[int, int], draw: np.random.Generator) -> Box:
 
 def crop(image: Image.Image, side: int, box: Box) -> np.ndarray:
     """A box of an image, resized. A JPEG whose box is large is decoded at a half, quarter or eighth of
-    its size, the box never below twice `side`; its box has broken edges then, and Pillow resizes it."""
+    its size, the box never below twice `side`; its edges are fractions then, and Pillow resizes it."""
     width, height = image.size
     factor = min(box[2] - box[0], box[3] - box[1]) // (DRAFT * side)
     if factor > 1:
