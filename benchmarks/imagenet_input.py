@@ -1,10 +1,12 @@
-"""Images per second of ImageNet's input: Pillow, torchvision's decoder, and the loader with 0, 1 and 2 workers.
+"""Images a second of ImageNet's input: what this project does, beside Pillow alone and other decoders.
 
-    python benchmarks/imagenet_input.py [--turns 5] [--json]
+    python benchmarks/imagenet_input.py [--turns 5] [--images 512] [--json]
 
-On 500x375 JPEGs of 1/f noise (about 100 KB each, as ImageNet's average image), cropped at random to 224x224. All sides
-take turns, and each ratio is against the Pillow turn beside it. What the training's device does (flips, normalisation)
-is not in it.
+On 500x375 JPEGs of 1/f noise (about 100 KB each, as ImageNet's average image), cropped at random to 224x224; every side
+reads the same files and makes the same crops. `Pillow`: decoded and resized by it, on one core. `here`: as the product
+does it, on one core, and in threads on all. `loader`: the product's, with so many processes. `torchcodec`: its decoder,
+resized as here. `DALI`: on all cores. On a GPU: `torchcodec CUDA` (nvJPEG, a batch at a time) and `DALI mixed`; their
+crops are on the device already. What the training's device does (flips, normalisation) is not in it.
 """
 
 from __future__ import annotations
@@ -12,13 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
-import time
-import warnings
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,58 +24,31 @@ import numpy as np
 import torch
 from PIL import Image
 
-from trainables.data.image_files import Decoder, Request, decoded, random_box
+from benchmarks.decoders import SIDE, SIZE, ways
+from benchmarks.measure import device_name, in_turns, ratios
 from trainables.data.imagenet import open_source
-from trainables.data.loader import Loader, in_parts
-from trainables.data.stream import generator
 from trainables.errors import UserError, exit_status
-from trainables.provenance import processor
-
-WIDTH, HEIGHT, SIDE = 500, 375, 224
 
 
 def noise(draw: np.random.Generator) -> Image.Image:
     """A picture with the spectrum of photographs."""
-    spectrum = np.fft.rfft2(draw.standard_normal((HEIGHT, WIDTH, 3)), axes=(0, 1))
-    distance = np.hypot(np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH)[None])
+    width, height = SIZE
+    spectrum = np.fft.rfft2(draw.standard_normal((height, width, 3)), axes=(0, 1))
+    distance = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     distance[0, 0] = 1
-    pixels = np.fft.irfft2(spectrum / distance[..., None], s=(HEIGHT, WIDTH), axes=(0, 1))
+    pixels = np.fft.irfft2(spectrum / distance[..., None], s=(height, width), axes=(0, 1))
     return Image.fromarray(np.clip(128 + 55 * (pixels - pixels.mean()) / pixels.std(), 0, 255).astype(np.uint8))
 
 
-def make(root: Path, count: int) -> list[Path]:
+def make(root: Path, count: int) -> None:
     """Class folders of `count` training images, each picture saved under several names."""
     draw = np.random.default_rng(0)
-    pictures = [noise(draw) for _ in range(20)]
-    files = []
+    pictures = [noise(draw) for _ in range(min(20, count))]
     for split, images in (("train", count), ("val", 4)):
         for number in range(images):
             place = root / split / f"class{number % 2}"
             place.mkdir(parents=True, exist_ok=True)
             pictures[number % len(pictures)].save(place / f"{number:05d}.JPEG", quality=85)
-            files += [place / f"{number:05d}.JPEG"] if split == "train" else []
-    return files
-
-
-def with_pillow(files: list[Path]) -> None:
-    for number, path in enumerate(files):
-        decoded(path.read_bytes(), SIDE, generator(1, "crop and flip", 1, number))
-
-
-def with_torchvision(files: list[Path]) -> None:
-    from torchvision.io import ImageReadMode, decode_jpeg
-    from torchvision.transforms.v2.functional import resized_crop
-
-    for number, path in enumerate(files):
-        content = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-        image = decode_jpeg(content, mode=ImageReadMode.RGB)
-        left, top, right, bottom = random_box((WIDTH, HEIGHT), generator(1, "crop and flip", 1, number))
-        resized_crop(image, top, left, bottom - top, right - left, [SIDE, SIDE], antialias=True)
-
-
-def with_loader(loader: Loader, count: int) -> None:
-    for _ in loader.parts(Request("train", part, (1, 1)) for part in in_parts(tuple(range(count)))):
-        pass
 
 
 def main() -> int:
@@ -87,48 +57,33 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=512, help="images a turn (default 512)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     options = parser.parse_args()
-    if options.turns < 1 or options.images < 128:
-        raise UserError("--turns must be at least 1 and --images at least 128")
+    if options.turns < 1 or options.images < 64:
+        raise UserError("--turns must be at least 1 and --images at least 64")
     torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder:
-        files = make(Path(folder), options.images)
-        sides: dict[str, Callable[[], None]] = {
-            "Pillow": partial(with_pillow, files),
-            "torchvision decode_jpeg": partial(with_torchvision, files),
-        }
-        source = open_source(Path(folder))
-        for workers in (0, 1, 2):
-            loader = Loader(Decoder(source.train, source.test, SIDE), workers, pinned=False)
-            sides[f"loader, {workers} workers"] = partial(with_loader, loader, options.images)
-        rates: dict[str, list[float]] = {name: [] for name in sides}
-        for turn in range(options.turns + 1):
-            for name, side in sides.items():
-                began = time.perf_counter()
-                side()
-                if turn:
-                    rates[name].append(options.images / (time.perf_counter() - began))
-    ratios = {name: [r / p for r, p in zip(each, rates["Pillow"], strict=True)] for name, each in rates.items()}
-    report = {
-        "device": processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load": os.getloadavg()[0],
-        "turns": options.turns,
-        "images": options.images,
-        "images_per_second": {name: [statistics.median(r), min(r), max(r)] for name, r in rates.items()},
-        "ratio": {name: [statistics.median(r), min(r), max(r)] for name, r in ratios.items()},
-    }
+        make(Path(folder), options.images)
+        sides, left_out = ways(open_source(Path(folder)))
+        turns = {name: side.turn for name, side in sides.items()}
+        in_turns(turns, 1, device)
+        rates = in_turns(turns, options.turns, device)
+    times = ratios(rates, "Pillow")
+    a_core = {name: rates[name].median / side.cores for name, side in sides.items()}
+    about = {"device": device_name(device), "cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0]}
     if options.json:
-        print(json.dumps(report))
+        told = {
+            key: {name: n.as_json() for name, n in found.items()}
+            for key, found in (("rates", rates), ("ratios", times))
+        }
+        print(json.dumps(about | told | {"images": options.images, "a_core": a_core, "left_out": left_out}))
         return 0
-    print(f"{WIDTH}x{HEIGHT} to {SIDE}x{SIDE}, {report['device']}, {report['cores']} cores, load {report['load']:.1f}")
-    for name in sides:
-        rate, low, high = (statistics.median(rates[name]), min(rates[name]), max(rates[name]))
-        times = ratios[name]
-        print(
-            f"{name:24} {rate:6.0f} images/s ({low:.0f} to {high:.0f})   "
-            f"{statistics.median(times):.2f}x ({min(times):.2f} to {max(times):.2f}, n = {options.turns})"
-        )
+    print(f"{SIZE[0]}x{SIZE[1]} to {SIDE}x{SIDE}, {about['device']}, {about['cores']} cores, load {about['load']:.1f}")
+    print("images/s; images/s a core; ratio to Pillow in the same turn")
+    for name, rate in rates.items():
+        ratio = f"{times[name]:.2f}" if name in times else "1"
+        print(f"{name:20}{rate:.0f}; {a_core[name]:.0f}; {ratio}")
+    for name, why in left_out.items():
+        print(f"{name:20}left out: {why}")
     return 0
 
 

@@ -6,13 +6,22 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
+import torch
 
+from benchmarks import decoders, imagenet_input
 from benchmarks.measure import Numbers, flops, in_turns, ratios
+from trainables.data.image_files import Decoder
+from trainables.data.imagenet import open_source
+from trainables.data.loader import Loader
+from trainables.data.stream import generator
 
 ROOT = Path(__file__).resolve().parents[1]
+ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+DEVICES = ["cpu", pytest.param("cuda", marks=ON_GPU)]
 
 
 def measured(script: str, *options: str) -> dict[str, Any]:
@@ -73,6 +82,89 @@ def test_the_sweep_layer() -> None:
     assert found["wall"] > found["ideal"] == 0.4
 
 
+def test_images_a_second() -> None:
+    found = measured("imagenet_input", "--turns", "2", "--images", "64")
+    own = {"Pillow", "here", "here, threads", *(f"loader, {name}" for name in ("0 workers", "1 worker", "2 workers"))}
+    others = {"torchcodec", "torchcodec, threads", "torchcodec CUDA", "DALI", "DALI mixed"}
+    assert own <= found["rates"].keys()
+    assert found["rates"].keys() | found["left_out"].keys() == own | others
+    assert found["ratios"].keys() == found["rates"].keys() - {"Pillow"}
+    assert all(numbers["n"] == 2 and numbers["median"] > 0 for numbers in found["rates"].values())
+    assert found["a_core"]["loader, 2 workers"] == found["rates"]["loader, 2 workers"]["median"] / 2
+    for name, why in found["left_out"].items():
+        package = "torchcodec" if "torchcodec" in name else "nvidia"
+        assert (f"No module named '{package}" in why and decoders.HOW in why) or why == "needs a CUDA device"
+
+
+class Crops(NamedTuple):
+    """One batch and a half; as Pillow makes them."""
+
+    files: list[Path]
+    expected: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory: pytest.TempPathFactory) -> Crops:
+    root = tmp_path_factory.mktemp("imagenet")
+    imagenet_input.make(root, 96)
+    source = open_source(root)
+    files = [Path(source.train.path(index)) for index in range(96)]
+    return Crops(files, np.stack([decoders.pillow(path, index) for index, path in enumerate(files)]))
+
+
+def assert_same_crops(found: np.ndarray, expected: np.ndarray) -> None:
+    """Up to the ways in which decoders and kernels round."""
+    away = np.abs(found.astype(int) - expected)
+    assert found.shape == expected.shape
+    assert found.dtype == np.uint8
+    assert away.max() <= 8
+    assert away.mean() < 0.3
+
+
+def test_the_products_crops(crops: Crops) -> None:
+    assert_same_crops(np.stack([decoders.here(path, index) for index, path in enumerate(crops.files)]), crops.expected)
+    source = open_source(crops.files[0].parents[2])
+    loader = Loader(Decoder(source.train, source.test, decoders.SIDE), 0, pinned=False)
+    parts = list(decoders.through(loader, len(crops.files)))
+    assert [len(part) for part in parts] == [64, 32]
+    flips = np.array([generator(1, "crop and flip", 1, index).random() < 0.5 for index in range(96)])
+    assert 20 < flips.sum() < 76
+    assert_same_crops(torch.cat(parts).numpy(), crops.expected)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_torchcodecs_crops(crops: Crops, device: str) -> None:
+    pytest.importorskip("torchcodec.decoders", reason=f"needs torchcodec: {decoders.HOW}")
+    made = list(decoders.torchcodec_batches(crops.files, device))
+    assert [len(batch) for batch in made] == [64, 32]
+    assert_same_crops(torch.stack([crop.cpu() for batch in made for crop in batch]).numpy(), crops.expected)
+    if device == "cpu":
+        single = np.stack([decoders.torchcodec(path, index) for index, path in enumerate(crops.files)])
+        assert_same_crops(single, crops.expected)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_dalis_crops(crops: Crops, device: str) -> None:
+    """Turn after turn."""
+    pytest.importorskip("nvidia.dali", reason=f"needs DALI: {decoders.HOW}")
+    side = decoders.Dali(crops.files, "cpu" if device == "cpu" else "mixed", 2)
+    for _ in range(2):
+        made = list(side.batches())
+        assert [len(batch) for batch in made] == [64, 32]
+        there = [batch if device == "cpu" else batch.as_cpu() for batch in made]
+        assert_same_crops(np.concatenate([batch.as_array() for batch in there]), crops.expected)
+
+
+def test_what_cannot_run_says_why() -> None:
+    assert decoders.missing("json") == ""
+    assert decoders.missing("no_such_decoder") == f"No module named 'no_such_decoder': {decoders.HOW}"
+
+    def broken() -> int:
+        raise RuntimeError("nvJPEG\nis not there")
+
+    assert decoders.fault(broken) == "nvJPEG is not there"
+
+
 def test_a_large_ledger() -> None:
     found = measured("ledger", "--runs", "300", "--turns", "1")
     assert found["table5"]["median"] > 0
@@ -80,7 +172,13 @@ def test_a_large_ledger() -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "options"), [("pack", ("--rows", "nonsense")), ("pack", ("--steps", "1")), ("ledger", ("--runs", "0"))]
+    ("script", "options"),
+    [
+        ("pack", ("--rows", "nonsense")),
+        ("pack", ("--steps", "1")),
+        ("ledger", ("--runs", "0")),
+        ("imagenet_input", ("--images", "1")),
+    ],
 )
 def test_impossible_options(script: str, options: tuple[str, ...]) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / f"{script}.py"), *options]
@@ -105,7 +203,5 @@ def test_sides_take_turns_and_ratios_are_within_a_turn() -> None:
 
 
 def test_operations_are_counted() -> None:
-    import torch
-
     matrix = torch.ones(8, 4, requires_grad=True)
     assert flops(lambda: (matrix @ torch.ones(4, 5)).sum().backward()) == 2 * 2 * 8 * 4 * 5

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from trainables.data.source import Source
-from trainables.data.stream import VERSION, WHOLE, BatchStream, Chunk, Stream
+from trainables.data.stream import WHOLE, BatchStream, Chunk, Stream
 from trainables.locks import held, shared, tried
 from trainables.provenance import surroundings
 from trainables.runs import bank_bytes
@@ -211,7 +211,7 @@ def opened(
     bank = None
     with contextlib.ExitStack() as stack:
         if need <= most_bytes and stream.share == WHOLE:
-            banks, key = results / "bank", _key(spec, source, teacher, digest)
+            banks, key = results / "bank", _key(spec, source, stream, teacher, digest)
             try:
                 bank = _made(
                     banks, key, need, most_bytes, stack, lambda: Bank(banks / key, source, stream, teacher, notes)
@@ -238,15 +238,15 @@ def _made(
         return bank
 
 
-def _key(spec: RunSpec, source: Source, teacher: Teacher, digest: str) -> str:
+def _key(spec: RunSpec, source: Source, stream: Stream, teacher: Teacher, digest: str) -> str:
     """All that the bits of an answer depend on: weights, images and their stream, precision, and where it computes."""
     where = surroundings(teacher.device.type)
     if teacher.device.type == "cpu":
         how = f"{torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()}"
     else:
         how = f"{torch.version.cuda} {torch.backends.cudnn.version()}"
-    stream = f"{spec.seed} {spec.batch_size} {spec.augmentation} {VERSION}"
-    identity = f"{digest} {source.fingerprint} {stream} {spec.precision} {where['device']} {where['torch']} {how}"
+    images = f"{source.fingerprint} {spec.seed} {spec.batch_size} {spec.augmentation} {stream.version}"
+    identity = f"{digest} {images} {spec.precision} {where['device']} {where['torch']} {how}"
     return f"{spec.teacher}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from trainables import bank as banks
 from trainables.bank import GB, Bank, opened
 from trainables.data import load
+from trainables.data.stream import BatchStream
 from trainables.job import Place, job_json
 from trainables.runs import bank_bytes
 from trainables.spec import RunSpec
@@ -121,7 +122,9 @@ def test_the_bits_of_the_live_teacher(teacher: GivenTeacher, tmp_path: Path, pre
     assert size == bank_bytes(spec, IMAGES, 10) == 2 * IMAGES * 10 * (4 if precision == "fp32" else 2)
 
 
-def test_other_streams_and_teachers_have_other_banks(teacher: GivenTeacher, tmp_path: Path) -> None:
+def test_other_streams_and_teachers_have_other_banks(
+    teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = teacher.spec()
     others = {"seed": 2, "batch_size": 7, "augmentation": "none", "precision": "bf16", "train_fraction": 0.06}
     for name, value in others.items():
@@ -129,6 +132,9 @@ def test_other_streams_and_teachers_have_other_banks(teacher: GivenTeacher, tmp_
             assert bank is not None
     with bank_of(spec, tmp_path, digest="other"), bank_of(replace(spec, epochs=9), tmp_path):
         assert len(list((tmp_path / "bank").glob("*/logits"))) == len(others) + 2
+    monkeypatch.setattr(BatchStream, "version", BatchStream.version + 1)
+    with bank_of(spec, tmp_path):
+        assert len(list((tmp_path / "bank").glob("*/logits"))) == len(others) + 3
 
 
 def test_more_epochs_go_into_the_same_bank(teacher: GivenTeacher, tmp_path: Path) -> None:

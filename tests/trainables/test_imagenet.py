@@ -1,4 +1,4 @@
-"""ImageNet's batches: torchvision's pixels, and the same ones bit by bit with any number of workers and devices."""
+"""ImageNet's batches: torchvision's pixels or nearly, and the same ones with any number of workers and devices."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_epochs_differ(source: ImageNet) -> None:
 
 
 def test_crops_and_flips_are_torchvisions(source: ImageNet) -> None:
-    """Bit by bit, of every kind of file."""
+    """Within two levels, of every kind of file."""
     flipped = []
     for chunk in stream(source).epoch(2):
         for index, pixels in zip(chunk.index.tolist(), chunk.pixels, strict=True):
@@ -167,7 +167,9 @@ def test_crops_and_flips_are_torchvisions(source: ImageNet) -> None:
             image = picture(source, index)
             left, top, right, bottom = random_box(image.size, draw)
             expected = tv.resized_crop(image, top, left, bottom - top, right - left, [SIDE, SIDE])
-            assert torch.equal(pixels, pil_tensor(tv.hflip(expected) if flipped[-1] else expected))
+            away = pixels.int() - pil_tensor(tv.hflip(expected) if flipped[-1] else expected).int()
+            assert away.abs().max() <= 2
+            assert away.abs().float().mean() < 0.1
     assert 8 <= sum(flipped) <= 24
 
 
@@ -261,7 +263,7 @@ def test_large_jpegs_are_decoded_smaller(tmp_path: Path, factor: int) -> None:
     side, box = 32, (37, 21, 37 + 80 * factor, 21 + 64 * factor)
     imagenet_like.picture(np.random.default_rng(1), 1000, 700).save(tmp_path / "large.jpg", quality=95)
     with Image.open(tmp_path / "large.jpg") as image:
-        found = np.asarray(crop(image, side, box)).astype(int)
+        found = crop(image, side, box).astype(int)
         assert image.size == (-(-1000 // factor), -(-700 // factor))
     with Image.open(tmp_path / "large.jpg") as image:
         expected = np.asarray(image.crop(box).resize((side, side), Image.Resampling.BILINEAR)).astype(int)

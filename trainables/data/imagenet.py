@@ -138,6 +138,8 @@ class ImageStream:
     The crop and flip of an image are a function of (seed, epoch, its position in the training set).
     """
 
+    version: ClassVar[int] = 2
+
     def __init__(self, dataset: ImageNet, *, seed: int, batch_size: int, augmentation: str, share: Share) -> None:
         if augmentation not in AUGMENTATIONS:
             raise UserError(f"imagenet has no augmentation {augmentation!r}: use one of {', '.join(AUGMENTATIONS)}")

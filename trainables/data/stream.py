@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -20,8 +20,6 @@ from torch.nn.functional import pad
 if TYPE_CHECKING:
     from trainables.data.dataset import Dataset
 
-VERSION = 1
-"""Of the streams: to be raised when the images of a (seed, epoch, step) are made otherwise."""
 STEPS_PER_CHUNK = 8
 PADDING = 4
 
@@ -75,8 +73,10 @@ WHOLE = Share()
 
 
 class Stream(Protocol):
-    """The batches of a run, an epoch at a time."""
+    """The batches of a run, an epoch at a time. version: to be raised when the images of a (seed, epoch, step) are made
+    otherwise."""
 
+    version: ClassVar[int]
     seed: int
     batch_size: int
     device: torch.device
@@ -109,6 +109,8 @@ class Piece:
 
 class BatchStream:
     """One training set on its device, in batches. The last, smaller batch of an epoch is used."""
+
+    version: ClassVar[int] = 1
 
     def __init__(
         self, dataset: Dataset, *, seed: int, batch_size: int, augmentation: str, share: Share = WHOLE

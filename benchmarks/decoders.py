@@ -1,0 +1,202 @@
+"""Ways from JPEG files to random crops of 224 x 224 pixels: what imagenet_input.py compares.
+
+Those that take one image at a time are functions of a file and its index. The others take batches: generators of one
+sequence of crops for each batch. All crops are (side, side, 3), uint8, of the box that the product draws.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from trainables.data.image_files import FORMATS, Box, Decoder, Request, decoded, random_box, resized, said
+from trainables.data.imagenet import ImageNet
+from trainables.data.loader import PART, Loader, in_parts
+from trainables.data.stream import generator
+
+SIZE, SIDE = (500, 375), 224
+SEED, EPOCH = 1, 1
+HOW = "pip install -e '.[decoders]'"
+Files = Sequence[Path]
+Way = Callable[[Path, int], Any]
+Turn = Callable[[], int]
+
+
+class Side(NamedTuple):
+    """cores: that it uses; turn: returns how many crops it made."""
+
+    cores: int
+    turn: Turn
+
+
+def drawn(index: int) -> np.random.Generator:
+    """What an image's crop is drawn from, its flip drawn already."""
+    draw = generator(SEED, "crop and flip", EPOCH, index)
+    draw.random()
+    return draw
+
+
+def box(index: int) -> Box:
+    return random_box(SIZE, drawn(index))
+
+
+def batches(files: Files) -> Iterator[range]:
+    for start in range(0, len(files), PART):
+        yield range(start, min(start + PART, len(files)))
+
+
+def pillow(path: Path, index: int) -> np.ndarray:
+    with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
+        cropped = image.convert("RGB").crop(box(index))
+    return np.asarray(cropped.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+def here(path: Path, index: int) -> np.ndarray:
+    return decoded(path.read_bytes(), SIDE, drawn(index))
+
+
+def torchcodec(path: Path, index: int) -> np.ndarray:
+    from torchcodec.decoders import decode_jpeg
+
+    left, top, right, bottom = box(index)
+    pixels = decode_jpeg(path.read_bytes())[:, top:bottom, left:right].permute(1, 2, 0)
+    return resized(pixels.contiguous().numpy(), SIDE)
+
+
+def one_by_one(way: Way, files: Files) -> int:
+    for index, path in enumerate(files):
+        way(path, index)
+    return len(files)
+
+
+def in_threads(way: Way, files: Files, pool: ThreadPoolExecutor) -> int:
+    return sum(1 for _ in pool.map(way, files, range(len(files))))
+
+
+def through(loader: Loader, images: int) -> Iterator[Tensor]:
+    """The product's loader."""
+    parts = in_parts(tuple(range(images)))
+    for part in loader.parts(Request("train", each, (SEED, EPOCH)) for each in parts):
+        yield part.pixels
+
+
+def torchcodec_batches(files: Files, device: str) -> Iterator[list[Tensor]]:
+    """Decoded a batch at a time, on the device; resized there in float32, for CUDA has no kernel for uint8."""
+    from torchcodec.decoders import decode_jpeg
+
+    for batch in batches(files):
+        images = decode_jpeg([files[index].read_bytes() for index in batch], device=device)
+        yield [on_device(image, box(index)) for image, index in zip(images, batch, strict=True)]
+
+
+def on_device(image: Tensor, box: Box) -> Tensor:
+    left, top, right, bottom = box
+    cropped = image[None, :, top:bottom, left:right].float()
+    made = interpolate(cropped, (SIDE, SIDE), mode="bilinear", antialias=True)
+    return made.round_().clamp_(0, 255).byte()[0].permute(1, 2, 0)
+
+
+@dataclass(frozen=True)
+class Dali:
+    """A pipeline of NVIDIA's DALI. device: `cpu`, or `mixed` to decode and resize on the GPU."""
+
+    files: Files
+    device: str
+    threads: int
+
+    @cached_property
+    def pipeline(self) -> Any:
+        from nvidia.dali import fn, pipeline_def, types
+
+        @pipeline_def(batch_size=PART, num_threads=self.threads, device_id=None if self.device == "cpu" else 0)
+        def crops() -> Any:
+            dtypes = [types.UINT8, types.INT32, types.INT32]
+            read = fn.external_source(self._read, num_outputs=3, cycle="raise", dtype=dtypes, ndim=[1, 1, 1])
+            images = fn.decoders.image_slice(*read, axes=[0, 1], device=self.device, output_type=types.RGB)
+            return fn.resize(images, size=[SIDE, SIDE], interp_type=types.INTERP_LINEAR, antialias=True)
+
+        return crops()
+
+    def _read(self) -> Iterator[tuple[list[np.ndarray], np.ndarray, np.ndarray]]:
+        """Contents, upper left corners and sizes of the boxes."""
+        for batch in batches(self.files):
+            edges = np.array([box(index) for index in batch], dtype=np.int32)
+            corners = np.ascontiguousarray(edges[:, 1::-1])
+            yield (
+                [np.fromfile(self.files[index], dtype=np.uint8) for index in batch],
+                corners,
+                edges[:, :1:-1] - corners,
+            )
+
+    def batches(self) -> Iterator[Any]:
+        """DALI's own lists; nothing is under way when they end."""
+        while True:
+            try:
+                (crops,) = self.pipeline.run()
+            except StopIteration:
+                self.pipeline.reset()
+                return
+            yield crops
+
+
+def missing(module: str) -> str:
+    """Why a module cannot be used; empty if it can."""
+    try:
+        import_module(module)
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"{said(error)[:120]}: {HOW}"
+    return ""
+
+
+def fault(turn: Turn) -> str:
+    """Why a side cannot run; empty if it has."""
+    try:
+        turn()
+    except (ImportError, OSError, RuntimeError) as error:
+        return said(error)
+    return ""
+
+
+def counted(made: Callable[[], Iterator[Any]]) -> int:
+    return sum(len(batch) for batch in made())
+
+
+def ways(source: ImageNet) -> tuple[dict[str, Side], dict[str, str]]:
+    """All sides that can run here; and why the others cannot."""
+    files = [Path(source.train.path(index)) for index in range(source.train_size)]
+    cores = len(os.sched_getaffinity(0))
+    pool = ThreadPoolExecutor(cores)
+    sides = {
+        "Pillow": Side(1, partial(one_by_one, pillow, files)),
+        "here": Side(1, partial(one_by_one, here, files)),
+        "here, threads": Side(cores, partial(in_threads, here, files, pool)),
+    }
+    for workers in (0, 1, 2):
+        loader = Loader(Decoder(source.train, source.test, SIDE), workers, pinned=False)
+        turn = partial(counted, partial(through, loader, len(files)))
+        sides[f"loader, {workers} worker{'s' * (workers != 1)}"] = Side(max(1, workers), turn)
+    codec, dali = missing("torchcodec.decoders"), missing("nvidia.dali")
+    gpu = "" if torch.cuda.is_available() else "needs a CUDA device"
+    others = {
+        "torchcodec": (codec, Side(1, partial(one_by_one, torchcodec, files))),
+        "torchcodec, threads": (codec, Side(cores, partial(in_threads, torchcodec, files, pool))),
+        "torchcodec CUDA": (codec or gpu, Side(1, partial(counted, partial(torchcodec_batches, files, "cuda")))),
+        "DALI": (dali, Side(cores, partial(counted, Dali(files, "cpu", cores).batches))),
+        "DALI mixed": (dali or gpu, Side(cores, partial(counted, Dali(files, "mixed", cores).batches))),
+    }
+    reasons = {name: why or fault(side.turn) for name, (why, side) in others.items()}
+    sides |= {name: side for name, (_, side) in others.items() if not reasons[name]}
+    return sides, {name: why for name, why in reasons.items() if why}
