@@ -45,6 +45,7 @@ from trainables.errors import UserError, exit_status
 from trainables.evaluation import Scores
 from trainables.job import Place, prepare_torch, train_epoch
 from trainables.lanes import CudaLanes, Lanes
+from trainables.memory import AS_IT_COMES, keep_freed
 from trainables.models import build
 from trainables.replay import cuda_graphs
 from trainables.spec import RunSpec
@@ -179,14 +180,17 @@ def build_copy(scene: Scene, spec: RunSpec) -> Any:
 
 @contextlib.contextmanager
 def as_torch_comes() -> Iterator[None]:
-    """Without what makes our numbers the same every time, and with the convolutions that torch chooses by itself."""
+    """Without what makes our numbers the same every time, with the convolutions that torch chooses by itself, and with
+    memory as glibc keeps it."""
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = False, True
+    keep_freed(AS_IT_COMES)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
+        keep_freed()
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ from trainables.data.stream import WHOLE, Share, Stream
 from trainables.distributed import gathered, wait_for_all
 from trainables.errors import UserError, disk_errors_told, exit_status
 from trainables.lanes import CudaLanes, Lanes
+from trainables.memory import give_back, keep_freed
 from trainables.methods import find
 from trainables.provenance import now, surroundings
 from trainables.replay import Capture, cuda_graphs
@@ -84,11 +85,13 @@ class EpochReport:
 
 
 def prepare_torch(place: Place) -> None:
-    """The same numbers every time: deterministic kernels, a fixed number of threads."""
+    """The same numbers every time: deterministic kernels, a fixed number of threads. Memory is kept between steps."""
     if place.device == "cuda":
         if not torch.cuda.is_available():
             raise UserError("no CUDA device is visible to this process: use --gpus 0 to train on the CPU")
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    else:
+        keep_freed()
     if place.threads:
         torch.set_num_threads(place.threads)
     # Max-pooling's backward pass counts as non-deterministic on CUDA, though its kernel adds nothing in random order.
@@ -175,6 +178,7 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
     notes: list[str] = []
     with _banked(specs, dataset, stream, teaching, place, notes), writing() as writer:
         yield from _epochs(specs, place, epochs, dataset, stream, teaching, provenance, writer, notes)
+    give_back()
 
 
 @contextlib.contextmanager
