@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.banks import Banks
+from sweeps.company import company
 from sweeps.durations import Cost, CostOf, FactsOf, seconds_by_job, wall_seconds
 from sweeps.plan import Plan
+from sweeps.resources import cpus_here
 from trainables.data.facts import Facts
 from trainables.spec import PLAIN, RunSpec
 
@@ -96,7 +98,7 @@ def estimate(
         f"{max(seconds, count * LEAST_SECONDS):.0f} s on a quiet machine"
     )
     began = time.perf_counter()
-    costs = _measure(specs, facts_of, device, threads, seconds)
+    costs = _measure(specs, facts_of, device, threads, at_once, seconds)
     took = time.perf_counter() - began
     by_job = seconds_by_job(plan.jobs, costs_of(costs), facts_of, banks.spared)
     sizes = sorted((sum(_checkpoint(spec, costs) for spec in job.specs) for job in plan.jobs), reverse=True)
@@ -144,9 +146,10 @@ def _works(spec: RunSpec) -> set[_Work]:
 
 
 def _measure(
-    specs: Sequence[RunSpec], facts_of: FactsOf, device: str, threads: int, seconds: float
+    specs: Sequence[RunSpec], facts_of: FactsOf, device: str, threads: int, at_once: int, seconds: float
 ) -> dict[_Work, Cost]:
-    """The cost of every network, trained (students, teachers to train) or only asked, within about `seconds`."""
+    """The cost of every network, trained (students, teachers to train) or only asked, within about `seconds`; on a
+    processor while other cores are as busy as with `at_once` jobs."""
     import torch
 
     from trainables.job import Place, prepare_torch
@@ -154,25 +157,28 @@ def _measure(
     trained = {_student(spec): spec for spec in specs}
     asked = {_asked(spec): spec for spec in specs if spec.teacher is not None}
     tested = {_work(spec, spec.student): spec for spec in specs}
-    # One thread's own time does not grow with what else the machine is busy with.
-    clock = time.process_time if device == "cpu" and threads == 1 else time.perf_counter
+    # One thread's own time does not grow with what else it waits for.
+    alone = device == "cpu" and threads == 1
+    clock = time.thread_time if alone else time.perf_counter
+    others = min(at_once, cpus_here()) - 1 if alone else 0
     before = torch.get_num_threads()
     prepare_torch(Place(results=Path(), device=device, threads=threads if device == "cpu" else 0))
+    costs: dict[_Work, Cost] = {}
+    alike: dict[tuple[object, ...], Cost] = {}
+    works = {**tested, **asked, **trained}
+    end = time.perf_counter() + seconds
     try:
-        costs: dict[_Work, Cost] = {}
-        alike: dict[tuple[object, ...], Cost] = {}
-        works = {**tested, **asked, **trained}
-        end = time.perf_counter() + seconds
-        for number, work in enumerate(sorted(works, key=lambda work: work.method != "")):
-            about = facts_of(works[work])
-            uses = {"trained": work in trained, "asked": work in asked}
-            same = (replace(work, dataset=""), about.side, about.num_classes, *uses.values())
-            if same not in alike:
-                share = max(0.0, end - time.perf_counter()) / (len(works) - number)
-                spec = works[work] if work.method else _alone(works[work], work.network)
-                image = costs[replace(work, method="", other="")].image if work.method else None
-                alike[same] = _cost(spec, about, device, share, clock, image=image, **uses)
-            costs[work] = alike[same]
+        with company(others):
+            for number, work in enumerate(sorted(works, key=lambda work: work.method != "")):
+                about = facts_of(works[work])
+                uses = {"trained": work in trained, "asked": work in asked}
+                same = (replace(work, dataset=""), about.side, about.num_classes, *uses.values())
+                if same not in alike:
+                    share = max(0.0, end - time.perf_counter()) / (len(works) - number)
+                    spec = works[work] if work.method else _alone(works[work], work.network)
+                    image = costs[replace(work, method="", other="")].image if work.method else None
+                    alike[same] = _cost(spec, about, device, share, clock, image=image, **uses)
+                costs[work] = alike[same]
         return costs
     finally:
         torch.set_num_threads(before)

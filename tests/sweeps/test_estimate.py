@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from analysis import paper
 from analysis.settings import Settings
+from sweeps.company import company
 from sweeps.durations import START_SECONDS, Cost, job_seconds, seconds_by_job, wall_seconds
 from sweeps.estimate import NOTHING, _first, estimate
 from sweeps.forecast import hours_words, size_words
@@ -21,6 +23,7 @@ from sweeps.plan import Plan, PlannedJob, make_plan
 from trainables.data.dataset import Dataset
 from trainables.data.facts import Facts, facts
 from trainables.job import Place, run
+from trainables.models import build
 from trainables.runs import weights_path
 from trainables.spec import RunSpec
 
@@ -160,6 +163,25 @@ def test_measuring_keeps_to_its_time_and_leaves_the_threads_as_they_were() -> No
     assert torch.get_num_threads() == threads
     assert found.device_hours > 10
     assert "2 networks" in found.how
+
+
+def test_other_cores_are_busy_while_measuring_and_idle_after() -> None:
+    before = threading.active_count()
+    with company(2):
+        assert threading.active_count() == before + 2
+        began = time.process_time(), time.thread_time()
+        time.sleep(1)
+        busy = time.process_time() - began[0]
+        assert busy > 0.3
+        assert time.thread_time() - began[1] < 0.3 * busy
+    assert threading.active_count() == before
+
+
+def test_modules_may_be_traced_meanwhile() -> None:
+    network = build("resnet8", 10).eval()
+    with company(1):
+        for _ in range(5):
+            torch.fx.symbolic_trace(network)
 
 
 def test_where_the_time_is_over_each_is_measured_once_and_that_is_said() -> None:
