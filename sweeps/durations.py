@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sweeps.feed import Feed
 from sweeps.plan import Plan, PlannedJob
+from sweeps.resources import Resources
 from trainables.data.facts import Facts
 from trainables.spec import RunSpec
 
@@ -94,14 +95,19 @@ def _strong(spec: RunSpec) -> bool:
     return find(spec.method).STRONG
 
 
-def wall_seconds(plan: Plan, seconds: Mapping[str, float], at_once: int) -> float:
-    """From the command to its end, with `at_once` jobs at a time, handed out in the order in which the sweep does it:
-    students wait for their teacher, and at the end some devices have nothing to do."""
+def wall_seconds(plan: Plan, seconds: Mapping[str, float], resources: Resources, at_once: int) -> float:
+    """From the command to its end, on `at_once` devices (or shares of them), with the jobs handed out as the sweep does
+    it: students wait for their teacher, and at the end some devices have nothing to do."""
     feed = Feed(plan)
     now, running = START_SECONDS, list[tuple[float, int, PlannedJob]]()
+
+    def fits(job: PlannedJob) -> bool:
+        taken = sum(resources.devices(other.specs) for _, _, other in running)
+        return not running or taken + resources.devices(job.specs) <= at_once
+
     while True:
-        while len(running) < at_once and (job := feed.take()) is not None:
-            heapq.heappush(running, (now + seconds[job.key], plan.jobs.index(job), job))
+        while (job := feed.take(fits)) is not None:
+            heapq.heappush(running, (now + seconds[job.key] / resources.speed(job.specs), plan.jobs.index(job), job))
         if not running:
             return now
         now, _, ended = heapq.heappop(running)

@@ -27,8 +27,8 @@ from sweeps.plan import Plan, PlannedJob
 from sweeps.resources import Resources, check_resources
 from sweeps.stopping import Ending, forget_stops, interrupts
 from trainables.errors import UserError
-from trainables.job import EpochReport, Place, job_json, run
-from trainables.methods import whole_batches
+from trainables.job import EpochReport, run
+from trainables.place import Place, job_json
 from trainables.ray_trial import Curves, ProcessDiedError, Train, reserved, trial
 from trainables.runs import read_result, run_dir, write_atomically
 
@@ -229,7 +229,7 @@ class _Sweep:
         return job
 
     def devices(self, job: PlannedJob) -> int:
-        return 1 if any(map(whole_batches, job.specs)) else self._resources.devices(job.specs[0].dataset)
+        return self._resources.devices(job.specs)
 
     def started(self, trial_id: str) -> None:
         self._started.add(trial_id)

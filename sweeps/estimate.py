@@ -18,7 +18,7 @@ from sweeps.banks import Banks
 from sweeps.company import company
 from sweeps.durations import Cost, CostOf, FactsOf, seconds_by_job, wall_seconds
 from sweeps.plan import Plan
-from sweeps.resources import cpus_here
+from sweeps.resources import Resources, cpus_here
 from trainables.data.facts import Facts
 from trainables.spec import PLAIN, RunSpec
 
@@ -78,17 +78,18 @@ class _Work:
 def estimate(
     plan: Plan,
     facts_of: FactsOf,
+    resources: Resources,
     *,
     device: str,
-    threads: int,
     at_once: int,
     seconds: float = SECONDS,
     banks: Banks = NO_BANKS,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Estimate:
-    """The cost of a plan's jobs on this machine's `device`, of which `at_once` run at a time. The disk is that of
-    the runs, without their teachers' `banks`, which spare time. tell: is told in one
-    line, before, what is measured and how long that takes."""
+    """The cost of a plan's jobs, measured on this machine's `device`, on `at_once` devices (or shares of them).
+
+    The disk is that of the runs, without their teachers' `banks`, which spare time. tell: is told in one line, before,
+    what is measured and how long that takes."""
     if not plan.jobs:
         return NOTHING
     specs = [spec for job in plan.jobs for spec in job.specs]
@@ -98,17 +99,21 @@ def estimate(
         f"{max(seconds, count * LEAST_SECONDS):.0f} s on a quiet machine"
     )
     began = time.perf_counter()
-    costs = _measure(specs, facts_of, device, threads, at_once, seconds)
+    threads = resources.cpus_per_job
+    alone = device == "cuda" or resources.gpus or threads > 1
+    busy = 0 if alone else min(at_once, cpus_here(), len(plan.jobs)) - 1
+    costs = _measure(specs, facts_of, device, threads, busy, seconds)
     took = time.perf_counter() - began
     by_job = seconds_by_job(plan.jobs, costs_of(costs), facts_of, banks.spared)
     sizes = sorted((sum(_checkpoint(spec, costs) for spec in job.specs) for job in plan.jobs), reverse=True)
     disk = sum(costs[_student(spec)].bytes + RECORD_BYTES for spec in specs) + sum(sizes[:at_once])
     steps = "a few steps" if device == "cuda" else f"a few steps on {threads} thread{'s' * (threads > 1)}"
+    steps += f", {busy} other core{'s' * (busy > 1)} busy," if busy else ""
     once = sum(cost.once for cost in costs.values())
     hurried = f", {once} of {len(costs)} networks and losses by one step each" if once else ""
     return Estimate(
         device_hours=sum(by_job.values()) / 3600,
-        hours=wall_seconds(plan, by_job, at_once) / 3600,
+        hours=wall_seconds(plan, by_job, resources, at_once) / 3600,
         disk_bytes=disk,
         device=_device_name(device),
         how=f"from {steps} of {len({work.network for work in costs})} networks on random images, {took:.0f} s{hurried}",
@@ -146,10 +151,10 @@ def _works(spec: RunSpec) -> set[_Work]:
 
 
 def _measure(
-    specs: Sequence[RunSpec], facts_of: FactsOf, device: str, threads: int, at_once: int, seconds: float
+    specs: Sequence[RunSpec], facts_of: FactsOf, device: str, threads: int, busy: int, seconds: float
 ) -> dict[_Work, Cost]:
     """The cost of every network, trained (students, teachers to train) or only asked, within about `seconds`; on a
-    processor while other cores are as busy as with `at_once` jobs."""
+    processor while `busy` other cores have work, but for runs that exist for their timing."""
     import torch
 
     from trainables.job import Place, prepare_torch
@@ -158,9 +163,7 @@ def _measure(
     asked = {_asked(spec): spec for spec in specs if spec.teacher is not None}
     tested = {_work(spec, spec.student): spec for spec in specs}
     # One thread's own time does not grow with what else it waits for.
-    alone = device == "cpu" and threads == 1
-    clock = time.thread_time if alone else time.perf_counter
-    others = min(at_once, cpus_here()) - 1 if alone else 0
+    clock = time.thread_time if device == "cpu" and threads == 1 else time.perf_counter
     before = torch.get_num_threads()
     prepare_torch(Place(results=Path(), device=device, threads=threads if device == "cpu" else 0))
     costs: dict[_Work, Cost] = {}
@@ -168,17 +171,17 @@ def _measure(
     works = {**tested, **asked, **trained}
     end = time.perf_counter() + seconds
     try:
-        with company(others):
-            for number, work in enumerate(sorted(works, key=lambda work: work.method != "")):
-                about = facts_of(works[work])
-                uses = {"trained": work in trained, "asked": work in asked}
-                same = (replace(work, dataset=""), about.side, about.num_classes, *uses.values())
-                if same not in alike:
-                    share = max(0.0, end - time.perf_counter()) / (len(works) - number)
-                    spec = works[work] if work.method else _alone(works[work], work.network)
-                    image = costs[replace(work, method="", other="")].image if work.method else None
+        for number, work in enumerate(sorted(works, key=lambda work: work.method != "")):
+            about = facts_of(works[work])
+            uses = {"trained": work in trained, "asked": work in asked}
+            same = (replace(work, dataset=""), about.side, about.num_classes, *uses.values())
+            if same not in alike:
+                share = max(0.0, end - time.perf_counter()) / (len(works) - number)
+                spec = works[work] if work.method else _alone(works[work], work.network)
+                image = costs[replace(work, method="", other="")].image if work.method else None
+                with company(0 if works[work].timing else busy):
                     alike[same] = _cost(spec, about, device, share, clock, image=image, **uses)
-                costs[work] = alike[same]
+            costs[work] = alike[same]
         return costs
     finally:
         torch.set_num_threads(before)

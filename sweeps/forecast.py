@@ -57,9 +57,9 @@ def show(plan: Plan, request: Request) -> None:
     _print([*parts, _runs(plan), *map(Text, _lines(plan, request))])
 
 
-def show_cost(estimate: Estimate, at_once: int, banks: Banks, most: float) -> None:
+def show_cost(estimate: Estimate, devices: int, banks: Banks, most: float) -> None:
     """What the plan costs, on standard output."""
-    many = f" with {at_once} jobs at a time" if at_once > 1 else ""
+    many = f" on {devices} of them" if devices > 1 else ""
     lines = (
         f"about {hours_words(estimate.device_hours)} on one device like this ({estimate.device}); "
         f"from start to end {hours_words(estimate.hours)}{many}",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainables.data.facts import STREAMED
 from trainables.errors import UserError
+from trainables.spec import RunSpec
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,16 @@ class Resources:
     cpus_per_job: int = 1
     address: str | None = None
 
-    def devices(self, dataset: str) -> int:
-        """How many devices train one job of a data set together."""
-        return max(1, int(self.gpus_per_job)) if dataset in STREAMED else 1
+    def devices(self, specs: Sequence[RunSpec]) -> int:
+        """How many devices train the runs of a job together."""
+        from trainables.methods import whole_batches
+
+        several = specs[0].dataset in STREAMED and not any(map(whole_batches, specs))
+        return max(1, int(self.gpus_per_job)) if several else 1
+
+    def speed(self, specs: Sequence[RunSpec]) -> float:
+        """Of a job, beside one that has one device for itself: as many times as it has devices, or its share of one."""
+        return self.devices(specs) * (min(self.gpus_per_job, 1) if self.gpus else 1)
 
     def per_job(self, devices: int) -> dict[str, float]:
         """What Ray reserves for a job. One of several devices only starts those, which reserve theirs themselves."""

@@ -90,12 +90,12 @@ def show_plan(options: Options, request: Request) -> int:
     if not options.json:
         forecast.show(plan, request)
     if plan.jobs:
-        at_once = max(1, min(len(plan.jobs), resources.devices_at_once(cpus_here())))
+        at_once = max(1, resources.devices_at_once(cpus_here()))
         cost = estimated(plan, facts_of, resources, at_once, banks)
     if options.json:
         print(forecast.forecast_json(plan, cost, banks))
     elif plan.jobs:
-        forecast.show_cost(cost, at_once, banks, options.bank)
+        forecast.show_cost(cost, resources.gpus or at_once, banks, options.bank)
     return 0
 
 
@@ -117,8 +117,8 @@ def estimated(
     cost = estimate(
         plan,
         facts_of,
+        resources,
         device="cuda" if resources.gpus and here else "cpu",
-        threads=resources.cpus_per_job,
         at_once=at_once,
         banks=banks,
         tell=lambda line: print(line, file=sys.stderr, flush=True),

@@ -35,9 +35,9 @@ from analysis.ledger import Ledger
 from analysis.settings import from_json as settings_from_json
 from sweeps.finished import ingest, known
 from trainables.errors import UserError
-from trainables.job import Place, job_json, read_job
 from trainables.models import build
 from trainables.models.checkpoint import load_weights
+from trainables.place import Place, job_json, read_job
 from trainables.runs import checkpoint_path, run_dir, sealed
 from trainables.spec import RunSpec, flatten, from_dict, from_json
 from trainables.student import Student

@@ -8,12 +8,11 @@ JOB.json: {"runs": [fields of a RunSpec, ...], "place": {"results": DIR, "data_d
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,37 +33,17 @@ from trainables.errors import UserError, disk_errors_told, exit_status
 from trainables.lanes import CudaLanes, Lanes
 from trainables.memory import give_back, keep_freed
 from trainables.methods import find
+from trainables.place import Place, read_job
 from trainables.provenance import now, surroundings
 from trainables.replay import Capture, cuda_graphs
 from trainables.runs import has_weights, read_result, stop_path, stopped_path, stream_key, there
-from trainables.spec import RunSpec, from_dict
+from trainables.spec import RunSpec
 from trainables.student import Student, held_folder, write_refusal
 from trainables.teachers import facts, load_teacher, teacher_file
 from trainables.views import Teaching, Views
 from trainables.writer import Writer, writing
 
 LOCK_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where and how a job is trained. Nothing of it may change a run's numbers, except the device and its threads.
-
-    teachers: (sha256, path) of weights files that were given. threads: of the processor, 0 for torch's own choice.
-    bank_gb: what all teacher banks together may take on the disk, 0 for none. beside: devices of this machine that
-    train at the same time; they share its cores to decode images. graphs: steps are recorded as CUDA graphs, those
-    of several students replayed beside each other.
-    """
-
-    results: Path
-    data_dir: Path | None = None
-    teachers: tuple[tuple[str, str], ...] = ()
-    device: str = "cpu"
-    threads: int = 0
-    command: str = ""
-    bank_gb: float = 0.0
-    beside: int = 1
-    graphs: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,9 +155,11 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
     teaching = make_teaching(first, dataset, place, share)
     stream = dataset.stream(seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation, share=share)
     notes: list[str] = []
-    with _banked(specs, dataset, stream, teaching, place, notes), writing() as writer:
-        yield from _epochs(specs, place, epochs, dataset, stream, teaching, provenance, writer, notes)
-    give_back()
+    try:
+        with _banked(specs, dataset, stream, teaching, place, notes), writing() as writer:
+            yield from _epochs(specs, place, epochs, dataset, stream, teaching, provenance, writer, notes)
+    finally:
+        give_back()
 
 
 @contextlib.contextmanager
@@ -248,7 +229,7 @@ def _epochs(
     if not students:
         return
     wait_for_all(share)
-    lanes = lanes_on(place)
+    lanes = lanes_on(place, share)
     start = min(student.record.epoch for student in students) + 1
     named: dict[str, str] = {}
     for epoch in range(start, epochs + 1):
@@ -292,8 +273,8 @@ def capture_on(place: Place) -> Capture | None:
     return cuda_graphs() if place.graphs and place.device == "cuda" else None
 
 
-def lanes_on(place: Place) -> Lanes:
-    return CudaLanes() if place.graphs and place.device == "cuda" else Lanes()
+def lanes_on(place: Place, share: Share) -> Lanes:
+    return CudaLanes() if place.graphs and place.device == "cuda" and share == WHOLE else Lanes()
 
 
 def _told_to_stop(student: Student, place: Place, share: Share) -> bool:
@@ -324,46 +305,13 @@ def train_epoch(
             student.steps.prepare(views, teaching)
         with lanes.beside():
             for student in students:
-                with lanes.lane(student.spec.run_id):
+                with lanes.lane(student.spec.run_id) if student.steps.recorded else contextlib.nullcontext():
                     for step in range(len(chunk.bounds) - 1):
                         student.steps.step(views, step, epoch, teaching)
     if stream.device.type == "cuda":
         torch.cuda.synchronize()
     for student in students:
         student.epoch_time = (time.perf_counter() - began) / len(students)
-
-
-def read_job(path: Path) -> tuple[list[RunSpec], Place]:
-    """The runs and the place that a JOB.json describes."""
-    try:
-        job = json.loads(path.read_text())
-        place = dict(job["place"])
-        kinds = {
-            "results": str,
-            "device": str,
-            "command": str,
-            "threads": int,
-            "bank_gb": float,
-            "beside": int,
-            "graphs": bool,
-        }
-        wrong = [name for name, kind in kinds.items() if name in place and type(place[name]) is not kind]
-        if wrong:
-            raise TypeError(f"its {wrong[0]} is {place[wrong[0]]!r}")
-        place["results"] = Path(place["results"])
-        place["data_dir"] = Path(place["data_dir"]) if place.get("data_dir") else None
-        place["teachers"] = tuple((str(digest), str(file)) for digest, file in place.get("teachers", ()))
-        return [from_dict(fields) for fields in job["runs"]], Place(**place)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no job: {error!r}; it needs `runs` and a `place` with `results`") from error
-
-
-def job_json(specs: Sequence[RunSpec], place: Place) -> str:
-    """The text that `read_job` reads."""
-    fields = asdict(place) | {"results": str(place.results), "data_dir": place.data_dir and str(place.data_dir)}
-    return json.dumps({"runs": [spec.as_dict() for spec in specs], "place": fields}, indent=1)
 
 
 def main() -> int:

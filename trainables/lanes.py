@@ -12,6 +12,9 @@ from contextlib import AbstractContextManager
 
 import torch
 
+MOST = 16
+"""Streams of a pack. torch has 32 and gives them out in turns; work on streams that coincide would share workspaces."""
+
 
 class Lanes:
     """All of them the one that everything runs in: one student after the other."""
@@ -26,7 +29,7 @@ class Lanes:
 
 
 class CudaLanes(Lanes):
-    """A stream each."""
+    """A stream each; shared by some where there are more than MOST."""
 
     def __init__(self) -> None:
         self._streams: dict[str, torch.cuda.Stream] = {}
@@ -44,6 +47,8 @@ class CudaLanes(Lanes):
 
     def lane(self, name: str) -> AbstractContextManager[object]:
         if name not in self._streams:
-            self._streams[name] = torch.cuda.Stream()
-            self._streams[name].wait_stream(torch.cuda.current_stream())
+            streams = list(self._streams.values())
+            new = torch.cuda.Stream() if len(streams) < MOST else streams[len(streams) % MOST]
+            new.wait_stream(torch.cuda.current_stream())
+            self._streams[name] = new
         return torch.cuda.stream(self._streams[name])

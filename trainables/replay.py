@@ -44,12 +44,20 @@ class Replayed:
 
 
 def cuda_graphs() -> Capture:
-    """Records CUDA graphs that share their memory, for they are replayed one after the other."""
+    """Records the CUDA graphs of one student, which share their memory, for they are replayed one after the other. They
+    are recorded on the stream on which they will run, if it has one of its own: workspaces belong to streams."""
     pool = torch.cuda.graph_pool_handle()
-    stream = torch.cuda.Stream()
+    own: list[torch.cuda.Stream] = []
 
     def capture(work: Callable[[], Tensor | None]) -> tuple[Callable[[], None], Tensor | None]:
+        stream = torch.cuda.current_stream()
+        if stream == torch.cuda.default_stream():
+            own[:] = own or [torch.cuda.Stream()]
+            stream = own[0]
         graph = torch.cuda.CUDAGraph()
+        # While it records, the allocator cannot return what it keeps for later.
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             # Other threads (of a loader that pins memory) may go on meanwhile.

@@ -69,15 +69,21 @@ class Steps:
         self.loss_sum.zero_()
         self.samples = 0
 
+    @property
+    def recorded(self) -> bool:
+        """Whether steps are replayed, in the last epoch at least."""
+        return self._replayed is not None and self.method.fixed(self.spec.epochs)
+
     def prepare(self, views: Views, teaching: Teaching | None) -> None:
-        """Make now what the steps of a chunk else make of its views when they first ask."""
+        """Make everything of a chunk's views that its steps share with those of other students."""
         asked = [views.weak]
         if self.method.STRONG:
             asked.append(views.strong)
         if self.spec.mixing is not None:
             asked.append(views.mixed(self.spec.mixing))
         for view in asked:
-            self._temperature(view, teaching)
+            if len(view.images):
+                self._temperature(view, teaching)
 
     def step(self, views: Views, step: int, epoch: int, teaching: Teaching | None) -> None:
         """One optimizer step on one batch (and on its mixed images, if the run has them and any were selected)."""

@@ -11,6 +11,7 @@ from sweeps.banks import Banks, banks_of
 from sweeps.estimate import NO_BANKS, Cost, estimate
 from sweeps.forecast import bank_lines
 from sweeps.plan import Plan, make_plan
+from sweeps.resources import Resources
 from trainables.data.facts import Facts, facts
 from trainables.spec import RunSpec
 
@@ -77,6 +78,7 @@ def test_the_estimate_counts_a_shared_teacher_once(monkeypatch: pytest.MonkeyPat
     assert sorted(found.spared.values()) == [0, 1000]
     monkeypatch.setattr(estimate_module, "_measure", lambda *_: Costs())
     with_banks, without = (
-        estimate(plan, about, device="cpu", threads=1, at_once=1, banks=each).device_hours for each in (found, NO_BANKS)
+        estimate(plan, about, Resources(0), device="cpu", at_once=1, banks=each).device_hours
+        for each in (found, NO_BANKS)
     )
     assert (without - with_banks) * 3600 == pytest.approx(1000 * facts("digits", None).train_size * 0.001)

@@ -25,7 +25,7 @@ from sweeps.engine import EpochDone, Event, JobFailed, JobStarted, Outcome, RunE
 from sweeps.plan import Plan, PlannedJob
 from sweeps.resources import Resources, cpus_here
 from trainables.errors import UserError
-from trainables.job import Place, read_job
+from trainables.place import Place, read_job
 from trainables.runs import read_result, run_dir, write_result
 from trainables.spec import RunSpec
 

@@ -19,7 +19,8 @@ from sweeps.company import company
 from sweeps.durations import START_SECONDS, Cost, job_seconds, seconds_by_job, wall_seconds
 from sweeps.estimate import NOTHING, _first, estimate
 from sweeps.forecast import hours_words, size_words
-from sweeps.plan import Plan, PlannedJob, make_plan
+from sweeps.plan import Plan, PlannedJob, job_of, make_plan
+from sweeps.resources import Resources
 from trainables.data.dataset import Dataset
 from trainables.data.facts import Facts, facts
 from trainables.job import Place, run
@@ -27,6 +28,7 @@ from trainables.models import build
 from trainables.runs import weights_path
 from trainables.spec import RunSpec
 
+CPU = Resources(0)
 FACTS = Facts(10, 16, (64,) * 10, 100)
 COSTS = {"resnet8": Cost(0.010, 0.0001, 1000), "resnet20": Cost(0.050, 0.0004, 4000)}
 
@@ -98,22 +100,40 @@ def test_start_to_end_is_what_the_feed_hands_out() -> None:
     assert [len(distilled), len(rest)] == [2, 4]
     seconds = {teacher.key: 100.0} | {job.key: 30.0 if job in distilled else 20.0 for job in rest}
     start = START_SECONDS
-    assert wall_seconds(plan, seconds, 1) == start + 200
+    assert wall_seconds(plan, seconds, CPU, 1) == start + 200
     # The untaught students train beside the teacher, then the taught ones beside each other.
-    assert wall_seconds(plan, seconds, 2) == wall_seconds(plan, seconds, 50) == start + 130
+    assert wall_seconds(plan, seconds, CPU, 2) == wall_seconds(plan, seconds, CPU, 50) == start + 130
     # Of three taught ones, the last has the devices for itself.
     more = planned("table5", seeds=3)
     seconds = {job.key: {"teacher": 100.0, "distilled": 30.0, "vanilla": 20.0}[job.kind] for job in more.jobs}
-    assert wall_seconds(more, seconds, 2) == start + 160
+    assert wall_seconds(more, seconds, CPU, 2) == start + 160
 
 
 def test_what_is_timed_runs_alone() -> None:
-    plan = planned("table7")
-    kinds = [job.kind for job in plan.jobs]
-    assert "timing" in kinds
-    seconds = dict.fromkeys((job.key for job in plan.jobs), 10.0)
-    alone = 10.0 * kinds.count("timing")
-    assert wall_seconds(plan, seconds, 50) >= START_SECONDS + alone + 10
+    plan = planned("table7", seeds=2)
+    teacher, timed, other = (
+        [job for job in plan.jobs if job.kind == kind] for kind in ("teacher", "timing", "distilled")
+    )
+    assert (len(teacher), len(timed)) == (1, 2)
+    others = [replace(job, kind="vanilla", needs=frozenset()) for job in planned("table5", seeds=3).jobs[-3:]]
+    assert not other
+    jobs = (*teacher, *timed, *others)
+    seconds = {job.key: 10.0 for job in jobs}
+    assert wall_seconds(only(plan, *jobs), seconds, CPU, 50) == START_SECONDS + 10 + 2 * 10
+
+
+@pytest.mark.parametrize(
+    ("gpus", "share", "hours"), [(8, 4, 60 / 4 * 2), (4, 4, 60 / 4 * 3), (8, 1, 60), (2, 0.5, 60 / 0.5)]
+)
+def test_jobs_of_several_devices_and_shares_of_one(gpus: int, share: float, hours: float) -> None:
+    """Three teachers of ImageNet: two fit on eight GPUs with four each; on two shared ones, each has half of one."""
+    vanilla = planned("table5").jobs[-1].specs[0]
+    large = [replace(vanilla, dataset="imagenet", seed=seed, augmentation="none") for seed in (1, 2, 3)]
+    plan = only(planned("table5"), *(job_of("vanilla", [spec]) for spec in large))
+    resources = Resources(gpus, gpus_per_job=share)
+    seconds = {job.key: 60.0 for job in plan.jobs}
+    took = wall_seconds(plan, seconds, resources, resources.devices_at_once(cpus=4))
+    assert took == pytest.approx(START_SECONDS + hours)
 
 
 @given(st.integers(1, 6), st.data())
@@ -123,7 +143,7 @@ def test_start_to_end_lies_between_sharing_perfectly_and_not_at_all(at_once: int
     total = sum(seconds.values())
     teacher = seconds[plan.jobs[0].key]
     path = teacher + max(seconds[job.key] for job in plan.jobs if job.needs)
-    took = wall_seconds(plan, seconds, at_once) - START_SECONDS
+    took = wall_seconds(plan, seconds, CPU, at_once) - START_SECONDS
     assert max(total / at_once, path) <= took * (1 + 1e-9) + 1e-9
     assert took <= total * (1 + 1e-9) + 1e-9
 
@@ -133,7 +153,7 @@ def only(plan: Plan, *jobs: PlannedJob) -> Plan:
 
 
 def test_nothing_to_train_costs_nothing() -> None:
-    assert estimate(only(planned("table5")), lambda spec: FACTS, device="cpu", threads=1, at_once=1) == NOTHING
+    assert estimate(only(planned("table5")), lambda spec: FACTS, CPU, device="cpu", at_once=1) == NOTHING
 
 
 def test_the_estimate_is_near_what_a_job_takes(tmp_path: Path) -> None:
@@ -141,7 +161,7 @@ def test_the_estimate_is_near_what_a_job_takes(tmp_path: Path) -> None:
     plan = planned("table5", epochs=2, pairs=("resnet8/resnet8",))
     teacher, *_ = plan.jobs
     about = facts("digits", None)
-    found = estimate(only(plan, teacher), lambda spec: about, device="cpu", threads=1, at_once=1, seconds=3)
+    found = estimate(only(plan, teacher), lambda spec: about, CPU, device="cpu", at_once=1, seconds=3)
     place = Place(tmp_path, threads=1)
     for _ in run([replace(teacher.specs[0], epochs=1)], place):
         pass
@@ -158,7 +178,7 @@ def test_measuring_keeps_to_its_time_and_leaves_the_threads_as_they_were() -> No
     threads = torch.get_num_threads()
     plan = planned("table5", dataset="cifar100", pairs=("resnet32x4/vgg8",))
     began = time.process_time()
-    found = estimate(plan, lambda spec: facts(spec.dataset, None), device="cpu", threads=1, at_once=2, seconds=2)
+    found = estimate(plan, lambda spec: facts(spec.dataset, None), CPU, device="cpu", at_once=2, seconds=2)
     assert time.process_time() - began < 12
     assert torch.get_num_threads() == threads
     assert found.device_hours > 10
@@ -172,8 +192,7 @@ def test_other_cores_are_busy_while_measuring_and_idle_after() -> None:
         began = time.process_time(), time.thread_time()
         time.sleep(1)
         busy = time.process_time() - began[0]
-        assert busy > 0.3
-        assert time.thread_time() - began[1] < 0.3 * busy
+        assert busy > 3 * (time.thread_time() - began[1])
     assert threading.active_count() == before
 
 
@@ -187,9 +206,7 @@ def test_modules_may_be_traced_meanwhile() -> None:
 def test_where_the_time_is_over_each_is_measured_once_and_that_is_said() -> None:
     plan, told = planned("table5", rows=("kd",)), list[str]()
     for seconds, words in ((0.0, ", 2 of 2 networks and losses by one step each"), (3.0, " s")):
-        found = estimate(
-            plan, lambda spec: FACTS, device="cpu", threads=1, at_once=1, seconds=seconds, tell=told.append
-        )
+        found = estimate(plan, lambda spec: FACTS, CPU, device="cpu", at_once=1, seconds=seconds, tell=told.append)
         assert found.how.endswith(words)
     assert all(line.startswith("measuring a few steps of 2 networks and losses") for line in told)
     assert [line.partition(": up to about ")[2] for line in told] == [
@@ -212,7 +229,7 @@ def test_data_sets_of_one_kind_are_measured_together(monkeypatch: pytest.MonkeyP
         for dataset in ("cifar100", "cifar100_lt", "tinyimagenet")
     ]
     plan = only(plans[0], *(job for one in plans for job in one.jobs))
-    estimate(plan, lambda spec: facts(spec.dataset, None), device="cpu", threads=1, at_once=1)
+    estimate(plan, lambda spec: facts(spec.dataset, None), CPU, device="cpu", at_once=1)
     assert sorted(measured) == [(d, n) for d in ("cifar100", "tinyimagenet") for n in ("vgg13", "vgg8")]
 
 

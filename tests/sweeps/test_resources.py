@@ -10,6 +10,7 @@ from sweeps.plan import make_plan
 from sweeps.resources import Resources, check_against, check_resources
 from trainables.errors import UserError
 from trainables.methods import whole_batches
+from trainables.spec import RunSpec
 
 GPU_NAMES = ["H200"] * 2
 
@@ -59,7 +60,8 @@ def test_how_many_jobs_run_at_once(asked: Resources, cpus: int, jobs: int) -> No
     ],
 )
 def test_how_many_devices_a_job_takes(resources: Resources, dataset: str, devices: int, at_once: int) -> None:
-    assert resources.devices(dataset) == devices
+    spec = RunSpec(dataset, "resnet18", 1, 1, (), 0.1)
+    assert resources.devices([spec]) == devices
     assert resources.devices_at_once(cpus=6) == at_once
     assert resources.per_job(4) == {"memory": 1}
     assert resources.per_job(1)["GPU"] == (min(resources.gpus_per_job, 1) if resources.gpus else 0)

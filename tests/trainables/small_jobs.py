@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,23 @@ def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
     assert text
     assert "\n" not in text
     return text
+
+
+class Recorder:
+    """Records as a GPU does: work is not done while it is recorded, and done on the same tensors at each replay."""
+
+    def __init__(self) -> None:
+        self.replays: Counter[int] = Counter()
+
+    def __call__(self, work: Callable[[], Tensor | None]) -> tuple[Callable[[], None], Tensor | None]:
+        number = len(self.replays)
+        self.replays[number] = 0
+        result = torch.zeros(())
+
+        def replay() -> None:
+            self.replays[number] += 1
+            found = work()
+            if found is not None:
+                result.copy_(found)
+
+        return replay, result

@@ -23,7 +23,7 @@ from trainables import bank as banks
 from trainables.bank import GB, Bank, opened
 from trainables.data import load
 from trainables.data.stream import BatchStream
-from trainables.job import Place, job_json
+from trainables.place import Place, job_json
 from trainables.runs import bank_bytes
 from trainables.spec import RunSpec
 from trainables.teachers import Teacher

@@ -26,7 +26,8 @@ from small_jobs import (
 )
 
 from trainables import student
-from trainables.job import EpochReport, Place, job_json, run
+from trainables.job import EpochReport, run
+from trainables.place import Place, job_json
 from trainables.runs import checkpoint_path, read_result, run_dir, weights_path
 from trainables.spec import RunSpec
 from trainables.student import Student

@@ -22,9 +22,10 @@ from small_jobs import (
 
 from trainables import job
 from trainables.errors import UserError
-from trainables.job import Place, job_json, read_job, run
+from trainables.job import run
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
+from trainables.place import Place, job_json, read_job
 from trainables.runs import read_result, run_dir, stop_path, stopped_path
 from trainables.spec import params
 

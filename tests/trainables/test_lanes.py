@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from small_jobs import VANILLA, GivenTeacher, assert_same, students, train
+from small_jobs import VANILLA, GivenTeacher, Recorder, assert_same, students, train
 
 from trainables import job, views
+from trainables.data.stream import WHOLE, Share
 from trainables.job import Place
-from trainables.lanes import CudaLanes, Lanes
+from trainables.lanes import MOST, CudaLanes, Lanes
+from trainables.spec import Mixing, Temperature
 
 
 class Watched(Lanes):
@@ -43,7 +45,8 @@ def test_nothing_shared_is_made_in_a_lane(
     teacher: GivenTeacher, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bank_gb: float
 ) -> None:
     lanes = Watched()
-    monkeypatch.setattr(job, "lanes_on", lambda place: lanes)
+    monkeypatch.setattr(job, "lanes_on", lambda place, share: lanes)
+    monkeypatch.setattr(job, "capture_on", lambda place: Recorder())
     made: list[str] = []
 
     def watch(owner: Any, name: str) -> None:
@@ -71,7 +74,22 @@ def test_nothing_shared_is_made_in_a_lane(
     assert_same(alone, tmp_path, specs)
     assert set(made) == {"_plain", "_answers", "_mix", "_temperature", "thresholds", "selection"}
     first = lanes.log[: lanes.log.index("together") + 1]
-    assert first == ["beside", *sorted((spec.run_id for spec in specs), key=first.index), "together"]
+    assert first == ["beside", *(spec.run_id for spec in specs), "together"]
+
+
+def test_without_a_recording_students_take_turns(
+    teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lanes = Watched()
+    monkeypatch.setattr(job, "lanes_on", lambda place, share: lanes)
+    train([students(teacher)[name] for name in ("kd", "cutmix")], teacher.place(tmp_path))
+    assert set(lanes.log) == {"beside", "together"}
+
+
+def test_a_chunk_may_have_no_mixed_images(teacher: GivenTeacher, tmp_path: Path) -> None:
+    spec = teacher.spec(temperature=Temperature(4, "energy", 1, -1, 0.3), mixing=Mixing("cutmix", "high", 0.02))
+    reports = train([spec], teacher.place(tmp_path))
+    assert [run_id for report in reports for run_id in report.finished] == [spec.run_id]
 
 
 def test_streams_wait_for_what_was_before_and_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,11 +145,27 @@ def test_streams_are_waited_for_when_a_lane_fails(monkeypatch: pytest.MonkeyPatc
 
 
 def test_only_recorded_steps_on_a_gpu_are_beside_each_other(tmp_path: Path) -> None:
-    for device, graphs, kind in (("cpu", True, Lanes), ("cuda", False, Lanes), ("cuda", True, CudaLanes)):
-        assert type(job.lanes_on(Place(tmp_path, device=device, graphs=graphs))) is kind
+    for device, graphs, share, kind in (
+        ("cpu", True, WHOLE, Lanes),
+        ("cuda", False, WHOLE, Lanes),
+        ("cuda", True, Share(0, 2), Lanes),
+        ("cuda", True, WHOLE, CudaLanes),
+    ):
+        assert type(job.lanes_on(Place(tmp_path, device=device, graphs=graphs), share)) is kind
 
 
-def test_on_the_processor_students_take_turns() -> None:
-    lanes = Lanes()
-    with lanes.beside(), lanes.lane("one"):
-        pass
+def test_more_students_than_streams_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream:
+        def wait_stream(self, other: Stream) -> None:
+            pass
+
+    used: list[Stream] = []
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: used.append(stream) or contextlib.nullcontext())
+    lanes = CudaLanes()
+    for _ in range(2):
+        for number in range(MOST + 3):
+            lanes.lane(str(number))
+    assert len(set(used)) == MOST
+    assert used[: MOST + 3] == used[MOST + 3 :]

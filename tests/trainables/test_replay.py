@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from small_jobs import VANILLA, GivenTeacher, assert_same, stop_after, students, train
+from small_jobs import VANILLA, GivenTeacher, Recorder, assert_same, stop_after, students, train
 from torch import Tensor
 
 from trainables import job
 from trainables.job import Place
 from trainables.methods import find, names
 from trainables.replay import WARM_UP, Replayed
-
-
-class Recorder:
-    """Records as a GPU does: work is not done while it is recorded, and done on the same tensors at each replay."""
-
-    def __init__(self) -> None:
-        self.replays: Counter[int] = Counter()
-
-    def __call__(self, work: Callable[[], Tensor | None]) -> tuple[Callable[[], None], Tensor | None]:
-        number = len(self.replays)
-        self.replays[number] = 0
-        result = torch.zeros(())
-
-        def replay() -> None:
-            self.replays[number] += 1
-            found = work()
-            if found is not None:
-                result.copy_(found)
-
-        return replay, result
 
 
 def test_work_is_done_as_it_is_then_recorded_then_replayed() -> None:
