@@ -7,7 +7,6 @@ sequence of crops for each batch. All crops are (side, side, 3), uint8, of the b
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from sweeps.resources import cpus_here
 from trainables.data.image_files import FORMATS, Box, Decoder, Request, decoded, random_box, resized, said
 from trainables.data.imagenet import ImageNet
 from trainables.data.loader import PART, Loader, in_parts
@@ -177,7 +177,7 @@ def counted(made: Callable[[], Iterator[Any]]) -> int:
 def ways(source: ImageNet) -> tuple[dict[str, Side], dict[str, str]]:
     """All sides that can run here; and why the others cannot."""
     files = [Path(source.train.path(index)) for index in range(source.train_size)]
-    cores = len(os.sched_getaffinity(0))
+    cores = cpus_here()
     pool = ThreadPoolExecutor(cores)
     sides = {
         "Pillow": Side(1, partial(one_by_one, pillow, files)),

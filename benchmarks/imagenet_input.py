@@ -26,6 +26,7 @@ from PIL import Image
 
 from benchmarks.decoders import SIDE, SIZE, ways
 from benchmarks.measure import device_name, in_turns, ratios
+from sweeps.resources import cpus_here
 from trainables.data.imagenet import open_source
 from trainables.errors import UserError, exit_status
 
@@ -69,7 +70,7 @@ def main() -> int:
         rates = in_turns(turns, options.turns, device)
     times = ratios(rates, "Pillow")
     a_core = {name: rates[name].median / side.cores for name, side in sides.items()}
-    about = {"device": device_name(device), "cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0]}
+    about = {"device": device_name(device), "cores": cpus_here(), "load": os.getloadavg()[0]}
     if options.json:
         told = {
             key: {name: n.as_json() for name, n in found.items()}

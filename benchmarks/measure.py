@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from trainables.errors import UserError
 from trainables.provenance import surroundings
 
 MATRIX, COPIED = 2048, 2**26
@@ -96,6 +97,14 @@ def flops(work: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops())
+
+
+def check_device(device: str, threads: int) -> None:
+    """Refuse what is not there."""
+    if threads < 0:
+        raise UserError(f"--threads {threads} must not be negative: 0 is torch's own choice")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("no CUDA device is visible to this process: use --device cpu")
 
 
 def device_name(device: str) -> str:

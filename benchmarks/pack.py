@@ -36,7 +36,7 @@ from torch.utils.data import DataLoader
 from analysis.layout import cells
 from analysis.paper.table5 import TABLE
 from analysis.settings import Settings, parse_pair
-from benchmarks.measure import DTYPES, Numbers, device_name, flops, in_turns, peaks, ratios, synchronize
+from benchmarks.measure import DTYPES, Numbers, check_device, device_name, flops, in_turns, peaks, ratios, synchronize
 from benchmarks.plain import MEAN, STD, PlainImages, PlainRun
 from ekd_core import energy, energy_thresholds
 from trainables.bank import opened
@@ -45,7 +45,7 @@ from trainables.errors import UserError, exit_status
 from trainables.evaluation import Scores
 from trainables.job import Place, prepare_torch, train_epoch
 from trainables.lanes import CudaLanes, Lanes
-from trainables.memory import AS_IT_COMES, keep_freed
+from trainables.memory import LITTLE, keep_freed
 from trainables.models import build
 from trainables.replay import cuda_graphs
 from trainables.spec import RunSpec
@@ -140,7 +140,7 @@ class Pack:
             for spec in self.specs
         ]
         self.lanes = CudaLanes() if beside else Lanes()
-        self.epoch = 0
+        self.epoch, self.graphs = 0, graphs
         self.teacher_seconds = self.seconds = 0.0
         inner = self.teacher.logits
 
@@ -179,18 +179,20 @@ def build_copy(scene: Scene, spec: RunSpec) -> Any:
 
 
 @contextlib.contextmanager
-def as_torch_comes() -> Iterator[None]:
+def as_torch_comes(device: str) -> Iterator[None]:
     """Without what makes our numbers the same every time, with the convolutions that torch chooses by itself, and with
-    memory as glibc keeps it."""
+    little freed memory kept."""
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = False, True
-    keep_freed(AS_IT_COMES)
+    if device == "cpu":
+        keep_freed(LITTLE)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
-        keep_freed()
+        if device == "cpu":
+            keep_freed()
 
 
 @contextlib.contextmanager
@@ -214,14 +216,18 @@ def measure(scene: Scene, turns: int) -> dict[str, Any]:
     plain_steps = max(1, scene.steps // 2)
 
     def plain_turn() -> int:
-        with as_torch_comes():
+        with as_torch_comes(scene.device):
             for run in plain:
                 run.steps(plain_steps)
         return len(plain) * plain_steps
 
     with packs(scene, turns) as sides:
-        fills = {name: pack.fill(turns + 1) for name, pack in sides.items() if pack.teaching.bank}
-        work = {name: flops(pack.steps) / pack.stream.steps / len(pack.students) for name, pack in sides.items()}
+        fills = {name: pack.fill(turns + 1) for name, pack in sides.items() if name.startswith("bank")}
+        work: dict[str, float] = {}
+        for name, pack in sides.items():
+            operations = flops(pack.steps) / pack.stream.steps / len(pack.students)
+            # Replayed ones are not seen: those of recorded steps are the bank's.
+            work[name] = operations if not pack.graphs else work[f"bank {name.split()[-1]}"]
         for run in plain:
             run.steps(1)
         for pack in sides.values():
@@ -252,6 +258,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.turns < 1 or options.steps < 2:
         raise UserError("--turns must be at least 1 and --steps at least 2 (128 images for 100 classes)")
+    check_device(options.device, options.threads)
     prepare_torch(Place(Path(), device=options.device, threads=options.threads))
     scene = make_scene(options.pair, options.rows, options.steps, options.device)
     found = measure(scene, options.turns)

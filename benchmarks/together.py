@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
 
-from benchmarks.measure import DTYPES, Numbers, device_name, in_turns, ratios
+from benchmarks.measure import DTYPES, Numbers, check_device, device_name, in_turns, ratios
 from trainables.errors import UserError, exit_status
 from trainables.evaluation import autocast
 from trainables.job import Place, prepare_torch
@@ -191,6 +191,7 @@ def main() -> int:
     options = parser.parse_args()
     if min(options.turns, options.steps, options.students) < 1:
         raise UserError("--turns, --steps and --students must be at least 1")
+    check_device(options.device, options.threads)
     prepare_torch(Place(Path(), device=options.device, threads=options.threads))
     found = measure(
         options.student, options.students, options.device, options.turns, options.steps, compiles=options.compile

@@ -1,5 +1,8 @@
-"""The processor's memory for tensors. glibc else returns it to the system after every step, and gets it back page by
-page in the next: 20,000 page faults a step of ResNet8x4 in fp32, which take a tenth to a twentieth of its time."""
+"""The processor's memory for tensors. glibc else returns it to the system after a step, and gets it back page by page
+in the next (docs/performance.md).
+
+A thread has memory apart, which glibc returns in any case: the workers of a sweep, which train in one, are told to
+have none (MALLOC_ARENA_MAX, which is read when a process starts)."""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST = 32 * 2**20
 """The largest block that glibc keeps, in bytes: larger ones are mapped and unmapped one by one."""
 ALL = -1
-AS_IT_COMES = 2 * LARGEST
-"""What glibc keeps at most by itself at the end of its heap, in bytes, once large blocks have been freed."""
+LITTLE = 2 * LARGEST
+"""The most that glibc keeps at the end of its heap by itself, in bytes, after it has freed a block of LARGEST."""
 
 
 def keep_freed(most: int = ALL) -> bool:

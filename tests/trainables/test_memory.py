@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from sweeps.cluster import LOCAL
 from trainables import memory
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = """
-import ctypes, resource, sys
+import ctypes, resource, sys, threading
 from trainables.memory import give_back, keep_freed
 if sys.argv[1] == "kept":
     assert keep_freed()
@@ -21,15 +23,18 @@ libc.malloc.restype = ctypes.c_void_p
 libc.free.argtypes = [ctypes.c_void_p]
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() // 2**20
-blocks = [libc.malloc(16 * 2**20) for _ in range(12)]
-for block in blocks:
-    ctypes.memset(block, 1, 16 * 2**20)
-most = resident()
-for block in blocks:
-    libc.free(block)
-freed = resident()
-give_back()
-print(most - freed, most - resident())
+def work():
+    blocks = [libc.malloc(16 * 2**20) for _ in range(12)]
+    for block in blocks:
+        ctypes.memset(block, 1, 16 * 2**20)
+    most = resident()
+    for block in blocks:
+        libc.free(block)
+    freed = resident()
+    give_back()
+    print(most - freed, most - resident())
+thread = threading.Thread(target=work)
+thread.start() if sys.argv[2] == "thread" else work()
 """
 
 pytestmark = pytest.mark.skipif(
@@ -37,18 +42,22 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def returned(how: str) -> tuple[int, int]:
+def returned(how: str, where: str) -> tuple[int, int]:
     """Megabytes of 192 that the system has again after they were freed, and after all was given back."""
-    done = subprocess.run([sys.executable, "-c", BLOCKS, how], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", BLOCKS, how, where]
+    settings = {"MALLOC_ARENA_MAX": LOCAL["MALLOC_ARENA_MAX"]}
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, check=True)
     at_once, at_the_end = map(int, done.stdout.split())
     return at_once, at_the_end
 
 
-def test_freed_memory_is_kept_until_it_is_given_back() -> None:
-    at_once, at_the_end = returned("kept")
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_freed_memory_is_kept_until_it_is_given_back(where: str) -> None:
+    """In a thread with the settings of a sweep's workers."""
+    at_once, at_the_end = returned("kept", where)
     assert at_once < 5
     assert at_the_end > 180
-    at_once, _ = returned("as it comes")
+    at_once, _ = returned("as it comes", where)
     assert at_once > 180
 
 
