@@ -47,7 +47,7 @@ from trainables.job import Place, prepare_torch, train_epoch
 from trainables.lanes import CudaLanes, Lanes
 from trainables.memory import LITTLE, keep_freed
 from trainables.models import build
-from trainables.replay import cuda_graphs
+from trainables.replay import WARM_UP, cuda_graphs
 from trainables.spec import RunSpec
 from trainables.student import Student
 from trainables.teachers import Teacher, TeacherFacts
@@ -222,12 +222,14 @@ def measure(scene: Scene, turns: int) -> dict[str, Any]:
         return len(plain) * plain_steps
 
     with packs(scene, turns) as sides:
-        fills = {name: pack.fill(turns + 1) for name, pack in sides.items() if name.startswith("bank")}
+        fills = {name: pack.fill(turns + 2) for name, pack in sides.items() if name.startswith("bank")}
         work: dict[str, float] = {}
         for name, pack in sides.items():
             operations = flops(pack.steps) / pack.stream.steps / len(pack.students)
             # Replayed ones are not seen: those of recorded steps are the bank's.
             work[name] = operations if not pack.graphs else work[f"bank {name.split()[-1]}"]
+            # Again, for steps are done as they are at first, and then recorded.
+            pack.steps()
         for run in plain:
             run.steps(1)
         for pack in sides.values():
@@ -259,6 +261,8 @@ def main() -> int:
     if options.turns < 1 or options.steps < 2:
         raise UserError("--turns must be at least 1 and --steps at least 2 (128 images for 100 classes)")
     check_device(options.device, options.threads)
+    if options.device == "cuda" and options.steps <= WARM_UP:
+        raise UserError(f"--steps must be above {WARM_UP} on a GPU, where steps are recorded after so many")
     prepare_torch(Place(Path(), device=options.device, threads=options.threads))
     scene = make_scene(options.pair, options.rows, options.steps, options.device)
     found = measure(scene, options.turns)

@@ -97,13 +97,13 @@ def _strong(spec: RunSpec) -> bool:
 
 def wall_seconds(plan: Plan, seconds: Mapping[str, float], resources: Resources, at_once: int) -> float:
     """From the command to its end, on `at_once` devices (or shares of them), with the jobs handed out as the sweep does
-    it: students wait for their teacher, and at the end some devices have nothing to do."""
+    it: students wait for their teacher, and at the end some devices have nothing to do. No job takes more of them."""
     feed = Feed(plan)
     now, running = START_SECONDS, list[tuple[float, int, PlannedJob]]()
 
     def fits(job: PlannedJob) -> bool:
         taken = sum(resources.devices(other.specs) for _, _, other in running)
-        return not running or taken + resources.devices(job.specs) <= at_once
+        return taken + resources.devices(job.specs) <= at_once
 
     while True:
         while (job := feed.take(fits)) is not None:

@@ -100,13 +100,15 @@ def estimate(
     )
     began = time.perf_counter()
     threads = resources.cpus_per_job
-    alone = device == "cuda" or resources.gpus or threads > 1
-    busy = 0 if alone else min(at_once, cpus_here(), len(plan.jobs)) - 1
+    devices = [resources.devices(job.specs) for job in plan.jobs]
+    quiet = device == "cuda" or resources.gpus or threads > 1
+    busy = 0 if quiet else min(at_once, cpus_here(), sum(devices)) - 1
     costs = _measure(specs, facts_of, device, threads, busy, seconds)
     took = time.perf_counter() - began
     by_job = seconds_by_job(plan.jobs, costs_of(costs), facts_of, banks.spared)
     sizes = sorted((sum(_checkpoint(spec, costs) for spec in job.specs) for job in plan.jobs), reverse=True)
-    disk = sum(costs[_student(spec)].bytes + RECORD_BYTES for spec in specs) + sum(sizes[:at_once])
+    under_way = max(1, at_once // min(devices))
+    disk = sum(costs[_student(spec)].bytes + RECORD_BYTES for spec in specs) + sum(sizes[:under_way])
     steps = "a few steps" if device == "cuda" else f"a few steps on {threads} thread{'s' * (threads > 1)}"
     steps += f", {busy} other core{'s' * (busy > 1)} busy," if busy else ""
     once = sum(cost.once for cost in costs.values())
@@ -169,6 +171,7 @@ def _measure(
     costs: dict[_Work, Cost] = {}
     alike: dict[tuple[object, ...], Cost] = {}
     works = {**tested, **asked, **trained}
+    beside = {work for spec in specs if not spec.timing for work in _works(spec)}
     end = time.perf_counter() + seconds
     try:
         for number, work in enumerate(sorted(works, key=lambda work: work.method != "")):
@@ -179,7 +182,7 @@ def _measure(
                 share = max(0.0, end - time.perf_counter()) / (len(works) - number)
                 spec = works[work] if work.method else _alone(works[work], work.network)
                 image = costs[replace(work, method="", other="")].image if work.method else None
-                with company(0 if works[work].timing else busy):
+                with company(busy if work in beside else 0):
                     alike[same] = _cost(spec, about, device, share, clock, image=image, **uses)
             costs[work] = alike[same]
         return costs

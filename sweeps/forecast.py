@@ -57,12 +57,11 @@ def show(plan: Plan, request: Request) -> None:
     _print([*parts, _runs(plan), *map(Text, _lines(plan, request))])
 
 
-def show_cost(estimate: Estimate, devices: int, banks: Banks, most: float) -> None:
-    """What the plan costs, on standard output."""
-    many = f" on {devices} of them" if devices > 1 else ""
+def show_cost(estimate: Estimate, where: str, banks: Banks, most: float) -> None:
+    """What the plan costs, on standard output. where: on what the sweep runs, in words."""
     lines = (
         f"about {hours_words(estimate.device_hours)} on one device like this ({estimate.device}); "
-        f"from start to end {hours_words(estimate.hours)}{many}",
+        f"from start to end {hours_words(estimate.hours)} {where}",
         f"  measured {estimate.how}",
         f"about {size_words(estimate.disk_bytes)} on disk",
         *bank_lines(banks, most),

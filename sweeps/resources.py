@@ -33,8 +33,14 @@ class Resources:
         return max(1, int(self.gpus_per_job)) if several else 1
 
     def speed(self, specs: Sequence[RunSpec]) -> float:
-        """Of a job, beside one that has one device for itself: as many times as it has devices, or its share of one."""
-        return self.devices(specs) * (min(self.gpus_per_job, 1) if self.gpus else 1)
+        """Of a job, beside one that has one device for itself: as many times as it has devices, or its part of one that
+        others share. What is timed runs alone."""
+        return self.devices(specs) / (1 if specs[0].timing or not self.gpus else self._sharing)
+
+    @property
+    def _sharing(self) -> int:
+        """Jobs on one GPU."""
+        return max(1, int(1 / self.gpus_per_job + 1e-9))
 
     def per_job(self, devices: int) -> dict[str, float]:
         """What Ray reserves for a job. One of several devices only starts those, which reserve theirs themselves."""
@@ -45,7 +51,7 @@ class Resources:
     def devices_at_once(self, cpus: int) -> int:
         """How many devices (or shares of one) there are to train on; a job takes one, or `devices` of them."""
         if self.gpus:
-            return self.gpus * max(1, int(1 / self.gpus_per_job + 1e-9))
+            return self.gpus * self._sharing
         return cpus // self.cpus_per_job
 
     def cpus(self, devices: int) -> int:
@@ -90,13 +96,18 @@ def check_against(asked: Resources, gpus: int, cpus: int, found: str) -> None:
             if gpus
             else f"--gpus {asked.gpus}: {found}; --gpus 0 runs on the CPU"
         )
+    check_fit(asked, cpus)
+    needed = asked.cpus_per_job * (max(1, int(asked.gpus_per_job)) if asked.address else 1)
+    if needed > cpus:
+        raise UserError(f"a job asks for {needed} CPUs, but there are {cpus}: ask for fewer")
+
+
+def check_fit(asked: Resources, cpus: int) -> None:
+    """Refuse jobs that take more devices than there are."""
     at_once = asked.devices_at_once(cpus)
     if asked.gpus_per_job > max(1, at_once):
         what = "GPUs" if asked.gpus else "processes"
         raise UserError(f"--gpus-per-job {asked.gpus_per_job:g}: the sweep has {at_once} {what}; ask for fewer")
-    needed = asked.cpus_per_job * (max(1, int(asked.gpus_per_job)) if asked.address else 1)
-    if needed > cpus:
-        raise UserError(f"a job asks for {needed} CPUs, but there are {cpus}: ask for fewer")
 
 
 def _listed(gpus: list[str]) -> str:

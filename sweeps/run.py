@@ -29,9 +29,10 @@ from sweeps.finished import ingest, known
 from sweeps.lock import driver_lock
 from sweeps.plan import Plan, asked_runs, make_plan
 from sweeps.request import ALL, Request, datasets, make_request, named
-from sweeps.resources import Resources, check_resources, check_sizes, cpus_here, gpus_here
+from sweeps.resources import Resources, check_fit, check_resources, check_sizes, cpus_here, gpus_here
 from trainables.data.facts import FETCHED, STREAMED, Facts, facts
 from trainables.errors import UserError, exit_status
+from trainables.place import Place
 from trainables.runs import has_weights
 from trainables.spec import RunSpec
 
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from sweeps.banks import Banks
     from sweeps.estimate import Estimate
     from sweeps.events import Event
-    from trainables.job import Place
-
 FAILED = 1
 STOPPED = 130
 MOST_REASONS = 12
@@ -95,7 +94,10 @@ def show_plan(options: Options, request: Request) -> int:
     if options.json:
         print(forecast.forecast_json(plan, cost, banks))
     elif plan.jobs:
-        forecast.show_cost(cost, resources.gpus or at_once, banks, options.bank)
+        where = (
+            f"on {resources.gpus} of them" if resources.gpus else f"with {min(at_once, len(plan.jobs))} jobs at a time"
+        )
+        forecast.show_cost(cost, where, banks, options.bank)
     return 0
 
 
@@ -104,6 +106,7 @@ def planned_resources(options: Options) -> Resources:
     gpus = len(gpus_here()) if options.gpus is None else options.gpus
     resources = Resources(gpus, options.gpus_per_job, options.cpus_per_job)
     check_sizes(resources)
+    check_fit(resources, max(1, cpus_here()))
     return resources
 
 
@@ -261,8 +264,6 @@ def remember(ledger: Ledger, request: Request, command: str) -> None:
 
 
 def place_of(options: Options, request: Request, command: str) -> Place:
-    from trainables.job import Place
-
     return Place(
         results=options.results,
         data_dir=options.data_dir,

@@ -144,7 +144,10 @@ def run(specs: Sequence[RunSpec], place: Place, share: Share = WHOLE) -> Iterato
             yield EpochReport(0, epochs, {}, done, {})
         missing = [spec for spec in specs if spec.run_id not in done]
         if missing:
-            yield from _train(missing, place, epochs, share)
+            try:
+                yield from _train(missing, place, epochs, share)
+            finally:
+                give_back()
 
 
 def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) -> Iterator[EpochReport]:
@@ -155,11 +158,8 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
     teaching = make_teaching(first, dataset, place, share)
     stream = dataset.stream(seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation, share=share)
     notes: list[str] = []
-    try:
-        with _banked(specs, dataset, stream, teaching, place, notes), writing() as writer:
-            yield from _epochs(specs, place, epochs, dataset, stream, teaching, provenance, writer, notes)
-    finally:
-        give_back()
+    with _banked(specs, dataset, stream, teaching, place, notes), writing() as writer:
+        yield from _epochs(specs, place, epochs, dataset, stream, teaching, provenance, writer, notes)
 
 
 @contextlib.contextmanager

@@ -227,6 +227,7 @@ def test_jobs_find_the_working_directory_that_the_user_has(seen: Seen) -> None:
     assert stored["provenance"]["command"] == f'"{os.getcwd()}"'
     assert stored["provenance"]["threads"] == 1
     assert stored["provenance"]["beside"] == cpus_here()
+    assert stored["provenance"]["arenas"] == "1"
 
 
 def test_tensorboard_finds_every_run_under_its_name(seen: Seen) -> None:
@@ -257,7 +258,7 @@ def _children(parent: int) -> list[str]:
 
 
 def test_the_environment_is_as_before(seen: Seen) -> None:
-    assert not [name for name in os.environ if name.startswith(("TUNE_", "RAY_CHDIR", "RAY_AUTH_TOKEN"))]
+    assert not [name for name in os.environ if name.startswith(("TUNE_", "RAY_CHDIR", "RAY_AUTH_TOKEN", "MALLOC_"))]
 
 
 def test_a_plan_without_jobs_needs_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from analysis import paper
 from analysis.settings import Settings
+from sweeps import estimate as estimate_module
 from sweeps.company import company
 from sweeps.durations import START_SECONDS, Cost, job_seconds, seconds_by_job, wall_seconds
 from sweeps.estimate import NOTHING, _first, estimate
@@ -111,21 +113,19 @@ def test_start_to_end_is_what_the_feed_hands_out() -> None:
 
 def test_what_is_timed_runs_alone() -> None:
     plan = planned("table7", seeds=2)
-    teacher, timed, other = (
-        [job for job in plan.jobs if job.kind == kind] for kind in ("teacher", "timing", "distilled")
-    )
+    teacher, timed = ([job for job in plan.jobs if job.kind == kind] for kind in ("teacher", "timing"))
     assert (len(teacher), len(timed)) == (1, 2)
     others = [replace(job, kind="vanilla", needs=frozenset()) for job in planned("table5", seeds=3).jobs[-3:]]
-    assert not other
     jobs = (*teacher, *timed, *others)
     seconds = {job.key: 10.0 for job in jobs}
     assert wall_seconds(only(plan, *jobs), seconds, CPU, 50) == START_SECONDS + 10 + 2 * 10
 
 
 @pytest.mark.parametrize(
-    ("gpus", "share", "hours"), [(8, 4, 60 / 4 * 2), (4, 4, 60 / 4 * 3), (8, 1, 60), (2, 0.5, 60 / 0.5)]
+    ("gpus", "share", "expected"),
+    [(8, 4, 60 / 4 * 2), (4, 4, 60 / 4 * 3), (8, 1, 60), (2, 0.5, 60 * 2), (2, 0.4, 60 * 2), (3, 0.7, 60)],
 )
-def test_jobs_of_several_devices_and_shares_of_one(gpus: int, share: float, hours: float) -> None:
+def test_jobs_of_several_devices_and_shares_of_one(gpus: int, share: float, expected: float) -> None:
     """Three teachers of ImageNet: two fit on eight GPUs with four each; on two shared ones, each has half of one."""
     vanilla = planned("table5").jobs[-1].specs[0]
     large = [replace(vanilla, dataset="imagenet", seed=seed, augmentation="none") for seed in (1, 2, 3)]
@@ -133,7 +133,7 @@ def test_jobs_of_several_devices_and_shares_of_one(gpus: int, share: float, hour
     resources = Resources(gpus, gpus_per_job=share)
     seconds = {job.key: 60.0 for job in plan.jobs}
     took = wall_seconds(plan, seconds, resources, resources.devices_at_once(cpus=4))
-    assert took == pytest.approx(START_SECONDS + hours)
+    assert took == pytest.approx(START_SECONDS + expected)
 
 
 @given(st.integers(1, 6), st.data())
@@ -194,6 +194,30 @@ def test_other_cores_are_busy_while_measuring_and_idle_after() -> None:
         busy = time.process_time() - began[0]
         assert busy > 3 * (time.thread_time() - began[1])
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("tables", "resources", "expected"),
+    [
+        (("table5",), Resources(0), {1}),
+        (("table5", "table7"), Resources(0), {1}),
+        (("table7", "table5"), Resources(0), {1}),
+        (("table7",), Resources(0), {0, 1}),
+        (("table5",), Resources(0, cpus_per_job=2), {0}),
+        (("table5",), Resources(8), {0}),
+    ],
+)
+def test_who_has_company_while_measured(
+    tables: tuple[str, ...], resources: Resources, expected: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two devices; the teacher of what is timed trains beside others, its students alone."""
+    counts: set[int] = set()
+    monkeypatch.setattr(estimate_module, "company", lambda count: counts.add(count) or contextlib.nullcontext())
+    monkeypatch.setattr(estimate_module, "cpus_here", lambda: 4)
+    settings = Settings(dataset="digits", seeds=1, pairs=("resnet20/resnet8",))
+    plan = make_plan([paper.find(table) for table in tables], settings, {}, pack=None)
+    estimate(plan, lambda spec: FACTS, resources, device="cpu", at_once=2, seconds=0)
+    assert counts == expected
 
 
 def test_modules_may_be_traced_meanwhile() -> None:

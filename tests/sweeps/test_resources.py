@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from analysis import paper
@@ -10,7 +12,7 @@ from sweeps.plan import make_plan
 from sweeps.resources import Resources, check_against, check_resources
 from trainables.errors import UserError
 from trainables.methods import whole_batches
-from trainables.spec import RunSpec
+from trainables.spec import RunSpec, params
 
 GPU_NAMES = ["H200"] * 2
 
@@ -65,6 +67,15 @@ def test_how_many_devices_a_job_takes(resources: Resources, dataset: str, device
     assert resources.devices_at_once(cpus=6) == at_once
     assert resources.per_job(4) == {"memory": 1}
     assert resources.per_job(1)["GPU"] == (min(resources.gpus_per_job, 1) if resources.gpus else 0)
+
+
+def test_runs_that_compare_samples_of_a_batch_take_one_device() -> None:
+    alone = RunSpec("imagenet", "resnet18", 1, 1, (), 0.1)
+    taught = {"teacher": "resnet34", "teacher_source": "run:0", "temperature": None}
+    pkt = replace(alone, method="pkt", params=params(), **taught)
+    resources = Resources(8, gpus_per_job=4)
+    assert resources.devices([alone]) == 4
+    assert resources.devices([pkt]) == resources.devices([alone, pkt]) == 1
 
 
 def test_a_joined_cluster_must_have_the_processors_of_one_job() -> None:

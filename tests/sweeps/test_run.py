@@ -34,6 +34,8 @@ needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a 
         (["xyzzy"], "unknown table 'xyzzy': use one of direction, figure3, figure4"),
         (["table8", "--imbalance", "abc"], "argument --imbalance: must be above 0 and at most 1, not 'abc'"),
         (["table8", "--imbalance", "0"], "argument --imbalance: must be above 0 and at most 1, not '0'"),
+        (["table3", "--plan", "--gpus", "2", "--gpus-per-job", "4"], "--gpus-per-job 4: the sweep has 2 GPUs"),
+        (["table3", "--plan", "--gpus", "0", "--gpus-per-job", "999"], "--gpus-per-job 999: the sweep has "),
         (["table5", "--plan", "--gpus-per-job", "1.5"], "--gpus-per-job 1.5 must be a share in (0, 1] or a whole"),
         (["table5", "--plan", "--gpus-per-job", "0"], "argument --gpus-per-job: must be a number above 0, not '0'"),
         (["table5", "--dataset", "cifar"], "unknown data set 'cifar': did you mean cifar100"),

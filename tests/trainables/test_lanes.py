@@ -16,7 +16,7 @@ from trainables import job, views
 from trainables.data.stream import WHOLE, Share
 from trainables.job import Place
 from trainables.lanes import MOST, CudaLanes, Lanes
-from trainables.spec import Mixing, Temperature
+from trainables.spec import Mixing, Temperature, params
 
 
 class Watched(Lanes):
@@ -84,6 +84,21 @@ def test_without_a_recording_students_take_turns(
     monkeypatch.setattr(job, "lanes_on", lambda place, share: lanes)
     train([students(teacher)[name] for name in ("kd", "cutmix")], teacher.place(tmp_path))
     assert set(lanes.log) == {"beside", "together"}
+
+
+def test_students_that_are_not_recorded_are_in_no_lane(
+    teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DKD's loss knows its epoch until its warm-up is over."""
+    lanes = Watched()
+    monkeypatch.setattr(job, "lanes_on", lambda place, share: lanes)
+    monkeypatch.setattr(job, "capture_on", lambda place: Recorder())
+    kd = teacher.spec()
+    warming = replace(teacher.spec("dkd"), params=params(ce=1, alpha=1, beta=2, warmup=9))
+    train([kd, warming], teacher.place(tmp_path))
+    assert set(lanes.log) == {"beside", kd.run_id, "together"}
+    train([warming], teacher.place(tmp_path / "alone"))
+    assert_same(tmp_path, tmp_path / "alone", [warming])
 
 
 def test_a_chunk_may_have_no_mixed_images(teacher: GivenTeacher, tmp_path: Path) -> None:

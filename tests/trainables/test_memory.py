@@ -8,17 +8,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_jobs import VANILLA, stop_after, train
 
 from sweeps.cluster import LOCAL
-from trainables import memory
+from trainables import job, memory
+from trainables.place import Place
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = """
 import ctypes, resource, sys, threading
+PR_SET_THP_DISABLE = 41
 from trainables.memory import give_back, keep_freed
 if sys.argv[1] == "kept":
     assert keep_freed()
 libc = ctypes.CDLL(None)
+assert libc.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
 libc.malloc.restype = ctypes.c_void_p
 libc.free.argtypes = [ctypes.c_void_p]
 size = 24 * 2**20
@@ -72,6 +76,23 @@ def test_kept_memory_has_no_page_faults_and_is_given_back(where: str) -> None:
 @pytest.mark.parametrize(("how", "where"), [("as it comes", "main"), ("kept", "thread")])
 def test_else_every_step_gets_its_pages_anew(how: str, where: str) -> None:
     assert counted(how, where, "8")[0] > 5000
+
+
+def test_a_job_gives_its_memory_back_however_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(job, "give_back", lambda: given.append("back"))
+    train([VANILLA], Place(tmp_path / "done", threads=1))
+    assert given == ["back"]
+    stop_after([VANILLA], Place(tmp_path / "stopped", threads=1), 1)
+    assert given == ["back"] * 2
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(job, "train_epoch", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        train([VANILLA], Place(tmp_path / "broken", threads=1))
+    assert given == ["back"] * 3
 
 
 def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
