@@ -123,6 +123,7 @@ def test_large_jpegs_are_pillows_alone(left: int, top: int) -> None:
     assert (found == expected).all()
 
 
+@pytest.mark.slow
 def test_the_same_on_every_processor() -> None:
     """As far as one processor can show it: with its own instructions, older ones, and none of them."""
     found = {}

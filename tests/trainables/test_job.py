@@ -30,6 +30,7 @@ from trainables.job import EpochReport, run
 from trainables.place import Place, job_json
 from trainables.runs import checkpoint_path, read_result, run_dir, weights_path
 from trainables.spec import RunSpec
+from trainables.steps import Steps
 from trainables.student import Student
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +110,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, 
 @pytest.mark.parametrize(
     ("owner", "name", "call", "after"),
     [
-        (Student, "step", 3 * STEPS + 5, False),
+        (Steps, "step", 3 * STEPS + 5, False),
         (Student, "_save", 1, True),
         (Student, "_save", 2, False),
         (student, "save_checkpoint", 2, False),
