@@ -51,8 +51,6 @@ LOCAL = {
     "RAY_AUTH_TOKEN": TOKEN,
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_prestart_worker_first_driver": "0",
-    # A trial runs in a thread, whose memory glibc else keeps apart and returns (trainables/memory.py).
-    "MALLOC_ARENA_MAX": "1",
 } | ({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {})
 
 

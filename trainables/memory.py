@@ -1,8 +1,8 @@
 """The processor's memory for tensors. glibc else returns it to the system after a step, and gets it back page by page
 in the next (docs/performance.md).
 
-A thread has memory apart, which glibc returns in any case: the workers of a sweep on one machine, which train in one,
-are told to have none (MALLOC_ARENA_MAX, which is read when a process starts)."""
+A thread, as a trial of Ray is one, has memory apart, of which glibc returns most in any case.
+"""
 
 from __future__ import annotations
 

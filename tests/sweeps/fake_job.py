@@ -133,7 +133,6 @@ def result(one: RunSpec, reason: str | None = None, place: Place | None = None) 
         "curve": [[epoch, 1.0, top1(epoch), 90.0, 1.0] for epoch in range(1, epochs + 1)],
         "provenance": {
             "device": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
-            "arenas": os.environ.get("MALLOC_ARENA_MAX", ""),
             "threads": place.threads if place else 0,
             "beside": place.beside if place else 0,
             "command": json.dumps(os.getcwd()),

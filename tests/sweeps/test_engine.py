@@ -227,7 +227,6 @@ def test_jobs_find_the_working_directory_that_the_user_has(seen: Seen) -> None:
     assert stored["provenance"]["command"] == f'"{os.getcwd()}"'
     assert stored["provenance"]["threads"] == 1
     assert stored["provenance"]["beside"] == cpus_here()
-    assert stored["provenance"]["arenas"] == "1"
 
 
 def test_tensorboard_finds_every_run_under_its_name(seen: Seen) -> None:

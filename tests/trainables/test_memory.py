@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from small_jobs import VANILLA, stop_after, train
 
-from sweeps.cluster import LOCAL
 from trainables import job, memory
 from trainables.place import Place
 
@@ -65,17 +64,19 @@ def counted(how: str, where: str, arenas: str) -> tuple[int, int]:
     return faults, returned
 
 
-@pytest.mark.parametrize("where", ["main", "thread"])
-def test_kept_memory_has_no_page_faults_and_is_given_back(where: str) -> None:
-    """In a thread, with the settings of a sweep's workers."""
-    faults, returned = counted("kept", where, LOCAL["MALLOC_ARENA_MAX"])
+def test_kept_memory_has_no_page_faults_and_is_given_back() -> None:
+    faults, returned = counted("kept", "main", "8")
     assert faults < 500
     assert returned > 130
 
 
-@pytest.mark.parametrize(("how", "where"), [("as it comes", "main"), ("kept", "thread")])
-def test_else_every_step_gets_its_pages_anew(how: str, where: str) -> None:
-    assert counted(how, where, "8")[0] > 5000
+def test_a_thread_has_its_memory_returned_unless_it_shares_the_first_arena() -> None:
+    assert counted("kept", "thread", "8")[0] > 5000
+    assert counted("kept", "thread", "1")[0] < 500
+
+
+def test_else_every_step_gets_its_pages_anew() -> None:
+    assert counted("as it comes", "main", "8")[0] > 5000
 
 
 def test_a_job_gives_its_memory_back_however_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
