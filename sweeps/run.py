@@ -94,9 +94,9 @@ def show_plan(options: Options, request: Request) -> int:
     if options.json:
         print(forecast.forecast_json(plan, cost, banks))
     elif plan.jobs:
-        where = (
-            f"on {resources.gpus} of them" if resources.gpus else f"with {min(at_once, len(plan.jobs))} jobs at a time"
-        )
+        jobs = min(at_once, len(plan.jobs))
+        beside = f"with {jobs} job{'s' * (jobs > 1)} at a time"
+        where = f"on {resources.gpus} of them" if resources.gpus else beside
         forecast.show_cost(cost, where, banks, options.bank)
     return 0
 

@@ -63,7 +63,7 @@ def test_the_plan_for_people(command: Command, tmp_path: Path, weights: Path, mo
     assert "teacher resnet20 will be trained first" in out
     assert "18 cells in 1 table" in out
     assert "all rows: epochs 12, lr 0.05" in out
-    assert re.search(r"on one device like this \(.*\); from start to end .* with \d+ jobs at a time", out)
+    assert re.search(r"on one device like this \(.*\); from start to end .* with \d+ jobs? at a time", out)
 
 
 def test_the_plan_is_shown_before_its_cost_is_measured(
