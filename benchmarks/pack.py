@@ -21,7 +21,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -211,6 +211,22 @@ def packs(scene: Scene, turns: int) -> Iterator[dict[str, Pack]]:
         yield found
 
 
+def operations(sides: Mapping[str, Pack]) -> dict[str, float]:
+    """Floating-point operations of one student-step of each pack, the teacher's included."""
+    found: dict[str, float] = {}
+    for name, pack in sides.items():
+        # Once before they are counted: a bank's first answers are compared with the teacher's, and steps are recorded
+        # after some that are not.
+        pack.steps()
+        if pack.graphs:
+            # Replayed operations cannot be counted. They are those with the same bank.
+            pack.steps()
+            found[name] = found[f"bank {name.split()[-1]}"]
+        else:
+            found[name] = flops(pack.steps) / pack.stream.steps / len(pack.students)
+    return found
+
+
 def measure(scene: Scene, turns: int) -> dict[str, Any]:
     plain = plain_side(scene)
     plain_steps = max(1, scene.steps // 2)
@@ -223,13 +239,7 @@ def measure(scene: Scene, turns: int) -> dict[str, Any]:
 
     with packs(scene, turns) as sides:
         fills = {name: pack.fill(turns + 2) for name, pack in sides.items() if name.startswith("bank")}
-        work: dict[str, float] = {}
-        for name, pack in sides.items():
-            operations = flops(pack.steps) / pack.stream.steps / len(pack.students)
-            # Replayed ones are not seen: those of recorded steps are the bank's.
-            work[name] = operations if not pack.graphs else work[f"bank {name.split()[-1]}"]
-            # Again, for steps are done as they are at first, and then recorded.
-            pack.steps()
+        work = operations(sides)
         for run in plain:
             run.steps(1)
         for pack in sides.values():

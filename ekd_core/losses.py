@@ -21,7 +21,7 @@ def temperature_column(temperature: Temperature, logits: Tensor) -> Tensor:
                 f"{tuple(temperature.shape)} temperatures given for {logits.shape[0]} samples; (N,) is needed"
             )
         column = temperature.to(logits.dtype)[:, None]
-        if not column.is_cuda and bool((column <= 0).any()):
+        if column.device.type == "cpu" and bool((column <= 0).any()):
             raise ValueError(f"the lowest temperature is {column.min().item()}; each must be above 0")
         return torch.where(column > 0, column, torch.nan)
     if float(temperature) <= 0:

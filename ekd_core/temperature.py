@@ -40,7 +40,8 @@ def gradation_edges(energies: Tensor, segments: int) -> Tensor:
     if segments < 2 or len(energies) < segments:
         raise ValueError(f"cannot cut {len(energies)} energies into {segments} segments")
     starts = [len(energies) * k // segments for k in range(1, segments)]
-    return energies.sort().values[starts]
+    ascending = energies.sort().values
+    return torch.stack([ascending[start] for start in starts])
 
 
 def gradation_temperature(energies: Tensor, edges: Tensor, temperatures: Sequence[float] | Tensor) -> Tensor:
@@ -52,9 +53,10 @@ def gradation_temperature(energies: Tensor, edges: Tensor, temperatures: Sequenc
     Returns:
         (N,).
     """
-    values = torch.as_tensor(temperatures, dtype=energies.dtype, device=energies.device)
+    values = torch.as_tensor(temperatures, dtype=energies.dtype).to(energies.device, non_blocking=True)
     if len(values) != len(edges) + 1:
         raise ValueError(f"{len(edges)} edges make {len(edges) + 1} segments, but {len(values)} temperatures are given")
-    if not (isinstance(temperatures, Tensor) and temperatures.is_cuda) and min(temperatures) <= 0:
+    waits = isinstance(temperatures, Tensor) and temperatures.device.type != "cpu"
+    if not waits and min(temperatures) <= 0:
         raise ValueError(f"temperatures {values.tolist()} given; each must be above 0")
     return values[torch.bucketize(energies, edges.to(energies.dtype), right=True)]

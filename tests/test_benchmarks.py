@@ -18,6 +18,7 @@ from trainables.data.image_files import Decoder
 from trainables.data.imagenet import open_source
 from trainables.data.loader import Loader
 from trainables.data.stream import generator
+from trainables.models import build
 
 ROOT = Path(__file__).resolve().parents[1]
 ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -42,6 +43,23 @@ def test_students_against_plain_runs() -> None:
     assert all(numbers["n"] == 2 and numbers["median"] > 0 for numbers in found["ratios"].values())
     assert found["teacher"]["bank fp32"] < found["teacher"]["live fp32"]
     assert all(0 < share < 3 for share in found["peak"].values())
+
+
+@pytest.mark.parametrize("steps", [2, 4])
+def test_operations_of_a_student_with_a_bank_are_its_own(steps: int) -> None:
+    from benchmarks.pack import make_scene, operations, packs
+
+    scene = make_scene("resnet14/resnet8", ("kd",), steps, "cpu")
+    student = build("resnet8", 100)
+    images = torch.randn(64, 3, 32, 32)
+    own = flops(lambda: student(images).sum().backward())
+    with torch.no_grad():
+        answers = flops(lambda: scene.teacher(images))
+    with packs(scene, 2) as sides:
+        for name in ("bank fp32", "bank bf16"):
+            sides[name].fill(4)
+        found = operations(sides)
+    assert found == {name: own + answers * name.startswith("live") for name in sides}
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from trainables.data.source import Source
-from trainables.data.stream import WHOLE, BatchStream, Chunk, Stream
+from trainables.data.stream import WHOLE, BatchStream, Chunk, Stream, sent
 from trainables.locks import held, shared, tried
 from trainables.provenance import surroundings
 from trainables.runs import bank_bytes
@@ -85,7 +85,7 @@ class Bank:
                 deadline = time.monotonic() + PATIENCE
             elif missing:
                 time.sleep(0.01)
-        self._filled = torch.cat([parts[number].to(self.stream.device) for number in range(len(pieces))])
+        self._filled = torch.cat([sent(parts[number], self.stream.device) for number in range(len(pieces))])
         self._epoch = epoch
 
     def logits(self, chunk: Chunk) -> Tensor:
@@ -96,7 +96,7 @@ class Bank:
             return self._filled[start : start + size].float()
         part = self._part(chunk.epoch, chunk.first_step, size, lambda: chunk, wait=False)
         assert part is not None
-        return part.to(self.stream.device).float()
+        return sent(part, self.stream.device).float()
 
     def epoch_logits(self, epoch: int) -> Tensor | None:
         """(images, C) float32 of the whole epoch, if it has been filled."""

@@ -46,6 +46,8 @@ def read_job(path: Path) -> tuple[list[RunSpec], Place]:
             "beside": int,
             "graphs": bool,
         }
+        if type(place.get("bank_gb")) is int:
+            place["bank_gb"] = float(place["bank_gb"])
         wrong = [name for name, kind in kinds.items() if name in place and type(place[name]) is not kind]
         if wrong:
             raise TypeError(f"its {wrong[0]} is {place[wrong[0]]!r}")

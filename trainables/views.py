@@ -23,7 +23,7 @@ from ekd_core import (
     partners,
 )
 from trainables.bank import Bank
-from trainables.data.stream import Chunk, Stream, generator, normalise
+from trainables.data.stream import Chunk, Stream, generator, normalise, sent
 from trainables.models import Outputs
 from trainables.outputs import logits_only
 from trainables.selection import Selection, chosen, threshold_rate
@@ -180,4 +180,4 @@ class Views:
         keep = draw.beta(mixing.alpha, mixing.alpha, steps).astype("float32")
         centre = draw.random((steps, 2)).astype("float32")
         device = self.chunk.images.device
-        return torch.from_numpy(keep).to(device), torch.from_numpy(centre).to(device)
+        return sent(torch.from_numpy(keep), device), sent(torch.from_numpy(centre), device)

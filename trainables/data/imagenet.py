@@ -24,7 +24,7 @@ from trainables.data.folders import Listing
 from trainables.data.image_files import Decoder, ImageFiles, Request
 from trainables.data.loader import PART, Loader, default_workers, in_parts
 from trainables.data.source import UNREADABLE
-from trainables.data.stream import WHOLE, Chunk, Share, generator, normalise
+from trainables.data.stream import WHOLE, Chunk, Share, generator, normalise, sent
 from trainables.errors import UserError
 
 SIDE = 224
@@ -165,7 +165,7 @@ class ImageStream:
         draw = (self.seed, epoch) if self.random else None
         made = self.dataset.batches("train", [order[rows] for rows in own], draw, self.share)
         for step, (rows, (pixels, _)) in enumerate(zip(own, made, strict=True)):
-            index, mixing = (torch.from_numpy(values[rows]).to(self.device) for values in (order, keys))
+            index, mixing = (sent(torch.from_numpy(values[rows]), self.device) for values in (order, keys))
             yield Chunk(
                 epoch=epoch,
                 first_step=step,

@@ -29,10 +29,16 @@ def generator(seed: int, purpose: str, *place: int) -> np.random.Generator:
     return np.random.default_rng([zlib.crc32(purpose.encode()), seed, *place])
 
 
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """The same on the device, which is not waited for (a plain copy to it waits until all is done there)."""
+    here = values.pin_memory() if device.type == "cuda" and values.device.type == "cpu" else values
+    return here.to(device, non_blocking=True)
+
+
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """uint8 (n, H, W, 3) -> float32 (n, 3, H, W) in channels_last: (x / 255 - mean) / std."""
-    scale = images.new_tensor([1 / (255 * s) for s in std], dtype=torch.float32)
-    shift = images.new_tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32)
+    scales, shifts = [1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)]
+    scale, shift = sent(torch.tensor([scales, shifts], dtype=torch.float32), images.device)
     return torch.addcmul(shift, images.float(), scale).permute(0, 3, 1, 2)
 
 
@@ -92,7 +98,7 @@ class Stream(Protocol):
 
 def steps_of(bounds: tuple[int, ...], device: torch.device) -> Tensor:
     """(n,) the step, within its chunk, of each row."""
-    return torch.bucketize(torch.arange(bounds[-1], device=device), torch.tensor(bounds[1:], device=device), right=True)
+    return torch.bucketize(torch.arange(bounds[-1], device=device), sent(torch.tensor(bounds[1:]), device), right=True)
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ class BatchStream:
         own = [self.share.of(count) for count in sizes]
         places = [np.arange(*part) + step * self.batch_size for step, part in enumerate(own)]
         kept = np.concatenate(places) if places else np.arange(0)
-        on_device = [torch.from_numpy(values[kept]).to(self.device) for values in (order, corner, flipped, keys)]
+        on_device = [sent(torch.from_numpy(values[kept]), self.device) for values in (order, corner, flipped, keys)]
         ends = [0, *np.cumsum([len(part) for part in places]).tolist()]
 
         def made(first: int, last: int) -> Chunk:

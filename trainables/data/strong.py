@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.data.stream import sent
+
 GREY = 127
 LARGEST_CUTOUT = 0.5
 FIXED = 65536
@@ -38,17 +40,16 @@ def strong(pixels: Tensor, draw: np.random.Generator) -> Tensor:
         plan[:, 2 * turn] = order
         plan[:, 2 * turn + 1] = (low + (high - low) * numbers[:, 2 + turn])[order]
         ends.append(np.bincount(chosen, minlength=len(NAMES)).cumsum().tolist())
-    sent = torch.from_numpy(plan)
-    sent = sent.pin_memory().to(pixels.device, non_blocking=True) if pixels.is_cuda else sent
+    plans = sent(torch.from_numpy(plan), pixels.device)
     for turn in (0, 1):
-        rows, magnitudes = sent[:, 2 * turn].long(), sent[:, 2 * turn + 1]
+        rows, magnitudes = plans[:, 2 * turn].long(), plans[:, 2 * turn + 1]
         parts = []
         for name, start, end in zip(NAMES, [0, *ends[turn]], ends[turn], strict=False):
             if end > start:
                 parts.append(OPERATIONS[name][2](pixels[rows[start:end]], magnitudes[start:end]))
         if parts:
             pixels = torch.empty_like(pixels).index_copy_(0, rows, torch.cat(parts))
-    return cutout(pixels, sent[:, 4] * LARGEST_CUTOUT, sent[:, 5:])
+    return cutout(pixels, plans[:, 4] * LARGEST_CUTOUT, plans[:, 5:])
 
 
 def cutout(pixels: Tensor, share: Tensor, centre: Tensor) -> Tensor:

@@ -1,0 +1,116 @@
+"""Jobs on a device that is not the processor (apart.py; no GPU is needed): nothing mixes the two, the host waits for
+nothing within an epoch but what it must, and the numbers are the processor's own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import imagenet_like
+import pytest
+from small_jobs import VANILLA, GivenTeacher, assert_same, students
+from test_methods_train import packs, specs
+
+from trainables.place import Place, job_json
+from trainables.spec import RunSpec
+
+SCRIPT = Path(__file__).with_name("apart.py")
+CHUNKS = 2
+"""Of an epoch of those few digits."""
+
+
+def train(device: str, jobs: Sequence[Sequence[RunSpec]], place: Place) -> list[Counter[str]]:
+    """For what each of them waited within epochs."""
+    place.results.mkdir()
+    paths = [place.results / f"{number}.json" for number in range(len(jobs))]
+    for path, job in zip(paths, jobs, strict=True):
+        path.write_text(job_json(job, place))
+    command = [sys.executable, "-W", "error", str(SCRIPT), device, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [Counter(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def waits(jobs: Sequence[Sequence[RunSpec]], place: Place) -> list[Counter[str]]:
+    """Those of jobs on the device, which give the same bits as on the processor."""
+    here, there = (replace(place, results=place.results / device) for device in ("cpu", "apart"))
+    place.results.mkdir(exist_ok=True)
+    train("cpu", jobs, here)
+    found = train("apart", jobs, there)
+    assert_same(here.results, there.results, [run for job in jobs for run in job])
+    return found
+
+
+def test_every_method(teacher: GivenTeacher, tmp_path: Path) -> None:
+    jobs = packs(specs(VANILLA, f"sha256:{teacher.digest}").values())
+    assert waits(jobs, teacher.place(tmp_path)) == [Counter()] * len(jobs)
+
+
+@pytest.mark.parametrize("bank_gb", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
+def test_every_treatment(bank_gb: float, teacher: GivenTeacher, tmp_path: Path) -> None:
+    """Which images are mixed, and how many of each batch, is asked once an epoch with a bank, once a chunk without. A
+    bank is filled from the device, chunk by chunk."""
+    runs = list(students(teacher).values())
+    asked = sum(run.epochs for run in runs if run.mixing is not None) * (1 if bank_gb else CHUNKS)
+    filled = max(run.epochs for run in runs) * CHUNKS if bank_gb else 0
+    expected = {"aten.nonzero.default": asked, "aten._to_copy.default": asked + filled}
+    assert waits([runs], teacher.place(tmp_path, bank_gb=bank_gb)) == [expected]
+
+
+@pytest.mark.slow
+def test_images_that_are_decoded_while_it_trains(tmp_path: Path) -> None:
+    root = imagenet_like.make(tmp_path / "imagenet")
+    run = replace(VANILLA, dataset="imagenet", student="MobileNetV1", augmentation="random_resized_crop_flip")
+    run = replace(run, train_fraction=1.0, epochs=1, milestones=(), batch_size=8)
+    assert waits([[run]], Place(tmp_path / "results", data_dir=root, threads=1)) == [Counter()]
+
+
+REFUSED, WAITS = "refused", "waits"
+LINES = {
+    "there + here": REFUSED,
+    "torch.cat([there, here])": REFUSED,
+    "torch.where(there > 0, here, 0.0)": REFUSED,
+    "torch.nn.Linear(3, 3)(there)": REFUSED,
+    "here.index_copy_(0, torch.arange(2, device='apart'), here)": REFUSED,
+    "there + 1 + torch.tensor(1.0) + torch.ones(2, 3, device='apart')": "",
+    "there + here.to('apart')": WAITS,
+    "there + torch.tensor([1.0, 2.0, 3.0]).to('apart', non_blocking=True)": "",
+    "there.copy_(here, non_blocking=True)": "",
+    "there.copy_(here)": WAITS,
+    "there + torch.tensor([1.0, 2.0, 3.0], device='apart')": WAITS,
+    "there[torch.tensor([0, 1])]": WAITS,
+    "there[[0, 1]]": WAITS,
+    "there.sum().item()": WAITS,
+    "there[there[:, 0] > 0]": WAITS,
+    "there.cpu() + here": WAITS,
+    "here.copy_(there)": WAITS,
+    "there.tolist()": WAITS,
+}
+"""What a GPU refuses, what it does, and for what the host waits."""
+
+
+def test_the_pretence() -> None:
+    program = f"""
+import torch
+from apart import Apart, register
+register()
+for line in {list(LINES)}:
+    here = torch.randn(2, 3)
+    with Apart() as device:
+        there = here.to("apart", non_blocking=True)
+        try:
+            eval(line)
+            print("waits" if device.waits else "")
+        except AssertionError as error:
+            assert "on the processor, the others on the device" in str(error)
+            print("refused")
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=SCRIPT.parent)
+    assert done.returncode == 0, done.stderr
+    assert dict(zip(LINES, done.stdout.splitlines(), strict=True)) == LINES
