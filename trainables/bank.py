@@ -27,6 +27,7 @@ from torch import Tensor
 
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, BatchStream, Chunk, Stream, sent
+from trainables.evaluation import at_once
 from trainables.locks import held, shared, tried
 from trainables.provenance import surroundings
 from trainables.runs import bank_bytes
@@ -142,8 +143,9 @@ class Bank:
 
     def _agrees(self, stored: Tensor, make: Callable[[], Chunk]) -> bool:
         """Whether the teacher says now what is stored, of the first chunk that is read. Where it does not, all goes."""
-        part = BATCH[self.stream.device.type]
-        live = self._asked(make().images[:part])
+        images = make().images
+        part = at_once(BATCH, self.stream.device, images.shape[-1])
+        live = self._asked(images[:part])
         self._trusted = True
         if torch.equal(live.cpu(), stored[:part]):
             return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from trainables.data.source import UNREADABLE, Source
 from trainables.data.stream import WHOLE, Share
 
 BATCH = {"cpu": 250, "cuda": 2000}
+MOST_PIXELS = 2048 * 64**2
 
 
 class Scores(NamedTuple):
@@ -28,6 +29,11 @@ def autocast(device: str, precision: str) -> torch.autocast:
     return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
+def at_once(batch: Mapping[str, int], device: torch.device, side: int) -> int:
+    """How many of such images a network is asked about together: of large ones fewer, whose maps would fill a GPU."""
+    return max(1, min(batch[device.type], MOST_PIXELS // side**2))
+
+
 @torch.no_grad()
 def evaluate(
     logits_of: Callable[[Tensor], Tensor], dataset: Source, *, batch_size: int | None = None, share: Share = WHOLE
@@ -36,7 +42,7 @@ def evaluate(
 
     An image that cannot be read counts as wrong.
     """
-    batch = batch_size or BATCH[dataset.device.type]
+    batch = batch_size or at_once(BATCH, dataset.device, dataset.side)
     sums = torch.zeros(3, dtype=torch.float64, device=dataset.device)
     for images, truth in dataset.scan("test", batch, share):
         logits = logits_of(images).float()

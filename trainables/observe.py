@@ -16,10 +16,9 @@ from ekd_core import energy, energy_thresholds
 from trainables.data import load
 from trainables.data.source import UNREADABLE, Source
 from trainables.errors import UserError
+from trainables.evaluation import BATCH, at_once
 from trainables.models import Network, build
 from trainables.models.checkpoint import load_weights
-
-BATCH = {"cpu": 250, "cuda": 2000}
 
 Arrays = dict[str, np.ndarray]
 
@@ -96,7 +95,7 @@ def pixels(dataset: Source, split: str, index: Sequence[int] | np.ndarray) -> np
     )
     wanted = np.unique(index)
     start = 0
-    for images, _ in dataset.scan(split, BATCH[dataset.device.type]):
+    for images, _ in dataset.scan(split, at_once(BATCH, dataset.device, dataset.side)):
         for place in wanted[(wanted >= start) & (wanted < start + len(images))].tolist():
             values = (images[place - start] * std + mean) * 255
             found[place] = values.round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
@@ -122,7 +121,7 @@ def _opened(network: str, weights: Path, images: Images, device: str) -> tuple[N
 @torch.inference_mode()
 def _outputs(model: Network, dataset: Source, split: str) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Logits, pooled features and labels, batch after batch."""
-    for images, labels in dataset.scan(split, BATCH[dataset.device.type]):
+    for images, labels in dataset.scan(split, at_once(BATCH, dataset.device, dataset.side)):
         outputs = model.forward_features(images.contiguous(memory_format=torch.channels_last))
         yield outputs.logits, outputs.pooled, labels
 

@@ -20,7 +20,7 @@ from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share
 from trainables.distributed import gathered
 from trainables.errors import UserError
-from trainables.evaluation import Scores, evaluate
+from trainables.evaluation import Scores, at_once, evaluate
 from trainables.locks import held
 from trainables.models import Network, Outputs, build
 from trainables.models.checkpoint import load_weights
@@ -62,7 +62,7 @@ class Teacher:
         return joined(answers)
 
     def _parts(self, images: Tensor) -> tuple[Tensor, ...]:
-        return images.to(self.dtype).split(BATCH[self.device.type])
+        return images.to(self.dtype).split(at_once(BATCH, self.device, images.shape[-1]))
 
 
 class _Whole(nn.Module):
@@ -129,7 +129,7 @@ def load_teacher(spec: RunSpec, path: Path, *, num_classes: int, device: str) ->
 @torch.no_grad()
 def _energies(teacher: Teacher, dataset: Source, share: Share) -> Tensor:
     """(N,) on the processor, ascending; each device computes those of its share."""
-    batches = dataset.scan("train", BATCH[teacher.device.type], share)
+    batches = dataset.scan("train", at_once(BATCH, teacher.device, dataset.side), share)
     own = [energy(teacher.logits(images)).cpu() for images, _ in batches]
     return torch.cat([part for parts in gathered(own, share) for part in parts]).sort().values
 

@@ -27,7 +27,7 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from trainables import evaluation, job, observe, teachers
+from trainables import evaluation, job, teachers
 from trainables.place import read_job
 
 NAME = "apart"
@@ -138,6 +138,11 @@ KERNELS: list[torch.library.Library] = []
 
 
 def register() -> None:
+    """Once, before anything else is done: the device is there, and the project's code knows it."""
+    for module in (evaluation, teachers):
+        module.BATCH[NAME] = module.BATCH["cpu"]
+    torch.Generator = Draws  # type: ignore[misc]
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
     backend_registration._setup_privateuseone_for_python_backend(NAME, Module())
     # torch.tensor(numbers, device=...) comes by these, and not by the mode.
     KERNELS.append(torch.library.Library("aten", "IMPL"))
@@ -188,10 +193,6 @@ def _outer(func: Any, result: Any, given: list[Any]) -> Any:
 
 def main(name: str, *jobs: str) -> None:
     register()
-    for module in (evaluation, observe, teachers):
-        module.BATCH[NAME] = module.BATCH["cpu"]
-    torch.Generator = Draws  # type: ignore[misc]
-    torch.__future__.set_overwrite_module_params_on_conversion(True)
     device, waits = Apart(), list[str]()
     epoch_of = job.train_epoch
 

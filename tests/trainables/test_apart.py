@@ -13,9 +13,10 @@ from pathlib import Path
 
 import imagenet_like
 import pytest
-from small_jobs import VANILLA, GivenTeacher, assert_same, students
+from small_jobs import VANILLA, GivenTeacher, assert_same, seasoned, students
 from test_methods_train import packs, specs
 
+from trainables.models.checkpoint import save_weights
 from trainables.place import Place, job_json
 from trainables.spec import RunSpec
 
@@ -94,11 +95,17 @@ LINES = {
 """What a GPU refuses, what it does, and for what the host waits."""
 
 
+def said(program: str) -> str:
+    """What a program prints that has registered the device."""
+    command = [sys.executable, "-c", f"from apart import Apart, register\nregister()\n{program}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=SCRIPT.parent)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
 def test_the_pretence() -> None:
-    program = f"""
+    printed = said(f"""
 import torch
-from apart import Apart, register
-register()
 for line in {list(LINES)}:
     here = torch.randn(2, 3)
     with Apart() as device:
@@ -109,8 +116,46 @@ for line in {list(LINES)}:
         except AssertionError as error:
             assert "on the processor, the others on the device" in str(error)
             print("refused")
-"""
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=SCRIPT.parent)
-    assert done.returncode == 0, done.stderr
-    assert dict(zip(LINES, done.stdout.splitlines(), strict=True)) == LINES
+""")
+    assert dict(zip(LINES, printed.splitlines(), strict=True)) == LINES
+
+
+def test_a_plan_is_measured() -> None:
+    """Of every method."""
+    printed = said("""
+from analysis import paper
+from analysis.settings import Settings
+from sweeps import estimate
+from sweeps.plan import make_plan
+from sweeps.resources import Resources
+from trainables.data.facts import facts
+settings = Settings(dataset="digits", pairs=("resnet14/resnet8",), seeds=1)
+plan = make_plan([paper.find("methods")], settings, {}, pack=None)
+estimate.STEPS["apart"] = 1
+with Apart():
+    found = estimate.estimate(
+        plan, lambda spec: facts("digits", None, 1), Resources(0), device="apart", at_once=1, seconds=0
+    )
+print(found.device_hours > 0)
+""")
+    assert printed == "True\n"
+
+
+def test_pictures_are_of_the_same_numbers(tmp_path: Path) -> None:
+    save_weights(seasoned("resnet8"), tmp_path / "resnet8.pth")
+    printed = said(f"""
+from pathlib import Path
+import numpy as np
+import torch
+# Tensors of inference mode cannot stand for others.
+torch.inference_mode = torch.no_grad
+from trainables.observe import Images, answers, certainty
+about = "resnet8", Path({str(tmp_path / "resnet8.pth")!r}), Images("digits", train_fraction=0.2)
+found = []
+for device in ("cpu", "apart"):
+    with Apart():
+        found.append(certainty(*about, rate=0.3, count=25, device=device) | answers(*about, device=device))
+here, there = found
+print([name for name in here if not np.array_equal(here[name], there[name])], len(here))
+""")
+    assert printed.startswith("[] ")

@@ -15,6 +15,7 @@ import torch
 from trainables.data import load
 from trainables.errors import exit_status
 from trainables.evaluate import main
+from trainables.evaluation import at_once
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
 
@@ -135,3 +136,10 @@ def test_published_checkpoints_score_as_published(
     found = scores(capsys, arch, weights, "--dataset", "cifar100", "--data-dir", ekd_data / "data" / "cifar100")
     assert found["top1"] == pytest.approx(top1, abs=0.02)
     assert found["images"] == 10_000
+
+
+@pytest.mark.parametrize(("side", "expected"), [(16, 2000), (32, 2000), (64, 2000), (65, 1985), (224, 167), (10**4, 1)])
+def test_large_images_are_evaluated_fewer_at_once(side: int, expected: int) -> None:
+    """A GPU of 24 GB holds the maps of 167 images of 224 x 224, and not those of 2,000."""
+    assert at_once({"cuda": 2000, "cpu": 7}, torch.device("cuda"), side) == expected
+    assert at_once({"cuda": 2000, "cpu": 7}, torch.device("cpu"), side) == min(7, expected)
