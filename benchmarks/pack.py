@@ -264,10 +264,12 @@ def main() -> int:
     parser.add_argument("--rows", nargs="+", default=[], metavar="KEY", help="of Table 5 (default: all nine)")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--turns", type=int, default=3, help="timed turns of each side (default 3)")
-    parser.add_argument("--steps", type=int, default=8, help="steps of 64 images a turn (default 8)")
+    parser.add_argument("--steps", type=int, help="steps of 64 images a turn (default 8; on a GPU 200)")
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     options = parser.parse_args()
+    if options.steps is None:
+        options.steps = 8 if options.device == "cpu" else 200
     if options.turns < 1 or options.steps < 2:
         raise UserError("--turns must be at least 1 and --steps at least 2 (128 images for 100 classes)")
     check_device(options.device, options.threads)

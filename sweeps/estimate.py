@@ -19,7 +19,7 @@ from sweeps.company import company
 from sweeps.durations import Cost, CostOf, FactsOf, seconds_by_job, wall_seconds
 from sweeps.plan import Plan
 from sweeps.resources import Resources, cpus_here
-from trainables.data.facts import Facts
+from trainables.data.facts import STREAMED, Facts
 from trainables.spec import PLAIN, RunSpec
 
 if TYPE_CHECKING:
@@ -248,14 +248,15 @@ def _cost(
     """
     import torch
 
-    from trainables.evaluation import Scores, autocast
+    from trainables.evaluation import BATCH, Scores, at_once, autocast
     from trainables.student import Student
     from trainables.teachers import Teacher, TeacherFacts
     from trainables.views import Teaching, Views
 
-    steps = STEPS[device]
+    # Images that are decoded on the way come a step at a time. On a GPU few images take as long as many.
+    steps = 1 if spec.dataset in STREAMED else STEPS[device]
     largest = steps * spec.batch_size
-    few = min(steps * max(2, min(8, LEAST_PIXELS // facts.side**2)), largest)
+    few = min(steps * max(2, min(8, LEAST_PIXELS // facts.side**2)), largest) if device == "cpu" else largest
     size = max(largest, facts.num_classes)
     dataset = _random_images(spec.dataset, facts, size, device)
     dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
@@ -296,6 +297,7 @@ def _cost(
 
     def answer(images: int) -> Callable[[], None]:
         inputs = batches_of(images)[1].images
+        parts = inputs.split(at_once(BATCH, inputs.device, facts.side))
 
         @torch.no_grad()
         def work() -> None:
@@ -303,7 +305,7 @@ def _cost(
                 answering.logits(inputs).sum().item()
             else:
                 with autocast(device, spec.precision):
-                    model(inputs).sum().item()
+                    sum(model(part).sum() for part in parts).item()
 
         return work
 

@@ -99,9 +99,13 @@ class Bank:
         assert part is not None
         return sent(part, self.stream.device).float()
 
-    def epoch_logits(self, epoch: int) -> Tensor | None:
-        """(images, C) float32 of the whole epoch, if it has been filled."""
-        return self._filled.float() if epoch == self._epoch else None
+    def filled(self, epoch: int) -> bool:
+        """Whether `epoch_logits` are those of this epoch."""
+        return epoch == self._epoch
+
+    def epoch_logits(self) -> Tensor:
+        """(images, C) float32 of the whole epoch that was filled last."""
+        return self._filled.float()
 
     def _part(self, epoch: int, step: int, size: int, make: Callable[[], Chunk], *, wait: bool) -> Tensor | None:
         """A chunk's answers: stored, or computed and stored; None where another job is at it and is waited for."""

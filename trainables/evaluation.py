@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +13,8 @@ from trainables.data.source import UNREADABLE, Source
 from trainables.data.stream import WHOLE, Share
 
 BATCH = {"cpu": 250, "cuda": 2000}
-MOST_PIXELS = 2048 * 64**2
+MOST_PIXELS = 2048 * 32**2
+FEWEST = 64
 
 
 class Scores(NamedTuple):
@@ -31,37 +32,50 @@ def autocast(device: str, precision: str) -> torch.autocast:
 
 def at_once(batch: Mapping[str, int], device: torch.device, side: int) -> int:
     """How many of such images a network is asked about together: of large ones fewer, whose maps would fill a GPU."""
-    return max(1, min(batch[device.type], MOST_PIXELS // side**2))
+    return min(batch[device.type], max(FEWEST, MOST_PIXELS // side**2))
 
 
 @torch.no_grad()
 def evaluate(
-    logits_of: Callable[[Tensor], Tensor], dataset: Source, *, batch_size: int | None = None, share: Share = WHOLE
-) -> Scores:
-    """Scores on the test images, of which each device of a job takes its share. Asks for the numbers once, at the end.
+    logits_of: Sequence[Callable[[Tensor], Tensor]],
+    dataset: Source,
+    *,
+    batch_size: int | None = None,
+    share: Share = WHOLE,
+) -> list[Scores]:
+    """Scores of each on the test images, which are read once for all; each device of a job takes its share of them.
+    Asks for the numbers once, at the end.
 
     An image that cannot be read counts as wrong.
     """
     batch = batch_size or at_once(BATCH, dataset.device, dataset.side)
-    sums = torch.zeros(3, dtype=torch.float64, device=dataset.device)
+    sums = torch.zeros(len(logits_of), 3, dtype=torch.float64, device=dataset.device)
     for images, truth in dataset.scan("test", batch, share):
-        logits = logits_of(images).float()
-        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == truth[:, None]
-        loss = cross_entropy(logits, truth, reduction="sum", ignore_index=UNREADABLE)
-        sums += torch.stack([best[:, 0].sum(), best.sum(), loss]).double()
+        for own, ask in zip(sums, logits_of, strict=True):
+            logits = ask(images).float()
+            best = logits.topk(min(5, logits.shape[1]), dim=1).indices == truth[:, None]
+            loss = cross_entropy(logits, truth, reduction="sum", ignore_index=UNREADABLE)
+            own += torch.stack([best[:, 0].sum(), best.sum(), loss]).double()
     if share != WHOLE:
         torch.distributed.all_reduce(sums)
-    top1, top5, loss_sum = (sums / dataset.test_size).tolist()
-    return Scores(100 * top1, 100 * top5, loss_sum)
+    means = (sums / dataset.test_size).tolist()
+    return [Scores(100 * top1, 100 * top5, loss) for top1, top5, loss in means]
 
 
-def evaluate_model(
-    model: nn.Module, dataset: Source, precision: str, *, batch_size: int | None = None, share: Share = WHOLE
-) -> Scores:
-    """Scores of a network in evaluation mode; its mode is left as it was."""
-    training = model.training
-    model.eval()
+def evaluate_models(
+    models: Sequence[nn.Module],
+    dataset: Source,
+    precision: str,
+    *,
+    batch_size: int | None = None,
+    share: Share = WHOLE,
+) -> list[Scores]:
+    """Scores of networks in evaluation mode; their modes are left as they were."""
+    modes = [model.training for model in models]
+    for model in models:
+        model.eval()
     with autocast(dataset.device.type, precision):
-        scores = evaluate(model, dataset, batch_size=batch_size, share=share)
-    model.train(training)
+        scores = evaluate(models, dataset, batch_size=batch_size, share=share)
+    for model, training in zip(models, modes, strict=True):
+        model.train(training)
     return scores

@@ -30,6 +30,7 @@ from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share, Stream
 from trainables.distributed import gathered, wait_for_all
 from trainables.errors import UserError, disk_errors_told, exit_status
+from trainables.evaluation import evaluate_models
 from trainables.lanes import CudaLanes, Lanes
 from trainables.memory import give_back, keep_freed
 from trainables.methods import find
@@ -44,6 +45,8 @@ from trainables.views import Teaching, Views
 from trainables.writer import Writer, writing
 
 LOCK_SECONDS = 60
+AMPERE = 8
+"""The first generation of GPUs, by CUDA's count, that computes in bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +153,15 @@ def run(specs: Sequence[RunSpec], place: Place, share: Share = WHOLE) -> Iterato
                 give_back()
 
 
+def check_precision(precision: str, place: Place) -> None:
+    """Refuse what the GPU cannot do: torch would pretend to, up to the first convolution."""
+    if place.device == "cuda" and precision == "bf16" and torch.cuda.get_device_capability()[0] < AMPERE:
+        raise UserError(f"{torch.cuda.get_device_name()} does not compute in bfloat16: use --precision fp32")
+
+
 def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) -> Iterator[EpochReport]:
     prepare_torch(place)
+    check_precision(specs[0].precision, place)
     provenance = surroundings(place.device) | {"command": place.command, "threads": torch.get_num_threads()}
     first = specs[0]
     dataset = load_data(first, place)
@@ -239,8 +249,9 @@ def _epochs(
         for group in [[student] for student in active] if specs[0].timing else [active]:
             train_epoch(epoch, group, stream, teaching, lanes)
         finished, failed = [], {}
-        for student in active:
-            reason = student.end_epoch(epoch, student.epoch_time, dataset)
+        scores = evaluate_models([student.model for student in active], dataset, specs[0].precision, share=share)
+        for student, found in zip(active, scores, strict=True):
+            reason = student.end_epoch(epoch, dataset, found)
             if reason is None and not student.ended:
                 continue
             student.finish(

@@ -47,7 +47,8 @@ def trial(place: Place, train: Train) -> Callable[[dict[str, Any]], None]:
 
     Every epoch it reports {"report": EpochReport}. When the job fails it reports {"error": one line} and raises, so
     that Tune replaces the process: after an error of the device nothing else could be trained in it. When one of
-    several processes was killed it only raises, and Tune starts the job again, as if its own process had been.
+    several processes was killed, or a GPU's memory was full (others may share it), it only raises, and Tune starts the
+    job again, as if its own process had been killed.
     """
 
     def train_job(config: dict[str, Any]) -> None:
@@ -62,7 +63,7 @@ def trial(place: Place, train: Train) -> Callable[[dict[str, Any]], None]:
                 _train_on_several(specs, place, train, devices)
             else:
                 _report(specs, _unended(specs, here, train))
-        except ProcessDiedError:
+        except (ProcessDiedError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             tune.report({"error": reason(error)})

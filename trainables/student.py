@@ -18,7 +18,7 @@ from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share, generator
 from trainables.distributed import gathered, in_step, summed, with_shared_norms
 from trainables.errors import UserError
-from trainables.evaluation import Scores, evaluate_model
+from trainables.evaluation import Scores
 from trainables.locks import held
 from trainables.methods import Method, Setup, make, whole_batches
 from trainables.models import Network, build
@@ -146,16 +146,15 @@ class Student:
         self.steps.begin_epoch(epoch)
         self.epoch_time = 0.0
 
-    def end_epoch(self, epoch: int, seconds: float, dataset: Source) -> str | None:
-        """Score the student and save its state. Returns why it cannot go on, or None."""
+    def end_epoch(self, epoch: int, dataset: Source, scores: Scores) -> str | None:
+        """Note the student's scores and save its state. Returns why it cannot go on, or None."""
         loss_sum, samples = summed([self.steps.loss_sum.item(), self.steps.samples], dataset.device, self.share)
         train_loss = loss_sum / samples
         self.record.epoch = epoch
-        self.record.seconds += seconds
-        self.record.epoch_seconds.append(seconds)
+        self.record.seconds += self.epoch_time
+        self.record.epoch_seconds.append(self.epoch_time)
         if not math.isfinite(train_loss):
             return f"diverged: the training loss is {train_loss} in epoch {epoch}"
-        scores = evaluate_model(self.model, dataset, self.spec.precision, share=self.share)
         for found in gathered(dataset.unreadable, self.share):
             self.record.unreadable |= found
         if not math.isfinite(scores.loss):

@@ -150,7 +150,7 @@ def facts(
         if stored is None and first:
             drop_temporaries(path.parent, path.name)
         if stored is None:
-            scores = evaluate(teacher.logits, dataset, share=share)
+            (scores,) = evaluate([teacher.logits], dataset, share=share)
             stored = {"energies": _energies(teacher, dataset, share), "scores": list(scores)}
             if first:
                 buffer = io.BytesIO()

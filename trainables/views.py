@@ -70,11 +70,11 @@ class Teaching:
     def selection(self, mixing: Mixing, epoch: int) -> Selection | None:
         """The samples of an epoch that are mixed, where a bank knows all answers of it."""
         bank = self.bank
-        logits = bank.epoch_logits(epoch) if bank else None
-        if bank is None or logits is None:
+        if bank is None or not bank.filled(epoch):
             return None
         known, found = self._selections.get(mixing, (0, None))
         if known != epoch or found is None:
+            logits = bank.epoch_logits()
             step = torch.arange(len(logits), device=logits.device) // bank.stream.batch_size
             thresholds = self.thresholds(threshold_rate(mixing))
             found = chosen(energy(logits), step, bank.stream.steps, mixing, thresholds)

@@ -1,8 +1,8 @@
 """A job that trains nothing: epochs that last as long as they are told, checkpoints, results. Obeys its networks.
 
 `raises` fails in its 2nd epoch, `diverges` likewise but alone; `dies` kills its process in its 2nd epoch, once;
-`mortal` every time, `weary` in each epoch, once; `garbles` writes a result that nobody can read. Any other name trains
-well. Every epoch and every result is a line of `results/log`.
+`mortal` every time, `weary` in each epoch, once; `starves` finds a GPU's memory full, once; `garbles` writes a result
+that nobody can read. Any other name trains well. Every epoch and every result is a line of `results/log`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+
+import torch
 
 from trainables.job import EpochReport, Place
 from trainables.locks import held
@@ -90,6 +92,9 @@ def _train_epoch(one: RunSpec, epoch: int, place: Place) -> str | None:
         if one.student != "mortal":
             died.touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    if one.student == "starves" and not died.exists():
+        died.touch()
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     diverged = epoch == 2 and one.student == "diverges"
     _log(place, f"epoch {one.run_id} {epoch}")
     write_atomically(checkpoint_path(place.results, one.run_id), str(epoch).encode())

@@ -126,7 +126,7 @@ def listening(pids: list[int]) -> set[str]:
 TEACHER, LOST_TEACHER = spec("big"), spec("raises")
 STUDENT, LOST_STUDENT = spec("small", teacher=TEACHER), spec("small", teacher=LOST_TEACHER)
 PACK = (spec("alpha", 2), spec("diverges", 2), spec("dies", 2), spec("omega", 2, epochs=4))
-FAILED_BEFORE, GARBLED = spec("again", 3), spec("garbles")
+FAILED_BEFORE, GARBLED, STARVED = spec("again", 3), spec("garbles"), spec("starves", epochs=1)
 JOBS = {
     "student": job(STUDENT, needs=(TEACHER,)),
     "lost student": job(LOST_STUDENT, needs=(LOST_TEACHER,)),
@@ -135,6 +135,7 @@ JOBS = {
     "pack": job(*PACK),
     "again": job(FAILED_BEFORE),
     "garbled": job(GARBLED),
+    "starved": job(STARVED),
 }
 
 
@@ -147,7 +148,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 
 
 def test_jobs_that_fail_do_not_stop_the_others(seen: Seen) -> None:
-    well = (TEACHER, STUDENT, PACK[0], PACK[2], PACK[3], FAILED_BEFORE)
+    well = (TEACHER, STUDENT, PACK[0], PACK[2], PACK[3], FAILED_BEFORE, STARVED)
     assert seen.outcome.done == {one.run_id for one in well}
     assert seen.outcome.failed.keys() == {LOST_TEACHER.run_id, PACK[1].run_id, GARBLED.run_id}
     assert seen.outcome.not_run.keys() == {LOST_STUDENT.run_id}
@@ -165,10 +166,10 @@ def test_every_reason_is_one_line_that_says_what_happened(seen: Seen) -> None:
     assert all("\n" not in reason and reason for reason in reasons.values())
 
 
-def test_an_error_of_the_job_is_not_retried_but_a_dead_process_is(seen: Seen) -> None:
+def test_an_error_of_the_job_is_not_retried_but_a_dead_process_or_full_memory_is(seen: Seen) -> None:
     starts = {name: len(seen.of(JobStarted, one.key)) for name, one in JOBS.items()}
     once = dict.fromkeys(JOBS, 1)
-    assert starts == once | {"pack": 2, "lost student": 0}
+    assert starts == once | {"pack": 2, "starved": 2, "lost student": 0}
     assert len(seen.of(JobFailed)) == 1
 
 

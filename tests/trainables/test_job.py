@@ -26,6 +26,7 @@ from small_jobs import (
 )
 
 from trainables import student
+from trainables.data.dataset import Dataset
 from trainables.job import EpochReport, run
 from trainables.place import Place, job_json
 from trainables.runs import checkpoint_path, read_result, run_dir, weights_path
@@ -281,3 +282,20 @@ def test_a_complete_run_is_not_trained_again(teacher: GivenTeacher, alone: Path,
     assert [set(report.metrics) for report in reports[1:]] == [{energy.run_id}] * 2
     assert weights_path(tmp_path, kd.run_id).stat().st_mtime_ns == before
     assert_same(alone, tmp_path, [kd, energy])
+
+
+def test_the_test_images_are_read_once_for_all(
+    teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each epoch; and once for the teacher's own scores."""
+    splits = []
+    scan = Dataset.scan
+
+    def watched(self: Dataset, split: str, *rest: Any) -> Any:
+        splits.append(split)
+        return scan(self, split, *rest)
+
+    monkeypatch.setattr(Dataset, "scan", watched)
+    several = [teacher.spec(), teacher.spec("dkd"), teacher.spec(lr=0.01)]
+    train(several, teacher.place(tmp_path))
+    assert splits.count("test") == 1 + several[0].epochs

@@ -22,7 +22,7 @@ from small_jobs import (
 
 from trainables import job
 from trainables.errors import UserError
-from trainables.job import run
+from trainables.job import check_precision, run
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
 from trainables.place import Place, job_json, read_job
@@ -266,3 +266,25 @@ def test_results_that_cannot_be_written(
     printed = capsys.readouterr()
     assert printed.err.startswith("error: ")
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "capability", "refused"), [("bf16", 7, True), ("bf16", 8, False), ("fp32", 7, False)]
+)
+def test_a_gpu_without_bfloat16_is_told_at_once(
+    precision: str, capability: int, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (capability, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    place = Place(tmp_path, device="cuda")
+    if not refused:
+        check_precision(precision, place)
+        return
+    with pytest.raises(UserError, match="Tesla T4 does not compute in bfloat16: use --precision fp32"):
+        check_precision(precision, place)
+
+
+def test_a_bank_of_whole_gigabytes(tmp_path: Path) -> None:
+    file = tmp_path / "job.json"
+    file.write_text(job_json([VANILLA], Place(tmp_path, bank_gb=2.0)).replace('"bank_gb": 2.0', '"bank_gb": 2'))
+    assert read_job(file)[1].bank_gb == 2.0

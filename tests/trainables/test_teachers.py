@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainables.data.dataset import Dataset
 from trainables.data.stream import normalise
-from trainables.evaluation import evaluate_model
+from trainables.evaluation import evaluate_models
 from trainables.models import Network, names
 from trainables.spec import RunSpec
 from trainables.teachers import Teacher, facts
@@ -66,7 +66,7 @@ def test_facts(plain_model: Network, digits: Dataset, energies: Tensor, tmp_path
     teacher = CountingTeacher(plain_model)
     found = facts(teacher, "0" * 64, digits, teacher_spec_of(), tmp_path)
     torch.testing.assert_close(found.energies.double(), energies.sort().values, rtol=1e-4, atol=1e-4)
-    scores = evaluate_model(plain_model, digits, "fp32")
+    (scores,) = evaluate_models([plain_model], digits, "fp32")
     assert found.scores.top1 == pytest.approx(scores.top1, abs=0.2)
     assert found.scores.loss == pytest.approx(scores.loss, rel=1e-4)
     assert sum(teacher.calls) == len(digits.train) + len(digits.test)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -31,15 +32,20 @@ def averaged(maps: Tensor, height: int, width: int) -> Tensor:
     """
     if maps.shape[2:] == (height, width):
         return maps
-    return _windows(maps, maps.shape[2], height) @ maps @ _windows(maps, maps.shape[3], width).T
+    rows, columns = (
+        _windows(side, parts, maps.dtype, maps.device)
+        for side, parts in zip(maps.shape[2:], (height, width), strict=True)
+    )
+    return rows @ maps @ columns.T
 
 
-def _windows(like: Tensor, length: int, parts: int) -> Tensor:
+@lru_cache(maxsize=64)
+def _windows(length: int, parts: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(parts, length): row i averages the places floor(i length / parts) to ceil((i + 1) length / parts)."""
-    part = torch.arange(parts, device=like.device)[:, None]
+    part = torch.arange(parts, device=device)[:, None]
     first, end = part * length // parts, ((part + 1) * length + parts - 1) // parts
-    place = torch.arange(length, device=like.device)
-    return ((place >= first) & (place < end)).to(like.dtype) / (end - first)
+    place = torch.arange(length, device=device)
+    return ((place >= first) & (place < end)).to(dtype) / (end - first)
 
 
 def refusal(method: str, why: str, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> UserError:
