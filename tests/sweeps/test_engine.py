@@ -232,7 +232,7 @@ def test_jobs_find_the_working_directory_that_the_user_has(seen: Seen) -> None:
 
 def test_tensorboard_finds_every_run_under_its_name(seen: Seen) -> None:
     curves = {path.parent.name: path for path in seen.results.glob("tune/**/events.out.tfevents.*")}
-    expected = {one.name for one in (TEACHER, STUDENT, *PACK, FAILED_BEFORE, LOST_TEACHER, GARBLED)}
+    expected = {one.name for one in (TEACHER, STUDENT, *PACK, FAILED_BEFORE, LOST_TEACHER, GARBLED, STARVED)}
     assert curves.keys() == expected
     assert scalars(curves[TEACHER.name], "ray/tune/top1") == [
         (epoch, pytest.approx(top1(epoch))) for epoch in (1, 2, 3)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 if TYPE_CHECKING:
     from trainables.data.dataset import Dataset
@@ -121,14 +120,13 @@ class BatchStream:
     def __init__(
         self, dataset: Dataset, *, seed: int, batch_size: int, augmentation: str, share: Share = WHOLE
     ) -> None:
-        images = dataset.train.images
         self.padding = 0 if augmentation == "none" else PADDING
         self.flip = augmentation == "crop_flip"
-        self.images = pad(images, (0, 0, *[self.padding] * 4)) if self.padding else images
+        self.images = dataset.train.images
         self.labels = dataset.train.labels
         self.mean, self.std = dataset.mean, dataset.std
         self.side, self.seed, self.batch_size = dataset.side, seed, batch_size
-        self.device = images.device
+        self.device = self.images.device
         self.share = share
 
     @property
@@ -179,8 +177,14 @@ class BatchStream:
         return [Piece(first, ends[last] - ends[first], partial(made, first, last)) for first, last in parts]
 
     def _augmented(self, rows: Tensor, corners: Tensor, flips: Tensor) -> Tensor:
+        """Cropped from images with a black border, and flipped."""
         along = torch.arange(self.side, device=self.device)
         across = torch.where(flips[:, None], self.side - 1 - along, along)
-        y = (corners[:, :1] + along)[:, :, None]
-        x = (corners[:, 1:] + across)[:, None, :]
-        return self.images[rows[:, None, None], y, x]
+        y = (corners[:, :1] + along - self.padding)[:, :, None]
+        x = (corners[:, 1:] + across - self.padding)[:, None, :]
+        last = self.side - 1
+        pixels = self.images[rows[:, None, None], y.clamp(0, last), x.clamp(0, last)]
+        if not self.padding:
+            return pixels
+        outside = (y < 0) | (y > last) | (x < 0) | (x > last)
+        return pixels.masked_fill_(outside[..., None], 0)
