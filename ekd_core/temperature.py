@@ -53,7 +53,8 @@ def gradation_temperature(energies: Tensor, edges: Tensor, temperatures: Sequenc
     Returns:
         (N,).
     """
-    values = torch.as_tensor(temperatures, dtype=energies.dtype).to(energies.device, non_blocking=True)
+    device = energies.device
+    values = torch.as_tensor(temperatures, dtype=energies.dtype).to(device, non_blocking=device.type != "cpu")
     if len(values) != len(edges) + 1:
         raise ValueError(f"{len(edges)} edges make {len(edges) + 1} segments, but {len(values)} temperatures are given")
     waits = isinstance(temperatures, Tensor) and temperatures.device.type != "cpu"

@@ -29,7 +29,7 @@ from sweeps.stopping import Ending, forget_stops, interrupts
 from trainables.errors import UserError
 from trainables.job import EpochReport, run
 from trainables.place import Place, job_json
-from trainables.ray_trial import Curves, ProcessDiedError, Train, reserved, trial
+from trainables.ray_trial import Curves, MemoryFullError, ProcessDiedError, Train, reserved, trial
 from trainables.runs import read_result, run_dir, write_atomically
 
 __all__ = [
@@ -357,7 +357,8 @@ class _Reports(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """An error of the job is not tried again; the death of a process is, RESTARTS times with no epoch between."""
+        """An error of the job is not tried again; the death of a process and a full GPU are, RESTARTS times with no
+        epoch between."""
         deaths = trial.run_metadata
         if "error" in result:
             final = self._sweep.raised(trial.trial_id, result["error"], name(result["node_ip"], result["hostname"]))
@@ -372,6 +373,9 @@ class _Reports(tune.Callback):
 def _why_dead(account: str) -> str:
     """Ray's account of why a trial's processes ended, in one line."""
     errors = re.findall(r"^\s*([\w.]+(?:Error|Exception): .*)", account, re.MULTILINE)
+    _, full, why = errors[-1].partition(f"{MemoryFullError.__name__}: ") if errors else ("", "", "")
+    if full:
+        return f"the GPU's memory was full {RESTARTS + 1} times, with no epoch between: {why}"
     if errors and ProcessDiedError.__name__ not in errors[-1]:
         return f"its process could not work: {errors[-1]}"
     return f"its process died {RESTARTS + 1} times, with no epoch between (killed, or out of memory?)"

@@ -34,7 +34,7 @@ LEAST_SECONDS = 0.6
 """What measuring a network or a loss takes at least on a processor, about: to be made, a warm-up, one step."""
 MOST_STEPS = 5
 LEAST_PIXELS = 2**14
-"""Of the batch that is measured first, at most 8 images: 4 of side 64, 2 of side 224."""
+"""Of the batch that a processor measures first, at most 8 images: 4 of side 64, 2 of side 224."""
 STEPS = {"cpu": 1, "cuda": 8}
 """Steps between two looks at the clock: a GPU works ahead, and a job asks its teacher about eight steps at a time."""
 LOGITS = ("vanilla", "kd", "dkd")
@@ -159,7 +159,7 @@ def _measure(
     processor while `busy` other cores have work, but for runs that exist for their timing."""
     import torch
 
-    from trainables.job import Place, prepare_torch
+    from trainables.job import Place, check_precision, prepare_torch
 
     trained = {_student(spec): spec for spec in specs}
     asked = {_asked(spec): spec for spec in specs if spec.teacher is not None}
@@ -168,6 +168,7 @@ def _measure(
     clock = time.thread_time if device == "cpu" and threads == 1 else time.perf_counter
     before = torch.get_num_threads()
     prepare_torch(Place(results=Path(), device=device, threads=threads if device == "cpu" else 0))
+    check_precision(specs[0].precision, Place(results=Path(), device=device))
     costs: dict[_Work, Cost] = {}
     alike: dict[tuple[object, ...], Cost] = {}
     works = {**tested, **asked, **trained}
@@ -242,7 +243,7 @@ def _cost(
     asked: bool,
     image: float | None,
 ) -> Cost:
-    """Measured on a smaller batch, and scaled up, where a whole one would take too long.
+    """Measured, on a processor, on a smaller batch and scaled up where a whole one would take too long.
 
     image: where it is known already.
     """

@@ -52,22 +52,20 @@ def evaluate(options: argparse.Namespace) -> dict[str, float | int | str]:
 
     from trainables.data import load
     from trainables.data.facts import facts
-    from trainables.evaluation import evaluate_models
-    from trainables.job import prepare_torch
+    from trainables.evaluation import as_trained, evaluate_models
     from trainables.models import build
     from trainables.models.checkpoint import load_weights
-    from trainables.place import Place
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("no CUDA device is visible: use --device cpu")
-    prepare_torch(Place(Path(), device=device))
     classes = facts(options.dataset, options.data_dir).num_classes
     model = build(options.arch, classes)
     digest = load_weights(model, options.weights, options.arch)
     dataset = load(options.dataset, options.data_dir).to(device)
     model = model.to(device).to(memory_format=torch.channels_last)
-    (scores,) = evaluate_models([model], dataset, "fp32", batch_size=options.batch_size)
+    with as_trained():
+        (scores,) = evaluate_models([model], dataset, "fp32", batch_size=options.batch_size)
     return {
         "top1": round(scores.top1, 4),
         "top5": round(scores.top5, 4),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.backends import cudnn
 from torch.nn.functional import cross_entropy
 
 from trainables.data.source import UNREADABLE, Source
@@ -33,6 +35,11 @@ def autocast(device: str, precision: str) -> torch.autocast:
 def at_once(batch: Mapping[str, int], device: torch.device, side: int) -> int:
     """How many of such images a network is asked about together: of large ones fewer, whose maps would fill a GPU."""
     return min(batch[device.type], max(FEWEST, MOST_PIXELS // side**2))
+
+
+def as_trained() -> AbstractContextManager[None]:
+    """Convolutions in float32 on a GPU as in training: without TF32, and the same every time."""
+    return cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 @torch.no_grad()

@@ -246,6 +246,8 @@ def _epochs(
         active = [student for student in students if student.record.epoch == epoch - 1 and not student.ended]
         if not active:
             continue
+        if specs[0].timing:
+            writer.wait_for_all()
         for group in [[student] for student in active] if specs[0].timing else [active]:
             train_epoch(epoch, group, stream, teaching, lanes)
         finished, failed = [], {}

@@ -16,11 +16,9 @@ from ekd_core import energy, energy_thresholds
 from trainables.data import load
 from trainables.data.source import UNREADABLE, Source
 from trainables.errors import UserError
-from trainables.evaluation import BATCH, at_once
-from trainables.job import prepare_torch
+from trainables.evaluation import BATCH, as_trained, at_once
 from trainables.models import Network, build
 from trainables.models.checkpoint import load_weights
-from trainables.place import Place
 
 Arrays = dict[str, np.ndarray]
 
@@ -115,7 +113,6 @@ def _opened(network: str, weights: Path, images: Images, device: str) -> tuple[N
         raise UserError(f"the images in {images.data_dir} have changed since the networks were trained on them")
     model = build(network, dataset.num_classes)
     digest = load_weights(model, weights, network)
-    prepare_torch(Place(Path(), device=device))
     model = model.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
     said = {"classes": dataset.classes, "fingerprint": dataset.fingerprint, "sha256": digest}
     return model, dataset, {name: np.array(value) for name, value in said.items()}
@@ -130,7 +127,8 @@ def _outputs(model: Network, dataset: Source, split: str) -> Iterator[tuple[torc
 
 def _ends(model: Network, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Without the maps, which need not last until the next batch."""
-    outputs = model.forward_features(images)
+    with as_trained():
+        outputs = model.forward_features(images)
     return outputs.logits, outputs.pooled
 
 

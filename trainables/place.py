@@ -57,7 +57,7 @@ def read_job(path: Path) -> tuple[list[RunSpec], Place]:
         return [from_dict(fields) for fields in job["runs"]], Place(**place)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} is no job: {error!r}; it needs `runs` and a `place` with `results`") from error
 
 

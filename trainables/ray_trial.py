@@ -42,6 +42,26 @@ class ProcessDiedError(Exception):
     """One of the processes that train a job together was killed."""
 
 
+class MemoryFullError(Exception):
+    """A GPU's memory was full, perhaps of what others keep there."""
+
+
+def memory_was_full(error: BaseException) -> bool:
+    """Whether a GPU's memory was: the allocator says so in a type of its own, cuBLAS, NCCL and the driver in words."""
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        words = re.search(r"out of memory|ALLOC_FAILED", str(one)) if isinstance(one, RuntimeError) else None
+        if isinstance(one, torch.OutOfMemoryError) or words:
+            return True
+        left += [one.__cause__, one.__context__]
+    return False
+
+
 def trial(place: Place, train: Train) -> Callable[[dict[str, Any]], None]:
     """A function for Tune that trains the runs of `config["runs"]` (canonical JSON) at `place`.
 
@@ -63,9 +83,11 @@ def trial(place: Place, train: Train) -> Callable[[dict[str, Any]], None]:
                 _train_on_several(specs, place, train, devices)
             else:
                 _report(specs, _unended(specs, here, train))
-        except (ProcessDiedError, torch.OutOfMemoryError):
+        except ProcessDiedError:
             raise
         except Exception as error:
+            if memory_was_full(error):
+                raise MemoryFullError(reason(error)) from error
             tune.report({"error": reason(error)})
             raise
         finally:

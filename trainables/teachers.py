@@ -130,8 +130,9 @@ def load_teacher(spec: RunSpec, path: Path, *, num_classes: int, device: str) ->
 def _energies(teacher: Teacher, dataset: Source, share: Share) -> Tensor:
     """(N,) on the processor, ascending; each device computes those of its share."""
     batches = dataset.scan("train", at_once(BATCH, teacher.device, dataset.side), share)
-    own = [energy(teacher.logits(images)).cpu() for images, _ in batches]
-    return torch.cat([part for parts in gathered(own, share) for part in parts]).sort().values
+    parts = [energy(teacher.logits(images)) for images, _ in batches]
+    own = torch.cat(parts).cpu() if parts else torch.empty(0)
+    return torch.cat(gathered(own, share)).sort().values
 
 
 def facts(

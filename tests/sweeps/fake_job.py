@@ -1,7 +1,8 @@
 """A job that trains nothing: epochs that last as long as they are told, checkpoints, results. Obeys its networks.
 
 `raises` fails in its 2nd epoch, `diverges` likewise but alone; `dies` kills its process in its 2nd epoch, once;
-`mortal` every time, `weary` in each epoch, once; `starves` finds a GPU's memory full, once; `garbles` writes a result
+`mortal` every time, `weary` in each epoch, once; `starves` finds a GPU's memory full, once,
+`hungry` every time; `garbles` writes a result
 that nobody can read. Any other name trains well. Every epoch and every result is a line of `results/log`.
 """
 
@@ -92,7 +93,7 @@ def _train_epoch(one: RunSpec, epoch: int, place: Place) -> str | None:
         if one.student != "mortal":
             died.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    if one.student == "starves" and not died.exists():
+    if one.student == "hungry" or (one.student == "starves" and not died.exists()):
         died.touch()
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     diverged = epoch == 2 and one.student == "diverges"

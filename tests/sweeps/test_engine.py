@@ -15,6 +15,7 @@ from pathlib import Path
 
 import fake_job
 import pytest
+import torch
 from curves import scalars
 from fake_job import log_lines, result, spec, top1
 from test_faults import below
@@ -26,6 +27,7 @@ from sweeps.plan import Plan, PlannedJob
 from sweeps.resources import Resources, cpus_here
 from trainables.errors import UserError
 from trainables.place import Place, read_job
+from trainables.ray_trial import memory_was_full
 from trainables.runs import read_result, run_dir, write_result
 from trainables.spec import RunSpec
 
@@ -283,13 +285,39 @@ def test_a_cluster_that_cannot_be_joined_is_told_at_once(tmp_path: Path, address
     assert time.monotonic() - started < 10
 
 
+def failed(error: Exception, cause: Exception | None = None) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (failed(RuntimeError("capture ended"), torch.OutOfMemoryError("CUDA out of memory.")), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), False),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (OSError(28, "out of memory"), False),
+        (UserError("out of memory"), False),
+    ],
+)
+def test_a_full_gpu_is_told_from_other_errors(error: Exception, full: bool) -> None:
+    assert memory_was_full(error) == full
+
+
 @pytest.mark.slow
 def test_a_job_whose_process_always_dies_fails_in_the_end(tmp_path: Path) -> None:
-    mortal, other = spec("mortal"), spec("net", 2)
-    dead = sweep(tmp_path, plan(job(mortal), job(other)))
+    mortal, hungry, other = spec("mortal"), spec("hungry"), spec("net", 2)
+    dead = sweep(tmp_path, plan(job(mortal), job(hungry), job(other)))
     assert dead.outcome.done == {other.run_id}
     assert "process died 3 times" in dead.outcome.failed[mortal.run_id]
-    assert len(dead.of(JobStarted, job(mortal).key)) == 3
+    assert dead.outcome.failed[hungry.run_id] == (
+        "the GPU's memory was full 3 times, with no epoch between: OutOfMemoryError: CUDA out of memory. Tried to "
+        "allocate 2.00 GiB."
+    )
+    assert [len(dead.of(JobStarted, job(one).key)) for one in (mortal, hungry)] == [3, 3]
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
         assert [entry.run_id for entry in ledger.all()] == [other.run_id]
 

@@ -48,7 +48,7 @@ def waits(jobs: Sequence[Sequence[RunSpec]], place: Place) -> list[Counter[str]]
 
 
 def test_every_method(teacher: GivenTeacher, tmp_path: Path) -> None:
-    jobs = packs(specs(VANILLA, f"sha256:{teacher.digest}").values())
+    jobs = packs(specs(replace(VANILLA, epochs=1, milestones=()), f"sha256:{teacher.digest}").values())
     assert waits(jobs, teacher.place(tmp_path)) == [Counter()] * len(jobs)
 
 
@@ -139,6 +139,40 @@ with Apart():
 print(found.device_hours > 0)
 """)
     assert printed == "True\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "settings", "side", "batch"),
+    [
+        ("table5", {"dataset": "digits", "pairs": ("resnet14/resnet8",)}, 16, 8 * 64),
+        (
+            "table3",
+            {"dataset": "imagenet", "pairs": ("imagenet_resnet34/imagenet_resnet18",), "rows": ("kd",)},
+            224,
+            256,
+        ),
+    ],
+)
+def test_a_plan_is_measured_at_whole_batches(table: str, settings: dict[str, object], side: int, batch: int) -> None:
+    """Eight steps of small images, one of those that are decoded on the way; a few would take a GPU as long."""
+    printed = said(f"""
+from analysis import paper
+from analysis.settings import Settings
+from sweeps import estimate
+from sweeps.plan import make_plan
+from sweeps.resources import Resources
+from trainables.data.facts import Facts
+plan = make_plan([paper.find({table!r})], Settings(seeds=1, **{settings!r}), {{}}, pack=None)
+estimate.STEPS["apart"] = 8
+sizes = set()
+estimate._per_image = lambda work_on, few, images, seconds, clock: sizes.add((few, images)) or 0.001
+with Apart():
+    estimate.estimate(
+        plan, lambda spec: Facts(10, {side}, (64,) * 10, 100), Resources(0), device="apart", at_once=1, seconds=0
+    )
+print(sizes)
+""")
+    assert printed == f"{{({batch}, {batch})}}\n"
 
 
 def test_pictures_are_of_the_same_numbers(tmp_path: Path) -> None:

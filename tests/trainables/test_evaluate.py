@@ -8,9 +8,12 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.backends import cudnn
 
 from trainables.data import load
 from trainables.errors import exit_status
@@ -136,6 +139,24 @@ def test_published_checkpoints_score_as_published(
     found = scores(capsys, arch, weights, "--dataset", "cifar100", "--data-dir", ekd_data / "data" / "cifar100")
     assert found["top1"] == pytest.approx(top1, abs=0.02)
     assert found["images"] == 10_000
+
+
+def test_convolutions_are_those_of_training(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU: without TF32, and the same every time."""
+    found = []
+    network = type(build("resnet8", 10))
+    ask = network.forward
+
+    def watched(self: Any, images: Tensor) -> Tensor:
+        found.append((cudnn.allow_tf32, cudnn.deterministic))
+        answer: Tensor = ask(self, images)
+        return answer
+
+    monkeypatch.setattr(network, "forward", watched)
+    monkeypatch.setattr(cudnn, "allow_tf32", True)
+    assert main(["resnet8", str(weights), "--dataset", "digits"]) == 0
+    assert set(found) == {(False, True)}
+    assert cudnn.allow_tf32
 
 
 @pytest.mark.parametrize(("side", "expected"), [(16, 2000), (32, 2000), (64, 512), (65, 496), (224, 64), (10**4, 64)])

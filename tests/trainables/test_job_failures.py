@@ -236,6 +236,7 @@ def test_command(
         '{"runs": [{"dataset": "digits"}], "place": {"results": "r"}}',
         '{"runs": [], "place": {"results": "r"}}',
         '{"runs": [], "place": {"results": "r", "colour": 1}}',
+        '{"runs": [], "place": {"results": "r", "bank_gb": 1%s}}' % (400 * "0"),
         None,
     ],
 )
@@ -282,6 +283,9 @@ def test_a_gpu_without_bfloat16_is_told_at_once(
         return
     with pytest.raises(UserError, match="Tesla T4 does not compute in bfloat16: use --precision fp32"):
         check_precision(precision, place)
+    monkeypatch.setattr(job, "prepare_torch", lambda place: None)
+    with pytest.raises(UserError, match="use --precision fp32"):
+        train([replace(VANILLA, precision=precision)], place)
 
 
 def test_a_bank_of_whole_gigabytes(tmp_path: Path) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from small_jobs import seasoned
 from torch import Tensor
+from torch.backends import cudnn
 
 from trainables import observe
 from trainables.data import load
 from trainables.data.dataset import Dataset, Split
 from trainables.errors import UserError
+from trainables.models import Outputs, build
 from trainables.models.checkpoint import save_weights
 from trainables.observe import Arrays, Images, answers, certainty, extremes, pixels
 
@@ -151,6 +154,27 @@ def test_test_images_that_cannot_be_read_are_left_out(weights: Path, monkeypatch
     kept = [image for image in range(whole.test_size) if image % observe.BATCH["cpu"] % 3]
     assert (found["labels"] == whole.test.labels[kept].numpy()).all()
     assert len(found["logits"]) == len(found["pooled"]) == len(kept)
+
+
+def test_convolutions_are_those_of_training(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU: without TF32, and the same every time. What others have set is left as it was."""
+    found = []
+    network = type(build("resnet8", 10))
+    ask = network.forward_features
+
+    def watched(self: Any, images: Tensor) -> Outputs:
+        found.append((cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark))
+        return ask(self, images)
+
+    monkeypatch.setattr(network, "forward_features", watched)
+    before = cudnn.allow_tf32, cudnn.deterministic
+    cudnn.allow_tf32, cudnn.deterministic = True, False
+    try:
+        answers("resnet8", weights, IMAGES, device="cpu")
+        assert set(found) == {(False, True, False)}
+        assert (cudnn.allow_tf32, cudnn.deterministic) == (True, False)
+    finally:
+        cudnn.allow_tf32, cudnn.deterministic = before
 
 
 def test_other_images_or_weights_are_refused(weights: Path, dataset: Dataset, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def generator(seed: int, purpose: str, *place: int) -> np.random.Generator:
 def sent(values: Tensor, device: torch.device) -> Tensor:
     """The same on the device, which is not waited for (a plain copy to it waits until all is done there)."""
     here = values.pin_memory() if device.type == "cuda" and values.device.type == "cpu" else values
-    return here.to(device, non_blocking=True)
+    return here.to(device, non_blocking=device.type != "cpu")
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

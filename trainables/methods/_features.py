@@ -41,11 +41,15 @@ def averaged(maps: Tensor, height: int, width: int) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _windows(length: int, parts: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(parts, length): row i averages the places floor(i length / parts) to ceil((i + 1) length / parts)."""
-    part = torch.arange(parts, device=device)[:, None]
-    first, end = part * length // parts, ((part + 1) * length + parts - 1) // parts
-    place = torch.arange(length, device=device)
-    return ((place >= first) & (place < end)).to(dtype) / (end - first)
+    """(parts, length): row i averages the places floor(i length / parts) to ceil((i + 1) length / parts).
+
+    Kept: not to be made while a graph is recorded, which no method on features is.
+    """
+    with torch.inference_mode(False):
+        part = torch.arange(parts, device=device)[:, None]
+        first, end = part * length // parts, ((part + 1) * length + parts - 1) // parts
+        place = torch.arange(length, device=device)
+        return ((place >= first) & (place < end)).to(dtype) / (end - first)
 
 
 def refusal(method: str, why: str, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> UserError:
