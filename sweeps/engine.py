@@ -27,7 +27,7 @@ from sweeps.plan import Plan, PlannedJob
 from sweeps.resources import Resources, check_resources
 from sweeps.stopping import Ending, forget_stops, interrupts
 from trainables.errors import UserError
-from trainables.job import EpochReport, run
+from trainables.job import EpochReport, check_precision, run
 from trainables.place import Place, job_json
 from trainables.ray_trial import Curves, MemoryFullError, ProcessDiedError, Train, reserved, trial
 from trainables.runs import read_result, run_dir, write_atomically
@@ -84,6 +84,8 @@ def execute(
         device="cuda" if resources.gpus else "cpu",
         threads=resources.cpus_per_job,
     )
+    for precision in {spec.precision for job in plan.jobs for spec in job.specs} if resources.address is None else ():
+        check_precision(precision, place)
     for job in plan.jobs:
         for spec in job.specs:
             forget_end(place.results, spec.run_id)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import fake_job
@@ -22,6 +22,7 @@ from test_faults import below
 
 from analysis.ledger import Ledger
 from sweeps import cluster as cluster_module
+from sweeps import engine
 from sweeps.engine import EpochDone, Event, JobFailed, JobStarted, Outcome, RunEnded, _write_jobs, execute
 from sweeps.plan import Plan, PlannedJob
 from sweeps.resources import Resources, cpus_here
@@ -384,3 +385,12 @@ def test_a_job_of_a_sweep_is_a_file_that_trains_without_ray(tmp_path: Path) -> N
     place, one = Place(tmp_path, threads=1), job(spec("net"))
     _write_jobs(place, plan(one))
     assert read_job(tmp_path / "jobs" / f"{one.key}.json") == ([spec("net")], place)
+
+
+def test_a_gpu_without_bfloat16_is_told_before_ray_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "check_resources", lambda resources: None)
+    monkeypatch.setattr(engine, "cluster", lambda *_, **__: pytest.fail("Ray was started"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    with pytest.raises(UserError, match="Tesla T4 does not compute in bfloat16"):
+        sweep(tmp_path, plan(job(replace(spec(), precision="bf16"))), Resources(1))
