@@ -11,7 +11,8 @@ from typing import Any
 
 from trainables.errors import UserError
 from trainables.runs import RESULT_SCHEMA
-from trainables.spec import RunSpec, from_dict
+from trainables.shares import FIELDS as SHARE_FIELDS
+from trainables.spec import RunSpec, from_record
 
 DONE, FAILED = "done", "failed"
 CURVE_FIELDS = ("epoch", "train_loss", "top1", "top5", "test_loss")
@@ -49,7 +50,8 @@ class Entry:
     """A finished run. Accuracies in per cent; losses are cross-entropy (last_loss: test) or the method's (train_loss).
 
     epochs: those finished. seconds: of training, its share where students were trained together. curve: one row an
-    epoch, as CURVE_FIELDS. A failed run has None where it came to no number.
+    epoch, as CURVE_FIELDS. shares: one row an epoch, as in `trainables.shares`; none of what an earlier version
+    trained. A failed run has None where it came to no number.
     """
 
     spec: RunSpec
@@ -72,6 +74,7 @@ class Entry:
     weights_sha256: str | None
     teacher_sha256: str | None
     curve: tuple[tuple[float | None, ...], ...]
+    shares: tuple[tuple[float | None, ...], ...]
     provenance: dict[str, Any]
 
     @property
@@ -85,7 +88,7 @@ def entry_of(result: Any) -> Entry:
     schema = result.get("schema")
     _check(not (isinstance(schema, int) and schema > RESULT_SCHEMA), "it was written by a newer version: upgrade")
     _check(schema == RESULT_SCHEMA, f"its schema is {schema!r}, not {RESULT_SCHEMA}")
-    spec = from_dict(result.get("spec") or {})
+    spec = from_record(result.get("spec") or {})
     run_id, status = result.get("run_id"), result.get("status")
     _check(run_id == spec.run_id, f"its id is {run_id!r}, but that of its fields is {spec.run_id}")
     _check(status in (DONE, FAILED), f"its status is {status!r}, neither {DONE} nor {FAILED}")
@@ -106,6 +109,7 @@ def entry_of(result: Any) -> Entry:
         reason=reason,
         epoch_seconds=_epoch_seconds(result.get("epoch_seconds") or ()),
         curve=_curve(result.get("curve") or (), done),
+        shares=_shares(result.get("shares") or ()),
         weights_sha256=_digest("weights_sha256", result.get("weights_sha256")),
         teacher_sha256=_digest("teacher_sha256", result.get("teacher_sha256")),
         provenance=_provenance(result.get("provenance") or {}),
@@ -154,6 +158,18 @@ def _curve(curve: Any, done: bool) -> tuple[tuple[float | None, ...], ...]:
         if name == "epoch":
             _check(list(values) == sorted(set(values)), "the epochs of its curve do not rise")
     return tuple(map(tuple, curve))
+
+
+def _shares(shares: Any) -> tuple[tuple[float | None, ...], ...]:
+    rows = isinstance(shares, (list, tuple)) and {*map(type, shares)} <= {list, tuple}
+    fits = rows and all(
+        len(row) == 1 + len(SHARE_FIELDS)
+        and _finite([row[0]])
+        and all(share is None or (_finite([share]) and 0 <= share <= 1) for share in row[1:])
+        for row in shares
+    )
+    _check(fits, f"its shares have other rows than epoch, {', '.join(SHARE_FIELDS)}")
+    return tuple(map(tuple, shares))
 
 
 def _digest(name: str, value: Any) -> str | None:

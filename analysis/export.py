@@ -27,11 +27,12 @@ from analysis.tables import Parser
 from trainables.errors import UserError, exit_status
 from trainables.locks import held
 from trainables.runs import write_atomically
+from trainables.shares import FIELDS, means
 from trainables.spec import flatten
 
 _FIRST = ("run_id", "name", "treatment", "status", "reason")
 _LAST = ("weights_sha256", "teacher_sha256")
-_LISTS = ("epoch_seconds", "curve")
+_LISTS = ("epoch_seconds", "curve", "shares")
 
 
 def _cells(entry: Entry) -> dict[str, Any]:
@@ -41,10 +42,12 @@ def _cells(entry: Entry) -> dict[str, Any]:
         **dict(zip(_FIRST, (entry.run_id, spec.name, spec.treatment, entry.status, entry.reason), strict=True)),
         **flatten(spec),
         **numbers,
+        **{f"share_{name}": share for name, share in zip(FIELDS, means(entry.shares), strict=True)},
         **{name: getattr(entry, name) for name in _LAST},
         **{f"provenance.{name}": _scalar(value) for name, value in entry.provenance.items()},
         "epoch_seconds": list(entry.epoch_seconds),
         "curve": [list(row) for row in entry.curve],
+        "shares": [list(row) for row in entry.shares],
     }
 
 
@@ -61,8 +64,9 @@ def _uniform(column: pd.Series) -> pd.Series:
 def to_frame(entries: Iterable[Entry]) -> pd.DataFrame:
     """One row a run: every field of the spec under its dotted name, the numbers, `provenance.*`.
 
-    `epochs` is what the spec asks for, `epochs_finished` what was trained. Lists stay lists (milestones,
-    temperature.values, epoch_seconds, curve).
+    `epochs` is what the spec asks for, `epochs_finished` what was trained. `share_low`, `share_high`, `share_mixed`:
+    the share of the training images that had low or high energy or were mixed, the mean over the epochs. Lists stay
+    lists (milestones, temperature.values, epoch_seconds, curve, shares).
     """
     rows = [_cells(entry) for entry in entries]
     frame = pd.DataFrame(rows, columns=_ordered(dict.fromkeys(name for row in rows for name in row)))

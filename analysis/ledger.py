@@ -28,7 +28,7 @@ from trainables.runs import RESULT_SCHEMA
 __all__ = ["SCHEMA", "Entry", "Ledger", "Merged", "Sweep"]
 
 APPLICATION_ID = 0x454B444C  # "EKDL"
-SCHEMA = 1
+SCHEMA = 2
 WAIT_SECONDS = 30
 IDS_A_QUERY = 500
 
@@ -50,7 +50,9 @@ _SPEC_COLUMNS = {
     "mixing_rate": "REAL",
     "timing": "INTEGER",
 }
-_JSON_COLUMNS = ("provenance", "spec", "epoch_seconds", "curve")
+_JSON_COLUMNS = ("provenance", "spec", "epoch_seconds", "curve", "shares")
+_LATER = {"shares": 2}
+"""Columns that ledgers of earlier schemas lack, and the schema that brought them."""
 _COLUMNS = {
     "run_id": "TEXT NOT NULL PRIMARY KEY",
     **dict.fromkeys(("name", "status", "reason"), "TEXT"),
@@ -111,6 +113,7 @@ def _row(entry: Entry) -> tuple[Any, ...]:
         "spec": spec.canonical(),
         "epoch_seconds": _json(entry.epoch_seconds),
         "curve": _json(entry.curve),
+        "shares": _json(entry.shares),
     }
     return tuple(values[name] for name in _COLUMNS)
 
@@ -129,7 +132,7 @@ def _result(row: Sequence[Any]) -> dict[str, Any]:
     result: dict[str, Any] = {"schema": RESULT_SCHEMA} | dict(zip(_COLUMNS, row, strict=True))
     for name in _JSON_COLUMNS:
         try:
-            result[name] = json.loads(result[name])
+            result[name] = [] if name in _LATER and result[name] is None else json.loads(result[name])
         except (TypeError, ValueError, RecursionError) as error:
             raise UserError(f"its {name} is not JSON ({error})") from error
     return result
@@ -242,7 +245,9 @@ class Ledger:
 
     def _read(self, where: str, values: Sequence[str] = ()) -> Iterator[Entry]:
         with _told(self.path):
-            for row in self._connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM runs {where}", values):
+            known = {name for _, name, *_ in self._connection.execute("PRAGMA table_info(runs)")}
+            columns = ", ".join(f"NULL AS {name}" if name in _LATER.keys() - known else name for name in _COLUMNS)
+            for row in self._connection.execute(f"SELECT {columns} FROM runs {where}", values):
                 try:
                     yield entry_of(_result(row))
                 except UserError as error:
@@ -339,10 +344,15 @@ def _check_whole(path: Path, connection: sqlite3.Connection) -> None:
 
 
 def _try_writing(connection: sqlite3.Connection) -> None:
-    """Fail now and not after hours of training: write, and take it back."""
+    """Fail now and not after hours of training: write, and take it back. A ledger of an earlier schema gets the columns
+    that it lacks; its rows stay as they are."""
     connection.execute("BEGIN IMMEDIATE")
+    (schema,) = connection.execute("PRAGMA user_version").fetchone()
+    missing = [name for name, since in _LATER.items() if since > schema]
+    for name in missing:
+        connection.execute(f"ALTER TABLE runs ADD COLUMN {name} {_COLUMNS[name]}")
     connection.execute(f"PRAGMA user_version = {SCHEMA}")
-    connection.execute("ROLLBACK")
+    connection.execute("COMMIT" if missing else "ROLLBACK")
 
 
 def _make(path: Path) -> None:

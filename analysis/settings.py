@@ -9,9 +9,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trainables.canonical import plain
 from trainables.errors import UserError
 from trainables.recipes import TEACHER_SEED, VANILLA, Pair, Recipe, Schedule, Treatment, kd, recipe
-from trainables.spec import PLAIN, Mixing, RunSpec, Temperature, from_dict, plain
+from trainables.spec import PLAIN, Mixing, RunSpec, Temperature, from_dict
 
 _NESTED = {
     name: tuple(field.name for field in dataclasses.fields(cls))
@@ -28,6 +29,7 @@ _DECIDED = (
     "timing",
     "imbalance",
     "holdout",
+    "revision",
 )
 _OWN = tuple(field.name for field in dataclasses.fields(RunSpec) if field.name not in (*_NESTED, *_DECIDED, "params"))
 
@@ -204,6 +206,7 @@ def student_spec(settings: Settings, pair: Pair, treatment: Treatment, seed: int
         params=tuple(sorted(numbers.items())),
         temperature=PLAIN if treatment.method == "vanilla" else treatment.temperature,
         mixing=treatment.mixing,
+        membership=treatment.membership,
         **taught,
     )
     return _overridden(spec, {path: _parsed(value) for path, value in settings.overrides})

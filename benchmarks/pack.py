@@ -31,13 +31,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from analysis.layout import cells
 from analysis.paper.table5 import TABLE
 from analysis.settings import Settings, parse_pair
 from benchmarks.measure import DTYPES, Numbers, check_device, device_name, flops, in_turns, peaks, ratios, synchronize
-from benchmarks.plain import MEAN, STD, PlainImages, PlainRun
+from benchmarks.plain import MEAN, STD, PlainRun
 from ekd_core import energy, energy_thresholds
 from trainables.bank import opened
 from trainables.data.dataset import Dataset, Split
@@ -84,11 +83,11 @@ def make_scene(pair_name: str, rows: Sequence[str], steps: int, device: str) -> 
     dataset = Dataset("noise", classes, split, split, mean=MEAN, std=STD, fingerprint="", source="")
     torch.manual_seed(0)
     teacher = build(pair.teacher, 100).eval().requires_grad_(False).to(device)
+    specs, dataset = tuple(cell.specs[0] for cell in found), dataset.to(device)
+    stream = dataset.stream(seed=specs[0].seed, batch_size=64, augmentation=specs[0].augmentation)
     with torch.no_grad():
-        plain = PlainImages(images.numpy(), split.labels.numpy(), augmented=False)
-        logits = torch.cat([teacher(batch.to(device)) for batch, _ in DataLoader(plain, batch_size=64)])
-    energies = energy(logits).sort().values
-    return Scene(tuple(cell.specs[0] for cell in found), teacher, dataset.to(device), energies, device)
+        energies = energy(torch.cat([teacher(batch) for batch in stream.each_once(64)]))
+    return Scene(specs, teacher, dataset, energies, device)
 
 
 def plain_side(scene: Scene) -> list[PlainRun]:
@@ -117,7 +116,7 @@ class Pack:
         self.specs = [replace(spec, precision=precision, epochs=10**4) for spec in scene.specs]
         first = self.specs[0]
         self.teacher = Teacher(build_copy(scene, first), device=scene.device, precision=precision)
-        self.teaching = Teaching(self.teacher, TeacherFacts("", scene.energies, Scores(0, 0, 0)))
+        self.teaching = Teaching(self.teacher, TeacherFacts("", Scores(0, 0, 0), {"view": scene.energies}))
         self.stream = scene.dataset.stream(
             seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation
         )

@@ -41,8 +41,8 @@ def seconds_by_job(
     jobs: Sequence[PlannedJob], cost: CostOf, facts_of: FactsOf, spared: Mapping[str, int]
 ) -> dict[str, float]:
     """Of each job, by its key. spared: by job, the epochs whose answers a bank has. The first job of a teacher asks it
-    once about all images, for its energies and its accuracy."""
-    asked: set[tuple[str, str | None, str]] = set()
+    about all test images, for its accuracy; the first that needs some energies, about all training images."""
+    asked: set[tuple[object, ...]] = set()
     found: dict[str, float] = {}
     for job in jobs:
         first, facts = job.specs[0], facts_of(job.specs[0])
@@ -51,11 +51,17 @@ def seconds_by_job(
             image = cost(first, first.teacher).image
             seconds -= facts.train_size * image * spared.get(job.key, 0)
             teacher = (first.dataset, first.teacher_source, first.precision)
-            if teacher not in asked:
-                asked.add(teacher)
-                seconds += (facts.train_size + facts.test_size) * image
+            wanted: dict[tuple[object, ...], int] = {teacher: facts.test_size}
+            wanted |= {(*teacher, *_energies(spec)): facts.train_size for spec in job.specs if spec.end is not None}
+            seconds += image * sum(images for answer, images in wanted.items() if answer not in asked)
+            asked |= wanted.keys()
         found[job.key] = seconds
     return found
+
+
+def _energies(spec: RunSpec) -> tuple[object, ...]:
+    """Which energies a run compares by: those of its own crops, or of the images as they are."""
+    return (spec.membership, spec.seed, spec.augmentation) if spec.membership == "view" else (spec.membership,)
 
 
 def job_seconds(specs: Sequence[RunSpec], cost: CostOf, facts: Facts) -> float:
@@ -79,8 +85,8 @@ def _epoch_seconds(active: Sequence[RunSpec], cost: CostOf, facts: Facts) -> flo
     images = facts.train_size
     seconds = 0.0
     if first.teacher is not None:
-        mixed = {spec.mixing for spec in active if spec.mixing is not None}
-        views = 1 + sum(mixing.rate for mixing in mixed) + any(_strong(spec) for spec in active)
+        mixed = {(spec.mixing, spec.membership): spec.mixing.rate for spec in active if spec.mixing is not None}
+        views = 1 + sum(mixed.values()) + any(_strong(spec) for spec in active)
         seconds += images * cost(first, first.teacher).image * views
     for spec in active:
         own = cost(spec, spec.student)

@@ -20,7 +20,7 @@ from sweeps.durations import Cost, CostOf, FactsOf, seconds_by_job, wall_seconds
 from sweeps.plan import Plan
 from sweeps.resources import Resources, cpus_here
 from trainables.data.facts import STREAMED, Facts
-from trainables.spec import PLAIN, RunSpec
+from trainables.spec import MEMBERSHIPS, PLAIN, RunSpec
 
 if TYPE_CHECKING:
     from trainables.data.dataset import Dataset
@@ -265,7 +265,8 @@ def _cost(
     teaching = None
     if spec.teacher is not None:
         teacher = _random_teacher(spec.teacher, facts.num_classes, device, spec.precision)
-        teaching = Teaching(teacher, TeacherFacts("", torch.zeros(size, device=device), Scores(0, 0, 0)))
+        energies = dict.fromkeys(MEMBERSHIPS, torch.zeros(size, device=device))
+        teaching = Teaching(teacher, TeacherFacts("", Scores(0, 0, 0), energies))
     with tempfile.TemporaryDirectory() as nowhere:
         student = Student(spec, dataset=dataset, teaching=teaching, results=Path(nowhere), started="")
     stored = sum(value.numel() * value.element_size() for value in student.learner.state_dict().values())
@@ -283,7 +284,7 @@ def _cost(
         def work() -> None:
             for step in range(steps):
                 student.steps.step(views, step, 1, teaching)
-            student.steps.loss_sum.item()
+            student.steps.sums.tolist()
 
         return work
 

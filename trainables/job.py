@@ -38,6 +38,7 @@ from trainables.place import Place, read_job
 from trainables.provenance import now, surroundings
 from trainables.replay import Capture, cuda_graphs
 from trainables.runs import has_weights, read_result, stop_path, stopped_path, stream_key, there
+from trainables.shares import off
 from trainables.spec import RunSpec
 from trainables.student import Student, held_folder, write_refusal
 from trainables.teachers import facts, load_teacher, teacher_file
@@ -112,12 +113,14 @@ def load_data(spec: RunSpec, place: Place) -> Source:
     return dataset
 
 
-def make_teaching(spec: RunSpec, dataset: Source, place: Place, share: Share = WHOLE) -> Teaching | None:
+def make_teaching(specs: Sequence[RunSpec], dataset: Source, stream: Stream, place: Place) -> Teaching | None:
+    """The teacher of runs that share it, and what they need to know of it."""
+    spec = specs[0]
     if spec.teacher is None:
         return None
     path = teacher_file(spec, place.results, dict(place.teachers))
     teacher, digest = load_teacher(spec, path, num_classes=dataset.num_classes, device=place.device)
-    return Teaching(teacher, facts(teacher, digest, dataset, spec, place.results, share))
+    return Teaching(teacher, facts(teacher, digest, dataset, stream, specs, place.results))
 
 
 def run(specs: Sequence[RunSpec], place: Place, share: Share = WHOLE) -> Iterator[EpochReport]:
@@ -128,6 +131,8 @@ def run(specs: Sequence[RunSpec], place: Place, share: Share = WHOLE) -> Iterato
     share: of every batch, where several processes (of one torch.distributed group) train the runs together; the first
     of them writes.
     """
+    if outdated := [spec.name for spec in specs if spec.outdated]:
+        raise UserError(f"{outdated[0]} is a run of an earlier version: leave its `revision` out to train the newest")
     if len({stream_key(spec) for spec in specs}) != 1:
         raise UserError("the runs of a job must share data set, batch size, augmentation, precision, seed and teacher")
     if len({spec.run_id for spec in specs}) != len(specs):
@@ -165,8 +170,8 @@ def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) ->
     provenance = surroundings(place.device) | {"command": place.command, "threads": torch.get_num_threads()}
     first = specs[0]
     dataset = load_data(first, place)
-    teaching = make_teaching(first, dataset, place, share)
     stream = dataset.stream(seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation, share=share)
+    teaching = make_teaching(specs, dataset, stream, place)
     notes: list[str] = []
     with _banked(specs, dataset, stream, teaching, place, notes), writing() as writer:
         yield from _epochs(specs, place, epochs, dataset, stream, teaching, provenance, writer, notes)
@@ -265,6 +270,7 @@ def _epochs(
             )
             if reason is None:
                 finished.append(student.spec.run_id)
+                notes += filter(None, [off(student.spec, student.record.shares)])
             else:
                 failed[student.spec.run_id] = reason
                 students.remove(student)

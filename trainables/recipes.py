@@ -186,7 +186,7 @@ class Treatment:
 
     lr, schedule: the treatment's own, where the recipe's are not meant. assistant: a network between the two, taught
     by KD from the teacher and then the student's teacher (TAKD). peer: the teacher's network learns from scratch beside
-    the student (deep mutual learning).
+    the student (deep mutual learning). membership: as in RunSpec.
     """
 
     method: str = "vanilla"
@@ -198,6 +198,7 @@ class Treatment:
     schedule: Schedule | None = None
     assistant: str | None = None
     peer: bool = False
+    membership: str = "view"
 
 
 VANILLA = Treatment()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
+import torch
 from torch import Tensor
 
 from ekd_core import select
@@ -31,14 +33,15 @@ class Selection:
         return tuple((end - size, end) for end, size in zip(ends, self.sizes, strict=True))
 
 
-def chosen(energies: Tensor, step: Tensor, steps: int, mixing: Mixing, thresholds: tuple[Tensor, Tensor]) -> Selection:
-    """Of `steps` steps whose samples have energies (n,) and belong to step (n,). Waits for the device."""
-    marked = select(energies, mixing.selection, *thresholds)
+def everything(bounds: Sequence[int], device: torch.device) -> Selection:
+    """All samples of steps that lie between `bounds`."""
+    return Selection(torch.arange(bounds[-1], device=device), tuple(end - start for start, end in pairwise(bounds)))
+
+
+def chosen(scores: Tensor, step: Tensor, steps: int, mixing: Mixing, thresholds: tuple[Tensor, Tensor]) -> Selection:
+    """Of `steps` steps whose samples have scores (n,), as the thresholds have, and belong to step (n,). Waits for the
+    device."""
+    marked = select(scores, mixing.selection, *thresholds)
     counts = marked.new_zeros(steps, dtype=step.dtype).index_add_(0, step, marked.to(step.dtype))
     marked = marked & (counts >= 2)[step]
     return Selection(marked.nonzero().squeeze(1), tuple(size if size >= 2 else 0 for size in counts.tolist()))
-
-
-def threshold_rate(mixing: Mixing) -> float:
-    """The rate whose thresholds a mixing asks for: of both ends, half each."""
-    return mixing.rate / 2 if mixing.selection == "half" else mixing.rate

@@ -11,19 +11,23 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
-import types
-import typing
 from dataclasses import dataclass
 from typing import Any
 
+from trainables.canonical import Canonical, check
 from trainables.errors import UserError
 
 TEMPERATURE_RULES = ("plain", "energy", "low", "high", "gradation", "reversed")
 OPERATIONS = ("cutmix", "mixup")
 SELECTIONS = ("all", "high", "low", "half")
 AUGMENTATIONS = ("none", "crop", "crop_flip", "random_resized_crop_flip")
+MEMBERSHIPS = ("view", "image")
 PRECISIONS = ("fp32", "bf16")
+FIRST, SECOND = 1, 2
+"""Revisions: what the same fields have meant. SECOND: thresholds on the images that training sees, one temperature for
+both views of a sample, OFD's teacher with batch statistics, multi-level KD's strong view with a crop of its own."""
+REVISED = ("multi", "ofd")
+"""Methods that train otherwise since the second revision, whatever else a run has."""
 
 Params = tuple[tuple[str, float], ...]
 
@@ -33,80 +37,8 @@ def params(**values: float) -> Params:
     return tuple(sorted((name, float(value)) for name, value in values.items()))
 
 
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise UserError(message)
-
-
-def _number(value: float) -> float:
-    """A finite float equal to `value`, without the sign of zero: -0.0 and 0.0 are one number."""
-    try:
-        exact = float(value)
-    except OverflowError:
-        exact = math.inf
-    _check(math.isfinite(exact), f"{exact} cannot be part of a run: only finite numbers can")
-    _check(exact == value, f"{value} cannot be part of a run: it has too many digits")
-    return exact + 0.0
-
-
-@functools.cache
-def _annotations(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def plain(value: Any, annotation: Any) -> Any:
-    """`value` as its declared type (4 and 4.0 are one temperature); refuses what JSON cannot write exactly."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType):
-        inner = next(a for a in arguments if a is not type(None))
-        return None if value is None else plain(value, inner)
-    if origin is tuple:
-        if arguments[-1] is Ellipsis:
-            return tuple(plain(item, arguments[0]) for item in value)
-        return tuple(plain(item, inner) for item, inner in zip(value, arguments, strict=True))
-    if dataclasses.is_dataclass(annotation):
-        cls = typing.cast(type, annotation)
-        _check(isinstance(value, cls), f"{value!r} is no {cls.__name__}")
-        return value
-    if annotation is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return _number(value)
-    if annotation is int and isinstance(value, float) and value.is_integer():
-        value = int(value)
-    _check(
-        type(value) is annotation,
-        f"{value!r} should be of type {getattr(annotation, '__name__', annotation)}",
-    )
-    _check(annotation is not int or abs(value) < 2**63, "a whole number of a run has at most 63 bits")
-    return value
-
-
-class _Canonical:
-    """Shared by the dataclasses below: typed fields in, canonical JSON out."""
-
-    def __post_init__(self) -> None:
-        hints = _annotations(typing.cast(Any, type(self)))
-        for field in dataclasses.fields(typing.cast(Any, self)):
-            object.__setattr__(self, field.name, plain(getattr(self, field.name), hints[field.name]))
-        self.validate()
-
-    def validate(self) -> None:
-        """Raise UserError where the fields contradict each other."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields that differ from their defaults, nested, in JSON's own types."""
-        out: dict[str, Any] = {}
-        for field in dataclasses.fields(typing.cast(Any, self)):
-            value = getattr(self, field.name)
-            if field.default is not dataclasses.MISSING and value == field.default:
-                continue
-            out[field.name] = value.as_dict() if isinstance(value, _Canonical) else value
-        if "params" in out:
-            out["params"] = dict(out["params"])
-        return out
-
-
 @dataclass(frozen=True)
-class Temperature(_Canonical):
+class Temperature(Canonical):
     """Which temperature the logit losses give to each sample.
 
     plain: `base` for all. energy: base + plus at low energy, base + minus at high energy (Eq. 9). low / high: only
@@ -123,42 +55,49 @@ class Temperature(_Canonical):
     values: tuple[float, ...] = ()
 
     def validate(self) -> None:
-        _check(
+        check(
             self.rule in TEMPERATURE_RULES,
             f"unknown temperature rule {self.rule!r}: use one of {', '.join(TEMPERATURE_RULES)}",
         )
-        _check(self.base > 0, f"temperature T = {self.base:g} must be above 0")
-        _check(
+        check(self.base > 0, f"temperature T = {self.base:g} must be above 0")
+        check(
             self.rule == "gradation" or not self.values,
             f"the rule {self.rule!r} has no list of temperatures: choose the rule 'gradation'",
         )
         if self.rule == "plain":
-            _check(
+            check(
                 (self.plus, self.minus, self.rate) == (0, 0, 0),
                 "a plain temperature has no plus, minus or rate: choose the rule 'energy'",
             )
         elif self.rule == "gradation":
-            _check(len(self.values) >= 2, "a temperature gradation needs two values or more")
-            _check(
+            check(len(self.values) >= 2, "a temperature gradation needs two values or more")
+            check(
                 min(self.values) > 0,
                 f"every temperature of a gradation must be above 0, not {min(self.values):g}",
             )
-            _check(
+            check(
                 (self.plus, self.minus, self.rate) == (0, 0, 0),
                 "a temperature gradation has no plus, minus or rate: give all its values",
             )
         else:
-            _check(self.plus >= 0, f"T+ = {self.plus:g} must not be negative")
-            _check(self.minus <= 0, f"T- = {self.minus:g} must not be positive")
-            _check(
+            check(self.plus >= 0, f"T+ = {self.plus:g} must not be negative")
+            check(self.minus <= 0, f"T- = {self.minus:g} must not be positive")
+            check(
                 self.base + self.minus > 0,
                 f"T + T- = {self.base + self.minus:g} must be above 0: raise T ({self.base:g}) or T- ({self.minus:g})",
             )
-            _check(0 < self.rate <= 1, f"the energy rate r = {self.rate:g} must be in (0, 1]")
+            check(0 < self.rate <= 1, f"the energy rate r = {self.rate:g} must be in (0, 1]")
+
+    @property
+    def end(self) -> float | None:
+        """The share of the images at each end that the rule sets apart; None where it does not ask for energies."""
+        if self.rule == "gradation":
+            return 1 / len(self.values)
+        return None if self.rule == "plain" else self.rate
 
 
 @dataclass(frozen=True)
-class Mixing(_Canonical):
+class Mixing(Canonical):
     """CutMix or MixUp of the samples that `selection` picks: all, the `rate` share of high or low energy, or both."""
 
     operation: str
@@ -167,27 +106,32 @@ class Mixing(_Canonical):
     alpha: float = 1.0
 
     def validate(self) -> None:
-        _check(
+        check(
             self.operation in OPERATIONS,
             f"unknown mixing {self.operation!r}: use one of {', '.join(OPERATIONS)}",
         )
-        _check(
+        check(
             self.selection in SELECTIONS,
             f"unknown selection {self.selection!r}: use one of {', '.join(SELECTIONS)}",
         )
-        _check(0 < self.rate <= 1, f"the augmentation rate {self.rate:g} must be in (0, 1]")
-        _check(
+        check(0 < self.rate <= 1, f"the augmentation rate {self.rate:g} must be in (0, 1]")
+        check(
             self.selection != "all" or self.rate == 1,
             "mixing all samples has rate 1: choose high, low or half",
         )
-        _check(self.alpha > 0, f"the mixing alpha {self.alpha:g} must be above 0")
+        check(self.alpha > 0, f"the mixing alpha {self.alpha:g} must be above 0")
+
+    @property
+    def end(self) -> float | None:
+        """The share of the images at each end of the energies that is mixed; None where all are."""
+        return {"all": None, "half": self.rate / 2}.get(self.selection, self.rate)
 
 
 PLAIN = Temperature()
 
 
 @dataclass(frozen=True)
-class RunSpec(_Canonical):
+class RunSpec(Canonical):
     """One student trained once. A teacher, or a student alone, is a run whose method is `vanilla`.
 
     temperature: None for a method whose loss has no use for one.
@@ -197,6 +141,10 @@ class RunSpec(_Canonical):
     images that are not trained on and stand in for the test images, which such a run never sees.
     data: fingerprint of a user's own images; empty for the data sets whose content is fixed by their name.
     timing: the run exists for its seconds per epoch (Table 7): nothing is shared while it trains.
+    membership: what decides whether a sample has low or high energy. `view`: its energy as augmented in this batch,
+    against thresholds on augmented images (the released code, pseudo code A.2). `image`: the rank of its unaugmented
+    image among all of them, once for the whole run (Eq. 9-11). Without meaning, and `view`, where nothing asks.
+    revision: which meaning of the fields the run was trained by; the newest, but for a run read from an old record.
     """
 
     dataset: str
@@ -223,43 +171,52 @@ class RunSpec(_Canonical):
     peer: str | None = None
     imbalance: float = 1.0
     holdout: float = 0.0
+    membership: str = "view"
+    revision: int = dataclasses.field(default=FIRST, init=False)
 
     def validate(self) -> None:
-        _check(self.seed >= 0, f"seed {self.seed} must not be negative")
-        _check(self.epochs >= 1, f"epochs {self.epochs} must be at least 1")
-        _check(self.batch_size >= 2, f"batch size {self.batch_size} must be at least 2")
-        _check(self.lr > 0, f"learning rate {self.lr:g} must be above 0")
-        _check(self.lr_decay > 0, f"learning-rate decay {self.lr_decay:g} must be above 0")
-        _check(0 <= self.momentum < 1, f"momentum {self.momentum:g} must be in [0, 1)")
-        _check(self.weight_decay >= 0, f"weight decay {self.weight_decay:g} must not be negative")
-        _check(0 < self.train_fraction <= 1, f"train fraction {self.train_fraction:g} must be in (0, 1]")
-        _check(
+        check(
+            self.membership in MEMBERSHIPS,
+            f"unknown membership {self.membership!r}: use one of {', '.join(MEMBERSHIPS)}",
+        )
+        if self.end is None:
+            object.__setattr__(self, "membership", "view")
+        object.__setattr__(self, "revision", self._newest)
+        check(self.seed >= 0, f"seed {self.seed} must not be negative")
+        check(self.epochs >= 1, f"epochs {self.epochs} must be at least 1")
+        check(self.batch_size >= 2, f"batch size {self.batch_size} must be at least 2")
+        check(self.lr > 0, f"learning rate {self.lr:g} must be above 0")
+        check(self.lr_decay > 0, f"learning-rate decay {self.lr_decay:g} must be above 0")
+        check(0 <= self.momentum < 1, f"momentum {self.momentum:g} must be in [0, 1)")
+        check(self.weight_decay >= 0, f"weight decay {self.weight_decay:g} must not be negative")
+        check(0 < self.train_fraction <= 1, f"train fraction {self.train_fraction:g} must be in (0, 1]")
+        check(
             self.precision in PRECISIONS,
             f"unknown precision {self.precision!r}: use one of {', '.join(PRECISIONS)}",
         )
-        _check(
+        check(
             self.augmentation in AUGMENTATIONS,
             f"unknown augmentation {self.augmentation!r}: use one of {', '.join(AUGMENTATIONS)}",
         )
-        _check(list(self.milestones) == sorted(set(self.milestones)), f"milestones {self.milestones} must rise")
-        _check((self.teacher is None) == (self.teacher_source is None), "a teacher and its source go together")
-        _check(
+        check(list(self.milestones) == sorted(set(self.milestones)), f"milestones {self.milestones} must rise")
+        check((self.teacher is None) == (self.teacher_source is None), "a teacher and its source go together")
+        check(
             self.method == "vanilla" or self.teacher is not None or self.peer is not None,
             f"{self.method} needs a teacher",
         )
-        _check(
+        check(
             self.method != "vanilla" or (self.teacher, self.peer, self.temperature) == (None, None, PLAIN),
             "a vanilla run has neither teacher nor temperature: choose a method",
         )
-        _check(
+        check(
             self.teacher is not None or self.temperature in (None, PLAIN),
             "a temperature softens a teacher's logits: this run has no teacher",
         )
-        _check(0 < self.imbalance <= 1, f"the long-tail factor {self.imbalance:g} must be in (0, 1]")
-        _check(0 <= self.holdout < 1, f"the held-out share {self.holdout:g} must be in [0, 1)")
+        check(0 < self.imbalance <= 1, f"the long-tail factor {self.imbalance:g} must be in (0, 1]")
+        check(0 <= self.holdout < 1, f"the held-out share {self.holdout:g} must be in [0, 1)")
         names = [name for name, _ in self.params]
-        _check(names == sorted(set(names)), f"method parameters {names} must be in order, each once")
-        _check(
+        check(names == sorted(set(names)), f"method parameters {names} must be in order, each once")
+        check(
             self.mixing is None or self.teacher is not None,
             "mixing adds a distillation term: it needs a teacher",
         )
@@ -271,6 +228,34 @@ class RunSpec(_Canonical):
     @functools.cached_property
     def run_id(self) -> str:
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
+
+    @property
+    def end(self) -> float | None:
+        """The share of the images at each end of the energies that the run sets apart: its temperature's, else its
+        mixing's; None where neither asks for energies."""
+        for part in (self.temperature, self.mixing):
+            if part is not None and part.end is not None:
+                return part.end
+        return None
+
+    @property
+    def _newest(self) -> int:
+        return SECOND if self.end is not None or self.method in REVISED else FIRST
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the fields have come to mean another training since this run."""
+        return self.revision < self._newest
+
+    def as_of(self, revision: int) -> RunSpec:
+        """The run with the same fields that an earlier revision trained."""
+        check(
+            FIRST <= revision <= self._newest,
+            f"revision {revision} of a run is unknown: this version knows {FIRST} to {self._newest}; upgrade",
+        )
+        earlier = dataclasses.replace(self)
+        object.__setattr__(earlier, "revision", revision)
+        return earlier
 
     @property
     def teacher_run(self) -> str | None:
@@ -289,7 +274,8 @@ class RunSpec(_Canonical):
         if self.mixing is not None:
             prefix = {"all": "", "high": "he_", "low": "le_", "half": "half_"}[self.mixing.selection]
             word += f"-{prefix}{self.mixing.operation}{self.mixing.rate * 100:g}"
-        return word
+        word += "-by_image" if self.membership == "image" else ""
+        return word + f"-revision{self.revision}" * self.outdated
 
     @property
     def name(self) -> str:
@@ -303,7 +289,7 @@ class RunSpec(_Canonical):
 def _nested(cls: type, fields: dict[str, Any]) -> Any:
     known = {field.name for field in dataclasses.fields(cls)}
     unknown = sorted(set(fields) - known)
-    _check(
+    check(
         not unknown,
         f"unknown field {', '.join(unknown)} of a {cls.__name__}: it has {', '.join(sorted(known))}",
     )
@@ -314,16 +300,24 @@ def _nested(cls: type, fields: dict[str, Any]) -> Any:
 
 
 def from_dict(fields: dict[str, Any]) -> RunSpec:
-    """The spec that `as_dict` wrote."""
-    _check(isinstance(fields, dict), "a run is a JSON object of its fields")
+    """The spec that `as_dict` wrote. Without a revision it is of the newest: see `from_record`."""
+    check(isinstance(fields, dict), "a run is a JSON object of its fields")
     fields = dict(fields)
+    revision = fields.pop("revision", None)
+    check(revision is None or type(revision) is int, f"the revision {revision!r} is no whole number")
     for key, cls in (("temperature", Temperature), ("mixing", Mixing)):
         if isinstance(fields.get(key), dict):
             fields[key] = _nested(cls, fields[key])
     if isinstance(fields.get("params"), dict):
         fields["params"] = tuple(sorted(fields["params"].items()))
     spec: RunSpec = _nested(RunSpec, fields)
-    return spec
+    return spec if revision is None else spec.as_of(revision)
+
+
+def from_record(fields: dict[str, Any]) -> RunSpec:
+    """The spec of a run that was trained some time ago. What names no revision is of the first."""
+    check(isinstance(fields, dict), "a run is a JSON object of its fields")
+    return from_dict({"revision": FIRST} | fields)
 
 
 def from_json(text: str) -> RunSpec:

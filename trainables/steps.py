@@ -30,7 +30,8 @@ class Learner(nn.Module):
 
 
 class Steps:
-    """The steps of a run, and the sum of its losses over an epoch.
+    """The steps of a run, and what they add up to over an epoch: the losses and the samples of low and of high energy
+    (`sums`), all samples, and the mixed images.
 
     answer: the learner, or what averages its gradients over the devices that share a batch. replayed: records the
     passes and updates, where the method's loss allows it.
@@ -56,8 +57,8 @@ class Steps:
             weight_decay=spec.weight_decay,
             fused=True,
         )
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        self.samples = 0
+        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self.samples = self.mixed = 0
         self.rate = spec.lr
 
     def begin_epoch(self, epoch: int) -> None:
@@ -66,8 +67,8 @@ class Steps:
         self.rate = self.spec.lr * self.spec.lr_decay**falls
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
-        self.loss_sum.zero_()
-        self.samples = 0
+        self.sums.zero_()
+        self.samples = self.mixed = 0
 
     @property
     def recorded(self) -> bool:
@@ -75,15 +76,19 @@ class Steps:
         return self._replayed is not None and self.method.fixed(self.spec.epochs)
 
     def prepare(self, views: Views, teaching: Teaching | None) -> None:
-        """Make everything of a chunk's views that its steps share with those of other students."""
-        asked = [views.weak]
+        """Make everything of a chunk's views that its steps share with those of other students, and count."""
+        spec = self.spec
+        self._temperature(views.weak, teaching)
         if self.method.STRONG:
-            asked.append(views.strong)
-        if self.spec.mixing is not None:
-            asked.append(views.mixed(self.spec.mixing))
-        for view in asked:
-            if len(view.images):
-                self._temperature(view, teaching)
+            _ = views.strong
+        if spec.mixing is not None:
+            mixed = views.mixed(spec.mixing, spec.membership)
+            self.mixed += len(mixed.images)
+            if len(mixed.images):
+                self._temperature(mixed, teaching)
+        if spec.end is not None:
+            assert teaching is not None
+            self.sums[1:] += teaching.ends(views.weak, spec.membership, spec.end)
 
     def step(self, views: Views, step: int, epoch: int, teaching: Teaching | None) -> None:
         """One optimizer step on one batch (and on its mixed images, if the run has them and any were selected)."""
@@ -92,11 +97,11 @@ class Steps:
         self.optimizer.zero_grad(set_to_none=self._replayed is None)
         loss = self._pass(views, views.weak, step, epoch, teaching, replayed)
         if self.spec.mixing is not None:
-            mixed = views.mixed(self.spec.mixing)
+            mixed = views.mixed(self.spec.mixing, self.spec.membership)
             first, last = mixed.bounds[step]
             if last > first:
                 loss = loss + self._pass(views, mixed, step, epoch, teaching, replayed)
-        self.loss_sum += loss * (end - start)
+        self.sums[0] += loss * (end - start)
         self.samples += end - start
         if replayed is None:
             self.optimizer.step()
@@ -115,7 +120,7 @@ class Steps:
         """Forwards and backwards on a step's rows of a view; gradients are added to what is there. Returns the loss."""
         seen = self._seen(views, view, step, epoch, teaching)
         if self.method.STRONG:
-            seen = replace(seen, strong=self._seen(views, views.strong, step, epoch, teaching))
+            seen = replace(seen, strong=self._seen(views, views.strong, step, epoch, teaching, tempered=view))
         mixed = view is not views.weak
         weight = 1.0
         if self.share != WHOLE:
@@ -143,10 +148,22 @@ class Steps:
         with autocast(self.device.type, self.spec.precision):
             return in_float(self._answer(images))
 
-    def _seen(self, views: Views, view: View, step: int, epoch: int, teaching: Teaching | None) -> Step:
-        """A step's rows of a view as the loss sees them, but for what the student says of them."""
+    def _seen(
+        self,
+        views: Views,
+        view: View,
+        step: int,
+        epoch: int,
+        teaching: Teaching | None,
+        *,
+        tempered: View | None = None,
+    ) -> Step:
+        """A step's rows of a view as the loss sees them, but for what the student says of them.
+
+        tempered: the view of the same samples that decides their temperatures, if it is another one.
+        """
         start, end = view.bounds[step]
-        temperature = self._temperature(view, teaching)
+        temperature = self._temperature(tempered or view, teaching)
         teacher = None
         if self.spec.teacher is not None:
             assert view.teacher is not None
@@ -160,7 +177,7 @@ class Steps:
             temperature=temperature[start:end] if isinstance(temperature, Tensor) else temperature,
             images=view.images[start:end],
             teacher=teacher,
-            index=None if view.index is None else view.index[start:end],
+            index=view.index[start:end],
             extra=self._learner.extra,
             draw=functools.partial(_draw, self.spec, epoch, number),
         )
@@ -170,7 +187,7 @@ class Steps:
         if self.spec.teacher is None or self.spec.temperature is None:
             return 1.0
         assert teaching is not None
-        return teaching.temperature(view, self.spec.temperature)
+        return teaching.temperature(view, self.spec.temperature, self.spec.membership)
 
 
 NOTHING_YET = logits_only(torch.empty(0, 0))

@@ -37,6 +37,7 @@ from trainables.runs import (
     write_atomically,
     write_result,
 )
+from trainables.shares import asked
 from trainables.spec import RunSpec
 from trainables.steps import Learner, Steps
 from trainables.views import Teaching
@@ -54,13 +55,15 @@ NUMBERS = (
 class Record:
     """What a run's result says about its training so far. Everything here survives a restart.
 
-    unreadable: by path, why an image could not be decoded, on whichever device.
+    shares: one row an epoch, as in `trainables.shares`; none of epochs that an earlier version trained. unreadable: by
+    path, why an image could not be decoded, on whichever device.
     """
 
     epoch: int = 0
     seconds: float = 0.0
     epoch_seconds: list[float] = field(default_factory=list)
     curve: list[list[float]] = field(default_factory=list)
+    shares: list[list[float | None]] = field(default_factory=list)
     started: str = ""
     unreadable: dict[str, str] = field(default_factory=dict)
 
@@ -148,7 +151,9 @@ class Student:
 
     def end_epoch(self, epoch: int, dataset: Source, scores: Scores) -> str | None:
         """Note the student's scores and save its state. Returns why it cannot go on, or None."""
-        loss_sum, samples = summed([self.steps.loss_sum.item(), self.steps.samples], dataset.device, self.share)
+        steps = self.steps
+        own = [*steps.sums.tolist(), steps.mixed, steps.samples]
+        loss_sum, *counts, samples = summed(own, dataset.device, self.share)
         train_loss = loss_sum / samples
         self.record.epoch = epoch
         self.record.seconds += self.epoch_time
@@ -160,6 +165,8 @@ class Student:
         if not math.isfinite(scores.loss):
             return f"diverged: the test loss is {scores.loss} after epoch {epoch}"
         self.record.curve.append([epoch, train_loss, *scores])
+        shares = zip(counts, asked(self.spec), strict=True)
+        self.record.shares.append([epoch, *(None if wanted is None else count / samples for count, wanted in shares)])
         if not self.ended and self.share.rank == 0:
             self._save()
         return None
@@ -250,6 +257,7 @@ class Student:
                 "teacher_top1": facts.scores.top1 if facts else None,
                 "teacher_top5": facts.scores.top5 if facts else None,
                 "curve": record.curve,
+                "shares": record.shares,
             },
         )
         drop_checkpoints(self.results, spec.run_id)
@@ -272,7 +280,7 @@ def check_method(method: Method, spec: RunSpec, share: Share) -> None:
 
 def write_refusal(spec: RunSpec, results: Path, reason: str, provenance: dict[str, Any]) -> None:
     """The result of a run that could not begin."""
-    numbers = dict.fromkeys(NUMBERS) | {"epochs": 0, "seconds": 0.0, "epoch_seconds": [], "curve": []}
+    numbers = dict.fromkeys(NUMBERS) | {"epochs": 0, "seconds": 0.0, "epoch_seconds": [], "curve": [], "shares": []}
     write_result(results, _result(spec, reason, provenance) | numbers)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +18,7 @@ from torch.fx.experimental.optimization import fuse
 
 from ekd_core import energy
 from trainables.data.source import Source
-from trainables.data.stream import WHOLE, Share
+from trainables.data.stream import Share, Stream
 from trainables.distributed import gathered
 from trainables.errors import UserError
 from trainables.evaluation import Scores, at_once, evaluate
@@ -90,11 +91,12 @@ def _first_output_only(module: GraphModule) -> GraphModule:
 
 @dataclass(frozen=True)
 class TeacherFacts:
-    """energies: (N,) of the unaugmented training images, ascending; scores: on the test set."""
+    """scores: on the test set. energies: by membership, (N,) in the order of the training set: for `view` of the images
+    augmented as the run trains on them, for `image` of the images as they are."""
 
     sha256: str
-    energies: Tensor
     scores: Scores
+    energies: Mapping[str, Tensor]
 
 
 def teacher_file(spec: RunSpec, results: Path, given: dict[str, str]) -> Path:
@@ -126,44 +128,62 @@ def load_teacher(spec: RunSpec, path: Path, *, num_classes: int, device: str) ->
     return Teacher(model, device=device, precision=spec.precision), digest
 
 
-@torch.no_grad()
-def _energies(teacher: Teacher, dataset: Source, share: Share) -> Tensor:
-    """(N,) on the processor, ascending; each device computes those of its share."""
-    batches = dataset.scan("train", at_once(BATCH, teacher.device, dataset.side), share)
-    parts = [energy(teacher.logits(images)) for images, _ in batches]
-    own = torch.cat(parts).cpu() if parts else torch.empty(0)
-    return torch.cat(gathered(own, share)).sort().values
-
-
 def facts(
-    teacher: Teacher, digest: str, dataset: Source, spec: RunSpec, results: Path, share: Share = WHOLE
+    teacher: Teacher, digest: str, dataset: Source, stream: Stream, specs: Sequence[RunSpec], results: Path
 ) -> TeacherFacts:
-    """Energies and accuracy, from `results/teachers` if another job has already computed them; else by all devices of
-    this one."""
+    """What the runs of a job need to know of their teacher. Each answer is kept in `results/teachers`, under all that
+    its bits depend on, and computed once, by all devices of a job."""
+    spec, share = specs[0], stream.share
     device = surroundings(teacher.device.type)["device"]
-    identity = f"{digest} {dataset.fingerprint} {spec.precision} {device} {torch.get_num_threads()}"
-    key = hashlib.sha256(identity.encode()).hexdigest()[:24]
-    path = results / "teachers" / f"{spec.teacher}-{key}.pt"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    always = f"{digest} {dataset.fingerprint} {spec.precision} {device} {torch.get_num_threads()}"
+    augmented = f"{stream.seed} {spec.augmentation} {stream.version}"
+    most = at_once(BATCH, teacher.device, dataset.side)
+    made: dict[str, tuple[str, Callable[[], Tensor]]] = {
+        "view": (augmented, lambda: _energies(teacher, stream.each_once(most), share)),
+        "image": ("", lambda: _energies(teacher, (images for images, _ in dataset.scan("train", most, share)), share)),
+    }
+
+    def kept(name: str, more: str, make: Callable[[], Tensor]) -> Tensor:
+        key = hashlib.sha256(f"{name} {always} {more}".encode()).hexdigest()[:24]
+        return _kept(results / "teachers" / f"{spec.teacher}-{name}-{key}.pt", make, share)
+
+    scores = kept("scores", "", lambda: torch.tensor(evaluate([teacher.logits], dataset, share=share)[0]).double())
+    energies = {
+        name: kept(name, *made[name]).to(teacher.device)
+        for name in sorted({spec.membership for spec in specs if spec.end is not None})
+    }
+    return TeacherFacts(digest, Scores(*scores.tolist()), energies)
+
+
+@torch.no_grad()
+def _energies(teacher: Teacher, batches: Iterable[Tensor], share: Share) -> Tensor:
+    """(N,) on the processor; each device computes those of its parts."""
+    parts = [energy(teacher.logits(images)) for images in batches]
+    own = torch.cat(parts).cpu() if parts else torch.empty(0)
+    return torch.cat(gathered(own, share))
+
+
+def _kept(path: Path, make: Callable[[], Tensor], share: Share) -> Tensor:
+    """The numbers of an earlier time, else made now by all devices and kept by the first."""
     first = share.rank == 0
+    path.parent.mkdir(parents=True, exist_ok=True)
     with held(path.with_suffix(".lock"), seconds=math.inf) if first else contextlib.nullcontext():
         stored, *_ = gathered(_read(path) if first else None, share)
         if stored is None and first:
             drop_temporaries(path.parent, path.name)
         if stored is None:
-            (scores,) = evaluate([teacher.logits], dataset, share=share)
-            stored = {"energies": _energies(teacher, dataset, share), "scores": list(scores)}
+            stored = make()
             if first:
                 buffer = io.BytesIO()
                 torch.save(stored, buffer)
                 write_atomically(path, sealed(buffer.getvalue()))
-    return TeacherFacts(digest, stored["energies"].to(teacher.device), Scores(*stored["scores"]))
+    return stored
 
 
-def _read(path: Path) -> dict | None:
-    """A stored answer, or None where there is none or it is damaged (it is then computed again)."""
+def _read(path: Path) -> Tensor | None:
+    """What is kept, or None where there is nothing or it is damaged (it is then computed again)."""
     content = unsealed(path.read_bytes()) if path.exists() else None
     if content is None:
         return None
-    stored: dict = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    stored: Tensor = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return stored

@@ -26,7 +26,7 @@ from trainables.bank import Bank
 from trainables.data.stream import Chunk, Stream, generator, normalise, sent
 from trainables.models import Outputs
 from trainables.outputs import logits_only
-from trainables.selection import Selection, chosen, threshold_rate
+from trainables.selection import Selection, chosen, everything
 from trainables.spec import Mixing, Temperature
 from trainables.teachers import Teacher, TeacherFacts
 
@@ -37,14 +37,16 @@ TemperatureOf = float | Tensor
 class View:
     """images: (n, 3, H, W) as the networks take them; labels: (n,); teacher: its outputs, or None without a teacher;
     bounds: the rows of each step of the chunk, of which a mixed view may have none; index: (n,) positions in the
-    training set, or None where images are mixed."""
+    training set, of a mixed image that of the image which fills at least half. temperatures, ends: what Teaching has
+    found for it."""
 
     images: Tensor
     labels: Tensor
     teacher: Outputs | None
     bounds: tuple[tuple[int, int], ...]
-    index: Tensor | None = None
-    temperatures: dict[Temperature, TemperatureOf] = field(default_factory=dict)
+    index: Tensor
+    temperatures: dict[tuple[Temperature, str], TemperatureOf] = field(default_factory=dict)
+    ends: dict[tuple[str, float], Tensor] = field(default_factory=dict)
 
     @cached_property
     def energies(self) -> Tensor:
@@ -53,22 +55,49 @@ class View:
 
 
 class Teaching:
-    """A teacher and the thresholds that its energies over the training set give; both kept for the whole job. bank: of
-    its answers, if there is one."""
+    """A teacher, and the thresholds between low and high energy; both kept for the whole job. bank: of its answers, if
+    there is one.
+
+    A sample is compared by its score: by `view` its energy in this view; by `image` the rank of its image's energy in
+    the training set, so that with N images int(N r) are below the low threshold and as many above the high one.
+    """
 
     def __init__(self, teacher: Teacher, facts: TeacherFacts, bank: Bank | None = None) -> None:
         self.teacher, self.facts, self.bank = teacher, facts, bank
-        self._thresholds: dict[float, tuple[Tensor, Tensor]] = {}
-        self._edges: dict[int, Tensor] = {}
+        self._thresholds: dict[tuple[str, float], tuple[Tensor, Tensor]] = {}
+        self._edges: dict[tuple[str, int], Tensor] = {}
         self._selections: dict[Mixing, tuple[int, Selection]] = {}
 
-    def thresholds(self, rate: float) -> tuple[Tensor, Tensor]:
-        if rate not in self._thresholds:
-            self._thresholds[rate] = energy_thresholds(self.facts.energies, rate, rate)
-        return self._thresholds[rate]
+    @cached_property
+    def _ranks(self) -> Tensor:
+        """(N,) of the images by their energy, the lowest 0; of equal energies the first image comes first."""
+        return self.facts.energies["image"].argsort(stable=True).argsort().float()
+
+    def _reference(self, membership: str) -> Tensor:
+        """(N,) the scores of the training set."""
+        return self._ranks if membership == "image" else self.facts.energies["view"]
+
+    def scores(self, view: View, membership: str) -> Tensor:
+        """(n,) of a view's samples."""
+        return self._ranks[view.index] if membership == "image" else view.energies
+
+    def thresholds(self, membership: str, end: float) -> tuple[Tensor, Tensor]:
+        """The scores below and above which the share `end` of the training set lies."""
+        key = membership, end
+        if key not in self._thresholds:
+            self._thresholds[key] = energy_thresholds(self._reference(membership), end, end)
+        return self._thresholds[key]
+
+    def ends(self, view: View, membership: str, end: float) -> Tensor:
+        """(2,) how many samples of a view lie below the low and above the high threshold. Waits for nothing."""
+        key = membership, end
+        if key not in view.ends:
+            scores, (low, high) = self.scores(view, membership), self.thresholds(membership, end)
+            view.ends[key] = torch.stack([(scores < low).sum(), (scores > high).sum()])
+        return view.ends[key]
 
     def selection(self, mixing: Mixing, epoch: int) -> Selection | None:
-        """The samples of an epoch that are mixed, where a bank knows all answers of it."""
+        """The samples of an epoch that are mixed by their energies, where a bank knows all answers of it."""
         bank = self.bank
         if bank is None or not bank.filled(epoch):
             return None
@@ -76,31 +105,33 @@ class Teaching:
         if known != epoch or found is None:
             logits = bank.epoch_logits()
             step = torch.arange(len(logits), device=logits.device) // bank.stream.batch_size
-            thresholds = self.thresholds(threshold_rate(mixing))
-            found = chosen(energy(logits), step, bank.stream.steps, mixing, thresholds)
+            assert mixing.end is not None
+            found = chosen(energy(logits), step, bank.stream.steps, mixing, self.thresholds("view", mixing.end))
             self._selections[mixing] = epoch, found
         return found
 
-    def temperature(self, view: View, rule: Temperature) -> TemperatureOf:
+    def temperature(self, view: View, rule: Temperature, membership: str) -> TemperatureOf:
         """The temperature of every sample of a view: a number, or (n,)."""
-        if rule not in view.temperatures:
-            view.temperatures[rule] = self._temperature(view, rule)
-        return view.temperatures[rule]
+        key = rule, membership
+        if key not in view.temperatures:
+            view.temperatures[key] = self._temperature(view, rule, membership)
+        return view.temperatures[key]
 
-    def _temperature(self, view: View, rule: Temperature) -> TemperatureOf:
-        if rule.rule == "plain":
+    def _temperature(self, view: View, rule: Temperature, membership: str) -> TemperatureOf:
+        if rule.end is None:
             return rule.base
+        scores = self.scores(view, membership)
         if rule.rule == "gradation":
-            segments = len(rule.values)
-            if segments not in self._edges:
-                self._edges[segments] = gradation_edges(self.facts.energies, segments)
-            return gradation_temperature(view.energies, self._edges[segments], rule.values)
-        low, high = self.thresholds(rule.rate)
+            key = membership, len(rule.values)
+            if key not in self._edges:
+                self._edges[key] = gradation_edges(self._reference(membership), len(rule.values))
+            return gradation_temperature(scores, self._edges[key], rule.values)
+        low, high = self.thresholds(membership, rule.end)
         plus = 0.0 if rule.rule == "high" else rule.plus
         minus = 0.0 if rule.rule == "low" else rule.minus
         if rule.rule == "reversed":
             plus, minus = minus, plus
-        return energy_temperature(view.energies, low, high, rule.base, plus, minus)
+        return energy_temperature(scores, low, high, rule.base, plus, minus)
 
 
 class Views:
@@ -110,7 +141,7 @@ class Views:
         self, chunk: Chunk, stream: Stream, dtype: torch.dtype, teaching: Teaching | None, *, features: bool = False
     ) -> None:
         self.chunk, self.stream, self.dtype, self.teaching, self.features = chunk, stream, dtype, teaching, features
-        self._mixed: dict[Mixing, View] = {}
+        self._mixed: dict[tuple[Mixing, str], View] = {}
 
     @cached_property
     def weak(self) -> View:
@@ -139,19 +170,20 @@ class Views:
         teacher = self.teaching.teacher
         return teacher.outputs(images) if features else logits_only(teacher.logits(images))
 
-    def mixed(self, mixing: Mixing) -> View:
-        if mixing not in self._mixed:
-            self._mixed[mixing] = self._mix(mixing)
-        return self._mixed[mixing]
+    def mixed(self, mixing: Mixing, membership: str) -> View:
+        key = mixing, membership
+        if key not in self._mixed:
+            self._mixed[key] = self._mix(mixing, membership)
+        return self._mixed[key]
 
-    def _mix(self, mixing: Mixing) -> View:
+    def _mix(self, mixing: Mixing, membership: str) -> View:
         assert self.teaching is not None
         chunk = self.chunk
-        selection = self._selection(mixing)
+        selection = self._selection(mixing, membership)
         rows = selection.rows
         step = chunk.step[rows]
         partner = partners(step, chunk.mixing[rows])
-        images, labels = chunk.images[rows], chunk.labels[rows]
+        images, labels, index = chunk.images[rows], chunk.labels[rows], chunk.index[rows]
         keep, centre = self._draw(mixing, len(selection.sizes))
         if mixing.operation == "cutmix":
             mixed, kept = cutmix(images, partner, keep[step], centre[step])
@@ -159,20 +191,23 @@ class Views:
             kept = keep[step]
             mixed = mixup(images, partner, kept)
         mixed = mixed.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        labels = torch.where(kept >= 0.5, labels, labels[partner])
+        labels, index = (torch.where(kept >= 0.5, own, own[partner]) for own in (labels, index))
         teacher = self._answers(mixed, features=False) if len(rows) else None
-        return View(mixed, labels, teacher, selection.bounds)
+        return View(mixed, labels, teacher, selection.bounds, index)
 
-    def _selection(self, mixing: Mixing) -> Selection:
+    def _selection(self, mixing: Mixing, membership: str) -> Selection:
         """Of the chunk; taken from that of the whole epoch where the answers to all of it are known, so that the device
         is waited for once an epoch."""
         assert self.teaching is not None
         chunk, steps = self.chunk, len(self.chunk.bounds) - 1
-        whole = None if self.features else self.teaching.selection(mixing, chunk.epoch)
+        if mixing.end is None:
+            return everything(chunk.bounds, chunk.labels.device)
+        by_view = membership == "view" and not self.features
+        whole = self.teaching.selection(mixing, chunk.epoch) if by_view else None
         if whole is not None:
             return whole.part(chunk.first_step, steps, chunk.first_step * self.stream.batch_size)
-        thresholds = self.teaching.thresholds(threshold_rate(mixing))
-        return chosen(self.weak.energies, chunk.step, steps, mixing, thresholds)
+        thresholds = self.teaching.thresholds(membership, mixing.end)
+        return chosen(self.teaching.scores(self.weak, membership), chunk.step, steps, mixing, thresholds)
 
     def _draw(self, mixing: Mixing, steps: int) -> tuple[Tensor, Tensor]:
         """One share of the image that stays, Beta(alpha, alpha), and one box centre for each step of the chunk."""

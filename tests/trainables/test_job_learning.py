@@ -66,8 +66,9 @@ def plain_loop(spec: RunSpec, teacher: GivenTeacher) -> tuple[nn.Module, list[fl
     def energy(answers: Tensor) -> Tensor:
         return -4 * torch.logsumexp(answers / 4, 1)
 
+    stream = dataset.stream(seed=spec.seed, batch_size=spec.batch_size, augmentation=spec.augmentation)
     with torch.no_grad():
-        ordered = energy(guide(torch.cat([images for images, _ in dataset.scan("train", 256)]))).sort().values
+        ordered = energy(guide(torch.cat(list(stream.each_once(256))))).sort().values
     rate, rule = spec.temperature.rate, spec.temperature
     low, high = ordered[int(IMAGES * rate)], ordered[-(int(IMAGES * rate) + 1)]
 
@@ -82,8 +83,9 @@ def plain_loop(spec: RunSpec, teacher: GivenTeacher) -> tuple[nn.Module, list[fl
     optimizer = torch.optim.SGD(
         model.parameters(), lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay, foreach=False
     )
-    stream = dataset.stream(seed=spec.seed, batch_size=spec.batch_size, augmentation=spec.augmentation)
-    mixer = Teaching(Teacher(guide, device="cpu", precision="fp32"), TeacherFacts("", ordered, Scores(0, 0, 0)))
+    mixer = Teaching(
+        Teacher(guide, device="cpu", precision="fp32"), TeacherFacts("", Scores(0, 0, 0), {"view": ordered})
+    )
     losses = []
     for epoch in range(1, spec.epochs + 1):
         for group in optimizer.param_groups:
@@ -101,7 +103,7 @@ def plain_loop(spec: RunSpec, teacher: GivenTeacher) -> tuple[nn.Module, list[fl
                         answers = guide(images)
                     loss = 0.1 * loss + 0.9 * plain_kd(logits, answers, temperature(answers))
                 if spec.mixing is not None:
-                    mixed = views.mixed(spec.mixing)
+                    mixed = views.mixed(spec.mixing, "view")
                     images = mixed.images[slice(*mixed.bounds[step])]
                     if len(images):
                         with torch.no_grad():

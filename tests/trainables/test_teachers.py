@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from small_jobs import CountingTeacher, seasoned
 from torch import Tensor
 
+from ekd_core import energy
 from trainables.data.dataset import Dataset
-from trainables.data.stream import normalise
+from trainables.data.stream import BatchStream, normalise
 from trainables.evaluation import evaluate_models
 from trainables.models import Network, names
-from trainables.spec import RunSpec
-from trainables.teachers import Teacher, facts
+from trainables.spec import RunSpec, Temperature
+from trainables.teachers import Teacher, TeacherFacts, facts
 
 
 @pytest.mark.parametrize("name", names())
@@ -62,22 +65,74 @@ def teacher_spec_of() -> RunSpec:
     )
 
 
-def test_facts(plain_model: Network, digits: Dataset, energies: Tensor, tmp_path: Path) -> None:
+def facts_of(
+    teacher: Teacher, dataset: Dataset, results: Path, *, digest: str = "0" * 64, **changes: Any
+) -> TeacherFacts:
+    spec = replace(teacher_spec_of(), **changes)
+    stream = BatchStream(dataset, seed=spec.seed, batch_size=spec.batch_size, augmentation=spec.augmentation)
+    return facts(teacher, digest, dataset, stream, [spec], results)
+
+
+ENERGY_KD: dict[str, Any] = {"temperature": Temperature(4, "energy", 2, -2, 0.2), "augmentation": "crop"}
+
+
+def test_scores_are_kept_and_energies_only_where_a_run_asks(
+    plain_model: Network, digits: Dataset, tmp_path: Path
+) -> None:
     teacher = CountingTeacher(plain_model)
-    found = facts(teacher, "0" * 64, digits, teacher_spec_of(), tmp_path)
-    torch.testing.assert_close(found.energies.double(), energies.sort().values, rtol=1e-4, atol=1e-4)
+    found = facts_of(teacher, digits, tmp_path)
     (scores,) = evaluate_models([plain_model], digits, "fp32")
     assert found.scores.top1 == pytest.approx(scores.top1, abs=0.2)
     assert found.scores.loss == pytest.approx(scores.loss, rel=1e-4)
-    assert sum(teacher.calls) == len(digits.train) + len(digits.test)
+    assert not found.energies
+    assert sum(teacher.calls) == len(digits.test)
+    known = facts_of(teacher, digits, tmp_path, **ENERGY_KD)
+    assert known.scores == found.scores
+    assert list(known.energies) == ["view"]
+    assert sum(teacher.calls) == len(digits.test) + len(digits.train)
+    again = facts_of(teacher, digits, tmp_path, **ENERGY_KD)
+    assert torch.equal(again.energies["view"], known.energies["view"])
+    assert sum(teacher.calls) == len(digits.test) + len(digits.train)
 
-    asked = len(teacher.calls)
-    again = facts(teacher, "0" * 64, digits, teacher_spec_of(), tmp_path)
-    assert torch.equal(again.energies, found.energies)
-    assert again.scores == found.scores
-    assert len(teacher.calls) == asked
-    facts(teacher, "1" * 64, digits, teacher_spec_of(), tmp_path)
-    assert len(teacher.calls) > asked
+
+def test_energies_by_image_are_those_of_the_images_as_they_are(
+    plain_model: Network, digits: Dataset, energies: Tensor, tmp_path: Path
+) -> None:
+    found = facts_of(
+        Teacher(plain_model, device="cpu", precision="fp32"), digits, tmp_path, **ENERGY_KD, membership="image"
+    )
+    torch.testing.assert_close(found.energies["image"].double(), energies, rtol=1e-4, atol=1e-4)
+
+
+def test_energies_by_view_are_those_of_each_image_cropped_once(
+    plain_model: Network, digits: Dataset, tmp_path: Path
+) -> None:
+    """Each is the energy of some crop of its image, all of which are tried here."""
+    teacher = Teacher(plain_model, device="cpu", precision="fp32")
+    found = facts_of(teacher, digits, tmp_path, **ENERGY_KD).energies["view"]
+    few = digits.train.images[:40]
+    framed = torch.nn.functional.pad(few, (0, 0, 4, 4, 4, 4))
+    crops = [framed[:, y : y + digits.side, x : x + digits.side] for y in range(9) for x in range(9)]
+    with torch.no_grad():
+        every = torch.stack([energy(plain_model(normalise(crop, digits.mean, digits.std))) for crop in crops])
+    gaps = (every - found[:40]).abs()
+    assert gaps.amin(dim=0).max() < 1e-3
+    assert gaps.argmin(dim=0).unique().numel() > 15
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 2}, {"augmentation": "none"}, {"precision": "bf16"}, {"digest": "1" * 64}], ids=str
+)
+def test_energies_are_kept_for_what_they_depend_on(
+    changes: dict[str, Any], plain_model: Network, digits: Dataset, tmp_path: Path
+) -> None:
+    teacher = CountingTeacher(plain_model)
+    facts_of(teacher, digits, tmp_path, **ENERGY_KD)
+    asked = sum(teacher.calls)
+    facts_of(teacher, digits, tmp_path, **ENERGY_KD, epochs=7, milestones=(3,), lr=0.1, batch_size=32)
+    assert sum(teacher.calls) == asked
+    facts_of(teacher, digits, tmp_path, **(ENERGY_KD | changes))
+    assert sum(teacher.calls) >= asked + len(digits.train)
 
 
 @pytest.mark.parametrize("damage", ["empty", "garbage", "truncated", "flipped"])
@@ -88,18 +143,18 @@ def test_damaged_facts_are_computed_again(
     tmp_path: Path,
 ) -> None:
     teacher = Teacher(plain_model, device="cpu", precision="fp32")
-    first = facts(teacher, "0" * 64, digits, teacher_spec_of(), tmp_path)
-    (file,) = (tmp_path / "teachers").glob("*.pt")
-    whole = file.read_bytes()
-    middle = len(whole) // 2
-    file.write_bytes(
-        {
-            "empty": b"",
-            "garbage": b"this is no file of torch",
-            "truncated": whole[:middle],
-            "flipped": whole[:middle] + bytes(255 - b for b in whole[middle : middle + 8]) + whole[middle + 8 :],
-        }[damage]
-    )
-    again = facts(teacher, "0" * 64, digits, teacher_spec_of(), tmp_path)
-    assert torch.equal(again.energies, first.energies)
+    first = facts_of(teacher, digits, tmp_path, **ENERGY_KD)
+    for file in (tmp_path / "teachers").glob("*.pt"):
+        whole = file.read_bytes()
+        middle = len(whole) // 2
+        file.write_bytes(
+            {
+                "empty": b"",
+                "garbage": b"this is no file of torch",
+                "truncated": whole[:middle],
+                "flipped": whole[:middle] + bytes(255 - b for b in whole[middle : middle + 8]) + whole[middle + 8 :],
+            }[damage]
+        )
+    again = facts_of(teacher, digits, tmp_path, **ENERGY_KD)
+    assert torch.equal(again.energies["view"], first.energies["view"])
     assert again.scores == first.scores

@@ -26,7 +26,7 @@ BATCH = 32
 
 @pytest.fixture
 def teaching(plain_model: Network, energies: Tensor) -> Teaching:
-    facts = TeacherFacts("0" * 64, energies.float().sort().values, Scores(0, 0, 0))
+    facts = TeacherFacts("0" * 64, Scores(0, 0, 0), {"view": energies.float()})
     return Teaching(CountingTeacher(plain_model), facts)
 
 
@@ -151,9 +151,9 @@ def test_mixed_view(mixing: Mixing, noise_chunk: Chunk, plain_model: Network) ->
     chunk = noise_chunk
     with torch.no_grad():
         reference = energy(plain_model(chunk.images))
-    teaching = Teaching(CountingTeacher(plain_model), TeacherFacts("0" * 64, reference.sort().values, Scores(0, 0, 0)))
+    teaching = Teaching(CountingTeacher(plain_model), TeacherFacts("0" * 64, Scores(0, 0, 0), {"view": reference}))
     made = views(chunk, teaching)
-    mixed = made.mixed(mixing)
+    mixed = made.mixed(mixing, "view")
     steps = chosen_rows(chunk, expected_choice(mixing, made.weak, reference))
     assert [b - a for a, b in mixed.bounds] == [len(rows) for rows in steps]
     assert mixed.bounds[-1][1] == len(mixed.images) == len(mixed.labels) == sum(map(len, steps))
@@ -199,7 +199,7 @@ def test_choice_on_real_images(rate: float, chunks: list[Chunk], teaching: Teach
     for chunk in chunks:
         made = views(chunk, teaching)
         steps = chosen_rows(chunk, expected_choice(mixing, made.weak, energies))
-        mixed = made.mixed(mixing)
+        mixed = made.mixed(mixing, "view")
         assert [b - a for a, b in mixed.bounds] == [len(rows) for rows in steps]
         for rows, (first, last) in zip(steps, mixed.bounds, strict=True):
             assert sorted(mixed.labels[first:last].tolist()) == sorted(chunk.labels[rows].tolist())
@@ -213,7 +213,7 @@ def thresholds_between(chunk: Chunk, model: Network, above: int) -> tuple[Teachi
         here = energy(model(chunk.images)).sort(descending=True).values
     cut = (here[above - 1] + here[above]) / 2 if above else here[0] + 1
     reference = torch.linspace(-1, 0, 10) * 1e-3 + cut
-    teaching = Teaching(CountingTeacher(model), TeacherFacts("0" * 64, reference.sort().values, Scores(0, 0, 0)))
+    teaching = Teaching(CountingTeacher(model), TeacherFacts("0" * 64, Scores(0, 0, 0), {"view": reference}))
     return teaching, Mixing("cutmix", "high", 1e-3)
 
 
@@ -221,7 +221,7 @@ def thresholds_between(chunk: Chunk, model: Network, above: int) -> tuple[Teachi
 def test_fewer_than_two_are_not_mixed(above: int, chunks: list[Chunk], plain_model: Network) -> None:
     teaching, mixing = thresholds_between(chunks[0], plain_model, above)
     made = views(chunks[0], teaching)
-    mixed = made.mixed(mixing)
+    mixed = made.mixed(mixing, "view")
     assert len(mixed.images) == len(mixed.labels) == 0
     assert mixed.teacher is None
     assert all(a == b for a, b in mixed.bounds)
@@ -239,7 +239,7 @@ def test_a_step_of_one_between_steps_of_more(chunks: list[Chunk], plain_model: N
             for a, b in pairwise(chunks[0].bounds)
         ]
         sizes = [len(rows) for rows in steps]
-        mixed = made.mixed(mixing)
+        mixed = made.mixed(mixing, "view")
         assert [b - a for a, b in mixed.bounds] == [size if size >= 2 else 0 for size in sizes]
         if 1 in sizes and max(sizes) >= 2:
             return
@@ -250,15 +250,15 @@ def test_mixing_is_a_pure_function_of_seed_and_place(chunks: list[Chunk], teachi
     """The same whoever has asked for what before; another at another seed, epoch or chunk."""
     every, most = Mixing("cutmix"), Mixing("cutmix", "high", 0.7)
     forwards, backwards = views(chunks[0], teaching), views(chunks[0], teaching)
-    images = [forwards.mixed(every).images, forwards.mixed(most).images]
-    again = [backwards.mixed(most).images, backwards.mixed(every).images]
+    images = [forwards.mixed(every, "view").images, forwards.mixed(most, "view").images]
+    again = [backwards.mixed(most, "view").images, backwards.mixed(every, "view").images]
     assert all(torch.equal(a, b) for a, b in zip(images, reversed(again), strict=True))
     others = [
         views(chunks[0], teaching, seed=4),
         views(replace(chunks[0], epoch=3), teaching),
         views(replace(chunks[0], first_step=8), teaching),
     ]
-    assert not any(torch.equal(other.mixed(every).images, images[0]) for other in others)
+    assert not any(torch.equal(other.mixed(every, "view").images, images[0]) for other in others)
 
 
 # --- each thing once -----------------------------------------------------------------------------------------------
@@ -269,16 +269,16 @@ def test_teacher_is_asked_once_a_view(chunks: list[Chunk], teaching: Teaching) -
     made = views(chunk, teaching)
     for _ in range(3):
         weak = made.weak
-        teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.2))
+        teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.2), "view")
     assert calls(teaching) == [len(chunk.labels)]
-    seen = [made.mixed(Mixing("cutmix", "high", rate)) for rate in (0.4, 0.4, 0.7, 0.4)]
+    seen = [made.mixed(Mixing("cutmix", "high", rate), "view") for rate in (0.4, 0.4, 0.7, 0.4)]
     assert seen[0] is seen[1] is seen[3] is not seen[2]
     assert calls(teaching) == [len(chunk.labels), len(seen[0].images), len(seen[2].images)]
 
 
 def test_mixing_alone_asks_for_the_images_as_they_are_once(chunks: list[Chunk], teaching: Teaching) -> None:
     made = views(chunks[0], teaching)
-    mixed = made.mixed(Mixing("mixup", "high", 0.5, alpha=0.2))
+    mixed = made.mixed(Mixing("mixup", "high", 0.5, alpha=0.2), "view")
     assert made.weak.teacher is not None
     assert calls(teaching) == [len(chunks[0].labels), len(mixed.images)]
 
@@ -299,11 +299,11 @@ RULES = {
 def test_temperature_rules(rule: str, mixed: bool, chunks: list[Chunk], teaching: Teaching, energies: Tensor) -> None:
     """As the core gives them from the training set's energies; on mixed images from the mixed images' energy."""
     made = views(chunks[1], teaching)
-    view = made.mixed(Mixing("cutmix")) if mixed else made.weak
+    view = made.mixed(Mixing("cutmix"), "view") if mixed else made.weak
     assert view.teacher is not None
     low, high = energy_thresholds(energies.float(), RATE, RATE)
     expected = energy_temperature(energy(view.teacher.logits), low, high, 4.0, *RULES[rule])
-    found = teaching.temperature(view, Temperature(4, rule, 2, -1.5, RATE))
+    found = teaching.temperature(view, Temperature(4, rule, 2, -1.5, RATE), "view")
     assert isinstance(found, Tensor)
     assert torch.equal(found, expected)
     assert {*expected.unique().tolist()} == {4.0, *(4 + change for change in RULES[rule])}
@@ -312,7 +312,7 @@ def test_temperature_rules(rule: str, mixed: bool, chunks: list[Chunk], teaching
 def test_reversed_gives_high_temperature_to_high_energy(chunks: list[Chunk], teaching: Teaching) -> None:
     weak = views(chunks[0], teaching).weak
     for rule, sign in (("energy", -1), ("reversed", 1)):
-        temperature = teaching.temperature(weak, Temperature(4, rule, 2, -2, 0.2))
+        temperature = teaching.temperature(weak, Temperature(4, rule, 2, -2, 0.2), "view")
         assert isinstance(temperature, Tensor)
         assert sign * torch.corrcoef(torch.stack([weak.energies, temperature]))[0, 1] > 0.5
 
@@ -320,7 +320,7 @@ def test_reversed_gives_high_temperature_to_high_energy(chunks: list[Chunk], tea
 def test_gradation(chunks: list[Chunk], teaching: Teaching, energies: Tensor) -> None:
     weak = views(chunks[0], teaching).weak
     for values in ((6.0, 5.0, 4.0, 3.0, 2.0), (6.0, 2.0)):
-        found = teaching.temperature(weak, Temperature(4, "gradation", values=values))
+        found = teaching.temperature(weak, Temperature(4, "gradation", values=values), "view")
         edges = gradation_edges(energies.float(), len(values))
         assert isinstance(found, Tensor)
         assert torch.equal(found, gradation_temperature(weak.energies, edges, values))
@@ -328,14 +328,14 @@ def test_gradation(chunks: list[Chunk], teaching: Teaching, energies: Tensor) ->
 
 
 def test_plain_is_a_number(chunks: list[Chunk], teaching: Teaching) -> None:
-    assert teaching.temperature(views(chunks[0], teaching).weak, Temperature(3.0)) == 3.0
+    assert teaching.temperature(views(chunks[0], teaching).weak, Temperature(3.0), "view") == 3.0
 
 
 def test_rules_of_one_view_are_kept_apart(chunks: list[Chunk], teaching: Teaching) -> None:
     weak = views(chunks[0], teaching).weak
-    one = teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.2))
-    two = teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.4))
+    one = teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.2), "view")
+    two = teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.4), "view")
     assert isinstance(one, Tensor)
     assert isinstance(two, Tensor)
     assert not torch.equal(one, two)
-    assert teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.2)) is one
+    assert teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.2), "view") is one

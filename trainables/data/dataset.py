@@ -127,11 +127,10 @@ class Dataset:
         return BatchStream(self, seed=seed, batch_size=batch_size, augmentation=augmentation, share=share)
 
     def scan(self, split: str, size: int, share: Share = WHOLE) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Each device's share is one contiguous part."""
         data = {"train": self.train, "test": self.test}[split]
-        start, end = share.of(len(data))
-        for images, labels in zip(data.images[start:end].split(size), data.labels[start:end].split(size), strict=True):
-            yield normalise(images, self.mean, self.std), labels
+        for part in share.parts(len(data), size):
+            rows = slice(part.start, part.stop)
+            yield normalise(data.images[rows], self.mean, self.std), data.labels[rows]
 
 
 def fingerprint(train: Split, test: Split) -> str:

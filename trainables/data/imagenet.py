@@ -81,11 +81,9 @@ class ImageNet:
         return ImageStream(self, seed=seed, batch_size=batch_size, augmentation=augmentation, share=share)
 
     def scan(self, split: str, size: int, share: Share = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
-        """The centres of the images. Each device's share is one contiguous part; the label of a test image that cannot
-        be decoded is UNREADABLE."""
+        """The centres of the images; the label of a test image that cannot be decoded is UNREADABLE."""
         labels = {"train": self.train_labels, "test": self.test_labels}[split]
-        start, end = share.of(len(labels))
-        batches = [np.arange(first, min(first + size, end)) for first in range(start, end, size)]
+        batches = [np.arange(part.start, part.stop) for part in share.parts(len(labels), size)]
         for rows, (pixels, missing) in zip(batches, self.batches(split, batches, None, share), strict=True):
             truth = labels[rows[0] : rows[-1] + 1]
             if missing:
@@ -152,6 +150,13 @@ class ImageStream:
         """Steps of an epoch. A last batch of one image is left out: batch statistics need two."""
         whole, rest = divmod(self.dataset.train_size, self.batch_size)
         return whole + (rest > 1)
+
+    def each_once(self, most: int) -> Iterator[Tensor]:
+        """With the crops and flips of epoch 0: the epochs that are trained count from 1."""
+        parts = [np.arange(part.start, part.stop) for part in self.share.parts(self.dataset.train_size, most)]
+        draw = (self.seed, 0) if self.random else None
+        for pixels, _ in self.dataset.batches("train", parts, draw, self.share):
+            yield normalise(pixels, self.mean, self.std)
 
     def epoch(self, epoch: int) -> Iterator[Chunk]:
         size = self.dataset.train_size

@@ -54,5 +54,6 @@ class Source(Protocol):
         ...
 
     def scan(self, split: str, size: int, share: Share = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images of `train` or `test` as they are, normalised, `size` at a time, with their labels."""
+        """The images of `train` or `test` as they are, normalised, `size` at a time, with their labels; of several
+        devices, one's parts."""
         ...

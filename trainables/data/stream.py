@@ -73,6 +73,12 @@ class Share:
     def of(self, size: int) -> tuple[int, int]:
         return size * self.rank // self.world, size * (self.rank + 1) // self.world
 
+    def parts(self, size: int, most: int) -> list[range]:
+        """Of `size` rows, cut into parts of `most`, this device's parts. A part is the same on one device or several,
+        and so are the bits of what a network says of it."""
+        first, end = self.of(-(-size // most))
+        return [range(part * most, min((part + 1) * most, size)) for part in range(first, end)]
+
 
 WHOLE = Share()
 
@@ -93,6 +99,11 @@ class Stream(Protocol):
     def steps(self) -> int: ...
 
     def epoch(self, epoch: int) -> Iterator[Chunk]: ...
+
+    def each_once(self, most: int) -> Iterator[Tensor]:
+        """Every training image once, in the order of the training set, augmented as in an epoch that is not trained:
+        float32 (n, 3, H, W), `most` at a time; of several devices, this one's parts."""
+        ...
 
 
 def steps_of(bounds: tuple[int, ...], device: torch.device) -> Tensor:
@@ -175,6 +186,16 @@ class BatchStream:
         firsts = range(0, self.steps, STEPS_PER_CHUNK)
         parts = [(first, min(first + STEPS_PER_CHUNK, self.steps)) for first in firsts]
         return [Piece(first, ends[last] - ends[first], partial(made, first, last)) for first, last in parts]
+
+    def each_once(self, most: int) -> Iterator[Tensor]:
+        size = len(self.labels)
+        draw = generator(self.seed, "each image once")
+        corners = torch.from_numpy(draw.integers(0, 2 * self.padding + 1, (size, 2)))
+        flips = torch.from_numpy(draw.random(size) < 0.5) if self.flip else torch.zeros(size, dtype=torch.bool)
+        for part in self.share.parts(size, most):
+            rows = torch.arange(part.start, part.stop)
+            drawn = (sent(values, self.device) for values in (rows, corners[rows], flips[rows]))
+            yield normalise(self._augmented(*drawn), self.mean, self.std)
 
     def _augmented(self, rows: Tensor, corners: Tensor, flips: Tensor) -> Tensor:
         """Cropped from images with a black border, and flipped."""

@@ -1,0 +1,84 @@
+"""Dataclasses with typed fields, and the JSON that identifies them: one text for one meaning."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+import typing
+from typing import Any
+
+from trainables.errors import UserError
+
+
+def check(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(message)
+
+
+def _number(value: float) -> float:
+    """A finite float equal to `value`, without the sign of zero: -0.0 and 0.0 are one number."""
+    try:
+        exact = float(value)
+    except OverflowError:
+        exact = math.inf
+    check(math.isfinite(exact), f"{exact} cannot be part of a run: only finite numbers can")
+    check(exact == value, f"{value} cannot be part of a run: it has too many digits")
+    return exact + 0.0
+
+
+@functools.cache
+def _annotations(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def plain(value: Any, annotation: Any) -> Any:
+    """`value` as its declared type (4 and 4.0 are one temperature); refuses what JSON cannot write exactly."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        inner = next(a for a in arguments if a is not type(None))
+        return None if value is None else plain(value, inner)
+    if origin is tuple:
+        if arguments[-1] is Ellipsis:
+            return tuple(plain(item, arguments[0]) for item in value)
+        return tuple(plain(item, inner) for item, inner in zip(value, arguments, strict=True))
+    if dataclasses.is_dataclass(annotation):
+        cls = typing.cast(type, annotation)
+        check(isinstance(value, cls), f"{value!r} is no {cls.__name__}")
+        return value
+    if annotation is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _number(value)
+    if annotation is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    check(
+        type(value) is annotation,
+        f"{value!r} should be of type {getattr(annotation, '__name__', annotation)}",
+    )
+    check(annotation is not int or abs(value) < 2**63, "a whole number of a run has at most 63 bits")
+    return value
+
+
+class Canonical:
+    """A dataclass of typed fields that becomes canonical JSON."""
+
+    def __post_init__(self) -> None:
+        hints = _annotations(typing.cast(Any, type(self)))
+        for field in dataclasses.fields(typing.cast(Any, self)):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name), hints[field.name]))
+        self.validate()
+
+    def validate(self) -> None:
+        """Raise UserError where the fields contradict each other."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, nested, in JSON's own types."""
+        out: dict[str, Any] = {}
+        for field in dataclasses.fields(typing.cast(Any, self)):
+            value = getattr(self, field.name)
+            if field.default is not dataclasses.MISSING and value == field.default:
+                continue
+            out[field.name] = value.as_dict() if isinstance(value, Canonical) else value
+        if "params" in out:
+            out["params"] = dict(out["params"])
+        return out

@@ -1,0 +1,44 @@
+"""How many images a run really sets apart: of low energy, of high energy, and mixed. Free of torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from trainables.spec import RunSpec
+
+FIELDS = ("low", "high", "mixed")
+"""After the number of the epoch, the shares of a row: of the images that the run trained on in that epoch."""
+MOST_OFF = 0.02
+
+Row = Sequence[float | None]
+Shares = tuple[float | None, float | None, float | None]
+
+
+def asked(spec: RunSpec) -> Shares:
+    """The shares that a run asks for, by FIELDS; None for what it does not have."""
+    return spec.end, spec.end, None if spec.mixing is None else spec.mixing.rate
+
+
+def means(rows: Iterable[Row]) -> Shares:
+    """The mean over the epochs of each of FIELDS."""
+    columns = list(zip(*rows, strict=True))[1:] or [(None,)] * len(FIELDS)
+    low, high, mixed = (_mean([share for share in column if share is not None]) for column in columns)
+    return low, high, mixed
+
+
+def _mean(shares: Sequence[float]) -> float | None:
+    return math.fsum(shares) / len(shares) if shares else None
+
+
+def off(spec: RunSpec, rows: Iterable[Row]) -> str:
+    """A sentence that names the shares which are more than MOST_OFF from what the run asks for; empty if none is."""
+    words = [
+        f"{100 * share:.1f} % {_WORDS[name]} instead of {100 * wanted:.3g} %"
+        for name, wanted, share in zip(FIELDS, asked(spec), means(rows), strict=True)
+        if wanted is not None and share is not None and abs(share - wanted) > MOST_OFF
+    ]
+    return f"{spec.name}: of its training images, {', '.join(words)}" if words else ""
+
+
+_WORDS = {"low": "had low energy", "high": "had high energy", "mixed": "were mixed"}
