@@ -159,6 +159,7 @@ _FIELDS: dict[str, Parts] = {
     "method": _method,
     "T": _temperature,
     "mixing": lambda pair, spec: _mixing(spec.mixing),
+    "energies by": lambda pair, spec: {"": NOTHING if spec.end is None else spec.membership},
     "epochs": lambda pair, spec: {"": str(spec.epochs)},
     "lr": lambda pair, spec: {"": f"{spec.lr:g}"},
     "x": lambda pair, spec: {"": f"{spec.lr_decay:g}"},

@@ -102,7 +102,17 @@ def one_line(plan: Plan) -> str:
     left = len({spec.run_id for job in plan.jobs for spec in job.specs})
     jobs = f"{left} to train in {_count(len(plan.jobs), 'job')}" if left else "nothing left to train"
     failed = f", {len(plan.failed)} failed earlier (--retry trains them again)" if plan.failed else ""
-    return f"{_count(plan.cells, 'cell')}: {_count(len(plan.all_runs), 'run')}, {len(plan.done)} done{failed}, {jobs}"
+    line = f"{_count(plan.cells, 'cell')}: {_count(len(plan.all_runs), 'run')}, {len(plan.done)} done{failed}, {jobs}"
+    return "\n".join([line, *_outdated(plan)])
+
+
+def _outdated(plan: Plan) -> list[str]:
+    if not plan.outdated:
+        return []
+    return [
+        f"{_count(len(plan.outdated), 'run')} of these were trained by an earlier version, where the same settings "
+        "meant something else: the ledger keeps the old results, and they are trained again (docs/log.md, 2026-11-30)"
+    ]
 
 
 def _protocol(table: Table, settings: Settings) -> list[RenderableType]:
@@ -157,6 +167,7 @@ def _lines(plan: Plan, request: Request) -> list[str]:
     lines += [*images(request), *_teachers(plan, request)]
     if plan.failed:
         lines.append(f"{_count(len(plan.failed), 'run')} failed earlier and will not be tried again without --retry")
+    lines += _outdated(plan)
     if not plan.jobs:
         return [*lines, "nothing is left to train"]
     kinds = Counter(job.kind for job in plan.jobs)

@@ -38,7 +38,8 @@ class Plan:
 
     cells: distillation cells, each counted once however many tables show it. runs: by kind (distilled, vanilla,
     teacher, assistants among them unless they are a cell's) and id, done or not, each once. failed: recorded as
-    failed, with the reason, and not to be tried again. shared: students that the tables, each trained by itself, would
+    failed, with the reason, and not to be tried again. outdated: to be trained although the ledger has what an earlier
+    revision made of the same fields. shared: students that the tables, each trained by itself, would
     train more than once.
     """
 
@@ -48,6 +49,7 @@ class Plan:
     failed: dict[str, str]
     jobs: tuple[PlannedJob, ...]
     shared: int = 0
+    outdated: frozenset[str] = frozenset()
 
     @property
     def all_runs(self) -> dict[str, RunSpec]:
@@ -55,7 +57,8 @@ class Plan:
 
 
 def asked_runs(tables: Sequence[Table], settings: Settings) -> list[str]:
-    """The ids of all runs that the tables could need: the rows of the ledger that a plan looks at."""
+    """The ids of all runs that the tables could need, and of what they were in earlier revisions: the rows of the
+    ledger that a plan looks at."""
     tables = [table for table in tables if table.trains]
     specs = itertools.chain.from_iterable(
         [
@@ -64,7 +67,7 @@ def asked_runs(tables: Sequence[Table], settings: Settings) -> list[str]:
             *(cell.specs for table in tables for cell in cells(table, settings)),
         ]
     )
-    return list(_by_id(specs))
+    return list(_by_id(each for spec in specs for each in (spec, *spec.earlier)))
 
 
 def make_plan(
@@ -128,6 +131,7 @@ def make_plan(
         *packed("vanilla", alone, pack, set()),
         *packed("timing", [spec for spec in rest if spec.timing], pack, awaited),
     )
+    left = {spec.run_id: spec for job in jobs for spec in job.specs}
     wanted = {*distilled, *vanilla, *teachers}
     per_table_runs = [
         _by_id([*(spec for cell in found for spec in cell.specs), *vanilla_runs(table, settings)])
@@ -140,6 +144,9 @@ def make_plan(
         failed={run_id: reason for run_id, reason in failed.items() if run_id in wanted},
         jobs=jobs,
         shared=sum(map(len, per_table_runs)) - len({run_id for runs in per_table_runs for run_id in runs}),
+        outdated=frozenset(
+            run_id for run_id, spec in left.items() if any(old.run_id in entries for old in spec.earlier)
+        ),
     )
 
 

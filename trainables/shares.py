@@ -41,4 +41,14 @@ def off(spec: RunSpec, rows: Iterable[Row]) -> str:
     return f"{spec.name}: of its training images, {', '.join(words)}" if words else ""
 
 
+def in_words(runs: Iterable[Shares]) -> str:
+    """The shares of some runs: of each of FIELDS their range, or one number where they print alike."""
+    words = []
+    for name, column in zip(FIELDS, zip(*runs, strict=True), strict=False):
+        printed = [f"{100 * share:.1f}" for share in sorted(share for share in column if share is not None)]
+        if printed:
+            words.append(f"{name} {' to '.join(dict.fromkeys((printed[0], printed[-1])))} %")
+    return ", ".join(words)
+
+
 _WORDS = {"low": "had low energy", "high": "had high energy", "mixed": "were mixed"}

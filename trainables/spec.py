@@ -258,6 +258,11 @@ class RunSpec(Canonical):
         return earlier
 
     @property
+    def earlier(self) -> list[RunSpec]:
+        """What the same fields meant before this run's revision, the first revision first."""
+        return [self.as_of(revision) for revision in range(FIRST, self.revision)]
+
+    @property
     def teacher_run(self) -> str | None:
         """The run that must finish before this one, if its teacher is trained here."""
         source = self.teacher_source or ""

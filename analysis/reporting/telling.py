@@ -31,6 +31,7 @@ from analysis.reporting.document import (
 )
 from analysis.sheet import make_sheet, show
 from analysis.verdicts import ABOVE, BELOW, NOT_COMPARABLE, ONE_SEED, Verdict
+from trainables import shares
 
 _STYLES = {ABOVE: GOOD, BELOW: BAD, NOT_COMPARABLE: QUIET, ONE_SEED: QUIET}
 ALONE = "(no teacher)"
@@ -127,12 +128,13 @@ def _protocol(table: Table, grid: Grid, known: Knowledge) -> Iterator[Block]:
     labels = {row.key: row.label for part in table.parts for row in part.rows}
     texts = list(zip(found.heads, *found.rows, strict=True))[1:]
     letters = [min(MOST, max(map(len, words))) for words in texts]
-    shares = [OWN * (width + PAD) / sum(other + PAD for other in letters) for width in letters]
-    own = [Column(head, share) for head, share in zip(found.heads[1:], shares, strict=True)]
-    places = _places(grid, known)
-    columns = [Column("Row", 0.17), Column("Key", 0.17), *own, *([Column("Source")] if places else [])]
+    widths = [OWN * (width + PAD) / sum(other + PAD for other in letters) for width in letters]
+    own = [Column(head, width) for head, width in zip(found.heads[1:], widths, strict=True)]
+    measured, places = _shares(grid, known), _places(grid, known)
+    behind = [(head, texts) for head, texts in (("Shares", measured), ("Source", places)) if texts]
+    columns = [Column("Row", 0.17), Column("Key", 0.17), *own, *(Column(head) for head, _ in behind)]
     lines: list[list[Words]] = [
-        [labels.get(key, "Student Acc."), Styled(key, CODE), *words, *([places.get(key, "-")] if places else [])]
+        [labels.get(key, "Student Acc."), Styled(key, CODE), *words, *(texts.get(key, "-") for _, texts in behind)]
         for key, *words in found.rows
     ]
     yield listing(columns, lines)
@@ -142,8 +144,19 @@ def _protocol(table: Table, grid: Grid, known: Knowledge) -> Iterator[Block]:
     yield paragraph(
         "T: one temperature for all samples, or that of the samples of low energy, of high energy (the share r of the "
         "training set each) and of the others. x, after: the learning rate is multiplied by x after these epochs."
+        + (" Shares: of the training images that really had low or high energy, or were mixed." if measured else "")
         + (" Source: by its number under Provenance." if places else "")
     )
+
+
+def _shares(grid: Grid, known: Knowledge) -> dict[str, str]:
+    """By row, the shares of low, high and mixed images in its runs."""
+    found: dict[str, list[Entry]] = {}
+    for value in grid.values:
+        if value.kind == "row":
+            found.setdefault(value.row, []).extend(known.runs[run_id] for run_id in value.runs if run_id in known.runs)
+    texts = {row: shares.in_words(shares.means(entry.shares) for entry in entries) for row, entries in found.items()}
+    return {row: text for row, text in texts.items() if text}
 
 
 def _places(grid: Grid, known: Knowledge) -> dict[str, str]:
