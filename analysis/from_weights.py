@@ -11,7 +11,19 @@ from analysis import drawings, names
 from analysis.drawings import Figure
 from analysis.layout import Part, Table, chosen_pairs, chosen_rows, settings_for, taught_parts
 from analysis.ledger import Ledger
-from analysis.observations import SHOWN, Place, Weights, answers, certainty, digest, embedded, given, student, teacher
+from analysis.observations import (
+    SHOWN,
+    Place,
+    Weights,
+    answers,
+    certainty,
+    digest,
+    embedded,
+    given,
+    predictions,
+    student,
+    teacher,
+)
 from analysis.settings import Settings
 from analysis.tables import ledger_path, settings_of_sweep, write
 from trainables.data.facts import check_name, fingerprinted
@@ -62,16 +74,17 @@ def figures(table: Table, settings: Settings, place: Place) -> dict[str, Figure]
 
 def _images(table: Table, part: Part, settings: Settings, pair: Pair, place: Place) -> Figure:
     weights = teacher(table, settings, pair, place)
-    arrays, _ = certainty(weights, settings, pair, place)
+    arrays = certainty(weights, settings, place)
     said = f"teacher {_network(weights)}" if place.teacher is None else _network(weights)
     return drawings.images(arrays, RANKS[table.key], _title(table, settings, "training images", said, [weights]))
 
 
 def _predictions(table: Table, part: Part, settings: Settings, pair: Pair, place: Place) -> Figure:
     weights = teacher(table, settings, pair, place)
-    arrays, rate = certainty(weights, settings, pair, place)
+    arrays, rate = predictions(weights, settings, pair, place)
     said = f"teacher {_network(weights)}" if place.teacher is None else _network(weights)
-    return drawings.predictions(arrays, rate, _title(table, settings, "training images", said, [weights]))
+    shown = "training images, augmented"
+    return drawings.predictions(arrays, rate, _title(table, settings, shown, said, [weights]))
 
 
 def _embedding(table: Table, part: Part, settings: Settings, pair: Pair, place: Place) -> Figure:

@@ -11,7 +11,7 @@ import io
 import shlex
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,16 +126,28 @@ def _command(table: Table, settings: Settings, place: Place) -> str:
     return shlex.join(words)
 
 
-def certainty(weights: Weights, settings: Settings, pair: Pair, place: Place) -> tuple[Arrays, float]:
-    """How certain a teacher is of the training images (`trainables.observe.certainty`), and the pair's r."""
-    rate = energy_temperature(settings.recipe, pair).rate
+def certainty(weights: Weights, settings: Settings, place: Place) -> Arrays:
+    """How certain a teacher is of the training images (`trainables.observe.certainty`)."""
 
     def make() -> Arrays:
         from trainables import observe
 
-        return observe.certainty(weights.network, weights.path, _images(settings, place), rate=rate, count=SHOWN)
+        return observe.certainty(weights.network, weights.path, _images(settings, place), count=SHOWN)
 
-    return _kept("certainty", weights, settings, place, make, f"{rate} {SHOWN}"), rate
+    return _kept("certainty", weights, settings, place, make, str(SHOWN))
+
+
+def predictions(weights: Weights, settings: Settings, pair: Pair, place: Place) -> tuple[Arrays, float]:
+    """What a teacher predicts at both ends of the energies (`trainables.observe.predictions`), and the pair's r."""
+    rate, augmentation = energy_temperature(settings.recipe, pair).rate, settings.recipe.augmentation
+
+    def make() -> Arrays:
+        from trainables import observe
+
+        images = replace(_images(settings, place), augmentation=augmentation, seed=SEED)
+        return observe.predictions(weights.network, weights.path, images, rate=rate)
+
+    return _kept("predictions", weights, settings, place, make, f"{rate} {augmentation} {SEED}"), rate
 
 
 def answers(weights: Weights, settings: Settings, place: Place) -> Arrays:

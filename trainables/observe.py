@@ -1,11 +1,11 @@
 """What networks answer, as numpy arrays: the numbers and the pixels that pictures of them are drawn from.
 
-Answers are in float32, whatever precision the network was trained at, and of the images as they are, not augmented.
+Answers are in float32, whatever precision the network was trained at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,54 +21,73 @@ from trainables.models import Network, build
 from trainables.models.checkpoint import load_weights
 
 Arrays = dict[str, np.ndarray]
+ENDS = ("low", "high")
 
 
 @dataclass(frozen=True)
 class Images:
-    """Which images a network is shown; the fields but `data_dir` are a run's."""
+    """Which images a network is shown; the fields but `data_dir` are a run's. augmentation, seed: of training images
+    where they are shown as training sees them."""
 
     dataset: str
     data_dir: Path | None = None
     data: str = ""
     train_fraction: float = 1.0
     imbalance: float = 1.0
+    augmentation: str = "none"
+    seed: int = 1
 
 
-def certainty(network: str, weights: Path, images: Images, *, rate: float, count: int, device: str = "") -> Arrays:
+def certainty(network: str, weights: Path, images: Images, *, count: int, device: str = "") -> Arrays:
     """How certain a network is of the training images, by their energy.
 
-    Of every image: `energies`, `labels`, `predicted`, `confidence`. Of the `low` and of the `high` end, which hold
-    the share `rate` each: `END_by_rank` (C,), the mean of its images' probabilities, each image's in falling order;
-    `END_by_class` (C, C), the mean probabilities of its images of each class; `END_count` (C,), how many those are;
+    Of every image as it is: `energies`, `labels`, `predicted`, `confidence`. Of the `low` and of the `high` end:
     `END_index` and `END_pixels`, its first `count` images by `extremes`. `classes`, `fingerprint`, `sha256`: of what.
     """
     model, dataset, said = _opened(network, weights, images, device)
-    parts = [(logits.cpu(), labels.cpu()) for logits, _, labels in _outputs(model, dataset, "train")]
-    logits = torch.cat([part for part, _ in parts])
-    labels = torch.cat([part for _, part in parts]).numpy()
-    energies = energy(logits)
+    size = at_once(BATCH, dataset.device, dataset.side)
+    parts = [(_ends(model, batch)[0].cpu(), labels.cpu()) for batch, labels in dataset.scan("train", size)]
+    logits, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     best = logits.softmax(dim=1).max(dim=1)
-    low, high = energy_thresholds(energies, rate, rate)
     found = said | {
-        "energies": energies.numpy(),
-        "labels": labels,
+        "energies": energy(logits).numpy(),
+        "labels": labels.numpy(),
         "predicted": best.indices.numpy(),
         "confidence": best.values.numpy(),
     }
-    for end, inside in (("low", energies < low), ("high", energies > high)):
-        index = extremes(found["energies"], labels, count, highest=end == "high")
-        ends = _mean_predictions(logits[inside], labels[inside.numpy()]) | {"index": index}
-        found |= {f"{end}_{name}": array for name, array in ends.items()}
-    shown = pixels(dataset, "train", np.concatenate([found["low_index"], found["high_index"]]))
-    return found | {"low_pixels": shown[: len(shown) // 2], "high_pixels": shown[len(shown) // 2 :]}
+    index = [extremes(found["energies"], found["labels"], count, highest=end == "high") for end in ENDS]
+    shown = np.split(pixels(dataset, "train", np.concatenate(index)), len(ENDS))
+    for end, images_of, pixels_of in zip(ENDS, index, shown, strict=True):
+        found |= {f"{end}_index": images_of, f"{end}_pixels": pixels_of}
+    return found
+
+
+def predictions(network: str, weights: Path, images: Images, *, rate: float, device: str = "") -> Arrays:
+    """What a network predicts at the `low` and at the `high` end of the energies, which hold the share `rate` each.
+
+    Of the training images as training sees them: each once, augmented as a run with `seed` sets its thresholds by.
+    `END_by_rank` (C,): the mean of the images' probabilities, each image's in falling order; `END_by_class` (C, C): the
+    mean probabilities of its images of each class; `END_count` (C,): how many those are. And `classes`, `fingerprint`,
+    `sha256`.
+    """
+    model, dataset, said = _opened(network, weights, images, device)
+    stream = dataset.stream(seed=images.seed, batch_size=2, augmentation=images.augmentation)
+    batches = stream.each_once(at_once(BATCH, dataset.device, dataset.side))
+    logits = torch.cat([_ends(model, batch)[0].cpu() for batch in batches])
+    energies, labels = energy(logits), dataset.train_labels.cpu().numpy()
+    low, high = energy_thresholds(energies, rate, rate)
+    for end, inside in zip(ENDS, (energies < low, energies > high), strict=True):
+        means = _mean_predictions(logits[inside], labels[inside.numpy()])
+        said |= {f"{end}_{name}": array for name, array in means.items()}
+    return said
 
 
 def answers(network: str, weights: Path, images: Images, *, device: str = "") -> Arrays:
     """Of every readable test image `logits` (N, C), `pooled` features (N, K), and `labels`."""
     model, dataset, said = _opened(network, weights, images, device)
-    logits, pooled, labels = (
-        torch.cat(parts).cpu().numpy() for parts in zip(*_outputs(model, dataset, "test"), strict=True)
-    )
+    size = at_once(BATCH, dataset.device, dataset.side)
+    parts = [(*_ends(model, batch), labels) for batch, labels in dataset.scan("test", size)]
+    logits, pooled, labels = (torch.cat(tensors).cpu().numpy() for tensors in zip(*parts, strict=True))
     readable = labels != UNREADABLE
     return said | {"logits": logits[readable], "pooled": pooled[readable], "labels": labels[readable]}
 
@@ -119,16 +138,10 @@ def _opened(network: str, weights: Path, images: Images, device: str) -> tuple[N
 
 
 @torch.inference_mode()
-def _outputs(model: Network, dataset: Source, split: str) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Logits, pooled features and labels, batch after batch."""
-    for images, labels in dataset.scan(split, at_once(BATCH, dataset.device, dataset.side)):
-        yield *_ends(model, images.contiguous(memory_format=torch.channels_last)), labels
-
-
 def _ends(model: Network, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Without the maps, which need not last until the next batch."""
+    """Logits and pooled features, without the maps, which need not last until the next batch."""
     with as_trained():
-        outputs = model.forward_features(images)
+        outputs = model.forward_features(images.contiguous(memory_format=torch.channels_last))
     return outputs.logits, outputs.pooled
 
 

@@ -127,7 +127,7 @@ def test_what_is_kept_is_of_these_weights_and_these_images(results: Path, tmp_pa
         answers(weights, settings, place)
         answers(weights, settings, place)
         assert len(list(kept.iterdir())) == number
-    certainty(one, SETTINGS, PAIR, place)
+    certainty(one, SETTINGS, place)
     assert len(list(kept.iterdir())) == 4
 
 

@@ -54,10 +54,10 @@ def test_every_method(teacher: GivenTeacher, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bank_gb", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
 def test_every_treatment(bank_gb: float, teacher: GivenTeacher, tmp_path: Path) -> None:
-    """Which images are mixed, and how many of each batch, is asked once an epoch with a bank, once a chunk without. A
-    bank is filled from the device, chunk by chunk."""
+    """Which images are mixed by their energy, and how many of each batch, is asked once an epoch with a bank, once a
+    chunk without. A bank is filled from the device, chunk by chunk."""
     runs = list(students(teacher).values())
-    asked = sum(run.epochs for run in runs if run.mixing is not None) * (1 if bank_gb else CHUNKS)
+    asked = sum(run.epochs for run in runs if run.mixing is not None and run.mixing.end) * (1 if bank_gb else CHUNKS)
     filled = max(run.epochs for run in runs) * CHUNKS if bank_gb else 0
     expected = {"aten.nonzero.default": asked, "aten._to_copy.default": asked + filled}
     assert waits([runs], teacher.place(tmp_path, bank_gb=bank_gb)) == [expected]
@@ -183,12 +183,13 @@ import numpy as np
 import torch
 # Tensors of inference mode cannot stand for others.
 torch.inference_mode = torch.no_grad
-from trainables.observe import Images, answers, certainty
+from trainables.observe import Images, answers, certainty, predictions
 about = "resnet8", Path({str(tmp_path / "resnet8.pth")!r}), Images("digits", train_fraction=0.2)
 found = []
 for device in ("cpu", "apart"):
     with Apart():
-        found.append(certainty(*about, rate=0.3, count=25, device=device) | answers(*about, device=device))
+        pictures = certainty(*about, count=25, device=device) | predictions(*about, rate=0.3, device=device)
+        found.append(pictures | answers(*about, device=device))
 here, there = found
 print([name for name in here if not np.array_equal(here[name], there[name])], len(here))
 """)

@@ -20,7 +20,7 @@ from trainables.data.dataset import Dataset, Split
 from trainables.errors import UserError
 from trainables.models import Outputs, build
 from trainables.models.checkpoint import save_weights
-from trainables.observe import Arrays, Images, answers, certainty, extremes, pixels
+from trainables.observe import Arrays, Images, answers, certainty, extremes, pixels, predictions
 
 IMAGES = Images("digits", train_fraction=0.2)
 RATE = 0.3
@@ -43,7 +43,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def observed(weights: Path) -> Arrays:
-    return certainty("resnet8", weights, IMAGES, rate=RATE, count=COUNT, device="cpu")
+    return certainty("resnet8", weights, IMAGES, count=COUNT, device="cpu")
 
 
 def logits_of(dataset: Dataset, split: Split) -> np.ndarray:
@@ -78,19 +78,25 @@ def test_energies_predictions_and_confidences_are_those_of_a_plain_loop(
 
 
 @pytest.mark.parametrize("end", ["low", "high"])
-def test_the_means_are_of_the_share_at_either_end(observed: Arrays, logits: np.ndarray, end: str) -> None:
+def test_the_means_are_of_the_share_at_either_end(weights: Path, dataset: Dataset, end: str) -> None:
+    """Of the images as training sees them: the same crops as a run of that seed takes its thresholds from."""
+    seen = replace(IMAGES, augmentation="crop", seed=3)
+    found = predictions("resnet8", weights, seen, rate=RATE, device="cpu")
+    crops = torch.cat(list(dataset.stream(seed=3, batch_size=9, augmentation="crop").each_once(100)))
+    with torch.no_grad():
+        logits = seasoned("resnet8").double()(crops.double()).numpy()
     size = int(len(logits) * RATE)
-    order = np.argsort(observed["energies"])
+    order = np.argsort(-4 * np.log(np.exp(logits / 4).sum(axis=1)))
     inside = order[:size] if end == "low" else order[-size:]
     probabilities = softmax(logits[inside])
-    labels = observed["labels"][inside]
-    assert observed[f"{end}_count"].sum() == size
-    assert observed[f"{end}_by_rank"] == pytest.approx(-np.sort(-probabilities, axis=1).mean(axis=0), abs=1e-5)
+    labels = dataset.train.labels.numpy()[inside]
+    assert found[f"{end}_count"].sum() == size
+    assert found[f"{end}_by_rank"] == pytest.approx(-np.sort(-probabilities, axis=1).mean(axis=0), abs=1e-5)
     for label in range(10):
         own = probabilities[labels == label]
-        assert observed[f"{end}_count"][label] == len(own)
+        assert found[f"{end}_count"][label] == len(own)
         expected = own.mean(axis=0) if len(own) else np.zeros(10)
-        assert observed[f"{end}_by_class"][label] == pytest.approx(expected, abs=1e-5)
+        assert found[f"{end}_by_class"][label] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("end", ["low", "high"])
@@ -184,4 +190,4 @@ def test_other_images_or_weights_are_refused(weights: Path, dataset: Dataset, tm
     with pytest.raises(UserError, match="does not fit wrn_16_1"):
         answers("wrn_16_1", weights, IMAGES, device="cpu")
     with pytest.raises(UserError, match="no weights at"):
-        certainty("resnet8", tmp_path / "gone.pt", IMAGES, rate=RATE, count=1, device="cpu")
+        certainty("resnet8", tmp_path / "gone.pt", IMAGES, count=1, device="cpu")
