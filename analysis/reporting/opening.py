@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from analysis.published import UNKNOWN
 from analysis.reporting import history
 from analysis.reporting.chapters import Chapter, Knowledge, cells, runs
 from analysis.reporting.document import CODE, COPIED, Block, Column, Heading, Styled, Words, listing, paragraph
@@ -76,16 +77,30 @@ def _outcome(judged: Sequence[Chapter]) -> Iterator[Block]:
     heads = [Column(word.capitalize(), right=True) for word in ("cells", *WORDS)]
     yield listing([Column("Table", 0.26), *heads], lines)
     yield paragraph(_multiple(tally(pair for chapter in judged for pair in chapter.judged)))
+    if any(value.paper_epoch for chapter in judged for value, _ in chapter.judged):
+        yield paragraph(_kinds(judged))
     yield paragraph(
-        f"The test: t = (measured - paper) / (s sqrt(1/n + 1/{PAPER_RUNS})) with the standard deviation s of the n "
-        f"seeds measured; the paper's number is taken as a mean of {PAPER_RUNS} runs of the same spread; n - 1 degrees "
-        f"of freedom, two-sided, at {ALPHA:.0%}. Noise: the least difference that this test calls one. A cell within "
-        "it agrees with the paper as far as so few seeds can tell, no further. One seed is not tested: its noise is "
-        f"the band of a standard deviation of {SEED_STD} points between seeds. The rows * and ** are made of others "
-        f"and are not tested again. {COPIED} marks a number that the paper has from earlier papers: it may be the mean "
-        "of another number of runs (the benchmark that many of them stem from reports means of 3 and of 5), so that "
-        "the test is less exact there."
+        "The test: t = (measured - paper) / (s sqrt(1/n + 1/k)) with the standard deviation s of the n seeds measured; "
+        f"the paper's number is a mean of k runs, taken to have the same spread ({PAPER_RUNS} where no source says how "
+        f"many; a teacher is one network); n - 1 degrees of freedom, two-sided, at {ALPHA:.0%}. Both are of the same "
+        "test epoch: the paper's own numbers are of the best one, many that it copied are of the last "
+        f"({COPIED} marks those from earlier papers), and the best is never below the last. Noise: the least "
+        "difference that this test calls one. A cell within it agrees with the paper as far as so few seeds can tell, "
+        f"no further. One seed is not tested: its noise is the band of a standard deviation of {SEED_STD} points "
+        "between seeds. The rows * and ** are made of others and are not tested again."
     )
+
+
+def _kinds(judged: Sequence[Chapter]) -> str:
+    """Of which test epoch and of how many runs the paper's numbers are that stand beside the cells."""
+    values = [value for chapter in judged for value, _ in chapter.judged if value.paper_epoch]
+    epochs = Counter(f"{value.paper_epoch} epoch" if value.paper_epoch != UNKNOWN else "not known" for value in values)
+    runs_of = Counter(value.paper_runs for value in values)
+    known = [f"{runs(number)} {runs_of[number]}" for number in sorted(filter(None, runs_of))]
+    if None in runs_of:
+        known.append(f"not known {runs_of[None]}")
+    counted = ", ".join(f"{word} {count}" for word, count in sorted(epochs.items()))
+    return f"The paper's numbers beside these cells, by test epoch: {counted}; by runs averaged: {', '.join(known)}."
 
 
 def _multiple(counted: Tally) -> str:
