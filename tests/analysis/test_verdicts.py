@@ -5,18 +5,27 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import made_up
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats  # type: ignore[import-untyped]
 
-from analysis.grid import Value
+from analysis import published
+from analysis.entry import entry_of
+from analysis.grid import Value, make_grid
+from analysis.layout import cells
+from analysis.paper import find
+from analysis.published import look_up
+from analysis.reporting.comparison import judge
+from analysis.settings import Settings
 from analysis.stats import summarise
 from analysis.verdicts import (
     ABOVE,
     ALPHA,
     BELOW,
+    EPOCH_UNKNOWN,
     NOT_COMPARABLE,
     NOT_RUN,
     ONE_SEED,
@@ -43,7 +52,7 @@ accuracies = st.integers(0, 10_000).map(lambda hundredths: hundredths / 100)
 
 @given(st.lists(accuracies, min_size=2, max_size=6).filter(lambda found: len(set(found)) > 1), accuracies)
 def test_it_is_scipys_t_test_where_the_papers_number_is_exactly_known(numbers: list[float], paper: float) -> None:
-    found = verdict(value_of(numbers, paper), paper_runs=math.inf)
+    found = verdict(value_of(numbers, paper, paper_runs=10**15))
     expected = stats.ttest_1samp(numbers, paper)
     assert found.p == pytest.approx(expected.pvalue, rel=1e-6, abs=1e-12)
     low, high = expected.confidence_interval(1 - ALPHA)
@@ -56,6 +65,40 @@ def test_three_runs_of_the_paper_against_the_equation_by_hand() -> None:
     assert found.p == pytest.approx(2 * stats.t.sf(t, 2))
     assert found.difference == pytest.approx(1.3)
     assert found.word == (ABOVE if found.p < ALPHA else WITHIN)
+
+
+def test_five_runs_of_the_paper_against_the_equation_by_hand() -> None:
+    found = verdict(value_of([75.0, 75.2, 75.7], 74.0, paper_runs=5))
+    t = 1.3 / (np.std([75.0, 75.2, 75.7], ddof=1) * math.sqrt(1 / 3 + 1 / 5))
+    assert found.p == pytest.approx(2 * stats.t.sf(t, 2))
+    assert verdict(value_of([75.0], 74.0, paper_runs=5)).noise == pytest.approx(1.96 * 0.6 * math.sqrt(6 / 5), rel=1e-4)
+
+
+@pytest.mark.parametrize(("paper_epoch", "word", "mean"), [("last", WITHIN, 70.7), ("best", ABOVE, 71.5)])
+@pytest.mark.parametrize("metric", ["best", "last"])
+def test_one_curve_gets_another_verdict_beside_a_last_epoch_than_beside_a_best_one(
+    metric: str, paper_epoch: str, word: str, mean: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three seeds that end where the paper's number is, after a better epoch: above it only if it is a best one."""
+    table, settings = find("table5"), Settings(pairs=(PAIR.key,), rows=("kd",))
+    known = look_up("table5", "main", "kd", PAIR)
+    assert known is not None
+    monkeypatch.setattr(published, "look_up", lambda *_: replace(known, epoch=paper_epoch))
+    runs = {
+        spec.run_id: entry_of(made_up.result(spec, 71.5 + off, last_top1=70.7 + off))
+        for spec, off in zip(cells(table, settings)[0].specs, (-0.1, 0.0, 0.1), strict=True)
+    }
+    grid = make_grid(table, settings, runs, metric)
+    (found,) = [verdict for value, verdict in judge(grid) if value.row == "kd"]
+    assert known.value == 70.66
+    assert (found.word, found.difference) == (word, pytest.approx(mean - 70.66))
+    assert grid.at("main", "kd", PAIR).mean == pytest.approx(71.5 if metric == "best" else 70.7)
+
+
+def test_where_the_papers_epoch_is_not_known_the_shown_one_is_compared_and_that_is_said() -> None:
+    assert verdict(value_of([75.0, 75.2, 75.7], 75.3, paper_epoch="unknown")).why == EPOCH_UNKNOWN
+    assert verdict(value_of([75.0], 75.3, paper_epoch="unknown")).why == f"inside the band, {EPOCH_UNKNOWN}"
+    assert verdict(value_of([75.0, 75.2, 75.7], 75.3, paper_epoch="best")).why == ""
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
@@ -105,7 +148,9 @@ def test_one_seed_is_not_tested(paper: float, why: str) -> None:
 
 
 def test_a_teacher_is_compared_with_one_network() -> None:
-    found = verdict(value_of([75.0], 75.0, kind="teacher"))
+    teacher = look_up("table1", "main", "teacher", PAIR)
+    assert teacher is not None
+    found = verdict(value_of([75.0], 75.0, kind="teacher", paper_runs=teacher.runs))
     assert found.noise == pytest.approx(stats.norm.ppf(0.975) * 0.6 * math.sqrt(2))
 
 
