@@ -20,7 +20,8 @@ TESTED = (WITHIN, ABOVE, BELOW)
 ALPHA = 0.05
 PAPER_RUNS = 3
 """Taken where no source says of how many runs a number of the paper is the mean."""
-EPOCH_UNKNOWN = "the paper's epoch is not known"
+EPOCH_UNKNOWN = "epoch not known"
+"""Said of a verdict beside a number of the paper whose test epoch no source names."""
 SEED_STD = 0.6
 """Points of top-1 between seeds, of the size that people report who trained these networks again: for one seed."""
 ROUNDING = 0.005

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from analysis.published import UNKNOWN
 from analysis.reporting import history
 from analysis.reporting.chapters import Chapter, Knowledge, cells, runs
 from analysis.reporting.document import CODE, COPIED, Block, Column, Heading, Styled, Words, listing, paragraph
 from analysis.verdicts import ALPHA, PAPER_RUNS, SEED_STD, WORDS, Tally, tally
 
+_EPOCHS = {"best": "best", "last": "last", "unknown": "not known"}
 _COUNTED = (("Devices", "device"), ("Commits", "commit"), ("PyTorch", "torch"))
 
 
@@ -94,13 +94,15 @@ def _outcome(judged: Sequence[Chapter]) -> Iterator[Block]:
 def _kinds(judged: Sequence[Chapter]) -> str:
     """Of which test epoch and of how many runs the paper's numbers are that stand beside the cells."""
     values = [value for chapter in judged for value, _ in chapter.judged if value.paper_epoch]
-    epochs = Counter(f"{value.paper_epoch} epoch" if value.paper_epoch != UNKNOWN else "not known" for value in values)
+    epochs = Counter(value.paper_epoch for value in values)
     runs_of = Counter(value.paper_runs for value in values)
-    known = [f"{runs(number)} {runs_of[number]}" for number in sorted(filter(None, runs_of))]
-    if None in runs_of:
-        known.append(f"not known {runs_of[None]}")
-    counted = ", ".join(f"{word} {count}" for word, count in sorted(epochs.items()))
-    return f"The paper's numbers beside these cells, by test epoch: {counted}; by runs averaged: {', '.join(known)}."
+    by_epoch = [f"{epochs[epoch]} {word}" for epoch, word in _EPOCHS.items() if epochs[epoch]]
+    by_runs = [f"{runs_of[number]} of {runs(number)}" for number in sorted(filter(None, runs_of))]
+    by_runs += [f"{runs_of[None]} not known"] if runs_of[None] else []
+    return (
+        f"The paper's numbers beside these cells, by test epoch: {', '.join(by_epoch)}; "
+        f"by the number of runs that they are means of: {', '.join(by_runs)}."
+    )
 
 
 def _multiple(counted: Tally) -> str:

@@ -56,7 +56,7 @@ def telling(chapter: Chapter, known: Knowledge, *, printed: bool) -> Iterator[Bl
     else:
         yield paragraph(" ".join((captions.caption(grid), *captions.notes(grid))))
     yield from _picture(grid, known, printed)
-    yield from _beside(chapter)
+    yield from _beside(chapter, known.metric)
     yield from _protocol(table, grid, known)
     yield from _provenance(grid, known)
 
@@ -83,7 +83,7 @@ def _picture(grid: Grid, known: Knowledge, printed: bool) -> Iterator[Block]:
         yield paragraph("A sweep draws this figure when its runs are done.")
 
 
-def _beside(chapter: Chapter) -> Iterator[Block]:
+def _beside(chapter: Chapter, metric: str) -> Iterator[Block]:
     """Each entry that has a number in the paper beside it, pair by pair; of the others, how many and why."""
     if not chapter.judged:
         return
@@ -98,25 +98,25 @@ def _beside(chapter: Chapter) -> Iterator[Block]:
         titled = [Group(", ".join(filter(None, title)), tuple(lines)) for title, lines in groups.items()]
         numbers = (Column(head, right=True) for head in _NUMBERS)
         yield Listing((Column("Row", 0.2), Column("Epoch"), *numbers, Column("Verdict", 0.2)), tuple(titled))
-        yield from (paragraph(words) for words in _legend(chapter))
+        printed = [value for value, _ in chapter.judged if value.paper is not None]
+        yield from (paragraph(words) for words in _legend(printed, metric))
     counts = Counter(verdict.why for _, verdict in chapter.judged if verdict.word == NOT_COMPARABLE)
     yield from (paragraph(f"Not comparable ({cells(count)}): {why}.") for why, count in counts.items())
 
 
-def _legend(chapter: Chapter) -> Iterator[str]:
-    """What the columns mean that say of which epoch and of how many runs the paper's numbers are."""
-    printed = [value for value, _ in chapter.judged if value.paper is not None]
-    if any(value.copied for value in printed):
+def _legend(values: list[Value], metric: str) -> Iterator[str]:
+    """What the marks mean, and the columns that say of which epoch and of how many runs the paper's numbers are."""
+    if any(value.copied for value in values):
         yield f"{COPIED}: the paper has this number from earlier papers."
-    epochs = {value.paper_epoch for value in printed} - {""}
-    if not epochs or chapter.grid is None:
-        return
-    ours = f"; where it is not known ({DOUBT}), it is our {chapter.grid.metric} one" if UNKNOWN in epochs else ""
-    yield f"Epoch: the test epoch of the paper's number; the number measured beside it is of the same one{ours}."
-    if any(value.of_another_epoch for value in printed):
-        yield f"Where it is not the {chapter.grid.metric} epoch, the number differs from the one in the table above."
-    if any(value.paper_epoch and value.paper_runs is None for value in printed):
-        yield f"Its runs: how many the paper's number is the mean of; {DOUBT}: not known, and {PAPER_RUNS} are taken."
+    accuracies = [value for value in values if value.paper_epoch]
+    if accuracies:
+        epoch = "Epoch: the test epoch of the paper's number, and of the measured one beside it"
+        if any(value.paper_epoch == UNKNOWN for value in accuracies):
+            epoch += f"; {DOUBT}: not known, and ours is of the {metric} one"
+        if any(value.of_another_epoch for value in accuracies):
+            epoch += f". Where it is not the {metric} one, the table above shows another number than this listing"
+        doubt = f"; {DOUBT}: not known, and {PAPER_RUNS} are taken" if not all(v.paper_runs for v in accuracies) else ""
+        yield f"{epoch}. Its runs: how many runs the paper's number is the mean of{doubt}."
 
 
 def _line(value: Value, verdict: Verdict) -> tuple[Words, ...]:
