@@ -97,7 +97,7 @@ def _beside(chapter: Chapter, metric: str) -> Iterator[Block]:
     if groups:
         titled = [Group(", ".join(filter(None, title)), tuple(lines)) for title, lines in groups.items()]
         numbers = (Column(head, right=True) for head in _NUMBERS)
-        yield Listing((Column("Row", 0.2), Column("Epoch"), *numbers, Column("Verdict", 0.2)), tuple(titled))
+        yield Listing((Column("Row", 0.19), Column("Epoch"), *numbers, Column("Verdict", 0.18)), tuple(titled))
         printed = [value for value, _ in chapter.judged if value.paper is not None]
         yield from (paragraph(words) for words in _legend(printed, metric))
     counts = Counter(verdict.why for _, verdict in chapter.judged if verdict.word == NOT_COMPARABLE)
