@@ -19,8 +19,8 @@ from trainables.recipes import Pair
 
 FOLDER = Path(__file__).parent / "paper" / "published"
 COPIED = "there from earlier papers"
-LAST, BEST, MIXED, UNKNOWN = "last", "best", "mixed", "unknown"
-EPOCHS = (LAST, BEST, MIXED, UNKNOWN)
+UNKNOWN = "unknown"
+EPOCHS = ("last", "best", "mixed", UNKNOWN)
 
 
 @dataclass(frozen=True)

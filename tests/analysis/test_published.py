@@ -12,7 +12,6 @@ from analysis import names, paper, published
 from analysis.layout import chosen_pairs
 from analysis.settings import Settings
 from trainables import recipes
-from trainables.errors import UserError
 from trainables.recipes import (
     CIFAR100,
     IMAGENET_34_18,
@@ -323,75 +322,6 @@ def test_no_number_is_there_twice(name: str) -> None:
     kinds = [] if name == "table7" else ["epoch", "runs"]
     assert list(lines[0]) == ["part", "row", "teacher", "student", "value", *kinds, "source"]
     assert len(lines) == len(published.published(name))
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_every_accuracy_has_a_test_epoch_and_a_number_of_runs_or_says_that_they_are_not_known(name: str) -> None:
-    for number in published.published(name).values():
-        if name == "table7":
-            assert (number.epoch, number.runs) == ("", None)
-            continue
-        assert number.epoch in ("last", "best", "unknown", *(["mixed"] if number.row.startswith("*") else []))
-        assert number.runs in (3, 5, None, *([1] if number.row == "teacher" else []))
-
-
-def kinds(name: str) -> dict[str, set[tuple[str, int | None]]]:
-    """The test epochs and numbers of runs of each row."""
-    found: dict[str, set[tuple[str, int | None]]] = {}
-    for number in published.published(name).values():
-        found.setdefault(number.row, set()).add((number.epoch, number.runs))
-    return found
-
-
-@pytest.mark.parametrize(("name", "runs"), [("table1", 5), ("table2", 3)])
-def test_the_benchmark_is_of_the_last_epoch_and_what_came_after_it_of_the_best(name: str, runs: int) -> None:
-    known: dict[str, tuple[str, int | None]] = dict.fromkeys(BENCHMARK, ("last", runs))
-    known |= dict.fromkeys(("energy_kd", "energy_dkd", "energy_multi"), ("best", 3))
-    known |= dict.fromkeys(("ofd", "reviewkd", "dml", "takd"), ("unknown", None))
-    known |= {"teacher": ("last", 1), "dkd": ("best", 5), "multi": ("best", None)}
-    assert kinds(name) == {row: {kind} for row, kind in known.items()}
-
-
-def test_what_copies_the_paper_on_data_augmentation_is_of_its_last_epoch() -> None:
-    assert kinds("table5")["kd_cutmix"] == kinds("table6")["kd_cutmix"] == kinds("table6")["kd"] == {("last", 3)}
-    assert kinds("table6")["teacher"] == {("last", 1)}
-    assert kinds("table6")["student"] == {("last", None)}
-    assert kinds("table5")["dkd_cutmix"] == kinds("table6")["dkd_cutmix"] == {("unknown", None)}
-    assert kinds("table6")["dkd"] == kinds("table13")["kd_mixup"] == {("best", 3)}
-
-
-def test_a_number_repeated_in_another_table_keeps_its_test_epoch_and_runs() -> None:
-    first: dict[tuple[str, str, str, str], published.Published] = {}
-    for name in ("table1", "table2", "table4", "table5", "table13"):
-        for number in published.published(name).values():
-            same = first.setdefault((number.row, number.teacher, number.student, number.text), number)
-            assert (number.epoch, number.runs) == (same.epoch, same.runs), number
-
-
-@pytest.mark.parametrize("name", ["table5", "table6"])
-def test_a_difference_has_the_test_epoch_of_both_its_rows_or_mixes_them(name: str) -> None:
-    known = published.published(name)
-    for part in paper.find(name).parts:
-        for derived in (derived for block in part.blocks for derived in block.differences):
-            for pair in CIFAR100.pairs:
-                rows = [known["main", row, pair.teacher, pair.student] for row in (*derived.best, derived.minus)]
-                epochs, runs = {row.epoch for row in rows}, {row.runs for row in rows}
-                expected = epochs.pop() if len(epochs) == 1 else "unknown" if "unknown" in epochs else "mixed"
-                difference = known["main", derived.key, pair.teacher, pair.student]
-                assert (difference.epoch, difference.runs) == (expected, runs.pop() if len(runs) == 1 else None)
-
-
-@pytest.mark.parametrize(
-    ("epoch", "runs"), [("", "3"), ("first", "3"), ("best", ""), ("best", "some"), ("best", "0"), ("last", "2.5")]
-)
-def test_a_file_with_another_word_for_an_epoch_or_a_number_of_runs_is_refused(
-    epoch: str, runs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    head, row = "part,row,teacher,student,value,epoch,runs,source", f"main,kd,vgg13,vgg8,72.98,{epoch},{runs},here"
-    (tmp_path / "table5.csv").write_text(f"{head}\n{row}\n")
-    monkeypatch.setattr(published, "FOLDER", tmp_path)
-    with pytest.raises(UserError, match="cannot be read"):
-        published.published.__wrapped__("table5")
 
 
 def test_where_the_paper_contradicts_itself() -> None:

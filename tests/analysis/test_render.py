@@ -179,43 +179,6 @@ def test_notes_say_which_of_the_papers_numbers_are_from_earlier_papers() -> None
         assert not any("earlier papers" in note for note in notes(none))
 
 
-def test_notes_say_of_which_test_epoch_the_papers_numbers_are() -> None:
-    chosen = Settings(rows=("kd", "kd_cutmix", "kd_he_da_20", "dkd_cutmix"))
-    assert notes(grid_of("table5", chosen))[-1] == (
-        "Test epoch of the paper's numbers: the best for w/ HE-DA (20%); the last for Teacher Acc., Student Acc., KD* "
-        "and w/ CutMix** (100%) below KD*; not known for w/ CutMix** (100%) below DKD*."
-    )
-    assert notes(grid_of("table4", Settings(rows=("kd", "low"))))[-1] == (
-        "Test epoch of the paper's numbers: the best for Low energy only and KD of WRN-40-2/WRN-16-2; the last for KD "
-        "of ResNet32x4/ResNet8x4, VGG13/MobileNetV2 and ResNet32x4/ShuffleNetV2."
-    )
-    assert notes(grid_of("table8", Settings(dataset="")))[-1] == "Test epoch of the paper's numbers: the best."
-    for none in (grid_of("table7", Settings()), grid_of("table9", Settings())):
-        assert not any("Test epoch" in note for note in notes(none))
-
-
-@pytest.mark.parametrize(("metric", "others"), [("best", {"kd", "kd_cutmix"}), ("last", {"kd_he_da_20", "dkd"})])
-def test_a_number_of_another_test_epoch_is_marked_and_warned_of(metric: str, others: set[str]) -> None:
-    rows = ("kd", "kd_cutmix", "kd_he_da_20", "dkd", "dkd_cutmix")
-    settings = replace(ONE, rows=rows)
-    grid = make_grid(TABLE5, settings, made_up.entries(TABLE5, settings), metric)
-    marked = {row for row in rows if show(grid.at("main", row, PAIR)).paper.endswith("‡")}
-    assert marked == others
-    other = "last" if metric == "best" else "best"
-    warning = f"‡: the paper's number is of the {other} epoch, ours of the {metric} one"
-    assert warning in caption(grid)
-    assert not show(grid.at("main", "teacher", PAIR)).paper.endswith("‡"), "of the weights that taught, for any metric"
-    for form in ("text", "markdown", "html"):
-        assert "‡" in render(grid, form)
-    assert "74.92\\ddag{}" in render(make_grid(TABLE5, settings, {}), "latex")
-    assert "‡" not in caption(grid_of("table8", Settings(dataset="")))
-
-
-def test_the_papers_mixed_differences_are_warned_of() -> None:
-    words = caption(grid_of("table5", ONE))
-    assert "‡ in a difference: the paper subtracts a number of the last epoch from one of the best." in words
-
-
 def test_one_epoch_is_not_some_epochs() -> None:
     grid = grid_of("table13", replace(ONE, epochs=1, dataset="digits", pairs=()))
     assert training(grid) == "digits, 1 epoch, 3 seeds"

@@ -5,21 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import made_up
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats  # type: ignore[import-untyped]
 
-from analysis import published
-from analysis.entry import entry_of
-from analysis.grid import Value, make_grid
-from analysis.layout import cells
-from analysis.paper import find
+from analysis.grid import Value
 from analysis.published import look_up
-from analysis.reporting.comparison import judge
-from analysis.settings import Settings
 from analysis.stats import summarise
 from analysis.verdicts import (
     ABOVE,
@@ -72,27 +65,6 @@ def test_five_runs_of_the_paper_against_the_equation_by_hand() -> None:
     t = 1.3 / (np.std([75.0, 75.2, 75.7], ddof=1) * math.sqrt(1 / 3 + 1 / 5))
     assert found.p == pytest.approx(2 * stats.t.sf(t, 2))
     assert verdict(value_of([75.0], 74.0, paper_runs=5)).noise == pytest.approx(1.96 * 0.6 * math.sqrt(6 / 5), rel=1e-4)
-
-
-@pytest.mark.parametrize(("paper_epoch", "word", "mean"), [("last", WITHIN, 70.7), ("best", ABOVE, 71.5)])
-@pytest.mark.parametrize("metric", ["best", "last"])
-def test_one_curve_gets_another_verdict_beside_a_last_epoch_than_beside_a_best_one(
-    metric: str, paper_epoch: str, word: str, mean: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Three seeds that end where the paper's number is, after a better epoch: above it only if it is a best one."""
-    table, settings = find("table5"), Settings(pairs=(PAIR.key,), rows=("kd",))
-    known = look_up("table5", "main", "kd", PAIR)
-    assert known is not None
-    monkeypatch.setattr(published, "look_up", lambda *_: replace(known, epoch=paper_epoch))
-    runs = {
-        spec.run_id: entry_of(made_up.result(spec, 71.5 + off, last_top1=70.7 + off))
-        for spec, off in zip(cells(table, settings)[0].specs, (-0.1, 0.0, 0.1), strict=True)
-    }
-    grid = make_grid(table, settings, runs, metric)
-    (found,) = [verdict for value, verdict in judge(grid) if value.row == "kd"]
-    assert known.value == 70.66
-    assert (found.word, found.difference) == (word, pytest.approx(mean - 70.66))
-    assert grid.at("main", "kd", PAIR).mean == pytest.approx(71.5 if metric == "best" else 70.7)
 
 
 def test_where_the_papers_epoch_is_not_known_the_shown_one_is_compared_and_that_is_said() -> None:
