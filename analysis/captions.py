@@ -10,10 +10,10 @@ from analysis.grid import Grid, Value
 from analysis.layout import chosen_pairs, chosen_parts, chosen_rows
 from analysis.settings import deviations
 
-_REPORTED = {
-    "best": "the best test epoch, which the paper's released trainer reports",
-    "last": "the last epoch (not the best one, which the paper reports)",
-}
+OTHER_EPOCH = "‡"
+"""Behind a number of the paper that is of another test epoch than the one shown."""
+_REPORTED = {"best": "the best test epoch, which the paper's released trainer reports", "last": "the last epoch"}
+_EPOCHS = {"best": "the best", "last": "the last", "unknown": "not known"}
 
 
 def caption(grid: Grid) -> str:
@@ -28,7 +28,9 @@ def caption(grid: Grid) -> str:
 def notes(grid: Grid) -> tuple[str, ...]:
     """Assumptions of the rows shown and, where the paper's numbers stand beside, what is odd about those and where
     they come from."""
-    return tuple(dict.fromkeys(note for note in (*_assumptions(grid), _elsewhere(grid), _copied(grid)) if note))
+    return tuple(
+        dict.fromkeys(note for note in (*_assumptions(grid), _elsewhere(grid), _copied(grid), _epochs(grid)) if note)
+    )
 
 
 def _assumptions(grid: Grid) -> tuple[str, ...]:
@@ -60,6 +62,32 @@ def _copied(grid: Grid) -> str:
         if any(value.copied for value in values):
             words.append(f"{label} (but not of {names.listed(list(own))})" if own else label)
     return f"The paper has its numbers of {names.listed(words)} from earlier papers." if words else ""
+
+
+def _epochs(grid: Grid) -> str:
+    """Of which test epoch the paper's accuracies are."""
+    rows: dict[str, dict[str, list[str]]] = {}
+    for value in grid.values:
+        if value.paper_epoch and value.kind != "difference":
+            pairs = rows.setdefault(_unambiguous(grid, value), {}).setdefault(value.paper_epoch, [])
+            pairs += [_pair(value)] if _pair(value) not in pairs else []
+    said: dict[str, list[str]] = {}
+    for label, epochs in rows.items():
+        for epoch, pairs in epochs.items():
+            said.setdefault(epoch, []).append(f"{label} of {names.listed(pairs)}" if len(epochs) > 1 else label)
+    if len(said) == 1:
+        words = [_EPOCHS[epoch] for epoch in said]
+    else:
+        words = [f"{word} for {names.listed(said[epoch])}" for epoch, word in _EPOCHS.items() if epoch in said]
+    return f"Test epoch of the paper's numbers: {'; '.join(words)}." if words else ""
+
+
+def _unambiguous(grid: Grid, value: Value) -> str:
+    """The label of a row; where another row has the same one, with the first row of its block."""
+    blocks = [block for part in grid.table.parts for block in part.blocks]
+    same = {row.key for block in blocks for row in block.rows if row.label == value.label}
+    own = next((block for block in blocks if value.row in [row.key for row in block.rows]), None)
+    return f"{value.label} below {own.rows[0].label}" if own and len(same) > 1 else value.label
 
 
 def _printed(grid: Grid) -> dict[str, list[Value]]:
@@ -134,4 +162,18 @@ def _protocol(grid: Grid) -> str:
 
 
 def _beside(grid: Grid) -> str:
-    return "In parentheses: the paper's numbers." if any(value.paper is not None for value in grid.values) else ""
+    """What the numbers in parentheses are, with a warning where some are of another test epoch than ours."""
+    if not any(value.paper is not None for value in grid.values):
+        return ""
+    sentences = ["In parentheses: the paper's numbers."]
+    others = {value.paper_epoch for value in grid.values if value.of_another_epoch}
+    if other := others & {"best", "last"}:
+        sentences.append(
+            f"{OTHER_EPOCH}: the paper's number is of the {other.pop()} epoch, ours of the {grid.metric} one; the best "
+            "is never below the last, so this difference is not the method's alone."
+        )
+    if "mixed" in others:
+        sentences.append(
+            f"{OTHER_EPOCH} in a difference: the paper subtracts a number of the last epoch from one of the best."
+        )
+    return " ".join(sentences)

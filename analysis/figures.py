@@ -134,14 +134,16 @@ def _missing(axes: Axes, value: Value, y: float) -> None:
 
 
 def _dots(axes: Axes, grid: Grid, part: Part, pair: Pair, *, named: bool) -> None:
-    """A row each, from top to bottom, with a gap between blocks; the paper's number as a hollow diamond."""
+    """A row each, from top to bottom, with a gap between blocks; the paper's number hollow: a diamond, or a square
+    where it is of another test epoch than ours."""
     y, ticks, labels = 0.0, [], []
     shown = {row.key for row in chosen_rows(part, grid.settings)}
     for block in part.blocks:
         for row in (row for row in block.rows if row.key in shown):
             value = grid.at(part.key, row.key, pair)
             if value.paper is not None:
-                axes.plot([value.paper], [y], zorder=4, **HOLLOW)
+                other = {"label": f"paper ({value.paper_epoch} epoch)", "marker": "s"} if value.of_another_epoch else {}
+                axes.plot([value.paper], [y], zorder=4, **(HOLLOW | other))
             if value.mean is not None:
                 axes.errorbar([value.mean], [y], xerr=value.std, fmt="o", color=BLUE, label="measured", **BARS)
             if value.state != "done":

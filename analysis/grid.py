@@ -39,8 +39,9 @@ class Value:
     `setting` (a hyperparameter). unit: `%` (of the test images, or of increase), `points` (of percentage), `s` (per
     epoch) or none. asked / n / failed:
     runs asked for, measured, recorded as failed; for a derived entry, those of the poorest entry it is made of.
-    paper: the paper's number. source: where it is printed. runs: the ids of the runs asked for. measured: the number
-    of each run that has one.
+    paper: the paper's number. source: where it is printed. paper_epoch, paper_runs: see `Published`.
+    of_another_epoch: whether the paper's number is known to be of another test epoch than the mean. alike: then, the
+    same runs at the paper's epoch. runs: the ids of the runs asked for. measured: the number of each run that has one.
     """
 
     part: str
@@ -56,6 +57,10 @@ class Value:
     std: float | None = None
     paper: float | None = None
     source: str = ""
+    paper_epoch: str = ""
+    paper_runs: int | None = None
+    of_another_epoch: bool = False
+    alike: Summary | None = None
     best: bool = False
     runs: tuple[str, ...] = ()
     measured: tuple[float, ...] = ()
@@ -153,7 +158,17 @@ class _Maker:
         if not on_paper_data(self.table, self.settings):
             return value
         number = published.look_up(self.table.key, part.key, value.row, value.pair) or self.elsewhere(part, value)
-        return value if number is None else replace(value, paper=number.value, source=number.source)
+        if number is None:
+            return value
+        other = value.kind != "teacher" and number.epoch not in ("", published.UNKNOWN, self.metric)
+        return replace(
+            value,
+            paper=number.value,
+            source=number.source,
+            paper_epoch=number.epoch,
+            paper_runs=number.runs,
+            of_another_epoch=other,
+        )
 
     def elsewhere(self, part: Part, value: Value) -> published.Published | None:
         """What another table prints for the same runs."""
@@ -189,8 +204,7 @@ class _Maker:
     def value(self, part: Part, kind: str, row: str, label: str, pair: Pair, specs: Sequence[RunSpec]) -> Value:
         """The mean over the seeds of one row, or of the students without a teacher."""
         found = self.found(specs)
-        numbers = [measure(entry, self.table, self.metric, part.number) for entry in found if entry.done]
-        measured = tuple(number for number in numbers if number is not None)
+        measured = self.measured(part, found, self.metric)
         summary = summarise(measured)
         made = Value(
             part.key,
@@ -207,7 +221,15 @@ class _Maker:
             runs=tuple(spec.run_id for spec in specs),
             measured=measured,
         )
-        return self.beside(part, made)
+        made = self.beside(part, made)
+        if not (made.of_another_epoch and measured):
+            return made
+        return replace(made, alike=summarise(self.measured(part, found, made.paper_epoch)))
+
+    def measured(self, part: Part, found: Sequence[Entry], metric: str) -> tuple[float, ...]:
+        """The numbers of the runs that have one."""
+        numbers = [measure(entry, self.table, metric, part.number) for entry in found if entry.done]
+        return tuple(number for number in numbers if number is not None)
 
     def student(self, part: Part, pair: Pair) -> Value:
         specs = [vanilla_spec(self.settings, pair, seed) for seed in range(1, self.settings.seeds + 1)]

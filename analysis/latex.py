@@ -24,6 +24,7 @@ _SPECIAL = {
     "±": r"$\pm$",
     "—": r"\textemdash{}",
     "†": r"\dag{}",
+    "‡": r"\ddag{}",
     "*": "{*}",
     "[": "{[}",
     "]": "{]}",
@@ -41,7 +42,7 @@ def escape(text: str) -> str:
 
 def _number(text: str) -> str:
     """Signed numbers with a real minus; anything else as text."""
-    match = re.fullmatch(r"([+-][\d.]+)(%?)", text)
+    match = re.fullmatch(r"([+-][\d.]+)(%?‡?)", text)
     return f"${match[1]}${escape(match[2])}" if match else escape(text)
 
 

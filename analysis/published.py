@@ -1,8 +1,8 @@
-"""The paper's own numbers, as CSV files beside the tables: part, row, teacher, student, value, source.
+"""The paper's own numbers, as CSV files beside the tables: part, row, teacher, student, value, epoch, runs, source.
 
-A source says `there from earlier papers` where the paper copies the number: where its text or its code's notes say so
-(the methods before it in Tables 1 and 2; feature-based methods, DML and TAKD; CutMix of all images), and where it
-prints the same number for the same row and pair of CIFAR-100 again.
+A source says `there from earlier papers` where the paper copies the number: where an earlier paper or its repository
+prints the same number, where the paper says so, and where the paper repeats such a number. Accuracies have the
+columns `epoch` and `runs`; tables of costs and of hyperparameters do not. `docs/published.md` lists the sources.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -19,11 +19,17 @@ from trainables.recipes import Pair
 
 FOLDER = Path(__file__).parent / "paper" / "published"
 COPIED = "there from earlier papers"
+UNKNOWN = "unknown"
+EPOCHS = ("last", "best", "mixed", UNKNOWN)
 
 
 @dataclass(frozen=True)
 class Published:
-    """A number as printed (`text`) and where. Empty teacher and student: the paper does not name the pair."""
+    """A number as printed (`text`) and where. Empty teacher and student: the paper does not name the pair.
+
+    epoch: the test epoch of an accuracy, one of EPOCHS (`mixed`: the best epoch of one row minus the last of another);
+    empty for other numbers. runs: how many runs it is the mean of; None where no source says it.
+    """
 
     part: str
     row: str
@@ -31,6 +37,8 @@ class Published:
     student: str
     text: str
     source: str
+    epoch: str = ""
+    runs: int | None = None
 
     @property
     def value(self) -> float:
@@ -56,11 +64,21 @@ def published(table: str) -> dict[tuple[str, str, str, str], Published]:
 
 
 def _number(line: Mapping[str, str | None]) -> Published:
-    texts = {field.name: line["value" if field.name == "text" else field.name] or "" for field in fields(Published)}
-    number = Published(**texts)
+    texts = {name: line[name] or "" for name in ("part", "row", "teacher", "student", "source")}
+    number = Published(text=line["value"] or "", epoch=line.get("epoch", "") or "", runs=_runs(line), **texts)
     if not math.isfinite(number.value):
         raise ValueError(f"{number.text} is no number")
+    if "epoch" in line and number.epoch not in EPOCHS:
+        raise ValueError(f"{number.epoch!r} is none of {', '.join(EPOCHS)}")
     return number
+
+
+def _runs(line: Mapping[str, str | None]) -> int | None:
+    text = line.get("runs", UNKNOWN)
+    runs = None if text == UNKNOWN else int(text or "")
+    if runs is not None and runs < 1:
+        raise ValueError(f"{text!r} is no number of runs")
+    return runs
 
 
 def look_up(table: str, part: str, row: str, pair: Pair) -> Published | None:

@@ -18,7 +18,7 @@ from analysis.sheet import Line, Panel, Sheet, Shown, make_sheet
 
 TEXT_WIDTH = 120
 _TIDY = ("table", "part", "kind", "row", "label", "teacher", "student", "unit", "metric")
-_TIDY_NUMBERS = ("asked", "n", "failed", "mean", "std", "paper", "state", "best")
+_TIDY_NUMBERS = ("asked", "n", "failed", "mean", "std", "paper", "paper_epoch", "paper_runs", "state", "best")
 
 
 def text(sheet: Sheet, width: int = TEXT_WIDTH) -> str:

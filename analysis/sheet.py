@@ -77,7 +77,7 @@ def make_sheet(grid: Grid) -> Sheet:
 def show(value: Value) -> Shown:
     """An entry's number in words; what it lacks where it lacks something."""
     write = _WRITE.get(value.kind, seconds if value.unit == "s" else percent)
-    paper = "" if value.paper is None else write(value.paper)
+    paper = "" if value.paper is None else write(value.paper) + (captions.OTHER_EPOCH if value.of_another_epoch else "")
     if value.kind in ("increase", "difference"):
         if value.mean is None:
             return Shown(NOTHING, paper=paper)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from scipy.special import ndtri, stdtr, stdtrit  # type: ignore[import-untyped]
 
 from analysis.grid import Value
+from analysis.published import UNKNOWN
+from analysis.stats import Summary
 
 WITHIN, ABOVE, BELOW = "within noise", "above", "below"
 ONE_SEED, NOT_RUN, NOT_COMPARABLE = "one seed", "not run", "not comparable"
@@ -17,6 +19,9 @@ TESTED = (WITHIN, ABOVE, BELOW)
 
 ALPHA = 0.05
 PAPER_RUNS = 3
+"""Taken where no source says of how many runs a number of the paper is the mean."""
+EPOCH_UNKNOWN = "epoch not known"
+"""Said of a verdict beside a number of the paper whose test epoch no source names."""
 SEED_STD = 0.6
 """Points of top-1 between seeds, of the size that people report who trained these networks again: for one seed."""
 ROUNDING = 0.005
@@ -55,35 +60,46 @@ class Tally:
         return 1 - (1 - ALPHA) ** self.tested
 
 
-def verdict(value: Value, unlike: str = "", *, paper_runs: float = PAPER_RUNS) -> Verdict:
+def compared(value: Value) -> Summary | None:
+    """What is compared with the paper's number: the runs at its own test epoch, where that is known."""
+    return value.alike or value.summary
+
+
+def verdict(value: Value, unlike: str = "") -> Verdict:
     """Whether an entry's mean m over n seeds differs from the paper's number p; `unlike`: why it cannot be compared.
 
-    p is a mean of 3 runs whose spread is not printed. Were both from one normal distribution, m - p would have the
-    variance s^2 (1/n + 1/3), with the measured sample standard deviation s on n - 1 degrees of freedom, so
+    m is at the test epoch of p, best or last; where that is not known, at the one shown, and `why` says so. p is a
+    mean of k runs (`PAPER_RUNS` where that is not known; a teacher is one network) whose spread is not printed. Were
+    both from one normal distribution, m - p would have the variance s^2 (1/n + 1/k), with the measured sample standard
+    deviation s on n - 1 degrees of freedom, so
 
-        t = (m - p) / (s sqrt(1/n + 1/3))
+        t = (m - p) / (s sqrt(1/n + 1/k))
 
     follows Student's t with n - 1 degrees of freedom, and the two-sided test at `ALPHA` is wrong in 5 % of cells that
     are alike. Where s = 0 it is the test's limit: different if the two print differently. One seed has no s and is
-    not tested; `why` says whether it lies within the band 1.96 SEED_STD sqrt(1 + 1/3) = 1.36 points. A teacher of the
-    paper is one network, not the mean of three.
+    not tested; `why` says whether it lies within the band 1.96 SEED_STD sqrt(1 + 1/k) (1.36 points for k = 3).
     """
-    if value.mean is None:
+    measured = compared(value)
+    if measured is None:
         return Verdict(NOT_RUN, why=f"{value.failed} of {value.asked} failed" if value.failed else "")
-    runs = 1 if value.kind == "teacher" else paper_runs
-    difference = None if value.paper is None else value.mean - value.paper
+    difference = None if value.paper is None else measured.mean - value.paper
     if unlike or difference is None:
         return Verdict(NOT_COMPARABLE, difference, why=unlike or "the paper has no number here")
-    both = math.sqrt(1 / value.n + 1 / runs)
-    if value.n == 1 or value.std is None:
+    doubt = EPOCH_UNKNOWN if value.paper_epoch == UNKNOWN else ""
+    both = math.sqrt(1 / measured.n + 1 / (value.paper_runs or PAPER_RUNS))
+    if measured.n == 1 or measured.std is None:
         noise = float(-ndtri(ALPHA / 2)) * SEED_STD * both
-        return Verdict(ONE_SEED, difference, noise, why=_beside(difference, noise))
-    error, freedom = value.std * both, value.n - 1
+        return Verdict(ONE_SEED, difference, noise, why=_joined(_beside(difference, noise), doubt))
+    error, freedom = measured.std * both, measured.n - 1
     alike = error < NO_SPREAD
     p = float(abs(difference) < ROUNDING) if alike else 2 * float(stdtr(freedom, -abs(difference) / error))
     word = WITHIN if p >= ALPHA else ABOVE if difference > 0 else BELOW
     noise = 0.0 if alike else float(-stdtrit(freedom, ALPHA / 2)) * error
-    return Verdict(word, difference, noise, p, "the seeds do not differ" if alike else "")
+    return Verdict(word, difference, noise, p, _joined("the seeds do not differ" if alike else "", doubt))
+
+
+def _joined(*reasons: str) -> str:
+    return ", ".join(filter(None, reasons))
 
 
 def _beside(difference: float, noise: float) -> str:

@@ -10,6 +10,7 @@ from analysis.reporting.chapters import Chapter, Knowledge, cells, runs
 from analysis.reporting.document import CODE, COPIED, Block, Column, Heading, Styled, Words, listing, paragraph
 from analysis.verdicts import ALPHA, PAPER_RUNS, SEED_STD, WORDS, Tally, tally
 
+_EPOCHS = {"best": "best", "last": "last", "unknown": "not known"}
 _COUNTED = (("Devices", "device"), ("Commits", "commit"), ("PyTorch", "torch"))
 
 
@@ -76,15 +77,31 @@ def _outcome(judged: Sequence[Chapter]) -> Iterator[Block]:
     heads = [Column(word.capitalize(), right=True) for word in ("cells", *WORDS)]
     yield listing([Column("Table", 0.26), *heads], lines)
     yield paragraph(_multiple(tally(pair for chapter in judged for pair in chapter.judged)))
+    if any(value.paper_epoch for chapter in judged for value, _ in chapter.judged):
+        yield paragraph(_kinds(judged))
     yield paragraph(
-        f"The test: t = (measured - paper) / (s sqrt(1/n + 1/{PAPER_RUNS})) with the standard deviation s of the n "
-        f"seeds measured; the paper's number is taken as a mean of {PAPER_RUNS} runs of the same spread; n - 1 degrees "
-        f"of freedom, two-sided, at {ALPHA:.0%}. Noise: the least difference that this test calls one. A cell within "
-        "it agrees with the paper as far as so few seeds can tell, no further. One seed is not tested: its noise is "
-        f"the band of a standard deviation of {SEED_STD} points between seeds. The rows * and ** are made of others "
-        f"and are not tested again. {COPIED} marks a number that the paper has from earlier papers: it may be the mean "
-        "of another number of runs (the benchmark that many of them stem from reports means of 3 and of 5), so that "
-        "the test is less exact there."
+        "The test: t = (measured - paper) / (s sqrt(1/n + 1/k)) with the standard deviation s of the n seeds measured; "
+        f"the paper's number is a mean of k runs, taken to have the same spread ({PAPER_RUNS} where no source says how "
+        f"many; a teacher is one network); n - 1 degrees of freedom, two-sided, at {ALPHA:.0%}. Both are of the same "
+        "test epoch: the paper's own numbers are of the best one, many that it copied are of the last "
+        f"({COPIED} marks those from earlier papers), and the best is never below the last. Noise: the least "
+        "difference that this test calls one. A cell within it agrees with the paper as far as so few seeds can tell, "
+        f"no further. One seed is not tested: its noise is the band of a standard deviation of {SEED_STD} points "
+        "between seeds. The rows * and ** are made of others and are not tested again."
+    )
+
+
+def _kinds(judged: Sequence[Chapter]) -> str:
+    """Of which test epoch and of how many runs the paper's numbers are that stand beside the cells."""
+    values = [value for chapter in judged for value, _ in chapter.judged if value.paper_epoch]
+    epochs = Counter(value.paper_epoch for value in values)
+    runs_of = Counter(value.paper_runs for value in values)
+    by_epoch = [f"{epochs[epoch]} {word}" for epoch, word in _EPOCHS.items() if epochs[epoch]]
+    by_runs = [f"{runs_of[number]} of {runs(number)}" for number in sorted(filter(None, runs_of))]
+    by_runs += [f"{runs_of[None]} not known"] if runs_of[None] else []
+    return (
+        f"The paper's numbers beside these cells, by test epoch: {', '.join(by_epoch)}; "
+        f"by the number of runs that they are means of: {', '.join(by_runs)}."
     )
 
 

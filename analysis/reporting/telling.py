@@ -11,6 +11,7 @@ from analysis.entry import Entry
 from analysis.grid import Grid, Value
 from analysis.layout import Table
 from analysis.protocol import protocol
+from analysis.published import UNKNOWN
 from analysis.reporting import history, pictures
 from analysis.reporting.chapters import Chapter, Knowledge, cells
 from analysis.reporting.document import (
@@ -30,17 +31,18 @@ from analysis.reporting.document import (
     paragraph,
 )
 from analysis.sheet import make_sheet, show
-from analysis.verdicts import ABOVE, BELOW, NOT_COMPARABLE, ONE_SEED, Verdict
+from analysis.verdicts import ABOVE, BELOW, NOT_COMPARABLE, ONE_SEED, PAPER_RUNS, Verdict, compared
 from trainables import shares
 
 _STYLES = {ABOVE: GOOD, BELOW: BAD, NOT_COMPARABLE: QUIET, ONE_SEED: QUIET}
+DOUBT = "?"
 ALONE = "(no teacher)"
 """The row of the protocol that speaks of the students alone."""
 OWN = 0.54
 """How much of a printed line the numbers of a row have in the table of the protocol."""
 MOST, PAD = 40, 5
 """Letters of the longest entry of a column that count for its width, and what is added."""
-_NUMBERS = ("Measured", "Runs", "Paper", "Difference", "Noise", "p")
+_NUMBERS = ("Measured", "Runs", "Paper", "Its runs", "Difference", "Noise", "p")
 
 
 def telling(chapter: Chapter, known: Knowledge, *, printed: bool) -> Iterator[Block]:
@@ -55,7 +57,7 @@ def telling(chapter: Chapter, known: Knowledge, *, printed: bool) -> Iterator[Bl
     else:
         yield paragraph(" ".join((captions.caption(grid), *captions.notes(grid))))
     yield from _picture(grid, known, printed)
-    yield from _beside(chapter)
+    yield from _beside(chapter, known.metric)
     yield from _protocol(table, grid, known)
     yield from _provenance(grid, known)
 
@@ -82,7 +84,7 @@ def _picture(grid: Grid, known: Knowledge, printed: bool) -> Iterator[Block]:
         yield paragraph("A sweep draws this figure when its runs are done.")
 
 
-def _beside(chapter: Chapter) -> Iterator[Block]:
+def _beside(chapter: Chapter, metric: str) -> Iterator[Block]:
     """Each entry that has a number in the paper beside it, pair by pair; of the others, how many and why."""
     if not chapter.judged:
         return
@@ -96,22 +98,41 @@ def _beside(chapter: Chapter) -> Iterator[Block]:
     if groups:
         titled = [Group(", ".join(filter(None, title)), tuple(lines)) for title, lines in groups.items()]
         numbers = (Column(head, right=True) for head in _NUMBERS)
-        yield Listing((Column("Row", 0.22), *numbers, Column("Verdict", 0.24)), tuple(titled))
-        if any(value.copied for value, _ in chapter.judged):
-            yield paragraph(f"{COPIED}: the paper has this number from earlier papers.")
+        yield Listing((Column("Row", 0.19), Column("Epoch"), *numbers, Column("Verdict", 0.18)), tuple(titled))
+        printed = [value for value, _ in chapter.judged if value.paper is not None]
+        yield from (paragraph(words) for words in _legend(printed, metric))
     counts = Counter(verdict.why for _, verdict in chapter.judged if verdict.word == NOT_COMPARABLE)
     yield from (paragraph(f"Not comparable ({cells(count)}): {why}.") for why, count in counts.items())
 
 
+def _legend(values: list[Value], metric: str) -> Iterator[str]:
+    """What the marks mean, and the columns that say of which epoch and of how many runs the paper's numbers are."""
+    if any(value.copied for value in values):
+        yield f"{COPIED}: the paper has this number from earlier papers."
+    accuracies = [value for value in values if value.paper_epoch]
+    if accuracies:
+        epoch = "Epoch: the test epoch of the paper's number, and of the measured one beside it"
+        if any(value.paper_epoch == UNKNOWN for value in accuracies):
+            epoch += f"; {DOUBT}: not known, and ours is of the {metric} one"
+        if any(value.of_another_epoch for value in accuracies):
+            epoch += f". Where it is not the {metric} one, the table above shows another number than this listing"
+        doubt = f"; {DOUBT}: not known, and {PAPER_RUNS} are taken" if not all(v.paper_runs for v in accuracies) else ""
+        yield f"{epoch}. Its runs: how many runs the paper's number is the mean of{doubt}."
+
+
 def _line(value: Value, verdict: Verdict) -> tuple[Words, ...]:
-    shown = show(value)
+    measured = compared(value)
+    shown = show(replace(value, mean=measured.mean, std=measured.std) if measured else value)
+    printed = show(replace(value, of_another_epoch=False)).paper
     why = "" if verdict.word == NOT_COMPARABLE else verdict.why
     words = f"{verdict.word}{'' if why.startswith('(') else ','} {why}" if why else verdict.word
     return (
         value.label,
+        DOUBT if value.paper_epoch == UNKNOWN else value.paper_epoch,
         f"{shown.text} ± {shown.spread}" if shown.spread else shown.text,
         str(value.n) if value.n == value.asked else f"{value.n} of {value.asked}",
-        f"{shown.paper}{COPIED}" if value.copied else shown.paper,
+        f"{printed}{COPIED}" if value.copied else printed,
+        str(value.paper_runs or DOUBT) if value.paper_epoch else "",
         "" if verdict.difference is None else f"{verdict.difference:+z.2f}",
         "" if verdict.noise is None else f"{verdict.noise:.2f}",
         "" if verdict.p is None else f"{verdict.p:.3f}" if verdict.p >= 0.001 else "< 0.001",

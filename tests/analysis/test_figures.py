@@ -98,7 +98,9 @@ def test_a_dot_for_each_row_and_pair_and_the_papers_number_hollow() -> None:
         assert x == pytest.approx([value.mean for value in rows])
         assert [float(end[1, 0] - end[0, 0]) / 2 for end in ends] == pytest.approx([value.std for value in rows])
         assert list(y) == list(axes.get_yticks())
-        hollow = [line for line in axes.lines if line.get_label() == "paper"]
+        hollow = [line for line in axes.lines if str(line.get_label()).startswith("paper")]
+        others = {line.get_xdata()[0] for line in hollow if line.get_label() == "paper (last epoch)"}
+        assert others == {value.paper for value in rows if value.row in ("kd", "kd_cutmix")}
         assert [line.get_xdata()[0] for line in hollow] == [value.paper for value in rows]
         assert [line.get_ydata()[0] for line in hollow] == list(y)
         assert {line.get_markerfacecolor() for line in hollow} == {"none"}
@@ -106,7 +108,11 @@ def test_a_dot_for_each_row_and_pair_and_the_papers_number_hollow() -> None:
         assert shown == (labels if number % 3 == 0 else [""] * len(labels))
         low, high = axes.get_ylim()
         assert low > high, "the first row is at the top"
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["paper", "measured"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "paper (last epoch)",
+        "paper",
+        "measured",
+    ]
 
 
 def test_a_part_begins_a_line_of_panels() -> None:

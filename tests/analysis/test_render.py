@@ -66,7 +66,7 @@ def test_an_entry_is_the_mean_with_two_decimals_its_spread_and_the_papers_number
     difference = entry(make_sheet(grid), "*")
     star = grid.at("main", "* kd", PAIR)
     assert star.mean is not None
-    assert (difference.text, difference.spread, difference.paper) == (f"{star.mean:+.2f}", "", "+1.03")
+    assert (difference.text, difference.spread, difference.paper) == (f"{star.mean:+.2f}", "", "+1.03‡")
 
 
 def test_what_is_missing_is_said() -> None:
@@ -80,7 +80,7 @@ def test_what_is_missing_is_said() -> None:
     assert entry(sheet, "*").remark == "incomplete"
     assert (entry(sheet, "**").text, entry(sheet, "**").remark) == ("—", "")
     plain = text(sheet)
-    assert re.search(r"^w/ CutMix\*\* \(100%\) +— \(75\.34\) 0/3$", plain, re.M)
+    assert re.search(r"^w/ CutMix\*\* \(100%\) +— \(75\.34‡\) 0/3$", plain, re.M)
     assert re.search(r"^w/ HE-DA \(20%\) +failed \(75\.27\)$", plain, re.M)
 
 
@@ -121,7 +121,7 @@ def test_a_shortened_schedule_is_called_so_and_the_papers_numbers_stay() -> None
     )
     assert "One seed of the best test epoch" in words
     assert "1 seed instead of 3" in words
-    assert entry(make_sheet(grid), "KD*").paper == "74.92"
+    assert entry(make_sheet(grid), "KD*").paper == "74.92‡"
 
 
 def test_another_data_set_is_called_so_and_the_papers_numbers_are_gone() -> None:
@@ -169,9 +169,11 @@ def test_notes_of_the_rows_shown() -> None:
 
 
 def test_notes_say_which_of_the_papers_numbers_are_from_earlier_papers() -> None:
-    said = notes(grid_of("table5", Settings()))[-1]
-    assert said == "The paper has its numbers of KD*, w/ CutMix** (100%) and DKD* from earlier papers."
-    some = notes(grid_of("table4", Settings()))[-1]
+    said = notes(grid_of("table5", Settings()))[-2]
+    assert said == (
+        "The paper has its numbers of Teacher Acc., Student Acc., KD*, w/ CutMix** (100%) and DKD* from earlier papers."
+    )
+    some = notes(grid_of("table4", Settings()))[-2]
     assert some == "The paper has its numbers of KD (but not of WRN-40-2/WRN-16-2) from earlier papers."
     for none in (grid_of("table4", Settings(rows=("low",))), grid_of("table5", Settings(dataset="digits"))):
         assert not any("earlier papers" in note for note in notes(none))
@@ -198,6 +200,8 @@ def test_csv_and_json_have_every_entry_in_full() -> None:
         )
         assert (entry_["mean"], entry_["std"], entry_["n"]) == (value.mean, value.std, value.n)
         assert (entry_["paper"], entry_["state"], entry_["best"]) == (value.paper, value.state, value.best)
+        assert (entry_["paper_epoch"], entry_["paper_runs"]) == (value.paper_epoch, value.paper_runs)
+        assert line["paper_runs"] == ("" if value.paper_runs is None else str(value.paper_runs))
         assert tuple(entry_["runs"]) == value.runs
         assert tuple(entry_["measured"]) == value.measured
         assert line["mean"] == ("" if value.mean is None else repr(value.mean))
@@ -277,7 +281,7 @@ def test_latex_has_rules_shared_heads_bold_and_spreads() -> None:
         assert source.count(part) == 1
     assert source.count(r"\midrule") == 5
     assert re.search(r"\\textbf\{\d\d\.\d\d\} \{\\scriptsize \$\\pm\$ \d+\.\d\d\}", source)
-    assert r"{\scriptsize ($+1.03$)}" in source
+    assert r"{\scriptsize ($+1.03$\ddag{})}" in source
     assert "w/ CutMix{*}{*} (100\\%) &" in source
     body = source.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
     rows = [line for line in body.splitlines() if line.endswith(r"\\")]
@@ -344,9 +348,9 @@ def test_latex_of_any_text_compiles(tmp_path: Path) -> None:
 
 def test_text_puts_the_papers_numbers_below_where_they_do_not_fit_beside() -> None:
     sheet = make_sheet(grid_of("table5", Settings()))
-    assert re.search(r"^KD\* +\S+ ± \S+ \(74\.92\)", text(sheet, width=250), re.M)
+    assert re.search(r"^KD\* +\S+ ± \S+ \(74\.92‡\)", text(sheet, width=250), re.M)
     narrow = text(sheet)
-    assert re.search(r"^ +\(74\.92\) +\(70\.66\)", narrow, re.M)
+    assert re.search(r"^ +\(74\.92‡\) +\(70\.66‡\)", narrow, re.M)
     assert max(len(line) for line in narrow.splitlines()) <= 120
     assert text(sheet).count("[") == 6 * 2 + 0, "one best number in each block and column"
 

@@ -26,7 +26,7 @@ from trainables.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "docs" / "results" / "digits"
 SHORT = ROOT / "docs" / "results" / "cifar100-wrn_16_2-resnet8"
-BESIDE = ("Row", "Measured", "Runs", "Paper", "Difference", "Noise", "p", "Verdict")
+BESIDE = ("Row", "Epoch", "Measured", "Runs", "Paper", "Its runs", "Difference", "Noise", "p", "Verdict")
 PROVENANCE = ("PyTorch", "Runs", "Failed", "Hours", "Last run (UTC)")
 NOT_RUN = ("Table", "Complete", "Missing")
 
@@ -79,22 +79,44 @@ def test_what_ran_when_and_on_what(made: Page, results: Path) -> None:
 
 def test_each_cell_stands_beside_the_papers_number_with_its_verdict(made: Page) -> None:
     lines = {line[0]: line[1:] for line in made.table(*BESIDE) if len(line) == len(BESIDE)}
-    assert lines["KD*"] == ["70.76 ± 0.20", "3", "70.66†", "+0.10", "0.70", "0.603", "within noise"]
-    assert lines["w/ HE-DA (20%)"][3:] == ["-3.00", "0.70", "0.003", "below"]
-    assert lines["w/ HE-DA"] == ["72.11 ± 0.14", "2 of 3", "72.21", "-0.10", "1.64", "0.580", "within noise"]
-    assert lines["Teacher Acc."][-1] == "one seed, above the band"
-    assert lines["Student Acc."] == ["—", "0 of 3", "69.06", "", "", "", "not run"]
+    # The last epochs of the runs are one point below their best ones: KD's number is one of last epochs.
+    assert lines["KD*"] == ["last", "69.76 ± 0.20", "3", "70.66†", "5", "-0.90", "0.63", "0.025", "below"]
+    assert lines["w/ HE-DA (20%)"][5:] == ["-3.00", "0.70", "0.003", "below"]
+    assert lines["w/ HE-DA (30%)"] == [
+        *("best", "71.15 ± 0.20", "3", "71.15", "3", "+0.00", "0.70", "1.000", "within noise")
+    ]
+    assert lines["w/ HE-DA"][:4] == ["best", "72.11 ± 0.14", "2 of 3", "72.21"]
+    assert lines["Teacher Acc."] == [
+        *("last", "91.25", "1", "72.34†", "1", "+18.91", "1.66", "", "one seed, above the band")
+    ]
+    assert lines["Student Acc."] == ["last", "—", "0 of 3", "69.06†", "5", "", "", "", "not run"]
+    assert lines["w/ CutMix** (100%)"] == [
+        *("?", "71.59 ± 0.20", "3", "71.59†", "?", "+0.00", "0.70", "1.000", "within noise, epoch not known")
+    ]
     assert lines["DKD*"][-1] == "not run"
 
 
 def test_a_number_from_an_earlier_paper_is_marked_and_what_that_means_is_said(made: Page) -> None:
-    marked = {line[0]: line[3].endswith("†") for line in made.table(*BESIDE) if len(line) == len(BESIDE)}
-    assert {row for row, mark in marked.items() if mark} == {"KD*", "KD", "DKD*", "w/ CutMix** (100%)"}
+    marked = {line[0]: line[4].endswith("†") for line in made.table(*BESIDE) if len(line) == len(BESIDE)}
+    alone = {"Teacher Acc.", "Student Acc."}
+    assert {row for row, mark in marked.items() if mark} == alone | {"KD*", "KD", "DKD*", "w/ CutMix** (100%)"}
     assert len(marked) > 8
     assert made.text.count("†: the paper has this number from earlier papers.") == 2
-    assert "† marks a number that the paper has from earlier papers: it may be the mean of another number" in made.text
+    assert "many that it copied are of the last († marks those from earlier papers)" in made.text
     unmarked = page_of(DIGITS).text
     assert "†:" not in unmarked
+
+
+def test_of_which_epoch_and_of_how_many_runs_the_papers_numbers_are_is_said(made: Page) -> None:
+    lines = [line for line in made.table(*BESIDE) if len(line) == len(BESIDE)]
+    epochs, runs = Counter(line[1] for line in lines), Counter(line[5] for line in lines)
+    assert (
+        f"by test epoch: {epochs['best']} best, {epochs['last']} last, {epochs['?']} not known; by the number of runs "
+        f"that they are means of: {runs['1']} of 1 run, {runs['3']} of 3 runs, {runs['5']} of 5 runs, {runs['?']} not "
+        "known." in made.text
+    )
+    assert "?: not known, and ours is of the best one" in made.text
+    assert "?: not known, and 3 are taken" in made.text
 
 
 def test_the_verdicts_are_counted_and_what_chance_would_do_is_said(made: Page) -> None:
@@ -104,9 +126,9 @@ def test_the_verdicts_are_counted_and_what_chance_would_do_is_said(made: Page) -
     words = Counter(line[-1].partition(",")[0] for line in lines)
     for number, head in enumerate(heads[2:], 2):
         assert sum(int(line[number].replace("-", "0")) for line in counts) == words[head.lower()], head
-    # KD stands in both tables, beside the same number.
+    # KD stands in both tables, beside the same number, and is below it.
     tested = sum(words[word] for word in ("within noise", "above", "below")) - 1
-    different = words["above"] + words["below"]
+    different = words["above"] + words["below"] - 1
     assert f"{tested} cells tested, each once however many tables show it: {different} differ" in made.text
     assert f"about {0.05 * tested:.1f} would differ by chance" in made.text
 
@@ -198,7 +220,10 @@ def test_a_short_schedule_is_not_the_papers() -> None:
 
 def test_the_last_epoch_on_request(results: Path) -> None:
     found = Page(page(make_report(know(results, "last"), printed=False)))
-    assert ["KD*", "69.76 ± 0.20", "3", "70.66†", "-0.90"] in [line[:5] for line in found.table(*BESIDE)]
+    shown = {line[0]: line[1:] for line in found.table(*BESIDE)}
+    assert shown["KD*"][:6] == ["last", "69.76 ± 0.20", "3", "70.66†", "5", "-0.90"]
+    assert shown["w/ HE-DA (30%)"][:6] == ["best", "71.15 ± 0.20", "3", "71.15", "3", "+0.00"]
+    assert "71.15 ± 0.20" not in next(line for table in found.tables for line in table if line[0] == "w/ HE-DA (30%)")
 
 
 def test_figures_that_a_sweep_has_drawn_are_taken_along(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from scipy import stats  # type: ignore[import-untyped]
 
 from analysis.grid import Value
+from analysis.published import look_up
 from analysis.stats import summarise
 from analysis.verdicts import (
     ABOVE,
     ALPHA,
     BELOW,
+    EPOCH_UNKNOWN,
     NOT_COMPARABLE,
     NOT_RUN,
     ONE_SEED,
@@ -43,7 +45,7 @@ accuracies = st.integers(0, 10_000).map(lambda hundredths: hundredths / 100)
 
 @given(st.lists(accuracies, min_size=2, max_size=6).filter(lambda found: len(set(found)) > 1), accuracies)
 def test_it_is_scipys_t_test_where_the_papers_number_is_exactly_known(numbers: list[float], paper: float) -> None:
-    found = verdict(value_of(numbers, paper), paper_runs=math.inf)
+    found = verdict(value_of(numbers, paper, paper_runs=10**15))
     expected = stats.ttest_1samp(numbers, paper)
     assert found.p == pytest.approx(expected.pvalue, rel=1e-6, abs=1e-12)
     low, high = expected.confidence_interval(1 - ALPHA)
@@ -56,6 +58,19 @@ def test_three_runs_of_the_paper_against_the_equation_by_hand() -> None:
     assert found.p == pytest.approx(2 * stats.t.sf(t, 2))
     assert found.difference == pytest.approx(1.3)
     assert found.word == (ABOVE if found.p < ALPHA else WITHIN)
+
+
+def test_five_runs_of_the_paper_against_the_equation_by_hand() -> None:
+    found = verdict(value_of([75.0, 75.2, 75.7], 74.0, paper_runs=5))
+    t = 1.3 / (np.std([75.0, 75.2, 75.7], ddof=1) * math.sqrt(1 / 3 + 1 / 5))
+    assert found.p == pytest.approx(2 * stats.t.sf(t, 2))
+    assert verdict(value_of([75.0], 74.0, paper_runs=5)).noise == pytest.approx(1.96 * 0.6 * math.sqrt(6 / 5), rel=1e-4)
+
+
+def test_where_the_papers_epoch_is_not_known_the_shown_one_is_compared_and_that_is_said() -> None:
+    assert verdict(value_of([75.0, 75.2, 75.7], 75.3, paper_epoch="unknown")).why == EPOCH_UNKNOWN
+    assert verdict(value_of([75.0], 75.3, paper_epoch="unknown")).why == f"inside the band, {EPOCH_UNKNOWN}"
+    assert verdict(value_of([75.0, 75.2, 75.7], 75.3, paper_epoch="best")).why == ""
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
@@ -105,7 +120,9 @@ def test_one_seed_is_not_tested(paper: float, why: str) -> None:
 
 
 def test_a_teacher_is_compared_with_one_network() -> None:
-    found = verdict(value_of([75.0], 75.0, kind="teacher"))
+    teacher = look_up("table1", "main", "teacher", PAIR)
+    assert teacher is not None
+    found = verdict(value_of([75.0], 75.0, kind="teacher", paper_runs=teacher.runs))
     assert found.noise == pytest.approx(stats.norm.ppf(0.975) * 0.6 * math.sqrt(2))
 
 
