@@ -110,8 +110,8 @@ def _outdated(plan: Plan) -> list[str]:
     if not plan.outdated:
         return []
     return [
-        f"{_count(len(plan.outdated), 'run')} of these were trained by an earlier version, where the same settings "
-        "meant something else: the ledger keeps the old results, and they are trained again (docs/log.md, 2026-11-30)"
+        f"{_count(len(plan.outdated), 'run')} to train again: an earlier version trained them when the same settings "
+        "meant something else; the ledger keeps those results (docs/log.md, 2026-11-30)"
     ]
 
 
