@@ -18,7 +18,7 @@ def row(table: str, key: str, settings: Settings) -> dict[str, str]:
 
 def test_table5_says_the_papers_numbers_once() -> None:
     found = protocol(paper.find("table5"), Settings())
-    assert found.heads == ["row", "method", "T", "mixing"]
+    assert found.heads == ["row", "method", "T", "mixing", "energies by"]
     assert found.common == (
         "epochs 240, lr 0.05 [1], x 0.1, after 150 180 210, batch 64, momentum 0.9, weight decay 0.0005, "
         "augmentation crop_flip, precision fp32, train fraction 1"
