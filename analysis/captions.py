@@ -9,6 +9,9 @@ from analysis import names
 from analysis.grid import Grid, Value
 from analysis.layout import chosen_pairs, chosen_parts, chosen_rows
 from analysis.settings import deviations
+from analysis.stats import ALPHA
+
+SIGNIFICANT = "‡"
 
 _REPORTED = {
     "best": "the best test epoch, which the paper's released trainer reports",
@@ -21,7 +24,10 @@ def caption(grid: Grid) -> str:
     if grid.table.metric == "settings":
         sentences = [grid.table.caption, "As the runs are trained here.", _protocol(grid), _beside(grid)]
     else:
-        sentences = [grid.table.caption, _numbers(grid), _accuracies(grid), _protocol(grid), _beside(grid)]
+        sentences = [
+            *(grid.table.caption, _numbers(grid), _differences(grid)),
+            *(_accuracies(grid), _protocol(grid), _beside(grid)),
+        ]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -111,6 +117,20 @@ def _numbers(grid: Grid) -> str:
         )
     spread = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
     return f"{spread} of {_REPORTED[grid.metric]}."
+
+
+def _differences(grid: Grid) -> str:
+    """How differences of rows were made, and what a mark behind one means."""
+    made = [value for value in grid.values if value.kind == "difference" and value.std is not None]
+    if not made:
+        return ""
+    words = "Differences are paired over seeds: their mean ± their standard deviation."
+    if any(value.p is not None and value.p < ALPHA for value in made):
+        words += (
+            f" {SIGNIFICANT}: p < {ALPHA:g} in a paired t-test, with Holm's correction over all rows that could have "
+            "been the best and all columns."
+        )
+    return words
 
 
 def _accuracies(grid: Grid) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from analysis import published
@@ -23,9 +23,9 @@ from analysis.layout import (
     vanilla_runs,
 )
 from analysis.settings import Settings, teacher_spec, vanilla_spec
-from analysis.stats import Summary, difference, summarise
+from analysis.stats import Paired, holm, paired, summarise
 from trainables.errors import UserError
-from trainables.recipes import Pair
+from trainables.recipes import TEACHER_SEED, Pair
 from trainables.spec import RunSpec, Temperature
 
 METRICS = ("best", "last")
@@ -39,8 +39,9 @@ class Value:
     `setting` (a hyperparameter). unit: `%` (of the test images, or of increase), `points` (of percentage), `s` (per
     epoch) or none. asked / n / failed:
     runs asked for, measured, recorded as failed; for a derived entry, those of the poorest entry it is made of.
-    paper: the paper's number. source: where it is printed. runs: the ids of the runs asked for. measured: the number
-    of each run that has one.
+    paper: the paper's number. source: where it is printed. runs: the ids of the runs asked for. measured, seeds: the
+    number of each run that has one, and its seed; of a difference, those of the seeds that both rows have. chosen, p:
+    of a difference, the row that was the best, and the p-value of `_tested`.
     """
 
     part: str
@@ -59,10 +60,13 @@ class Value:
     best: bool = False
     runs: tuple[str, ...] = ()
     measured: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
+    chosen: str = ""
+    p: float | None = None
 
     @property
-    def summary(self) -> Summary | None:
-        return None if self.mean is None else Summary(self.n, self.mean, self.std)
+    def by_seed(self) -> dict[int, float]:
+        return dict(zip(self.seeds, self.measured, strict=True))
 
     @property
     def copied(self) -> bool:
@@ -141,12 +145,17 @@ SETTINGS: dict[str, tuple[str, Callable[[Temperature], float]]] = {
 """The lines of a table of hyperparameters (Tables 9 to 12), read from the specs of the runs themselves."""
 
 
+_Test = tuple[str, str, Pair, str]
+"""A comparison of a derived row: part, derived row, column, and the row that may be the best."""
+
+
 class _Maker:
-    """What every entry is made from."""
+    """What every entry is made from. tests: the p-values of all comparisons, as they are made."""
 
     def __init__(self, table: Table, settings: Settings, entries: Mapping[str, Entry], metric: str) -> None:
         self.table, self.settings, self.entries, self.metric = table, settings, entries, metric
         self.cells = {(cell.part, cell.row, cell.pair): cell for cell in cells(table, settings)}
+        self.tests: dict[_Test, float] = {}
 
     def beside(self, part: Part, value: Value) -> Value:
         """An entry with the paper's number, if it has one."""
@@ -189,9 +198,11 @@ class _Maker:
     def value(self, part: Part, kind: str, row: str, label: str, pair: Pair, specs: Sequence[RunSpec]) -> Value:
         """The mean over the seeds of one row, or of the students without a teacher."""
         found = self.found(specs)
-        numbers = [measure(entry, self.table, self.metric, part.number) for entry in found if entry.done]
-        measured = tuple(number for number in numbers if number is not None)
-        summary = summarise(measured)
+        numbers = {
+            entry.spec.seed: measure(entry, self.table, self.metric, part.number) for entry in found if entry.done
+        }
+        by_seed = {seed: number for seed, number in numbers.items() if number is not None}
+        summary = summarise(by_seed.values())
         made = Value(
             part.key,
             kind,
@@ -200,12 +211,13 @@ class _Maker:
             pair,
             unit="s" if self.table.metric == "cost" else "%",
             asked=len(specs),
-            n=len(measured),
+            n=summary.n,
             failed=sum(not entry.done for entry in found),
-            mean=summary.mean if measured else None,
+            mean=summary.mean if by_seed else None,
             std=summary.std,
             runs=tuple(spec.run_id for spec in specs),
-            measured=measured,
+            measured=tuple(by_seed.values()),
+            seeds=tuple(by_seed),
         )
         return self.beside(part, made)
 
@@ -244,17 +256,27 @@ class _Maker:
             mean=numbers[0] if numbers else None,
             runs=(spec.run_id,) if spec else (),
             measured=tuple(numbers[:1]),
+            seeds=(TEACHER_SEED,) if numbers else (),
         )
         return self.beside(part, made)
 
     def difference(self, part: Part, derived: Difference, rows: dict[str, Value]) -> Value | None:
-        """The best of some rows minus another, as far as they are shown and measured."""
+        """The row of the highest mean among some, minus another, paired over the seeds that both have.
+
+        The seeds choose the best row and measure its difference, so the difference is too large on average, the more
+        so the closer the rows are; its p-value (`_tested`) allows for the choice.
+        """
         best = [rows[key] for key in derived.best if key in rows]
         if not best or derived.minus not in rows:
             return None
         minus = rows[derived.minus]
-        highest = max((value.summary for value in best if value.summary), key=lambda one: one.mean, default=None)
-        result = difference(highest, minus.summary) if highest and minus.summary else None
+        compared = {value.row: compare(value, minus) for value in best}
+        for row, found in compared.items():
+            p = found.estimate.p() if found else None
+            if p is not None:
+                self.tests[part.key, derived.key, minus.pair, row] = p
+        highest = max((value for value in best if value.measured), key=lambda one: one.mean or 0.0, default=None)
+        result = compared[highest.row] if highest else None
         printed = [value.paper for value in best if value.paper is not None]
         paper = max(printed) - minus.paper if len(printed) == len(best) and minus.paper is not None else None
         made = Value(
@@ -266,8 +288,11 @@ class _Maker:
             unit="points",
             asked=minus.asked,
             n=min(value.n for value in (*best, minus)),
-            mean=result.mean if result else None,
-            std=result.std if result else None,
+            mean=result.summary.mean if result else None,
+            std=result.summary.std if result else None,
+            measured=tuple(number for _, number in result.by_seed) if result else (),
+            seeds=tuple(seed for seed, _ in result.by_seed) if result else (),
+            chosen=highest.row if highest and result else "",
         )
         return self.beside(part, made) if len(best) == len(derived.best) else replace(made, paper=paper)
 
@@ -325,6 +350,21 @@ class _Maker:
         return values
 
 
+def compare(left: Value, right: Value) -> Paired | None:
+    """left - right by seed; None where they share none."""
+    return paired(left.by_seed, right.by_seed)
+
+
+def _tested(values: Iterable[Value], tests: Mapping[_Test, float]) -> Iterator[Value]:
+    """The differences with their p-values, by Holm's correction over the table's comparisons.
+
+    Every row that could have been the best counts as a comparison, so the choice of the best is corrected for.
+    """
+    corrected = dict(zip(tests, holm([*tests.values()]), strict=True))
+    for value in values:
+        yield replace(value, p=corrected.get((value.part, value.row, value.pair, value.chosen)))
+
+
 def _mark_best(values: list[Value]) -> list[Value]:
     """The highest mean of the complete rows marked, and those printed like it; no mark where none can be compared."""
     means = [round(value.mean, 2) for value in values if value.mean is not None and value.state == "done"]
@@ -342,12 +382,13 @@ def make_grid(table: Table, settings: Settings, entries: Mapping[str, Entry], me
     settings = settings_for(table, settings)
     maker = _Maker(table, settings, entries, metric)
     specs = [spec for cell in maker.cells.values() for spec in cell.specs]
+    values = [value for part in chosen_parts(table, settings) for value in maker.part(part)]
     devices = {str(entry.provenance["device"]) for entry in maker.found(specs) if entry.provenance.get("device")}
     return Grid(
         table,
         settings,
         metric,
-        tuple(value for part in chosen_parts(table, settings) for value in maker.part(part)),
+        tuple(_tested(values, maker.tests)),
         epochs=tuple(sorted({spec.epochs for spec in specs})),
         shortened=on_paper_data(table, settings) and any(maker.shortened(cell) for cell in maker.cells.values()),
         devices=tuple(sorted(devices)),

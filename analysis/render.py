@@ -18,7 +18,7 @@ from analysis.sheet import Line, Panel, Sheet, Shown, make_sheet
 
 TEXT_WIDTH = 120
 _TIDY = ("table", "part", "kind", "row", "label", "teacher", "student", "unit", "metric")
-_TIDY_NUMBERS = ("asked", "n", "failed", "mean", "std", "paper", "state", "best")
+_TIDY_NUMBERS = ("asked", "n", "failed", "mean", "std", "p", "paper", "state", "best")
 
 
 def text(sheet: Sheet, width: int = TEXT_WIDTH) -> str:
@@ -172,7 +172,9 @@ def to_json(grid: Grid) -> str:
                 "settings": json.loads(grid.settings.as_json()),
                 "devices": grid.devices,
                 "entries": [
-                    _tidy(grid, value) | {"measured": value.measured, "runs": value.runs} for value in grid.values
+                    _tidy(grid, value)
+                    | {"chosen": value.chosen, "measured": value.measured, "seeds": value.seeds, "runs": value.runs}
+                    for value in grid.values
                 ],
             },
             indent=1,
