@@ -92,7 +92,7 @@ def _design(n: int, *, paired: bool) -> tuple[int, float]:
     return (n - 1, math.sqrt(n)) if paired else (2 * n - 2, math.sqrt(n / 2))
 
 
-def one_line(seeds: int, found: Spread) -> str:
+def sensitivity(seeds: int, found: Spread) -> str:
     """What so many seeds can tell apart."""
     if seeds < 2:
         return "1 seed cannot show that rows differ: use --seeds 2 or more"
@@ -115,7 +115,7 @@ def report(found: Spread, seeds: int) -> list[str]:
         needed = [seeds_needed(difference, std, paired=same) for std, same in _both(found)]
         lines.append(f"  {difference:<4g} points  {needed[0]:>6}  {needed[1]:>8}")
     least = [f"{visible(seeds, std, paired=same):.1f}" for std, same in _both(found)]
-    return [*lines, f"{seeds} seeds see {least[0]} points paired, {least[1]} unpaired."]
+    return [*lines, f"{seeds} seeds see differences of {least[0]} points and more if paired, of {least[1]} if not."]
 
 
 def _both(found: Spread) -> tuple[tuple[float, bool], ...]:

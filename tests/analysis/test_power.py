@@ -11,7 +11,7 @@ from scipy import stats  # type: ignore[import-untyped]
 
 from analysis import paper
 from analysis.grid import make_grid
-from analysis.power import of_runs, one_line, power, report, seeds_needed, spread, visible
+from analysis.power import of_runs, power, report, seeds_needed, sensitivity, spread, visible
 from analysis.settings import Settings
 
 TABLE5 = paper.find("table5")
@@ -61,8 +61,8 @@ def test_the_spread_is_pooled_over_cells_and_over_pairs_of_rows() -> None:
 def test_what_is_said_of_it() -> None:
     found = of_runs(0.4, "given")
     assert found.difference == pytest.approx(0.4 * math.sqrt(2))
-    assert one_line(3, found).startswith("3 seeds see differences of 1.8 points and more (80% power")
-    assert "use --seeds 2 or more" in one_line(1, found)
+    assert sensitivity(3, found).startswith("3 seeds see differences of 1.8 points and more (80% power")
+    assert "use --seeds 2 or more" in sensitivity(1, found)
     lines = report(found, 3)
     assert lines[3].split() == ["0.3", "points", "30", "29"]
-    assert lines[-1] == "3 seeds see 1.8 points paired, 1.2 unpaired."
+    assert lines[-1] == "3 seeds see differences of 1.8 points and more if paired, of 1.2 if not."
