@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from analysis import names, published
 from analysis.claim_kinds import MOST, SOME, Above, Alike, Claim, Contest, UpTo
-from analysis.claim_tests import Unit, counted, rounding
+from analysis.claim_rules import Unit, counted, rounding
 from analysis.grid import Grid, Value, increase_key
 from analysis.layout import Part, Table, chosen_pairs
 from analysis.settings import Settings
@@ -130,11 +130,13 @@ def in_the_ledger(
                 place = _place(claim, grid.table, part, pair)
                 strange = "not a pair of the paper's table" if grid.comparable and pair not in own else ""
                 for contest in claim.contests:
+                    unit = _unit(contest, values, numbers, pair, place)
+                    if unit is None:
+                        lacking += 1
+                        continue
                     used = [values[row] for row in (*contest.rows, *contest.over)]
-                    reason = strange or next(filter(None, (unlike(grid, value) for value in used)), "")
-                    unit = _unit(contest, values, numbers, pair, place, reason)
-                    units += [unit] if unit else []
-                    lacking += unit is None
+                    reasons = (unlike(grid, value) for value in used)
+                    units.append(replace(unit, unlike=strange or next(filter(None, reasons), "")))
     return units, lacking
 
 
@@ -155,7 +157,6 @@ def _unit(
     numbers: Mapping[str, dict[int, float]],
     pair: Pair,
     place: str,
-    unlike: str,
 ) -> Unit | None:
     """None where two of its rows share no seed."""
     found = [[paired(numbers[row], numbers[other]) for other in contest.over] for row in contest.rows]
@@ -164,7 +165,7 @@ def _unit(
         return None
     labels = {row: values[row].label.replace("*", "").removeprefix("w/ ") for row in (*contest.rows, *contest.over)}
     rows, over = (tuple(labels[row] for row in rows) for rows in (contest.rows, contest.over))
-    return Unit(pair, place, rows, over, tuple(whole), unlike)
+    return Unit(pair, place, rows, over, tuple(whole))
 
 
 def widened(settings: Settings, table: Table, rows: tuple[str, ...]) -> Settings:

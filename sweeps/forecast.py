@@ -69,9 +69,7 @@ def _visible(request: Request, entries: Mapping[str, Entry]) -> list[str]:
     if not compared:
         return []
     found = spread((make_grid(table, request.settings, entries) for table in compared), "from the ledger")
-    return [
-        sensitivity(request.settings.seeds, found or of_runs(SEED_STD, ASSUMED))
-    ]
+    return [sensitivity(request.settings.seeds, found or of_runs(SEED_STD, ASSUMED))]
 
 
 def show_cost(estimate: Estimate, where: str, banks: Banks, most: float) -> None:

@@ -9,7 +9,7 @@ from functools import cache
 from analysis import paper
 from analysis.claim_kinds import Above, Claim
 from analysis.claim_numbers import FAILS, InThePaper, in_the_ledger, in_the_paper, widened
-from analysis.claim_tests import CONTRADICTED, SUPPORTED, Finding, Unit, tested
+from analysis.claim_rules import CONTRADICTED, SUPPORTED, Finding, Unit, decide
 from analysis.grid import Grid, Value, make_grid
 from analysis.layout import Table
 from analysis.ledger import Sweep
@@ -40,7 +40,7 @@ RULE = (
     "significantly against it, and supported where all pairs were run, none lies against it, and their average is "
     "significantly for it. A claim of up to x points is about the largest gain: supported where that gain is "
     "significant and its interval reaches x. Not shown: too few seeds or too small a difference to tell. Brackets: the "
-    "95 % confidence interval, without correction; p: with it. `analysis/claim_tests.py` has the rules in full."
+    "95 % confidence interval, without correction; p: with it. `analysis/claim_rules.py` has the rules in full."
 )
 _STYLES = {SUPPORTED: GOOD, CONTRADICTED: BAD, NOT_RUN: QUIET, NOT_COMPARABLE: QUIET}
 
@@ -135,7 +135,7 @@ def _elsewhere(table: Table, sweeps: Sequence[Sweep]) -> Settings:
 def _judged(claim: Claim, printed: InThePaper, units: Sequence[Unit], lacking: int, command: str) -> Judged:
     if not units:
         return Judged(claim, printed, NOT_RUN, None, "", command)
-    finding = tested(claim.kind, units, lacking)
+    finding = decide(claim.kind, units, lacking)
     strange = next((unit.unlike for unit in units if unit.unlike), "")
     if strange:
         other = f"{strange}; there {finding.word}"

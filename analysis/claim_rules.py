@@ -84,7 +84,7 @@ class Finding:
     why: str = ""
 
 
-def tested(kind: Kind, units: Sequence[Unit], lacking: int) -> Finding:
+def decide(kind: Kind, units: Sequence[Unit], lacking: int) -> Finding:
     """What one unit or more show of a claim. lacking: units of which runs are missing."""
     if isinstance(kind, Alike):
         found = _alike(kind, units, lacking)
@@ -163,7 +163,8 @@ def _p_of_average(units: Sequence[Unit], least: float) -> float | None:
 def _everywhere(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
     least = -kind.margin
     measured = _measured(units, least)
-    below = [one.unit.place for one in measured if one.below]
+    same = counted([unit.pair for unit in units]) == "pairs"
+    below = [one.unit.place if same else _in(one.unit) for one in measured if one.below]
     higher = sum(unit.difference.summary.mean > least for unit in units)
     total = len(units) + lacking
     shown = average([unit.difference.estimate for unit in units])
