@@ -149,11 +149,28 @@ def counted(pairs: Sequence[Pair]) -> str:
     return "pairs" if len({*pairs}) == len(pairs) else "comparisons"
 
 
+def _average(units: Sequence[Unit], chosen: Sequence[Paired]) -> Estimate:
+    """Of one comparison of each unit, over the pairs.
+
+    Units of one pair share seeds, and may share runs: they are averaged seed by seed. Pairs count as independent, of
+    which they share the order of the images alone.
+    """
+    by_pair: dict[Pair, list[dict[int, float]]] = {}
+    for unit, one in zip(units, chosen, strict=True):
+        by_pair.setdefault(unit.pair, []).append(dict(one.by_seed))
+    estimates = []
+    for found in by_pair.values():
+        seeds = [seed for seed in found[0] if all(seed in one for one in found)]
+        means = tuple((seed, sum(one[seed] for one in found) / len(found)) for seed in seeds)
+        estimates.append(Paired(means).estimate)
+    return average(estimates)
+
+
 def _p_of_average(units: Sequence[Unit], least: float) -> float | None:
-    """Of the average over the units being above `least`: of the best row against its strongest opponent, times the
+    """Of the average over the pairs being above `least`: of the best row against its strongest opponent, times the
     number of rows."""
     rows, over = range(len(units[0].rows)), range(len(units[0].over))
-    averages = [[average([unit.differences[i][j].estimate for unit in units]) for j in over] for i in rows]
+    averages = [[_average(units, [unit.differences[i][j] for unit in units]) for j in over] for i in rows]
     if any(one.error is None for row in averages for one in row):
         return None
     ps = [max((one.p(least) or 0.0) if one.mean > least else 1.0 for one in row) for row in averages]
@@ -167,7 +184,7 @@ def _everywhere(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
     below = [one.unit.place if same else _in(one.unit) for one in measured if one.below]
     higher = sum(unit.difference.summary.mean > least for unit in units)
     total = len(units) + lacking
-    shown = average([unit.difference.estimate for unit in units])
+    shown = _average(units, [unit.difference for unit in units])
     if kind.scope == MOST:
         against, enough = 2 * len(below) >= total, 2 * higher > total
     else:
@@ -176,6 +193,7 @@ def _everywhere(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
     word, why = NOT_SHOWN, ""
     if against:
         word, why = CONTRADICTED, f"significantly below in {'; '.join(below)}"
+        p = min(one.p for one in measured if one.below and one.p is not None)
     elif not lacking and enough and p is not None and p < ALPHA:
         word = SUPPORTED
     if word != CONTRADICTED and len(units) > 1:
@@ -242,7 +260,7 @@ def _alike(kind: Alike, units: Sequence[Unit], lacking: int) -> Finding:
         word = SUPPORTED
     measured = [Measured(unit, inside[number, *unit.closest]) for number, unit in enumerate(units)]
     largest = max(measured, key=lambda one: abs(one.unit.difference.summary.mean))
-    of = f"at most, {_in(largest.unit)}"
+    of = _largest_words(largest.unit, units)
     return Finding(word, largest.unit.difference.estimate, largest.p, of, tuple(measured))
 
 
@@ -261,9 +279,9 @@ def _in(unit: Unit) -> str:
 
 def _average_words(units: Sequence[Unit]) -> str:
     if len(units) == 1:
-        return _in(units[0])
+        return f"({_in(units[0])})"
     return f"on average over {len(units)} {counted([unit.pair for unit in units])}"
 
 
 def _largest_words(unit: Unit, units: Sequence[Unit]) -> str:
-    return f"at most, {_in(unit)}" if len(units) > 1 else _in(unit)
+    return f"(the largest: {_in(unit)})" if len(units) > 1 else f"({_in(unit)})"

@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]
-
 ALPHA = 0.05
 NO_SPREAD = 1e-9
 
@@ -51,12 +49,16 @@ class Estimate:
         """Two-sided p-value of the t-test of mean = least: t = (mean - least) / error."""
         if self.error is None:
             return None
+        from scipy.special import stdtr  # type: ignore[import-untyped]  # slow to load, and most tables need no test
+
         return 2 * float(stdtr(self.freedom, -abs(self.mean - least) / self.error))
 
     def interval(self, alpha: float = ALPHA) -> tuple[float, float] | None:
         """The 1 - alpha confidence interval of the mean."""
         if self.error is None:
             return None
+        from scipy.special import stdtrit
+
         reach = float(-stdtrit(self.freedom, alpha / 2)) * self.error
         return self.mean - reach, self.mean + reach
 

@@ -95,7 +95,7 @@ def test_each_of_the_others_must_be_beaten_by_one_row() -> None:
     """Row 0 beats the first opponent only, row 1 both."""
     both = unit(0, [[3.0, 3.1, 2.9], [-1.0, -1.1, -0.9]], [[1.0, 1.05, 0.95], [1.0, 1.05, 0.95]])
     found = decide(EVERYWHERE, [both], 0)
-    assert (found.word, found.estimate.mean, found.of) == (SUPPORTED, pytest.approx(1.0), "row1 over other0, pair0")
+    assert (found.word, found.estimate.mean, found.of) == (SUPPORTED, pytest.approx(1.0), "(row1 over other0, pair0)")
     lost = unit(0, [[3.0, 3.1, 2.9], [-1.0, -1.05, -0.95]], [[1.0, 1.1, 0.9], [-1.0, -1.05, -0.95]])
     assert word(EVERYWHERE, [lost]) == CONTRADICTED, "the second opponent beats both rows"
 
@@ -114,6 +114,14 @@ def test_the_average_over_pairs_of_one_row_by_hand() -> None:
     assert found.p == pytest.approx(2 * stats.t.sf(1.5 / (0.1 / 6**0.5), 4))
     assert found.estimate.interval() == pytest.approx((1.5 - 2.77645 * 0.0408248, 1.5 + 2.77645 * 0.0408248), abs=1e-5)
     assert found.of == "on average over 2 pairs"
+
+
+def test_contests_of_one_pair_are_no_further_evidence() -> None:
+    """Top-1 and top-5 of the same runs, or several rates, are averaged seed by seed, and tested as one."""
+    first, second = [0.1, 0.3, 0.2], [0.3, 0.9, 0.4]
+    found = decide(EVERYWHERE, [unit(0, [first]), unit(0, [second])], 0)
+    assert found.p == pytest.approx(stats.ttest_1samp([0.2, 0.6, 0.3], 0).pvalue)
+    assert found.of == "on average over 2 comparisons"
 
 
 @pytest.mark.parametrize("kind", [EVERYWHERE, SOMEWHERE, UpTo(NONE, 0.6)], ids=["everywhere", "somewhere", "up to"])
