@@ -159,7 +159,7 @@ def claims_section(known: Knowledge) -> Iterator[Block]:
     commands = [one.command for one in judged if one.command]
     if commands:
         yield paragraph(
-            f"{len(commands)} of {len(judged)} claims lack runs by the paper's data and schedule. For a command each: ",
+            f"{len(commands)} of {len(judged)} claims lack runs by the paper's data and schedule. Their commands: ",
             Styled(f"python analysis/claims.py --results {known.results}", CODE),
         )
 
