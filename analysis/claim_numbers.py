@@ -72,7 +72,7 @@ def in_the_paper(claim: Claim, tables: Mapping[str, Table]) -> InThePaper:
     total = f"{len(cells)} {counted([cell.pair for cell in cells])}"
     if len(cells) == 1:
         words = cells[0].words
-    elif not no:
+    elif not no or not yes:
         gains = [cell.gain for cell in cells]
         words = f"in {len(yes)} of {total}, by {min(gains):+z.2f} to {max(gains):+z.2f}"
     elif scope == SOME and yes:

@@ -40,7 +40,7 @@ RULE = (
     "significantly against it, and supported where all pairs were run, none lies against it, and their average is "
     "significantly for it. A claim of up to x points is about the largest gain: supported where that gain is "
     "significant and its interval reaches x. Not shown: too few seeds or too small a difference to tell. Brackets: the "
-    "95 % confidence interval, without correction; p: with it. `analysis/claim_rules.py` has the rules in full."
+    "95 % confidence interval, without correction; p: with it. The rules in full: analysis/claim_rules.py."
 )
 _STYLES = {SUPPORTED: GOOD, CONTRADICTED: BAD, NOT_RUN: QUIET, NOT_COMPARABLE: QUIET}
 
