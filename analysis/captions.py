@@ -11,7 +11,7 @@ from analysis.layout import chosen_pairs, chosen_parts, chosen_rows
 from analysis.settings import deviations
 from analysis.stats import ALPHA
 
-SIGNIFICANT = "‡"
+SIGNIFICANT = "§"
 
 _REPORTED = {
     "best": "the best test epoch, which the paper's released trainer reports",

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from analysis import names, published
 from analysis.claim_kinds import MOST, SOME, Above, Alike, Claim, Contest, UpTo
 from analysis.claim_rules import Unit, counted, rounding
-from analysis.grid import Grid, Value, increase_key
-from analysis.layout import Part, Table, chosen_pairs
+from analysis.grid import Grid, Value
+from analysis.layout import Part, Table, chosen_pairs, increase_key
 from analysis.settings import Settings
 from analysis.stats import paired
 from trainables.recipes import Pair, recipe
@@ -119,13 +119,20 @@ def _best(contest: Contest, numbers: Mapping[str, float], pair: Pair, place: str
 def in_the_ledger(
     claim: Claim, grids: Mapping[str, Grid], unlike: Callable[[Grid, Value], str]
 ) -> tuple[list[Unit], int]:
-    """The contests that the runs allow, and how many lack runs. unlike: why an entry is not like the paper's."""
-    units, lacking = [], 0
+    """The contests that the runs allow, and how many lack runs. unlike: why an entry is not like the paper's.
+
+    Two tables that show the same runs (Tables 1 and 2 of pairs that the paper does not have) give them once.
+    """
+    units, lacking, seen = [], 0, set()
     for grid in (grids[name] for name in claim.tables):
         for part in parts_of(claim, grid.table):
             own = part.pairs(recipe(grid.table.dataset))
             for pair in chosen_pairs(part, grid.settings):
                 values = {row: grid.at(part.key, row, pair) for row in claim.rows}
+                runs = (part.number, *(value.runs for value in values.values()))
+                if runs in seen:
+                    continue
+                seen.add(runs)
                 numbers = _numbers(values, _base(claim))
                 place = _place(claim, grid.table, part, pair)
                 strange = "not a pair of the paper's table" if grid.comparable and pair not in own else ""
@@ -135,8 +142,8 @@ def in_the_ledger(
                         lacking += 1
                         continue
                     used = [values[row] for row in (*contest.rows, *contest.over)]
-                    reasons = (unlike(grid, value) for value in used)
-                    units.append(replace(unit, unlike=strange or next(filter(None, reasons), "")))
+                    other = next(filter(None, (unlike(grid, value) for value in used)), "")
+                    units.append(replace(unit, unlike=", ".join(filter(None, (strange, other)))))
     return units, lacking
 
 

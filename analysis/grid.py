@@ -18,12 +18,12 @@ from analysis.layout import (
     chosen_pairs,
     chosen_parts,
     chosen_rows,
+    increase_key,
+    on_paper_data,
     settings_for,
-    teacher_runs,
-    vanilla_runs,
 )
 from analysis.settings import Settings, teacher_spec, vanilla_spec
-from analysis.stats import Paired, holm, paired, summarise
+from analysis.stats import Paired, Summary, holm, paired, summarise
 from trainables.errors import UserError
 from trainables.recipes import TEACHER_SEED, Pair
 from trainables.spec import RunSpec, Temperature
@@ -63,6 +63,10 @@ class Value:
     seeds: tuple[int, ...] = ()
     chosen: str = ""
     p: float | None = None
+
+    @property
+    def summary(self) -> Summary | None:
+        return None if self.mean is None else Summary(self.n, self.mean, self.std)
 
     @property
     def by_seed(self) -> dict[int, float]:
@@ -107,24 +111,6 @@ class Grid:
 
     def has(self, part: str, row: str) -> bool:
         return any((value.part, value.row) == (part, row) for value in self.values)
-
-
-def run_ids(table: Table, settings: Settings) -> list[str]:
-    """Every run whose record the table shows or uses."""
-    if not table.trains:
-        return []
-    specs = [spec for cell in cells(table, settings) for spec in cell.specs]
-    specs += [*vanilla_runs(table, settings), *teacher_runs(table, settings)]
-    return list(dict.fromkeys(spec.run_id for spec in specs))
-
-
-def on_paper_data(table: Table, settings: Settings) -> bool:
-    """Whether the runs see the images of the paper's table: its data set, and not a user's own part of it."""
-    return settings.dataset == table.dataset and not settings.data
-
-
-def increase_key(row: str, baseline: str) -> str:
-    return f"{row} over {baseline}"
 
 
 def measure(entry: Entry, table: Table, metric: str, number: str = "top1") -> float | None:

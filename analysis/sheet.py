@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis import captions, names
-from analysis.grid import SETTINGS, Grid, Value, increase_key
-from analysis.layout import Part, chosen_pairs, chosen_parts, chosen_rows
+from analysis.grid import SETTINGS, Grid, Value
+from analysis.layout import Part, chosen_pairs, chosen_parts, chosen_rows, increase_key
 from analysis.stats import ALPHA
 from trainables.recipes import Pair
 

@@ -181,6 +181,14 @@ def test_runs_of_another_table_count(tmp_path: Path) -> None:
     assert (len(found.finding.measured), found.why[-21:]) == (6, "5 of 11 pairs not run")
 
 
+def test_the_same_runs_in_two_tables_count_once(tmp_path: Path) -> None:
+    settings = Settings(dataset="digits", rows=("kd", "energy_kd"))
+    results = ledger_of(tmp_path, "table1", lambda row, pair: float(row == "energy_kd"), settings)
+    with Ledger.open(results / "ledger.sqlite") as ledger:
+        ledger.remember(["table1", "table2"], settings, "python sweeps/run.py table1 table2 --dataset digits")
+    assert "on average over 2 pairs, 3 seeds" in judged(results, "energy-kd").answer
+
+
 def test_the_last_epoch_and_a_chosen_sweep(tmp_path: Path) -> None:
     results = ledger_of(tmp_path, "table8", energy(0.5), LONG_TAIL)
     with Ledger.open(results / "ledger.sqlite") as ledger:

@@ -13,8 +13,8 @@ from scipy import stats  # type: ignore[import-untyped]
 
 from analysis import paper
 from analysis.entry import Entry, entry_of
-from analysis.grid import Grid, Value, make_grid, run_ids
-from analysis.layout import Cell, cells
+from analysis.grid import Grid, Value, make_grid
+from analysis.layout import Cell, cells, run_ids
 from analysis.settings import Settings, teacher_spec, vanilla_spec
 from trainables.errors import UserError
 from trainables.recipes import Pair

@@ -78,11 +78,11 @@ def test_a_significant_difference_is_marked_and_the_caption_says_how() -> None:
     place = {spec: cell.row for cell in cells(TABLE5, pair) for spec in cell.specs}
     records = made_up.entries(TABLE5, pair, lambda spec: gains.get(place.get(spec, ""), {}).get(spec.seed, 70.0))
     grid = make_grid(TABLE5, pair, records)
-    assert entry(make_sheet(grid), "*").spread == "0.10‡"
+    assert entry(make_sheet(grid), "*").spread == "0.10§"
     assert "Differences are paired over seeds" in caption(grid)
-    assert "‡: p < 0.05 in a paired t-test, with Holm's correction" in caption(grid)
-    assert "‡" not in render(grid_of("table5", ONE), "text")
-    assert r"{\scriptsize $\pm$ 0.10\ddag{}}" in render(grid, "latex")
+    assert "§: p < 0.05 in a paired t-test, with Holm's correction" in caption(grid)
+    assert "§" not in render(grid_of("table5", ONE), "text")
+    assert r"{\scriptsize $\pm$ 0.10\S{}}" in render(grid, "latex")
     assert "Differences" not in caption(grid_of("table5", replace(ONE, rows=("kd",))))
 
 
