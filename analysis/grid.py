@@ -23,7 +23,7 @@ from analysis.layout import (
     settings_for,
 )
 from analysis.settings import Settings, teacher_spec, vanilla_spec
-from analysis.stats import Paired, Summary, holm, paired, summarise
+from analysis.stats import Summary, holm, paired, summarise
 from trainables.errors import UserError
 from trainables.recipes import TEACHER_SEED, Pair
 from trainables.spec import RunSpec, Temperature
@@ -256,7 +256,7 @@ class _Maker:
         if not best or derived.minus not in rows:
             return None
         minus = rows[derived.minus]
-        compared = {value.row: compare(value, minus) for value in best}
+        compared = {value.row: paired(value.by_seed, minus.by_seed) for value in best}
         for row, found in compared.items():
             p = found.estimate.p() if found else None
             if p is not None:
@@ -334,11 +334,6 @@ class _Maker:
             bases = [value for value in rows if value.row in self.table.baselines]
             values += [*rows, *(self.increase(part, value, base) for base in bases for value in rows)]
         return values
-
-
-def compare(left: Value, right: Value) -> Paired | None:
-    """left - right by seed; None where they share none."""
-    return paired(left.by_seed, right.by_seed)
 
 
 def _tested(values: Iterable[Value], tests: Mapping[_Test, float]) -> Iterator[Value]:
