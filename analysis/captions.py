@@ -6,9 +6,13 @@ import re
 from dataclasses import replace
 
 from analysis import names
-from analysis.grid import Grid, Value
+from analysis.grid import Grid
 from analysis.layout import chosen_pairs, chosen_parts, chosen_rows
 from analysis.settings import deviations
+from analysis.stats import ALPHA
+from analysis.value import Value
+
+SIGNIFICANT = "§"
 
 OTHER_EPOCH = "‡"
 """Behind a number of the paper that is of another test epoch than the one shown."""
@@ -21,7 +25,10 @@ def caption(grid: Grid) -> str:
     if grid.table.metric == "settings":
         sentences = [grid.table.caption, "As the runs are trained here.", _protocol(grid), _beside(grid)]
     else:
-        sentences = [grid.table.caption, _numbers(grid), _accuracies(grid), _protocol(grid), _beside(grid)]
+        sentences = [
+            *(grid.table.caption, _numbers(grid), _differences(grid)),
+            *(_accuracies(grid), _protocol(grid), _beside(grid)),
+        ]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -139,6 +146,20 @@ def _numbers(grid: Grid) -> str:
         )
     spread = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
     return f"{spread} of {_REPORTED[grid.metric]}."
+
+
+def _differences(grid: Grid) -> str:
+    """How differences of rows were made, and what a mark behind one means."""
+    made = [value for value in grid.values if value.kind == "difference" and value.std is not None]
+    if not made:
+        return ""
+    words = "Differences are paired over seeds: their mean ± their standard deviation."
+    if any(value.p is not None and value.p < ALPHA for value in made):
+        words += (
+            f" {SIGNIFICANT}: p < {ALPHA:g} in a paired t-test, with Holm's correction over all rows that could have "
+            "been the best and all columns."
+        )
+    return words
 
 
 def _accuracies(grid: Grid) -> str:

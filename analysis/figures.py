@@ -19,10 +19,11 @@ from matplotlib.figure import Figure
 
 from analysis import captions, from_weights, names, paper
 from analysis.drawings import FORMATS, plain, saved
-from analysis.grid import Grid, Value, increase_key
-from analysis.layout import PICTURES, Part, Row, Table, chosen_pairs, chosen_parts, chosen_rows
+from analysis.grid import Grid
+from analysis.layout import PICTURES, Part, Row, Table, chosen_pairs, chosen_parts, chosen_rows, increase_key
 from analysis.sheet import show
 from analysis.tables import Parser, add_arguments, load_chosen, write
+from analysis.value import Value
 from trainables.errors import UserError, exit_status
 from trainables.recipes import Pair
 from trainables.spec import Mixing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from analysis import published
@@ -18,68 +18,18 @@ from analysis.layout import (
     chosen_pairs,
     chosen_parts,
     chosen_rows,
+    increase_key,
+    on_paper_data,
     settings_for,
-    teacher_runs,
-    vanilla_runs,
 )
 from analysis.settings import Settings, teacher_spec, vanilla_spec
-from analysis.stats import Summary, difference, summarise
+from analysis.stats import holm, paired, summarise
+from analysis.value import Value
 from trainables.errors import UserError
-from trainables.recipes import Pair
+from trainables.recipes import TEACHER_SEED, Pair
 from trainables.spec import RunSpec, Temperature
 
 METRICS = ("best", "last")
-
-
-@dataclass(frozen=True)
-class Value:
-    """One entry of a table.
-
-    kind: `row`, `teacher` or `student` (accuracies), `difference` (the paper's * and ** rows), `increase` (of cost) or
-    `setting` (a hyperparameter). unit: `%` (of the test images, or of increase), `points` (of percentage), `s` (per
-    epoch) or none. asked / n / failed:
-    runs asked for, measured, recorded as failed; for a derived entry, those of the poorest entry it is made of.
-    paper: the paper's number. source: where it is printed. paper_epoch, paper_runs: see `Published`.
-    of_another_epoch: whether the paper's number is known to be of another test epoch than the mean. alike: then, the
-    same runs at the paper's epoch. runs: the ids of the runs asked for. measured: the number of each run that has one.
-    """
-
-    part: str
-    kind: str
-    row: str
-    label: str
-    pair: Pair
-    unit: str
-    asked: int
-    n: int = 0
-    failed: int = 0
-    mean: float | None = None
-    std: float | None = None
-    paper: float | None = None
-    source: str = ""
-    paper_epoch: str = ""
-    paper_runs: int | None = None
-    of_another_epoch: bool = False
-    alike: Summary | None = None
-    best: bool = False
-    runs: tuple[str, ...] = ()
-    measured: tuple[float, ...] = ()
-
-    @property
-    def summary(self) -> Summary | None:
-        return None if self.mean is None else Summary(self.n, self.mean, self.std)
-
-    @property
-    def copied(self) -> bool:
-        """Whether the paper has its number from earlier papers."""
-        return published.COPIED in self.source
-
-    @property
-    def state(self) -> str:
-        """`done`, `failed` (nothing more to come without a retry of some run) or `incomplete`."""
-        if self.n == self.asked:
-            return "done"
-        return "failed" if self.failed and self.n + self.failed == self.asked else "incomplete"
 
 
 @dataclass(frozen=True)
@@ -110,24 +60,6 @@ class Grid:
         return any((value.part, value.row) == (part, row) for value in self.values)
 
 
-def run_ids(table: Table, settings: Settings) -> list[str]:
-    """Every run whose record the table shows or uses."""
-    if not table.trains:
-        return []
-    specs = [spec for cell in cells(table, settings) for spec in cell.specs]
-    specs += [*vanilla_runs(table, settings), *teacher_runs(table, settings)]
-    return list(dict.fromkeys(spec.run_id for spec in specs))
-
-
-def on_paper_data(table: Table, settings: Settings) -> bool:
-    """Whether the runs see the images of the paper's table: its data set, and not a user's own part of it."""
-    return settings.dataset == table.dataset and not settings.data
-
-
-def increase_key(row: str, baseline: str) -> str:
-    return f"{row} over {baseline}"
-
-
 def measure(entry: Entry, table: Table, metric: str, number: str = "top1") -> float | None:
     """A finished run's number: its top-1 (or `number`), or, of a cost table, its median seconds per epoch without the
     first, which also warms up. The best top-5 is that of the epoch with the best top-1."""
@@ -146,12 +78,17 @@ SETTINGS: dict[str, tuple[str, Callable[[Temperature], float]]] = {
 """The lines of a table of hyperparameters (Tables 9 to 12), read from the specs of the runs themselves."""
 
 
+_Test = tuple[str, str, Pair, str]
+"""A comparison of a derived row: part, derived row, column, and the row that may be the best."""
+
+
 class _Maker:
-    """What every entry is made from."""
+    """What every entry is made from. tests: the p-values of all comparisons, as they are made."""
 
     def __init__(self, table: Table, settings: Settings, entries: Mapping[str, Entry], metric: str) -> None:
         self.table, self.settings, self.entries, self.metric = table, settings, entries, metric
         self.cells = {(cell.part, cell.row, cell.pair): cell for cell in cells(table, settings)}
+        self.tests: dict[_Test, float] = {}
 
     def beside(self, part: Part, value: Value) -> Value:
         """An entry with the paper's number, if it has one."""
@@ -160,15 +97,13 @@ class _Maker:
         number = published.look_up(self.table.key, part.key, value.row, value.pair) or self.elsewhere(part, value)
         if number is None:
             return value
-        other = value.kind != "teacher" and number.epoch not in ("", published.UNKNOWN, self.metric)
-        return replace(
-            value,
-            paper=number.value,
-            source=number.source,
-            paper_epoch=number.epoch,
-            paper_runs=number.runs,
-            of_another_epoch=other,
-        )
+        value = replace(value, paper=number.value, source=number.source, paper_runs=number.runs)
+        return self.of_epoch(value, number.epoch)
+
+    def of_epoch(self, value: Value, epoch: str) -> Value:
+        """An entry whose number in the paper is of that test epoch."""
+        other = value.kind != "teacher" and epoch not in ("", published.UNKNOWN, self.metric)
+        return replace(value, paper_epoch=epoch, of_another_epoch=other)
 
     def elsewhere(self, part: Part, value: Value) -> published.Published | None:
         """What another table prints for the same runs."""
@@ -204,8 +139,8 @@ class _Maker:
     def value(self, part: Part, kind: str, row: str, label: str, pair: Pair, specs: Sequence[RunSpec]) -> Value:
         """The mean over the seeds of one row, or of the students without a teacher."""
         found = self.found(specs)
-        measured = self.measured(part, found, self.metric)
-        summary = summarise(measured)
+        by_seed = self.by_seed(part, found, self.metric)
+        summary = summarise(by_seed.values())
         made = Value(
             part.key,
             kind,
@@ -214,22 +149,23 @@ class _Maker:
             pair,
             unit="s" if self.table.metric == "cost" else "%",
             asked=len(specs),
-            n=len(measured),
+            n=summary.n,
             failed=sum(not entry.done for entry in found),
-            mean=summary.mean if measured else None,
+            mean=summary.mean if by_seed else None,
             std=summary.std,
             runs=tuple(spec.run_id for spec in specs),
-            measured=measured,
+            measured=tuple(by_seed.values()),
+            seeds=tuple(by_seed),
         )
         made = self.beside(part, made)
-        if not (made.of_another_epoch and measured):
+        if not (made.of_another_epoch and by_seed):
             return made
-        return replace(made, alike=summarise(self.measured(part, found, made.paper_epoch)))
+        return replace(made, alike=summarise(self.by_seed(part, found, made.paper_epoch).values()))
 
-    def measured(self, part: Part, found: Sequence[Entry], metric: str) -> tuple[float, ...]:
-        """The numbers of the runs that have one."""
-        numbers = [measure(entry, self.table, metric, part.number) for entry in found if entry.done]
-        return tuple(number for number in numbers if number is not None)
+    def by_seed(self, part: Part, found: Sequence[Entry], metric: str) -> dict[int, float]:
+        """The numbers of the runs that have one, by their seeds."""
+        numbers = {entry.spec.seed: measure(entry, self.table, metric, part.number) for entry in found if entry.done}
+        return {seed: number for seed, number in numbers.items() if number is not None}
 
     def student(self, part: Part, pair: Pair) -> Value:
         specs = [vanilla_spec(self.settings, pair, seed) for seed in range(1, self.settings.seeds + 1)]
@@ -266,19 +202,27 @@ class _Maker:
             mean=numbers[0] if numbers else None,
             runs=(spec.run_id,) if spec else (),
             measured=tuple(numbers[:1]),
+            seeds=(TEACHER_SEED,) if numbers else (),
         )
         return self.beside(part, made)
 
     def difference(self, part: Part, derived: Difference, rows: dict[str, Value]) -> Value | None:
-        """The best of some rows minus another, as far as they are shown and measured."""
+        """The row of the highest mean among some, minus another, paired over the seeds that both have.
+
+        The seeds choose the best row and measure its difference, so the difference is too large on average, the more
+        so the closer the rows are; its p-value (`_tested`) allows for the choice.
+        """
         best = [rows[key] for key in derived.best if key in rows]
         if not best or derived.minus not in rows:
             return None
         minus = rows[derived.minus]
-        highest = max((value.summary for value in best if value.summary), key=lambda one: one.mean, default=None)
-        result = difference(highest, minus.summary) if highest and minus.summary else None
-        printed = [value.paper for value in best if value.paper is not None]
-        paper = max(printed) - minus.paper if len(printed) == len(best) and minus.paper is not None else None
+        compared = {value.row: paired(value.by_seed, minus.by_seed) for value in best}
+        for row, found in compared.items():
+            p = found.estimate.p() if found else None
+            if p is not None:
+                self.tests[part.key, derived.key, minus.pair, row] = p
+        highest = max((value for value in best if value.measured), key=lambda one: one.mean or 0.0, default=None)
+        result = compared[highest.row] if highest else None
         made = Value(
             part.key,
             "difference",
@@ -288,10 +232,22 @@ class _Maker:
             unit="points",
             asked=minus.asked,
             n=min(value.n for value in (*best, minus)),
-            mean=result.mean if result else None,
-            std=result.std if result else None,
+            mean=result.summary.mean if result else None,
+            std=result.summary.std if result else None,
+            measured=tuple(number for _, number in result.by_seed) if result else (),
+            seeds=tuple(seed for seed, _ in result.by_seed) if result else (),
+            chosen=highest.row if highest and result else "",
         )
-        return self.beside(part, made) if len(best) == len(derived.best) else replace(made, paper=paper)
+        return self.beside(part, made) if len(best) == len(derived.best) else self.of_some_rows(made, best, minus)
+
+    def of_some_rows(self, made: Value, best: Sequence[Value], minus: Value) -> Value:
+        """A difference with what the paper's numbers of these rows give; nothing where one of them has none."""
+        printed = {value.paper: value.paper_epoch for value in best if value.paper is not None}
+        if minus.paper is None or any(value.paper is None for value in best):
+            return made
+        epochs = {printed[max(printed)], minus.paper_epoch}
+        epoch = published.UNKNOWN if published.UNKNOWN in epochs else "mixed" if len(epochs) > 1 else epochs.pop()
+        return self.of_epoch(replace(made, paper=max(printed) - minus.paper), epoch)
 
     def increase(self, part: Part, value: Value, base: Value) -> Value:
         """How much more a row costs than another, in per cent."""
@@ -347,6 +303,16 @@ class _Maker:
         return values
 
 
+def _tested(values: Iterable[Value], tests: Mapping[_Test, float]) -> Iterator[Value]:
+    """The differences with their p-values, by Holm's correction over the table's comparisons.
+
+    Every row that could have been the best counts as a comparison, so the choice of the best is corrected for.
+    """
+    corrected = dict(zip(tests, holm([*tests.values()]), strict=True))
+    for value in values:
+        yield replace(value, p=corrected.get((value.part, value.row, value.pair, value.chosen)))
+
+
 def _mark_best(values: list[Value]) -> list[Value]:
     """The highest mean of the complete rows marked, and those printed like it; no mark where none can be compared."""
     means = [round(value.mean, 2) for value in values if value.mean is not None and value.state == "done"]
@@ -364,12 +330,13 @@ def make_grid(table: Table, settings: Settings, entries: Mapping[str, Entry], me
     settings = settings_for(table, settings)
     maker = _Maker(table, settings, entries, metric)
     specs = [spec for cell in maker.cells.values() for spec in cell.specs]
+    values = [value for part in chosen_parts(table, settings) for value in maker.part(part)]
     devices = {str(entry.provenance["device"]) for entry in maker.found(specs) if entry.provenance.get("device")}
     return Grid(
         table,
         settings,
         metric,
-        tuple(value for part in chosen_parts(table, settings) for value in maker.part(part)),
+        tuple(_tested(values, maker.tests)),
         epochs=tuple(sorted({spec.epochs for spec in specs})),
         shortened=on_paper_data(table, settings) and any(maker.shortened(cell) for cell in maker.cells.values()),
         devices=tuple(sorted(devices)),

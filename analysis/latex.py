@@ -22,6 +22,7 @@ _SPECIAL = {
     "|": r"\textbar{}",
     '"': "''",
     "±": r"$\pm$",
+    "§": r"\S{}",
     "—": r"\textemdash{}",
     "†": r"\dag{}",
     "‡": r"\ddag{}",

@@ -195,3 +195,21 @@ def teacher_runs(table: Table, settings: Settings) -> Iterator[RunSpec]:
                 assistant = row.treat(settings.recipe, pair).assistant
                 if assistant is not None:
                     yield assistant_spec(settings, pair, assistant)
+
+
+def run_ids(table: Table, settings: Settings) -> list[str]:
+    """Every run whose record the table shows or uses."""
+    if not table.trains:
+        return []
+    specs = [spec for cell in cells(table, settings) for spec in cell.specs]
+    specs += [*vanilla_runs(table, settings), *teacher_runs(table, settings)]
+    return list(dict.fromkeys(spec.run_id for spec in specs))
+
+
+def on_paper_data(table: Table, settings: Settings) -> bool:
+    """Whether the runs see the images of the paper's table: its data set, and not a user's own part of it."""
+    return settings.dataset == table.dataset and not settings.data
+
+
+def increase_key(row: str, baseline: str) -> str:
+    return f"{row} over {baseline}"

@@ -8,17 +8,18 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from analysis import captions
-from analysis.grid import Grid, Value
+from analysis.grid import Grid
 from analysis.latex import latex
 from analysis.sheet import Line, Panel, Sheet, Shown, make_sheet
+from analysis.value import Value
 
 TEXT_WIDTH = 120
 _TIDY = ("table", "part", "kind", "row", "label", "teacher", "student", "unit", "metric")
-_TIDY_NUMBERS = ("asked", "n", "failed", "mean", "std", "paper", "paper_epoch", "paper_runs", "state", "best")
+_TIDY_NUMBERS = ("asked", "n", "failed", "mean", "std", "p", "paper", "paper_epoch", "paper_runs", "state", "best")
 
 
 def text(sheet: Sheet, width: int = TEXT_WIDTH) -> str:
@@ -65,31 +66,39 @@ def _text_panel(panel: Panel, stacked: bool) -> list[str]:
     return out
 
 
-def _md(string: str) -> str:
+def markdown_text(string: str) -> str:
     """Text that GitHub's Markdown shows as it is."""
     return re.sub(r"([\\`*_{}\[\]<>|~#$&])", r"\\\1", " ".join(string.split()))
 
 
 def _md_entry(entry: Shown) -> str:
-    words = [f"**{_md(entry.text)}**" if entry.best else _md(entry.text)]
-    words += [f"± {_md(entry.spread)}"] if entry.spread else []
-    words += [f"<sub>({_md(entry.paper)})</sub>"] if entry.paper else []
-    return " ".join([*words, *([f"<sub>{_md(entry.remark)}</sub>"] if entry.remark else [])])
+    words = [f"**{markdown_text(entry.text)}**" if entry.best else markdown_text(entry.text)]
+    words += [f"± {markdown_text(entry.spread)}"] if entry.spread else []
+    words += [f"<sub>({markdown_text(entry.paper)})</sub>"] if entry.paper else []
+    return " ".join([*words, *([f"<sub>{markdown_text(entry.remark)}</sub>"] if entry.remark else [])])
 
 
 def markdown(sheet: Sheet) -> str:
     """As GitHub reads it: one header row, so a teacher stands above its student in one entry."""
-    out = [f"**{_md(sheet.title)}**", ""]
+    out = [f"**{markdown_text(sheet.title)}**", ""]
     for panel in sheet.panels:
-        out += [_md(panel.title), ""] if panel.title else []
-        out.append(_md_row(["<br>".join(_md(name) for name in column) for column in zip(*panel.heads, strict=True)]))
-        out.append(_md_row([":--", *(":-:" for _ in panel.heads[0][1:])]))
-        out += [_md_row([_md(line.label), *(_md_entry(entry) for entry in line.entries)]) for line in panel.lines]
+        out += [markdown_text(panel.title), ""] if panel.title else []
+        out.append(
+            markdown_row(
+                ["<br>".join(markdown_text(name) for name in column) for column in zip(*panel.heads, strict=True)]
+            )
+        )
+        out.append(markdown_row([":--", *(":-:" for _ in panel.heads[0][1:])]))
+        out += [
+            markdown_row([markdown_text(line.label), *(_md_entry(entry) for entry in line.entries)])
+            for line in panel.lines
+        ]
         out.append("")
-    return "\n".join([*out, _md(sheet.caption), *(f"\n{_md(note)}" for note in sheet.notes), ""])
+    return "\n".join([*out, markdown_text(sheet.caption), *(f"\n{markdown_text(note)}" for note in sheet.notes), ""])
 
 
-def _md_row(entries: list[str]) -> str:
+def markdown_row(entries: Sequence[str]) -> str:
+    """Entries that are Markdown already, as a line of a table."""
     return f"| {' | '.join(entries)} |"
 
 
@@ -172,7 +181,9 @@ def to_json(grid: Grid) -> str:
                 "settings": json.loads(grid.settings.as_json()),
                 "devices": grid.devices,
                 "entries": [
-                    _tidy(grid, value) | {"measured": value.measured, "runs": value.runs} for value in grid.values
+                    _tidy(grid, value)
+                    | {"chosen": value.chosen, "measured": value.measured, "seeds": value.seeds, "runs": value.runs}
+                    for value in grid.values
                 ],
             },
             indent=1,

@@ -13,6 +13,7 @@ from analysis.grid import METRICS
 from analysis.ledger import Ledger
 from analysis.reporting.article import FIGURES, NAME, LatexError, MissingError, article, compile_pdf, how, pictures_of
 from analysis.reporting.chapters import Knowledge, chapters
+from analysis.reporting.claims_section import claims_section
 from analysis.reporting.document import Block, Document
 from analysis.reporting.lacking import lacking
 from analysis.reporting.opening import last_run, opening
@@ -34,7 +35,7 @@ def know(results: Path, metric: str = "best") -> Knowledge:
 def make_report(known: Knowledge, title: str = TITLE, *, printed: bool = True) -> Document:
     """The whole report; printed: with the pictures of the PDF."""
     made = chapters(known)
-    blocks: list[Block] = [*opening(known, made)]
+    blocks: list[Block] = [*opening(known, made), *claims_section(known)]
     for chapter in made:
         blocks += telling(chapter, known, printed=printed)
     blocks += lacking(known, made)

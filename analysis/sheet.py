@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis import captions, names
-from analysis.grid import SETTINGS, Grid, Value, increase_key
-from analysis.layout import Part, chosen_pairs, chosen_parts, chosen_rows
+from analysis.grid import SETTINGS, Grid
+from analysis.layout import Part, chosen_pairs, chosen_parts, chosen_rows, increase_key
+from analysis.stats import ALPHA
+from analysis.value import Value
 from trainables.recipes import Pair
 
 NOTHING = "—"
@@ -81,7 +83,7 @@ def show(value: Value) -> Shown:
     if value.kind in ("increase", "difference"):
         if value.mean is None:
             return Shown(NOTHING, paper=paper)
-        return Shown(write(value.mean), paper=paper, note="" if value.state == "done" else "incomplete")
+        return Shown(write(value.mean), _spread(value), paper, _lacks(value))
     if value.mean is None and value.state == "failed":
         return Shown("failed", paper=paper)
     lost = f"{value.failed} failed" if value.failed else ""
@@ -91,6 +93,21 @@ def show(value: Value) -> Shown:
     spread = "" if value.std is None else f"{value.std:.{len(text.partition('.')[2])}f}"
     note = "" if value.n == value.asked else f"{value.n}/{value.asked} seeds"
     return Shown(text, spread, paper, note, lost, value.best)
+
+
+def _spread(value: Value) -> str:
+    """The standard deviation of the differences, marked where they are significant."""
+    if value.std is None:
+        return ""
+    significant = value.p is not None and value.p < ALPHA
+    return f"{value.std:.2f}{captions.SIGNIFICANT if significant else ''}"
+
+
+def _lacks(value: Value) -> str:
+    """`2/3 seeds` where a difference has fewer; `incomplete` where another row may still become the best."""
+    if value.kind == "difference" and len(value.measured) < value.asked:
+        return f"{len(value.measured)}/{value.asked} seeds"
+    return "" if value.state == "done" else "incomplete"
 
 
 def percent(number: float) -> str:

@@ -13,8 +13,8 @@ if __package__ in (None, ""):
 
 from analysis import paper
 from analysis.entry import Entry
-from analysis.grid import Grid, make_grid, run_ids
-from analysis.layout import PICTURES, Table, chosen_parts
+from analysis.grid import Grid, make_grid
+from analysis.layout import PICTURES, Table, chosen_parts, run_ids
 from analysis.ledger import Ledger
 from analysis.render import FORMATS, render
 from analysis.settings import Settings

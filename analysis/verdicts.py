@@ -8,16 +8,15 @@ from dataclasses import dataclass
 
 from scipy.special import ndtri, stdtr, stdtrit  # type: ignore[import-untyped]
 
-from analysis.grid import Value
 from analysis.published import UNKNOWN
-from analysis.stats import Summary
+from analysis.stats import ALPHA, NO_SPREAD, Summary
+from analysis.value import Value
 
 WITHIN, ABOVE, BELOW = "within noise", "above", "below"
 ONE_SEED, NOT_RUN, NOT_COMPARABLE = "one seed", "not run", "not comparable"
 WORDS = (WITHIN, ABOVE, BELOW, ONE_SEED, NOT_RUN, NOT_COMPARABLE)
 TESTED = (WITHIN, ABOVE, BELOW)
 
-ALPHA = 0.05
 PAPER_RUNS = 3
 """Taken where no source says of how many runs a number of the paper is the mean."""
 EPOCH_UNKNOWN = "epoch not known"
@@ -26,7 +25,6 @@ SEED_STD = 0.6
 """Points of top-1 between seeds, of the size that people report who trained these networks again: for one seed."""
 ROUNDING = 0.005
 """The paper prints two decimals: two numbers that are nearer than this print alike."""
-NO_SPREAD = 1e-9
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from analysis import names
-from analysis.grid import Grid, Value
+from analysis.grid import Grid
 from analysis.layout import Part, chosen_parts
 from analysis.sheet import show
+from analysis.value import Value
 
 STYLES = {"done": "bold", "running": "cyan", "failed": "red", "waiting": "dim"}
 UNLIMITED = 10_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -12,9 +13,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from analysis import names
-from analysis.layout import Table, settings_for
+from analysis.entry import Entry
+from analysis.grid import make_grid
+from analysis.layout import PICTURES, Table, settings_for
+from analysis.power import of_runs, sensitivity, spread
 from analysis.protocol import protocol
 from analysis.settings import Settings
+from analysis.verdicts import SEED_STD
 from sweeps.banks import Banks
 from sweeps.estimate import Estimate
 from sweeps.givens import Given
@@ -23,6 +28,7 @@ from sweeps.request import Request, teachers
 from trainables.recipes import RECIPES
 
 LEAST_WIDTH = 120
+ASSUMED = f"assumed from {SEED_STD} points of a run: the ledger has too few of these runs"
 
 
 def forecast_json(plan: Plan, estimate: Estimate, banks: Banks) -> str:
@@ -49,12 +55,21 @@ def forecast_json(plan: Plan, estimate: Estimate, banks: Banks) -> str:
     )
 
 
-def show(plan: Plan, request: Request) -> None:
-    """The plan on standard output."""
+def show(plan: Plan, request: Request, entries: Mapping[str, Entry]) -> None:
+    """The plan on standard output. entries: what is known of its runs."""
     parts: list[RenderableType] = []
     for table in request.tables:
         parts += _protocol(table, request.settings)
-    _print([*parts, _runs(plan), *map(Text, _lines(plan, request))])
+    _print([*parts, _runs(plan), *map(Text, [*_lines(plan, request), *_visible(request, entries)])])
+
+
+def _visible(request: Request, entries: Mapping[str, Entry]) -> list[str]:
+    """Which differences of accuracy so many seeds can tell; nothing where no table compares accuracies."""
+    compared = [table for table in request.tables if table.metric == "top1" and table.plot not in PICTURES]
+    if not compared:
+        return []
+    found = spread((make_grid(table, request.settings, entries) for table in compared), "from the ledger")
+    return [sensitivity(request.settings.seeds, found or of_runs(SEED_STD, ASSUMED))]
 
 
 def show_cost(estimate: Estimate, where: str, banks: Banks, most: float) -> None:

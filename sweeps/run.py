@@ -81,13 +81,14 @@ def show_plan(options: Options, request: Request) -> int:
     from sweeps.banks import banks_of
     from sweeps.estimate import NOTHING
 
-    plan = plan_of(options, request, known(options.results, asked_runs(request.tables, request.settings)))
+    entries = known(options.results, asked_runs(request.tables, request.settings))
+    plan = plan_of(options, request, entries)
     resources, cost, at_once = planned_resources(options), NOTHING, 1
     facts_of = facts_in(options.data_dir)
     check_facts(plan, facts_of)
     banks = banks_of(plan.jobs, facts_of, options.bank * 10**9)
     if not options.json:
-        forecast.show(plan, request)
+        forecast.show(plan, request, entries)
     if plan.jobs:
         at_once = max(1, resources.devices_at_once(cpus_here()))
         cost = estimated(plan, facts_of, resources, at_once, banks)

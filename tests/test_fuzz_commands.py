@@ -23,7 +23,7 @@ from fuzzing import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import export, report, tables
+from analysis import claims, export, report, tables
 from sweeps import arguments, search_arguments
 from sweeps.cluster import _reach
 from sweeps.request import make_request
@@ -147,3 +147,9 @@ def test_command_lines_of_exports(empty: Path, results: Path, argv: list[str]) -
 @given(argv=lines_of("--title", "--metric", "--out", "--results", "--help", "best", "last"))
 def test_command_lines_of_reports(empty: Path, results: Path, argv: list[str]) -> None:
     ends(report.main, ["--results", str(results), "--no-pdf", "--out", os.fspath(empty / "report"), *argv])
+
+
+@settings(few, max_examples=15)
+@given(argv=lines_of("--power", "--std", "0.4", "--format", "json", "markdown", *SHOWN))
+def test_command_lines_of_claims(empty: Path, results: Path, argv: list[str]) -> None:
+    ends(claims.main, ["--results", str(results), *argv])

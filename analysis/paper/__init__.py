@@ -1,4 +1,4 @@
-"""The paper's tables as data: one module a table, whose `TABLE` is found by looking into this folder."""
+"""The paper's tables as data: one module a table, whose `TABLE` is found by looking into this folder; and `claims`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _natural(name: str) -> list[str | int]:
 @cache
 def tables() -> dict[str, Table]:
     """Every table (and figure) by its name, which is its module's."""
-    names = sorted((module.name for module in pkgutil.iter_modules(__path__)), key=_natural)
+    names = sorted((module.name for module in pkgutil.iter_modules(__path__) if module.name != "claims"), key=_natural)
     return {name: importlib.import_module(f"{__name__}.{name}").TABLE for name in names}
 
 

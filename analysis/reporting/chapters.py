@@ -8,10 +8,11 @@ from pathlib import Path
 
 from analysis import paper
 from analysis.entry import Entry
-from analysis.grid import Grid, Value, make_grid
+from analysis.grid import Grid, make_grid
 from analysis.layout import Table
 from analysis.ledger import Sweep
 from analysis.reporting.comparison import judge
+from analysis.value import Value
 from analysis.verdicts import Verdict
 from trainables.errors import UserError
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from analysis import names
-from analysis.grid import Grid, Value
+from analysis.grid import Grid
 from analysis.layout import Table, cells, chosen_pairs, chosen_parts, settings_for
 from analysis.settings import Settings, teacher_spec, vanilla_spec
+from analysis.value import Value
 from analysis.verdicts import Verdict, verdict
 from trainables.recipes import Pair
 from trainables.spec import RunSpec, flatten
@@ -24,9 +25,9 @@ Place = tuple[str, str, Pair]
 
 def judge(grid: Grid) -> list[tuple[Value, Verdict]]:
     """Every entry that is measured by itself (not the derived ones), and a cost table's increases."""
-    unlike, precision = _unlike(grid), _precision(grid)
+    different, precision = unlike(grid), _precision(grid)
     kinds = ("row", "increase") if grid.table.metric == "cost" else COMPARED
-    judged = [(value, verdict(value, unlike(value))) for value in grid.values if value.kind in kinds]
+    judged = [(value, verdict(value, different(value))) for value in grid.values if value.kind in kinds]
     return [(value, _with(found, precision(value)) if found.noise is not None else found) for value, found in judged]
 
 
@@ -51,7 +52,7 @@ def paper_settings(table: Table, settings: Settings) -> Settings:
     return settings_for(table, paper)
 
 
-def _unlike(grid: Grid) -> Callable[[Value], str]:
+def unlike(grid: Grid) -> Callable[[Value], str]:
     """Why an entry cannot be compared; nothing where it can."""
     table, settings = grid.table, grid.settings
     if table.metric == "cost":

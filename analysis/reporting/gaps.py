@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from analysis.grid import Value
 from analysis.layout import Table, cells, chosen_pairs
 from analysis.reporting.comparison import paper_settings
 from analysis.settings import Settings
+from analysis.value import Value
 from trainables.recipes import Pair
 
 COMMAND = "python sweeps/run.py"

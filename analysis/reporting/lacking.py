@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from analysis import names, paper
-from analysis.grid import run_ids
-from analysis.layout import PICTURES, Table
+from analysis.layout import PICTURES, Table, run_ids
 from analysis.reporting import pictures
 from analysis.reporting.chapters import Chapter, Knowledge, tables
 from analysis.reporting.comparison import paper_settings

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from analysis.reporting import history
 from analysis.reporting.chapters import Chapter, Knowledge, cells, runs
 from analysis.reporting.document import CODE, COPIED, Block, Column, Heading, Styled, Words, listing, paragraph
-from analysis.verdicts import ALPHA, PAPER_RUNS, SEED_STD, WORDS, Tally, tally
+from analysis.stats import ALPHA
+from analysis.verdicts import PAPER_RUNS, SEED_STD, WORDS, Tally, tally
 
 _EPOCHS = {"best": "best", "last": "last", "unknown": "not known"}
 _COUNTED = (("Devices", "device"), ("Commits", "commit"), ("PyTorch", "torch"))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from analysis import captions, names
 from analysis.entry import Entry
-from analysis.grid import Grid, Value
+from analysis.grid import Grid
 from analysis.layout import Table
 from analysis.protocol import protocol
 from analysis.published import UNKNOWN
@@ -31,6 +31,7 @@ from analysis.reporting.document import (
     paragraph,
 )
 from analysis.sheet import make_sheet, show
+from analysis.value import Value
 from analysis.verdicts import ABOVE, BELOW, NOT_COMPARABLE, ONE_SEED, PAPER_RUNS, Verdict, compared
 from trainables import shares
 

@@ -9,12 +9,14 @@ from typing import Any
 import made_up
 import numpy as np
 import pytest
+from scipy import stats  # type: ignore[import-untyped]
 
 from analysis import paper
 from analysis.entry import Entry, entry_of
-from analysis.grid import Grid, Value, make_grid, run_ids
-from analysis.layout import Cell, cells
+from analysis.grid import Grid, make_grid
+from analysis.layout import Cell, cells, run_ids
 from analysis.settings import Settings, teacher_spec, vanilla_spec
+from analysis.value import Value
 from trainables.errors import UserError
 from trainables.recipes import Pair
 from trainables.spec import RunSpec
@@ -52,7 +54,7 @@ def test_mean_and_spread_of_every_cell_are_those_of_its_seeds() -> None:
         assert value.std == pytest.approx(numbers.std(ddof=1), abs=1e-12)
         assert (value.n, value.asked, value.failed, value.state, value.unit) == (3, 3, 0, "done", "%")
         assert value.runs == tuple(spec.run_id for spec in one.specs)
-        assert value.measured == tuple(numbers)
+        assert value.by_seed == dict(zip((1, 2, 3), numbers, strict=True))
 
 
 def test_the_last_epoch_instead_of_the_best() -> None:
@@ -87,6 +89,33 @@ def test_the_differences_are_the_best_row_minus_the_marked_one() -> None:
             assert value.mean == pytest.approx(number, abs=1e-12)
             assert (value.kind, value.unit, value.state) == ("difference", "points", "done")
             assert value.label == key.split()[0]
+
+
+def test_a_difference_is_paired_over_seeds_and_tested_with_all_that_could_have_been_the_best() -> None:
+    """By numpy and scipy: ten comparisons (four rates over KD, four over CutMix, two on DKD), corrected together."""
+    rates = [f"kd_he_da_{rate}" for rate in (20, 30, 40, 50)]
+    compared = [(row, minus) for minus in ("kd", "kd_cutmix") for row in rates]
+    compared += [("dkd_he_da", "dkd"), ("dkd_he_da", "dkd_cutmix")]
+    numbers = {row.key: [made_up.made_up_top1(s) for s in cell(row.key).specs] for row in TABLE5.parts[0].rows}
+    raw = {two: stats.ttest_rel(numbers[two[0]], numbers[two[1]]).pvalue for two in compared}
+    grid = grid_of()
+    best = max(rates, key=lambda row: np.mean(numbers[row]))
+    for key, row, minus in (("* kd", best, "kd"), ("** kd_cutmix", best, "kd_cutmix"), ("* dkd", "dkd_he_da", "dkd")):
+        value = grid.at("main", key, PAIR)
+        differences = np.subtract(numbers[row], numbers[minus])
+        assert (value.chosen, value.seeds) == (row, (1, 2, 3))
+        assert value.measured == pytest.approx(tuple(differences))
+        assert (value.mean, value.std) == pytest.approx((differences.mean(), differences.std(ddof=1)))
+        ranked = sorted(raw.values())
+        assert value.p == pytest.approx(max(min(1, (10 - k) * p) for k, p in enumerate(ranked) if p <= raw[row, minus]))
+
+
+def test_a_difference_has_the_seeds_that_both_rows_have() -> None:
+    gone = [cell("dkd").specs[0].run_id, cell("dkd_he_da").specs[1].run_id]
+    value = grid_of(without=gone).at("main", "* dkd", PAIR)
+    assert (value.seeds, value.std, value.p, value.state) == ((3,), None, None, "incomplete")
+    none = grid_of(without=[*gone, cell("dkd").specs[2].run_id]).at("main", "* dkd", PAIR)
+    assert (none.mean, none.measured, none.chosen) == (None, (), "")
 
 
 def test_the_best_of_each_block_and_column_is_marked() -> None:

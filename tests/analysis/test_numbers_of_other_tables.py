@@ -10,10 +10,11 @@ import pytest
 
 from analysis import paper, published
 from analysis.captions import notes
-from analysis.grid import Value, make_grid
+from analysis.grid import make_grid
 from analysis.layout import Table
 from analysis.reporting.comparison import judge
 from analysis.settings import Settings
+from analysis.value import Value
 from analysis.verdicts import TESTED
 from trainables.recipes import Pair
 

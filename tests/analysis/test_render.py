@@ -66,7 +66,24 @@ def test_an_entry_is_the_mean_with_two_decimals_its_spread_and_the_papers_number
     difference = entry(make_sheet(grid), "*")
     star = grid.at("main", "* kd", PAIR)
     assert star.mean is not None
-    assert (difference.text, difference.spread, difference.paper) == (f"{star.mean:+.2f}", "", "+1.03‡")
+    differences = np.array(grid.at("main", star.chosen, PAIR).measured) - grid.at("main", "kd", PAIR).measured
+    assert (difference.text, difference.spread) == (f"{differences.mean():+.2f}", f"{differences.std(ddof=1):.2f}")
+    assert difference.paper == "+1.03‡"
+
+
+def test_a_significant_difference_is_marked_and_the_caption_says_how() -> None:
+    """In one column of KD and HE-DA 50 % the only comparison has the differences 0.9, 1 and 1.1."""
+    pair = replace(ONE, rows=("kd", "kd_he_da_50"))
+    gains = {"kd_he_da_50": {1: 70.9, 2: 71.0, 3: 71.1}}
+    place = {spec: cell.row for cell in cells(TABLE5, pair) for spec in cell.specs}
+    records = made_up.entries(TABLE5, pair, lambda spec: gains.get(place.get(spec, ""), {}).get(spec.seed, 70.0))
+    grid = make_grid(TABLE5, pair, records)
+    assert entry(make_sheet(grid), "*").spread == "0.10§"
+    assert "Differences are paired over seeds" in caption(grid)
+    assert "§: p < 0.05 in a paired t-test, with Holm's correction" in caption(grid)
+    assert "§" not in render(grid_of("table5", ONE), "text")
+    assert r"{\scriptsize $\pm$ 0.10\S{}}" in render(grid, "latex")
+    assert "Differences" not in caption(grid_of("table5", replace(ONE, rows=("kd",))))
 
 
 def test_what_is_missing_is_said() -> None:
@@ -77,7 +94,7 @@ def test_what_is_missing_is_said() -> None:
     assert entry(sheet, "w/ HE-DA (30%)").remark == "1/3 seeds, 1 failed"
     assert entry(sheet, "w/ HE-DA (30%)").spread == ""
     assert entry(sheet, "w/ HE-DA (40%)").remark == ""
-    assert entry(sheet, "*").remark == "incomplete"
+    assert entry(sheet, "*").remark == "2/3 seeds"
     assert (entry(sheet, "**").text, entry(sheet, "**").remark) == ("—", "")
     plain = text(sheet)
     assert re.search(r"^w/ CutMix\*\* \(100%\) +— \(75\.34‡\) 0/3$", plain, re.M)

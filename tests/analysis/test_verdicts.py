@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats  # type: ignore[import-untyped]
 
-from analysis.grid import Value
 from analysis.published import look_up
 from analysis.stats import summarise
+from analysis.value import Value
 from analysis.verdicts import (
     ABOVE,
     ALPHA,

@@ -15,6 +15,7 @@ from fake_job import result
 from PIL import Image
 
 from analysis import paper
+from analysis.layout import cells
 from analysis.ledger import Ledger
 from sweeps.arguments import parse
 from sweeps.plan import asked_runs, make_plan
@@ -64,6 +65,25 @@ def test_the_plan_for_people(command: Command, tmp_path: Path, weights: Path, mo
     assert "18 cells in 1 table" in out
     assert "all rows: epochs 12, lr 0.05" in out
     assert re.search(r"on one device like this \(.*\); from start to end .* with \d+ jobs? at a time", out)
+
+
+def test_the_plan_says_which_differences_so_many_seeds_see(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an assumed spread; by the ledger's, where its KD and DKD runs differ by 1, 2 and 3 points; not for costs."""
+    monkeypatch.setattr("sweeps.estimate._measure", no_measuring)
+    words = ("table5", "--dataset", "digits", "--pairs", "resnet8/resnet8", "--rows", "kd", "dkd", "--plan")
+    assert "3 seeds see differences of 2.8 points and more" in command(*words)[1]
+    request = make_request(parse(words[:-1]))
+    (tmp_path / "results").mkdir()
+    with Ledger.open(tmp_path / "results" / "ledger.sqlite") as ledger:
+        for cell in cells(paper.find("table5"), request.settings):
+            for spec in cell.specs:
+                ledger.record(result(spec) | {"best_top1": 60.0 + spec.seed * (cell.row == "dkd")})
+    out = " ".join(command(*words)[1].split())
+    assert "3 seeds see differences of 3.3 points and more (80% power" in out
+    assert "a difference of two rows varies by 1.00 points between seeds, from the ledger)" in out
+    assert "seeds see" not in command("table7", "--dataset", "digits", "--plan")[1]
 
 
 def test_the_plan_is_shown_before_its_cost_is_measured(

@@ -1,0 +1,175 @@
+"""The paper's claims beside its own tables and beside the ledger: `python analysis/claims.py --results results`.
+
+`--power` says instead how many seeds a difference needs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from analysis import names, paper
+from analysis.grid import METRICS, Grid, make_grid
+from analysis.layout import PICTURES
+from analysis.power import Spread, of_runs, report, spread
+from analysis.render import TEXT_WIDTH, markdown_row, markdown_text
+from analysis.report import know
+from analysis.reporting.chapters import Knowledge
+from analysis.reporting.claims_section import RULE, Judged, judged_claims
+from analysis.tables import Parser
+from analysis.verdicts import SEED_STD
+from trainables.errors import UserError, exit_status
+
+SEEDS = 3
+
+
+def text(judged: Sequence[Judged]) -> str:
+    """A claim a paragraph: what it says, what the paper's tables give, what the ledger gives, what to run."""
+    paragraphs = []
+    for one in judged:
+        lines = [("", f"{one.claim.says} ({one.claim.where}; {_tables(one)}) [{one.claim.key}]")]
+        lines += [("  reading: ", one.claim.reading)] if one.claim.reading else []
+        lines += [("  paper:   ", one.printed.answer), ("  ledger:  ", one.answer)]
+        wrapped = [_wrapped(head, words) for head, words in lines]
+        paragraphs.append("\n".join([*wrapped, *([f"  to run:  {one.command}"] if one.command else [])]))
+    return "\n\n".join([*paragraphs, "\n".join(textwrap.wrap(RULE, TEXT_WIDTH))]) + "\n"
+
+
+def _wrapped(head: str, words: str) -> str:
+    return textwrap.fill(
+        words, TEXT_WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False
+    )
+
+
+def _tables(one: Judged) -> str:
+    return names.listed([paper.find(name).title.partition(":")[0] for name in one.claim.tables])
+
+
+def markdown(judged: Sequence[Judged]) -> str:
+    """One table, a claim a line; below it the rule, the readings and the commands."""
+    heads = ["Claim", "Where", "The paper's tables", "Ledger"]
+    lines = [[one.claim.says, one.claim.where, one.printed.answer, one.answer] for one in judged]
+    readings = [f"- {one.claim.says}: {one.claim.reading}" for one in judged if one.claim.reading]
+    commands = list(dict.fromkeys(one.command for one in judged if one.command))
+    out = [markdown_row(heads), markdown_row([":--"] * len(heads))]
+    out += [markdown_row([markdown_text(words) for words in line]) for line in lines]
+    out += ["", RULE, "", *readings]
+    return "\n".join([*out, *(["", "```", *commands, "```"] if commands else []), ""])
+
+
+def as_json(judged: Sequence[Judged]) -> str:
+    """Everything, with each comparison that was made."""
+    return json.dumps([_facts(one) for one in judged], indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _facts(one: Judged) -> dict[str, object]:
+    found = one.finding
+    return {
+        "claim": one.claim.key,
+        "says": one.claim.says,
+        "where": one.claim.where,
+        "tables": one.claim.tables,
+        "reading": one.claim.reading,
+        "paper": {
+            "word": one.printed.word,
+            "words": one.printed.words,
+            "cells": [
+                {"pair": cell.place, "row": cell.row, "number": cell.number, "over": cell.over, "other": cell.other}
+                for cell in one.printed.cells
+            ],
+        },
+        "ledger": {
+            "word": one.word,
+            "unlike": one.unlike,
+            "why": one.why,
+            "unit": one.unit,
+            "of": found.of if found else "",
+            "difference": found.estimate.mean if found else None,
+            "interval": found.estimate.interval() if found else None,
+            "p": found.p if found else None,
+            "comparisons": [
+                {
+                    "pair": each.unit.place,
+                    "row": each.unit.rows[each.unit.closest[0]],
+                    "over": each.unit.over[each.unit.closest[1]],
+                    "by_seed": dict(each.unit.difference.by_seed),
+                    "difference": each.unit.difference.summary.mean,
+                    "std": each.unit.difference.summary.std,
+                    "interval": each.unit.difference.estimate.interval(),
+                    "p_holm": each.p,
+                }
+                for each in (found.measured if found else ())
+            ],
+        },
+        "command": one.command,
+    }
+
+
+FORMATS = {"text": text, "markdown": markdown, "json": as_json}
+
+
+def spreads(known: Knowledge) -> list[Spread]:
+    """The spread of each data set that the latest sweeps of its tables trained on."""
+    latest = {name: sweep for sweep in known.sweeps for name in sweep.tables if name in paper.tables()}
+    by_data: dict[str, list[Grid]] = {}
+    for name, sweep in latest.items():
+        table = paper.find(name)
+        if table.metric == "top1" and table.plot not in PICTURES:
+            grid = make_grid(table, sweep.settings, known.runs, known.metric)
+            by_data.setdefault(names.dataset(grid.settings.dataset), []).append(grid)
+    found = (spread(grids, f"from the ledger's runs on {data}") for data, grids in by_data.items())
+    return [one for one in found if one]
+
+
+def power_lines(results: Path, metric: str, std: float | None) -> list[str]:
+    if std is not None:
+        if not 0 < std < 100:
+            raise UserError(f"--std {std:g} must lie between 0 and 100 points")
+        return report(of_runs(std, "given; pairing is taken to gain nothing"), SEEDS)
+    found = spreads(know(results, metric)) or [
+        of_runs(SEED_STD, "an assumption: the ledger has no two rows of two seeds; pairing is taken to gain nothing")
+    ]
+    return [line for number, one in enumerate(found) for line in ([""] * (number > 0) + report(one, SEEDS))]
+
+
+def _command(arguments: Sequence[str]) -> int:
+    parser = Parser(prog="claims.py", description="The paper's claims beside its own tables and beside the ledger.")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder (default: results)")
+    parser.add_argument("--metric", default="best", help="best (test epoch; the default, as in the paper) or last")
+    parser.add_argument("--sweep", type=int, metavar="K", help="with the settings of the K-th sweep (tables.py --list)")
+    parser.add_argument("--format", default="text", help=f"one of {', '.join(FORMATS)} (default: text)")
+    parser.add_argument(
+        "--power", action="store_true", help="how many seeds a difference needs, from the ledger's spread"
+    )
+    parser.add_argument(
+        "--std", type=float, metavar="X", help="for --power: the standard deviation of a run, in points"
+    )
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    options = parser.parse_args(arguments)
+    if options.metric not in METRICS:
+        raise UserError(f"unknown metric {options.metric!r}: use {' or '.join(METRICS)}")
+    if options.format not in FORMATS:
+        raise UserError(f"unknown format {options.format!r}: use one of {', '.join(FORMATS)}")
+    if options.std is not None and not options.power:
+        raise UserError("--std is for --power")
+    if options.power:
+        print("\n".join(power_lines(options.results, options.metric, options.std)))
+        return 0
+    judged = judged_claims(know(options.results, options.metric), sweep=options.sweep)
+    sys.stdout.write(FORMATS[options.format](judged))
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    return exit_status(lambda: _command(given), debug="--debug" in given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

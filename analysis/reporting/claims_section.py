@@ -1,0 +1,175 @@
+"""The paper's claims in a report: each beside what its own tables give and what the ledger gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from analysis import paper
+from analysis.claim_kinds import Above, Claim
+from analysis.claim_numbers import FAILS, InThePaper, in_the_ledger, in_the_paper, widened
+from analysis.claim_rules import CONTRADICTED, SUPPORTED, Finding, Unit, decide
+from analysis.grid import Grid, make_grid
+from analysis.layout import Table
+from analysis.ledger import Sweep
+from analysis.paper.claims import CLAIMS
+from analysis.reporting.chapters import Knowledge
+from analysis.reporting.comparison import unlike
+from analysis.reporting.document import (
+    BAD,
+    CODE,
+    GOOD,
+    QUIET,
+    Block,
+    Column,
+    Heading,
+    Styled,
+    Words,
+    listing,
+    paragraph,
+)
+from analysis.reporting.gaps import carried, whole
+from analysis.settings import Settings
+from analysis.value import Value
+from analysis.verdicts import NOT_COMPARABLE, NOT_RUN
+from trainables.errors import UserError
+
+RULE = (
+    "Every difference is paired over the seeds that both rows have, with a paired t-test at 5 % and Holm's correction "
+    "over the comparisons of one claim. A claim about all pairs is contradicted by one pair in which the difference is "
+    "significantly against it, and supported where all pairs were run, none lies against it, and their average is "
+    "significantly for it. A claim of up to x points is about the largest gain: supported where that gain is "
+    "significant and its interval reaches x. Not shown: too few seeds or too small a difference to tell. Brackets: the "
+    "95 % confidence interval, without correction; p: with it. The rules in full: analysis/claim_rules.py."
+)
+_STYLES = {SUPPORTED: GOOD, CONTRADICTED: BAD, NOT_RUN: QUIET, NOT_COMPARABLE: QUIET}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim with both answers. word: of the ledger's. finding: None where nothing of it was run.
+
+    unlike: why the finding cannot be compared with the paper, and what it is. why: what the word does not say.
+    command: runs what is missing of the paper's; empty where nothing is.
+    """
+
+    claim: Claim
+    printed: InThePaper
+    word: str
+    finding: Finding | None
+    why: str = ""
+    command: str = ""
+    unlike: str = ""
+
+    @property
+    def unit(self) -> str:
+        return "% of cost" if isinstance(self.claim.kind, Above) and self.claim.kind.base else "points"
+
+    @property
+    def answer(self) -> str:
+        """What the ledger gives: the word, the difference, and what must be said with it."""
+        words = [word for word in (self.unlike, self.measured, self.why) if word]
+        return f"{self.word}: {'; '.join(words)}" if words else self.word
+
+    @property
+    def measured(self) -> str:
+        """The ledger's difference in words: `+0.85 points [+0.70, +1.00] on average over 11 comparisons, 3 seeds`."""
+        if self.finding is None:
+            return ""
+        found = self.finding.estimate
+        interval = found.interval()
+        words = f"{found.mean:+z.2f} {self.unit}"
+        words += f" [{interval[0]:+z.2f}, {interval[1]:+z.2f}]" if interval else ""
+        seeds = sorted({one.unit.n for one in self.finding.measured})
+        counted = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+        words += f" {self.finding.of}, {counted} seed{'' if seeds[-1] == 1 else 's'}"
+        return f"{words}, p = {self.finding.p:.2g}" if self.finding.p is not None else words
+
+
+def judged_claims(known: Knowledge, claims: Sequence[Claim] = CLAIMS, *, sweep: int | None = None) -> list[Judged]:
+    """Every claim, by the settings of its table's latest sweep, or of the `sweep`-th (from 1)."""
+    sweeps = known.sweeps
+    if sweep is not None:
+        if not 1 <= sweep <= len(sweeps):
+            raise UserError(f"there is no sweep {sweep}: the ledger has 1 to {len(sweeps)}")
+        sweeps = sweeps[sweep - 1 : sweep]
+    tables = paper.tables()
+    latest = {name: asked for asked in sweeps for name in asked.tables}
+
+    rows_of = {
+        name: tuple(dict.fromkeys(row for claim in claims if name in claim.tables for row in claim.rows))
+        for name in tables
+    }
+
+    @cache
+    def grid_of(name: str) -> Grid:
+        asked = latest[name].settings if name in latest else _elsewhere(tables[name], sweeps)
+        return make_grid(tables[name], widened(asked, tables[name], rows_of[name]), known.runs, known.metric)
+
+    @cache
+    def unlike_in(name: str) -> Callable[[Value], str]:
+        return (lambda value: "") if tables[name].metric == "cost" else unlike(grid_of(name))
+
+    judged = []
+    for claim in claims:
+        asked = latest.get(claim.tables[0], sweeps[-1] if sweeps else None)
+        options = carried(tables[claim.tables[0]], asked.settings, asked.command) if asked else ()
+        command = whole(claim.tables, ("--rows", *claim.rows, *options), str(known.results))
+        printed = in_the_paper(claim, tables)
+        try:
+            grids = {name: grid_of(name) for name in claim.tables}
+            units, lacking = in_the_ledger(claim, grids, lambda grid, value: unlike_in(grid.table.key)(value))
+        except UserError as error:
+            judged.append(Judged(claim, printed, NOT_RUN, None, str(error), command))
+            continue
+        judged.append(_judged(claim, printed, units, lacking, command))
+    return judged
+
+
+def _elsewhere(table: Table, sweeps: Sequence[Sweep]) -> Settings:
+    """For a table that no sweep named: the latest settings on its data set, whose runs it may share; or the paper's."""
+    settings = [sweep.settings.on(table.dataset) for sweep in reversed(sweeps)]
+    return next((one for one in settings if one.dataset == table.dataset), Settings(dataset=table.dataset))
+
+
+def _judged(claim: Claim, printed: InThePaper, units: Sequence[Unit], lacking: int, command: str) -> Judged:
+    if not units:
+        return Judged(claim, printed, NOT_RUN, None, "", command)
+    finding = decide(claim.kind, units, lacking)
+    strange = next((unit.unlike for unit in units if unit.unlike), "")
+    if strange:
+        other = f"{strange}; there {finding.word}"
+        return Judged(claim, printed, NOT_COMPARABLE, finding, finding.why, command, other)
+    return Judged(claim, printed, finding.word, finding, finding.why, command if lacking else "")
+
+
+def claims_section(known: Knowledge) -> Iterator[Block]:
+    judged = judged_claims(known)
+    yield Heading("The paper's claims")
+    yield paragraph(RULE)
+    columns = [
+        Column("Claim", 0.25),
+        Column("Where", 0.1),
+        Column("The paper's tables", 0.26),
+        Column("Ledger", 0.34),
+    ]
+    yield listing(columns, [_line(one) for one in judged])
+    readings = dict.fromkeys(f"{one.claim.says}: {one.claim.reading}" for one in judged if one.claim.reading)
+    yield paragraph(" ".join(readings))
+    commands = [one.command for one in judged if one.command]
+    if commands:
+        yield paragraph(
+            f"{len(commands)} of {len(judged)} claims lack runs by the paper's data and schedule. Their commands: ",
+            Styled(f"python analysis/claims.py --results {known.results}", CODE),
+        )
+
+
+def _line(one: Judged) -> list[Words]:
+    printed = one.printed.answer
+    return [
+        one.claim.says,
+        one.claim.where,
+        Styled(printed, BAD) if one.printed.word == FAILS else printed,
+        Styled(one.answer, _STYLES[one.word]) if one.word in _STYLES else one.answer,
+    ]
