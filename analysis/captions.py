@@ -27,7 +27,7 @@ def caption(grid: Grid) -> str:
     else:
         sentences = [
             *(grid.table.caption, _numbers(grid), _differences(grid)),
-            *(_accuracies(grid), _protocol(grid), _beside(grid)),
+            *(_accuracies(grid), _energies(grid), _protocol(grid), _beside(grid)),
         ]
     return " ".join(sentence for sentence in sentences if sentence)
 
@@ -35,8 +35,17 @@ def caption(grid: Grid) -> str:
 def notes(grid: Grid) -> tuple[str, ...]:
     """Assumptions of the rows shown and, where the paper's numbers stand beside, what is odd about those and where
     they come from."""
-    return tuple(
-        dict.fromkeys(note for note in (*_assumptions(grid), _elsewhere(grid), _copied(grid), _epochs(grid)) if note)
+    found = (*_assumptions(grid), _elsewhere(grid), _copied(grid), _epochs(grid), _outdated(grid))
+    return tuple(dict.fromkeys(note for note in found if note))
+
+
+def _outdated(grid: Grid) -> str:
+    if not grid.outdated:
+        return ""
+    runs = "1 run" if grid.outdated == 1 else f"{grid.outdated} runs"
+    return (
+        f"The ledger has {runs} of an earlier version, where the same settings meant something else: kept, not shown "
+        "here, trained again by the same command."
     )
 
 
@@ -160,6 +169,16 @@ def _differences(grid: Grid) -> str:
             "been the best and all columns."
         )
     return words
+
+
+def _energies(grid: Grid) -> str:
+    """By which reading of r the rows are trained; nothing where a table sets both side by side."""
+    if len(grid.memberships) != 1:
+        return ""
+    return {
+        "view": "Low and high energy: each augmented image against thresholds on augmented images.",
+        "image": "Low and high energy: by the rank of the unaugmented image, once for all epochs.",
+    }[grid.memberships[0]]
 
 
 def _accuracies(grid: Grid) -> str:

@@ -37,7 +37,8 @@ class Grid:
     """A table with its numbers. metric: `best` or `last` test epoch. comparable: the paper used this data set.
 
     epochs: of the runs that the table asks for. shortened: the paper's data, but fewer epochs or images than its runs
-    had. devices: that trained what has been measured.
+    had. devices: that trained what has been measured. memberships: by which the runs tell low from high energy, if they
+    do. outdated: runs of which there is only what an earlier revision trained.
     """
 
     table: Table
@@ -47,6 +48,8 @@ class Grid:
     epochs: tuple[int, ...]
     shortened: bool
     devices: tuple[str, ...]
+    memberships: tuple[str, ...]
+    outdated: int
 
     @property
     def comparable(self) -> bool:
@@ -340,4 +343,8 @@ def make_grid(table: Table, settings: Settings, entries: Mapping[str, Entry], me
         epochs=tuple(sorted({spec.epochs for spec in specs})),
         shortened=on_paper_data(table, settings) and any(maker.shortened(cell) for cell in maker.cells.values()),
         devices=tuple(sorted(devices)),
+        memberships=tuple(sorted({spec.membership for spec in specs if spec.end is not None})),
+        outdated=sum(
+            spec.run_id not in entries and any(old.run_id in entries for old in spec.earlier) for spec in specs
+        ),
     )

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.entry import Entry
-from analysis.layout import PICTURES, Table, cells, chosen_pairs, settings_for, taught_parts, teacher_runs, vanilla_runs
+from analysis.layout import (
+    PICTURES,
+    Table,
+    cells,
+    chosen_pairs,
+    run_ids,
+    settings_for,
+    taught_parts,
+    teacher_runs,
+    vanilla_runs,
+)
 from analysis.settings import Settings
 from trainables.errors import UserError
 from trainables.runs import stream_key
@@ -57,17 +66,8 @@ class Plan:
 
 
 def asked_runs(tables: Sequence[Table], settings: Settings) -> list[str]:
-    """The ids of all runs that the tables could need, and of what they were in earlier revisions: the rows of the
-    ledger that a plan looks at."""
-    tables = [table for table in tables if table.trains]
-    specs = itertools.chain.from_iterable(
-        [
-            *(teacher_runs(table, settings) for table in tables),
-            *(vanilla_runs(table, settings) for table in tables),
-            *(cell.specs for table in tables for cell in cells(table, settings)),
-        ]
-    )
-    return list(_by_id(each for spec in specs for each in (spec, *spec.earlier)))
+    """The ids of all runs that the tables could need: the rows of the ledger that a plan looks at."""
+    return list(dict.fromkeys(run_id for table in tables for run_id in run_ids(table, settings)))
 
 
 def make_plan(
