@@ -197,13 +197,13 @@ def teacher_runs(table: Table, settings: Settings) -> Iterator[RunSpec]:
                     yield assistant_spec(settings, pair, assistant)
 
 
-def run_ids(table: Table, settings: Settings) -> list[str]:
-    """Every run whose record the table shows or uses, and what it was in earlier revisions."""
+def run_ids(table: Table, settings: Settings, *, earlier: bool = False) -> list[str]:
+    """Every run whose record the table shows or uses; on request also what it was in earlier revisions."""
     if not table.trains:
         return []
     specs = [spec for cell in cells(table, settings) for spec in cell.specs]
     specs += [*vanilla_runs(table, settings), *teacher_runs(table, settings)]
-    return list(dict.fromkeys(each.run_id for spec in specs for each in (spec, *spec.earlier)))
+    return list(dict.fromkeys(each.run_id for spec in specs for each in (spec, *(spec.earlier if earlier else ()))))
 
 
 def on_paper_data(table: Table, settings: Settings) -> bool:

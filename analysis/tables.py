@@ -46,7 +46,7 @@ def load_grid(name: str, results: Path, *, sweep: int | None = None, metric: str
             raise UserError(
                 f"that sweep asked for no row of {table.key}, only for {', '.join(settings.rows)}: see --list"
             )
-        return make_grid(table, settings, ledger.entries(run_ids(table, settings)), metric)
+        return make_grid(table, settings, ledger.entries(run_ids(table, settings, earlier=True)), metric)
 
 
 def settings_of_sweep(ledger: Ledger, table: Table, sweep: int | None, results: Path) -> Settings:

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import trainables
 from analysis import names as printed
-from analysis.layout import PICTURES, Part, Table, settings_for
+from analysis.layout import PICTURES, Table, run_ids, settings_for
 from analysis.settings import Settings
 from sweeps.finished import known
-from sweeps.plan import asked_runs
 from trainables.data.facts import FETCHED, facts, in_words
 from trainables.errors import UserError
 from trainables.recipes import RECIPES
@@ -57,7 +56,7 @@ def _table(table: Table, results: Path) -> list[str]:
 def _state(table: Table, results: Path) -> str:
     if not table.trains:
         return "printed from the specs of the other tables' runs"
-    asked = asked_runs([table], Settings(dataset=""))
+    asked = run_ids(table, Settings(dataset=""))
     done = sum(entry.done for entry in known(results, asked).values())
     drawn = ", then drawn from their weights" if table.plot in PICTURES else ""
     return f"{done} of {len(asked)} runs done{drawn}"

@@ -66,8 +66,9 @@ class Plan:
 
 
 def asked_runs(tables: Sequence[Table], settings: Settings) -> list[str]:
-    """The ids of all runs that the tables could need: the rows of the ledger that a plan looks at."""
-    return list(dict.fromkeys(run_id for table in tables for run_id in run_ids(table, settings)))
+    """The ids of all runs that the tables could need, and what those were in earlier revisions: the rows of the ledger
+    that a plan looks at."""
+    return list(dict.fromkeys(run_id for table in tables for run_id in run_ids(table, settings, earlier=True)))
 
 
 def make_plan(
