@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trainables
 from analysis import names as printed
-from analysis.layout import PICTURES, Table, run_ids, settings_for
+from analysis.layout import PICTURES, Part, Table, run_ids, settings_for
 from analysis.settings import Settings
 from sweeps.finished import known
 from trainables.data.facts import FETCHED, facts, in_words
