@@ -267,7 +267,7 @@ def check_method(method: Method, spec: RunSpec, share: Share) -> None:
         raise UserError(f"{spec.method} has no loss on mixed images: mix with kd or dkd")
     if share != WHOLE and whole_batches(spec):
         what = "mixing" if spec.mixing is not None else spec.method
-        raise UserError(f"{what} compares the samples of a whole batch, which devices cannot share: --gpus-per-job 1")
+        raise UserError(f"{what} needs whole batches, which devices cannot share: --gpus-per-job 1")
 
 
 def write_refusal(spec: RunSpec, results: Path, reason: str, provenance: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ TABLE = Table(
             (
                 Block(
                     rows=(
-                        Row("kd", "KD", lambda recipe, pair: kd(temperature=recipe.temperature)),
+                        Row("kd", "KD", lambda recipe, pair: kd(recipe)),
                         Row("energy_kd", "Energy KD", energy_kd),
                         REVERSED,
                         Row("dkd", "DKD", lambda recipe, pair: dkd(recipe, pair)),

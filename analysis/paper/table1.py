@@ -65,7 +65,7 @@ _KD = Block(
             note="TAKD: the paper does not name the assistants; here one network between the two, chosen for each "
             "pair (ResNet56 for ResNet110/ResNet32); --assistant names another.",
         ),
-        Row("kd", "KD", lambda recipe, pair: kd(temperature=recipe.temperature)),
+        Row("kd", "KD", lambda recipe, pair: kd(recipe)),
         Row(
             "energy_kd",
             "Energy KD",

@@ -7,15 +7,13 @@ from trainables.recipes import kd, mixup
 
 
 def _he_mixup(rate: int) -> Row:
-    return Row(
-        f"kd_he_mixup_{rate}", f"HE-MixUp ({rate}%)", lambda recipe, pair: kd(mixup(rate / 100), recipe.temperature)
-    )
+    return Row(f"kd_he_mixup_{rate}", f"HE-MixUp ({rate}%)", lambda recipe, pair: kd(recipe, mixup(rate / 100)))
 
 
 _KD = Block(
     rows=(
-        Row("kd", "KD", lambda recipe, pair: kd(temperature=recipe.temperature)),
-        Row("kd_mixup", "KD+MixUp (100%)", lambda recipe, pair: kd(mixup(), recipe.temperature)),
+        Row("kd", "KD", lambda recipe, pair: kd(recipe)),
+        Row("kd_mixup", "KD+MixUp (100%)", lambda recipe, pair: kd(recipe, mixup())),
         *(_he_mixup(rate) for rate in (20, 30, 40, 50)),
     ),
 )

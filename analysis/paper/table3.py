@@ -25,7 +25,7 @@ _LOGITS = Block(
         Row(
             "kd",
             "KD",
-            lambda recipe, pair: kd(temperature=recipe.temperature),
+            lambda recipe, pair: kd(recipe),
             note="KD and DKD on ImageNet: T = 1, as in mdistiller. KD's weights are those on CIFAR-100 (0.1 and 0.9), "
             "since the paper gives none; mdistiller's are 0.5 and 0.5.",
         ),

@@ -9,15 +9,13 @@ RATES = (20, 30, 40, 50)
 
 
 def _he_da(rate: int) -> Row:
-    return Row(
-        f"kd_he_da_{rate}", f"w/ HE-DA ({rate}%)", lambda recipe, pair: kd(cutmix(rate / 100), recipe.temperature)
-    )
+    return Row(f"kd_he_da_{rate}", f"w/ HE-DA ({rate}%)", lambda recipe, pair: kd(recipe, cutmix(rate / 100)))
 
 
 _KD = Block(
     rows=(
-        Row("kd", "KD*", lambda recipe, pair: kd(temperature=recipe.temperature)),
-        Row("kd_cutmix", "w/ CutMix** (100%)", lambda recipe, pair: kd(cutmix(), recipe.temperature)),
+        Row("kd", "KD*", lambda recipe, pair: kd(recipe)),
+        Row("kd_cutmix", "w/ CutMix** (100%)", lambda recipe, pair: kd(recipe, cutmix())),
         *(_he_da(rate) for rate in RATES),
     ),
     differences=(

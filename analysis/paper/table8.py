@@ -17,7 +17,7 @@ from trainables.recipes import (
 
 _ROWS = Block(
     rows=(
-        Row("kd", "KD", lambda recipe, pair: kd(temperature=recipe.temperature)),
+        Row("kd", "KD", lambda recipe, pair: kd(recipe)),
         Row("dkd", "DKD", lambda recipe, pair: dkd(recipe, pair)),
         REVIEWKD,
         Row("energy_kd", "Energy KD", energy_kd),
