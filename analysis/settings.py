@@ -80,7 +80,8 @@ class Settings:
     @property
     def normalisation(self) -> str:
         """That of the students and of their teachers, who see the same images."""
-        return str(dict(self.overrides).get("normalisation", self.recipe.normalisation))
+        asked = dict(self.overrides).get("normalisation")
+        return self.recipe.normalisation if asked is None else str(_parsed(asked))
 
     def on(self, dataset: str) -> Settings:
         """These settings for a table of that data set, if they leave it to the table."""
@@ -169,8 +170,8 @@ def _overridden(spec: RunSpec, overrides: dict[str, Any]) -> RunSpec:
     if not overrides:
         return spec
     fields = spec.as_dict()
-    if spec.peer is not None and "lr" in overrides:
-        fields["peer_lr"] = spec.lr if spec.peer_lr is None else spec.peer_lr
+    if spec.peer is not None:
+        fields["peer_lr"] = recipe(spec.dataset).lr_of(str(overrides.get("peer", spec.peer)))
     for path, value in overrides.items():
         outer, _, inner = path.partition(".")
         if outer in ("peer", "peer_lr") and spec.peer is None:

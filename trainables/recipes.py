@@ -137,9 +137,9 @@ CIFAR100_LT = replace(
 # its CutMix rows come (Wang et al., "What Makes a Good Data Augmentation in Knowledge Distillation", 2022).
 TINYIMAGENET = replace(CIFAR100, augmentation="crop8_flip", normalisation="imagenet")
 
-# T = 1 for KD and DKD and KD's weights as in mdistiller, with which the paper's T- = -1 would leave a temperature of 0: energy departs
-# from T = 2 here (3 / 2 / 1). ReviewKD's weights, warm-up and maps (the student's before their ReLU) and OFD's weight
-# are mdistiller's too.
+# T = 1 for KD and DKD and KD's weights as in mdistiller, with which the paper's T- = -1 would leave a temperature of 0:
+# energy departs from T = 2 here (3 / 2 / 1). ReviewKD's weights, warm-up and maps (the student's before their ReLU) and
+# OFD's weight are mdistiller's too.
 IMAGENET = Recipe(
     pairs=(IMAGENET_50_MV1, IMAGENET_34_18),
     plain=Schedule(150, (30, 60, 90, 120)),

@@ -46,7 +46,8 @@ PARTS = (Part("main", "", lambda recipe: recipe.pairs, (_KD, _DKD)),)
 CAPTION = (
     "Top-1 accuracy (%) of students taught with CutMix of all images (100%) or of the high-energy ones only "
     "(HE-DA, at several rates), on KD and on DKD. * and **: the best HE-DA row minus the row so marked. "
-    "On mixed images DKD's target class is the label of the image that fills at least half of the mix."
+    "On mixed images DKD's target class is the label of the image that fills at least half of the mix "
+    "(--set mixing.target=both: the labels of both)."
 )
 
 TABLE = Table(

@@ -35,10 +35,10 @@ class DKD(Method):
 
     def mixed_loss(self, step: Step) -> Tensor:
         weight = min(step.epoch / self.warmup, 1.0) if self.warmup > 0 else 1.0
-        logits, numbers = (step.student.logits, step.taught.logits), (step.temperature, self.alpha, self.beta)
+        logits, labels, temperature = (step.student.logits, step.taught.logits), step.labels, step.temperature
         if step.others is not None:
-            return weight * dkd_mixed_loss(*logits, step.labels, step.others, *numbers)
-        return weight * dkd_loss(*logits, step.labels, *numbers)
+            return weight * dkd_mixed_loss(*logits, labels, step.others, temperature, self.alpha, self.beta)
+        return weight * dkd_loss(*logits, labels, temperature, self.alpha, self.beta)
 
     def remark(self, num_classes: int) -> str | None:
         if num_classes > 2:
