@@ -165,7 +165,7 @@ def test_a_peers_rate_reaches_its_weights_and_survives_a_stop(tmp_path: Path) ->
     stop_after([spec], parts, 1)
     train([spec], parts)
     assert_same(whole.results, parts.results, [spec])
-    first, second = (torch.load(weights_path(whole.results, run.run_id))["extra"] for run in (spec, slower))
+    first, second = (torch.load(weights_path(whole.results, run.run_id))["method"] for run in (spec, slower))
     assert not torch.equal(first["conv1.weight"], second["conv1.weight"])
 
 

@@ -118,8 +118,10 @@ class Dropping(nn.Module):
         return found
 
 
-@pytest.mark.parametrize("name", ["resnet8", "wrn_16_2", "vgg8", "ShuffleV2", "imagenet_resnet18"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [*((name, "fp32") for name in ("resnet8", "wrn_16_2", "vgg8", "ShuffleV2", "imagenet_resnet18")), ("vgg8", "bf16")],
+)
 def test_by_the_statistics_of_a_batch_a_teacher_answers_as_in_training(name: str, precision: str) -> None:
     """The same as a copy in training mode; nothing of the teacher changes by it."""
     model = seasoned(name)
