@@ -108,6 +108,9 @@ class Student:
         check_method(self.method, spec, share)
         self.model = initial_model(spec, dataset.num_classes)
         self.extra = self._extra(dataset, teaching)
+        if self.method.BATCH_STATISTICS and teaching is not None:
+            # Made and moved to the device now, not within an epoch.
+            _ = teaching.teacher.by_batch
         self.learner = Learner(self.model, self.extra, features=self.method.FEATURES)
         if share != WHOLE:
             with_shared_norms(self.learner, self.device)

@@ -68,12 +68,12 @@ class Teacher:
     def batch_outputs(self, images: Tensor) -> Outputs:
         """What `outputs` gives, of a network whose norms use the statistics of these images, and of them alone."""
         with autocast(self.device.type, self.precision):
-            return in_float(self._by_batch.forward_features(images))
+            return in_float(self.by_batch.forward_features(images))
 
     @cached_property
-    def _by_batch(self) -> Network:
-        """Not folded. Its norms are in training mode but keep their running statistics; all else is in evaluation mode,
-        without dropout."""
+    def by_batch(self) -> Network:
+        """The network of `batch_outputs`, made on first use and not folded. Its norms are in training mode but keep their
+        running statistics; all else is in evaluation mode, without dropout."""
         network = copy.deepcopy(self._network)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):

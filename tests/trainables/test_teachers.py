@@ -141,7 +141,7 @@ def test_by_the_statistics_of_a_batch_a_teacher_answers_as_in_training(name: str
     assert torch.equal(teacher.batch_outputs(images).logits, found.logits)
     assert torch.equal(teacher.outputs(images).logits, usual.logits)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    buffers = dict(teacher._by_batch.named_buffers())
+    buffers = dict(teacher.by_batch.named_buffers())
     assert all(torch.equal(buffers[key], value) for key, value in model.named_buffers())
 
 
