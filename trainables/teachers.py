@@ -72,8 +72,8 @@ class Teacher:
 
     @cached_property
     def by_batch(self) -> Network:
-        """The network of `batch_outputs`, made on first use and not folded. Its norms are in training mode but keep their
-        running statistics; all else is in evaluation mode, without dropout."""
+        """The network of `batch_outputs`, made on first use and not folded. Its norms are in training mode but keep
+        their running statistics; all else is in evaluation mode, without dropout."""
         network = copy.deepcopy(self._network)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):

@@ -34,15 +34,16 @@ class Multi(Method):
     """L = ce sum_v CE(labels, student_v) + kd sum_v sum_T (KD + class + batch correlation)(student_v, teacher_v; T).
 
     v: the weak and the strong view of the batch. T: 2, 3, 4, 5, 6, all multiplied by T_i / 4 where T_i is the
-    temperature of the run or, in Energy Multi KD, of the sample: T = 4 leaves them as they are. (A choice:
-    the paper does not say how a sample's temperature meets five; T(-) = -2 added to each would leave 0 of the lowest.)
+    temperature of the run or, in Energy Multi KD, of the sample: T = 4 leaves them as they are. (A choice: the
+    paper does not say how a sample's temperature meets five; T(-) = -2 added to each would leave 0 of the lowest.)
 
     released = 1: as in the code of Jin et al., where KD on the weak view and both correlations are multiplied by the
     share of samples (classes, for the class correlation) of at most median confidence, since their mask meets a loss
     that is a mean already; KD on the strong view takes the weak logits at T = 2 and 6; the strong view's correlations
     are left out. Confidence: the teacher's highest probability of a sample, its sum of probabilities of a class.
 
-    strong = 0: without the strong view and its terms (of the released form, all terms of KD but the first).
+    strong = 0: without the strong view and its terms. In the released form those are all of KD on the strong view, also
+    where it takes the weak logits.
     """
 
     TEMPERED = True
