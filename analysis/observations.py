@@ -184,14 +184,16 @@ def embedded(weights: Weights, settings: Settings, place: Place) -> list[tuple[e
 def _images(settings: Settings, place: Place) -> Images:
     from trainables.observe import Images
 
-    return Images(settings.dataset, place.data_dir, settings.data, settings.train_fraction, settings.tail)
+    return Images(
+        settings.dataset, place.data_dir, settings.data, settings.train_fraction, settings.tail, settings.normalisation
+    )
 
 
 def _kept(
     kind: str, weights: Weights, settings: Settings, place: Place, make: Callable[[], Arrays], more: str = ""
 ) -> Arrays:
     """The arrays of an earlier time, else made now and kept."""
-    images = f"{settings.dataset} {settings.data} {settings.train_fraction} {settings.tail}"
+    images = f"{settings.dataset} {settings.data} {settings.train_fraction} {settings.tail} {settings.normalisation}"
     key = hashlib.sha256(f"{kind} {weights.network} {weights.sha256} {images} {more}".encode()).hexdigest()[:24]
     path = place.results / "observations" / f"{kind}-{weights.network}-{key}.npz"
     known = _read(path)

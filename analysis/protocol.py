@@ -112,8 +112,15 @@ def _taught_by(pair: Pair, spec: RunSpec) -> dict[str, str]:
     """Where it is not the pair's teacher."""
     if spec.peer is not None:
         return {"": f"{spec.peer}, a peer"}
+    if spec.method in _BATCH_STATISTICS:
+        return {"": "the teacher with batch statistics"}
     assistant = spec.teacher if spec.teacher != pair.teacher else None
     return {"": f"{assistant}, taught by the teacher" if assistant else NOTHING}
+
+
+def _lr(pair: Pair, spec: RunSpec) -> dict[str, str]:
+    own = {"": f"{spec.lr:g}"}
+    return own if spec.peer is None else own | {"of the peer": f"{spec.lr if spec.peer_lr is None else spec.peer_lr:g}"}
 
 
 def _method(pair: Pair, spec: RunSpec) -> dict[str, str]:
@@ -145,13 +152,16 @@ _TEMPERATURES: dict[str, Callable[[Temperature], dict[str, tuple[float, ...]]]] 
 }
 _LEVELS = {"multi": tuple(level / MULTI_BASE for level in MULTI_TEMPERATURES)}
 """Of a method that takes a sample's temperature several times, the factors."""
+_BATCH_STATISTICS = ("ofd",)
+"""Methods whose teacher's norms use the statistics of the batch."""
 
 
 def _mixing(mixing: Mixing | None) -> dict[str, str]:
     if mixing is None:
         return {"": NOTHING}
     rate = "" if mixing.selection == "all" else f" {mixing.rate * 100:g} %"
-    return {mixing.operation: mixing.selection + rate, "alpha": f"{mixing.alpha:g}"}
+    target = {"target": mixing.target} if mixing.target != "larger" else {}
+    return {mixing.operation: mixing.selection + rate, "alpha": f"{mixing.alpha:g}"} | target
 
 
 _FIELDS: dict[str, Parts] = {
@@ -161,13 +171,14 @@ _FIELDS: dict[str, Parts] = {
     "mixing": lambda pair, spec: _mixing(spec.mixing),
     "energies by": lambda pair, spec: {"": NOTHING if spec.end is None else spec.membership},
     "epochs": lambda pair, spec: {"": str(spec.epochs)},
-    "lr": lambda pair, spec: {"": f"{spec.lr:g}"},
+    "lr": _lr,
     "x": lambda pair, spec: {"": f"{spec.lr_decay:g}"},
     "after": lambda pair, spec: {"": " ".join(map(str, spec.milestones)) or NOTHING},
     "batch": lambda pair, spec: {"": str(spec.batch_size)},
     "momentum": lambda pair, spec: {"": f"{spec.momentum:g}"},
     "weight decay": lambda pair, spec: {"": f"{spec.weight_decay:g}"},
     "augmentation": lambda pair, spec: {"": spec.augmentation},
+    "normalisation": lambda pair, spec: {"": NOTHING if spec.normalisation == "own" else spec.normalisation},
     "precision": lambda pair, spec: {"": spec.precision},
     "long tail": lambda pair, spec: {"": f"{spec.imbalance:g}" if spec.imbalance < 1 else NOTHING},
     "train fraction": lambda pair, spec: {"": f"{spec.train_fraction:g}"},

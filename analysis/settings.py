@@ -43,7 +43,7 @@ class Settings:
     trains exactly so long, milestones and warm-up scaled with it. teachers: (network, sha256 of the weights file) for
     teachers that were given rather than trained. overrides: (dotted field of a run, JSON value), applied to every
     student that has the field. imbalance: of the training set's classes; None for the recipe's own. assistant: of every
-    pair (TAKD) instead of its own.
+    pair (TAKD) instead of its own. tail_teachers: the teachers of a long-tailed data set train on the long tail too.
     """
 
     dataset: str = "cifar100"
@@ -59,6 +59,7 @@ class Settings:
     overrides: tuple[tuple[str, str], ...] = ()
     imbalance: float | None = None
     assistant: str = ""
+    tail_teachers: bool = False
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -77,6 +78,12 @@ class Settings:
     def tail(self) -> float:
         """The imbalance that the runs are trained with."""
         return self.recipe.imbalance if self.imbalance is None else self.imbalance
+
+    @property
+    def normalisation(self) -> str:
+        """That of the students and of their teachers, who see the same images."""
+        asked = dict(self.overrides).get("normalisation")
+        return self.recipe.normalisation if asked is None else str(_parsed(asked))
 
     def on(self, dataset: str) -> Settings:
         """These settings for a table of that data set, if they leave it to the table."""
@@ -125,6 +132,7 @@ def _base(settings: Settings, student: str, schedule: Schedule, seed: int, lr: f
         momentum=source.momentum,
         weight_decay=source.weight_decay,
         augmentation=source.augmentation,
+        normalisation=settings.normalisation,
         batch_size=source.batch_size if settings.batch_size is None else settings.batch_size,
         precision=settings.precision,
         train_fraction=settings.train_fraction,
@@ -134,6 +142,8 @@ def _base(settings: Settings, student: str, schedule: Schedule, seed: int, lr: f
 
 def teacher_spec(settings: Settings, network: str) -> RunSpec:
     """The run that trains a teacher: the network alone, always by the plain schedule, one seed for all tables."""
+    if settings.recipe.whole and not settings.tail_teachers:
+        settings = replace(settings, dataset=settings.recipe.whole, imbalance=None)
     return _base(settings, network, settings.recipe.plain, TEACHER_SEED)
 
 
@@ -162,22 +172,25 @@ def _overridden(spec: RunSpec, overrides: dict[str, Any]) -> RunSpec:
     if not overrides:
         return spec
     fields = spec.as_dict()
+    if spec.peer is not None:
+        fields["peer_lr"] = recipe(spec.dataset).lr_of(str(overrides.get("peer", spec.peer)))
     for path, value in overrides.items():
         outer, _, inner = path.partition(".")
-        if outer == "peer" and spec.peer is None:
+        if outer in ("peer", "peer_lr") and spec.peer is None:
             continue
         if not inner:
             fields[outer] = value
         elif _has(spec, outer, inner, overrides):
             fields[outer] = fields.get(outer, {}) | {inner: value}
-    return from_dict(fields)
+    changed = from_dict(fields)
+    return replace(changed, peer_lr=None) if changed.peer_lr == changed.lr else changed
 
 
 def _has(spec: RunSpec, outer: str, inner: str, overrides: dict[str, Any]) -> bool:
     if outer == "params":
         return inner in dict(spec.params)
     if outer == "mixing":
-        if spec.mixing is None:
+        if spec.mixing is None or (inner == "target" and spec.method != "dkd"):
             return False
         return inner != "rate" or overrides.get("mixing.selection", spec.mixing.selection) != "all"
     if spec.teacher is None or spec.temperature is None:
@@ -196,7 +209,8 @@ def student_spec(settings: Settings, pair: Pair, treatment: Treatment, seed: int
         numbers["warmup"] *= settings.epochs / schedule.epochs
     taught: dict[str, Any] = {}
     if treatment.peer:
-        taught = {"peer": pair.teacher}
+        own = settings.recipe.lr_of(pair.teacher)
+        taught = {"peer": pair.teacher, "peer_lr": None if own == spec.lr else own}
     elif treatment.method != "vanilla":
         teacher, origin = _teacher(settings, pair, treatment)
         taught = {"teacher": teacher, "teacher_source": origin, "timing": timing}
@@ -223,8 +237,8 @@ def _teacher(settings: Settings, pair: Pair, treatment: Treatment) -> tuple[str,
 
 def assistant_spec(settings: Settings, pair: Pair, assistant: str) -> RunSpec:
     """The run that trains an assistant (TAKD; or the one that the settings name): KD by the teacher, with one seed."""
-    plain = replace(settings, overrides=())
-    taught = kd(temperature=settings.recipe.temperature)
+    plain = replace(settings, overrides=tuple(one for one in settings.overrides if one[0] == "normalisation"))
+    taught = kd(settings.recipe)
     return student_spec(plain, Pair(pair.teacher, settings.assistant or assistant), taught, TEACHER_SEED)
 
 
@@ -283,6 +297,8 @@ def deviations(
         out.append(f"{settings.train_fraction:.3g} of the training images")
     if settings.tail != source.imbalance:
         out.append(f"long-tail factor {settings.tail:g} instead of {source.imbalance:g}")
+    if settings.tail_teachers and source.whole:
+        out.append("teachers trained on the long tail")
     if settings.assistant:
         out.append(f"assistant {settings.assistant} (TAKD)")
     if settings.batch_size not in (None, source.batch_size):

@@ -1,7 +1,7 @@
 """The mathematics of Energy KD and HE-DA. Needs torch and nothing else."""
 
 from ekd_core.energy import energy, energy_thresholds
-from ekd_core.losses import dkd_loss, kd_loss
+from ekd_core.losses import dkd_loss, dkd_mixed_loss, kd_loss
 from ekd_core.mixing import cutmix, mixup, partners, select
 from ekd_core.multilevel import batch_correlation_loss, class_correlation_loss
 from ekd_core.temperature import energy_temperature, gradation_edges, gradation_temperature
@@ -11,6 +11,7 @@ __all__ = [
     "class_correlation_loss",
     "cutmix",
     "dkd_loss",
+    "dkd_mixed_loss",
     "energy",
     "energy_temperature",
     "energy_thresholds",

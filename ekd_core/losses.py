@@ -78,7 +78,7 @@ def dkd_loss(
     """Decoupled KD (Zhao et al. 2022): mean_i T_i^2 (alpha TCKD_i + beta NCKD_i).
 
     TCKD: KL between the binary distributions {target, not target}. NCKD: KL between the distributions over the other
-    classes. With p_target from the softmax at T_i.
+    classes. With p_target from the softmax at T_i. With two classes there is one other class: NCKD is 0.
 
     Args:
         student_logits, teacher_logits: (N, C), C >= 2; labels: (N,) int64; temperature: a number or (N,), above 0.
@@ -92,3 +92,46 @@ def dkd_loss(
     teacher_binary, teacher_others = _decouple(teacher_logits / column, target)
     loss = alpha * _kl(teacher_binary, student_binary) + beta * _kl(teacher_others, student_others)
     return (loss * column.squeeze(1) ** 2).mean()
+
+
+def dkd_mixed_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    others: Tensor,
+    temperature: Temperature,
+    alpha: float,
+    beta: float,
+) -> Tensor:
+    """DKD of images that two labels share: mean_i T_i^2 (alpha TCKD_i + beta NCKD_i).
+
+    TCKD: KL between the distributions over {y1, y2, rest}, p_rest = 1 - p_y1 - p_y2. NCKD: KL between the
+    distributions over the classes of the rest. With p from the softmax at T_i. Where y1 = y2: `dkd_loss`.
+
+    Args:
+        student_logits, teacher_logits: (N, C), C >= 2; labels, others: (N,) int64, y1 and y2; temperature: a number or
+        (N,), above 0.
+    Returns:
+        scalar, in nats.
+    """
+    check_same_shape(student_logits, teacher_logits)
+    column = temperature_column(temperature, student_logits)
+    pair = torch.stack([labels, others], dim=1)
+    student_ternary, student_rest = _decouple_pair(student_logits / column, pair)
+    teacher_ternary, teacher_rest = _decouple_pair(teacher_logits / column, pair)
+    loss = alpha * _kl(teacher_ternary, student_ternary) + beta * _kl(teacher_rest, student_rest)
+    return (loss * column.squeeze(1) ** 2).mean()
+
+
+def _decouple_pair(logits: Tensor, pair: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of {y1, y2, rest}, (N, 3), and of the rest's classes among themselves, (N, C); pair: (N, 2).
+
+    What has no place of its own (the pair among the rest, y2 = y1, a rest without classes) gets the lowest finite
+    number: a probability of exactly 0.
+    """
+    lowest = torch.finfo(logits.dtype).min / 4
+    target = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, pair, True)
+    rest = logits.masked_fill(target, lowest)
+    first, second = logits.gather(1, pair).unbind(1)
+    second = second.masked_fill(pair[:, 0] == pair[:, 1], lowest)
+    return log_softmax(torch.stack([first, second, rest.logsumexp(dim=1)], dim=1), dim=1), log_softmax(rest, dim=1)

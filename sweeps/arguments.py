@@ -45,6 +45,7 @@ class Options:
     train_fraction: float
     imbalance: float | None
     assistant: str
+    tail_teachers: bool
     batch_size: int | None
     precision: str
     overrides: tuple[tuple[str, str], ...]
@@ -128,6 +129,7 @@ def add_what(group: Any) -> None:
     add("--epochs", type=whole(1), metavar="N", help="of every run, milestones scaled (default: the paper's)")
     add("--train-fraction", type=_fraction, default=1.0, metavar="F", help="share of each class's training images")
     add("--imbalance", type=_fraction, metavar="F", help="smallest class / largest (default: 1; of cifar100_lt 0.5)")
+    add("--tail-teachers", action="store_true", help="train the teachers of cifar100_lt on its long tail too")
     add("--batch-size", type=whole(2), metavar="N", help="of a step, over all its GPUs (default: the paper's)")
     add("--precision", choices=PRECISIONS, default="fp32", help="default: fp32")
     add(

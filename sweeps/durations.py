@@ -81,24 +81,22 @@ def _shared_seconds(specs: Sequence[RunSpec], cost: CostOf, facts: Facts) -> flo
 
 
 def _epoch_seconds(active: Sequence[RunSpec], cost: CostOf, facts: Facts) -> float:
+    from trainables.methods import find, make
+
     first = active[0]
     images = facts.train_size
     seconds = 0.0
     if first.teacher is not None:
         mixed = {(spec.mixing, spec.membership): spec.mixing.rate for spec in active if spec.mixing is not None}
-        views = 1 + sum(mixed.values()) + any(_strong(spec) for spec in active)
+        weak = len({find(spec.method).BATCH_STATISTICS for spec in active})
+        strong = any(make(spec.method, spec.params).wants_strong for spec in active)
+        views = weak + sum(mixed.values()) + strong
         seconds += images * cost(first, first.teacher).image * views
     for spec in active:
         own = cost(spec, spec.student)
         steps = images / spec.batch_size
         seconds += steps * own.step * (1 + (spec.mixing.rate if spec.mixing else 0)) + facts.test_size * own.image
     return seconds
-
-
-def _strong(spec: RunSpec) -> bool:
-    from trainables.methods import find
-
-    return find(spec.method).STRONG
 
 
 def wall_seconds(plan: Plan, seconds: Mapping[str, float], resources: Resources, at_once: int) -> float:

@@ -278,8 +278,12 @@ def _cost(
     def train(images: int) -> Callable[[], None]:
         """Steps on views whose teacher has answered already: its answers are counted by themselves."""
         stream, chunk = batches_of(images)
-        views = Views(chunk, stream, dtype, teaching, features=student.method.FEATURES)
-        _ = views.strong if student.method.STRONG else views.weak
+        asked = not student.method.BATCH_STATISTICS
+        views = Views(chunk, stream, dtype, teaching, features=asked and student.method.FEATURES, asked=asked)
+        if student.method.BATCH_STATISTICS:
+            _ = views.batch_answers
+        else:
+            _ = views.strong if student.method.wants_strong else views.weak
 
         def work() -> None:
             for step in range(steps):

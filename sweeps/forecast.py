@@ -18,7 +18,7 @@ from analysis.grid import make_grid
 from analysis.layout import PICTURES, Table, settings_for
 from analysis.power import of_runs, sensitivity, spread
 from analysis.protocol import protocol
-from analysis.settings import Settings
+from analysis.settings import Settings, teacher_spec
 from analysis.verdicts import SEED_STD
 from sweeps.banks import Banks
 from sweeps.estimate import Estimate
@@ -196,19 +196,22 @@ def _lines(plan: Plan, request: Request) -> list[str]:
 
 def _teachers(plan: Plan, request: Request) -> list[str]:
     given = {(teacher.dataset, teacher.network): teacher for teacher in request.given}
-    trained = {(spec.dataset, spec.student) for job in plan.jobs if job.kind == "teacher" for spec in job.specs}
+    trained = {spec.run_id for job in plan.jobs if job.kind == "teacher" for spec in job.specs}
     asked = teachers(request.tables, request.settings)
     words = []
     for dataset, networks in asked.items():
-        place = f" on {names.dataset(dataset)}" if len(asked) > 1 else ""
         for network in networks:
-            if (dataset, network) in given:
-                words.append(_given(given[dataset, network], place))
-            elif (dataset, network) in trained:
+            spec = teacher_spec(request.settings.on(dataset), network)
+            found = given.get((dataset, network))
+            seen = spec.dataset if found is None else dataset
+            place = f" on {names.dataset(seen)}" if len(asked) > 1 or seen != dataset else ""
+            if found is not None:
+                words.append(_given(found, place))
+            elif spec.run_id in trained:
                 words.append(f"{network}{place} will be trained first{_HINTS.get(dataset, '')}")
             else:
                 words.append(f"{network}{place} is trained")
-    return [f"teacher {line}" for line in words]
+    return [f"teacher {line}" for line in dict.fromkeys(words)]
 
 
 _HINTS = {"imagenet": " (--download fetches torchvision's published weights instead)"}

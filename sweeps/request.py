@@ -65,6 +65,7 @@ def make_request(options: Options) -> Request:
         precision=options.precision,
         imbalance=options.imbalance,
         assistant=options.assistant,
+        tail_teachers=options.tail_teachers,
     )
     _check_rows(tables, settings)
     found = _unpublished(options, datasets(tables, settings))

@@ -51,10 +51,12 @@ def evaluate(options: argparse.Namespace) -> dict[str, float | int | str]:
     import torch
 
     from trainables.data import load
+    from trainables.data.dataset import normalised
     from trainables.data.facts import facts
     from trainables.evaluation import as_trained, evaluate_models
     from trainables.models import build
     from trainables.models.checkpoint import load_weights
+    from trainables.recipes import recipe
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
@@ -62,7 +64,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, float | int | str]:
     classes = facts(options.dataset, options.data_dir).num_classes
     model = build(options.arch, classes)
     digest = load_weights(model, options.weights, options.arch)
-    dataset = load(options.dataset, options.data_dir).to(device)
+    dataset = normalised(load(options.dataset, options.data_dir), recipe(options.dataset).normalisation).to(device)
     model = model.to(device).to(memory_format=torch.channels_last)
     with as_trained():
         (scores,) = evaluate_models([model], dataset, "fp32", batch_size=options.batch_size)

@@ -25,6 +25,7 @@ from torch.utils import deterministic
 
 from trainables.bank import GB, opened
 from trainables.data import load
+from trainables.data.dataset import normalised
 from trainables.data.imagenet import ImageNet
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share, Stream
@@ -103,14 +104,15 @@ def _loaded(
 
 
 def load_data(spec: RunSpec, place: Place) -> Source:
-    """The data set of a run on its device; refuses images other than those the run was planned for."""
+    """The data set of a run on its device, normalised as the run has it; refuses images other than those the run was
+    planned for."""
     images = spec.train_fraction, spec.imbalance, spec.holdout
     dataset = _loaded(spec.dataset, place.data_dir, *images, spec.data, place.device, place.beside)
     if spec.data and not dataset.fingerprint.startswith(spec.data):
         raise UserError(
             f"the images in {place.data_dir} have changed since the sweep was planned: start the sweep again"
         )
-    return dataset
+    return normalised(dataset, spec.normalisation)
 
 
 def make_teaching(specs: Sequence[RunSpec], dataset: Source, stream: Stream, place: Place) -> Teaching | None:
@@ -243,6 +245,8 @@ def _epochs(
         yield EpochReport(0, epochs, {}, (), refused, damaged=damaged)
     if not students:
         return
+    remarks = [student.method.remark(dataset.num_classes) for student in students]
+    notes += dict.fromkeys(remark for remark in remarks if remark is not None)
     wait_for_all(share)
     lanes = lanes_on(place, share)
     start = min(student.record.epoch for student in students) + 1
@@ -311,7 +315,8 @@ def train_epoch(
     """Every step of an epoch for every student; each is charged an equal share of the time."""
     if not students:
         return
-    features = any(student.method.FEATURES for student in students)
+    eval_mode = [one for one in students if not one.method.BATCH_STATISTICS or one.spec.end is not None]
+    features = any(student.method.FEATURES for student in eval_mode)
     dtype = torch.bfloat16 if students[0].spec.precision == "bf16" else torch.float32
     began = time.perf_counter()
     for student in students:
@@ -319,7 +324,7 @@ def train_epoch(
     if teaching and teaching.bank:
         teaching.bank.fill(epoch)
     for chunk in stream.epoch(epoch):
-        views = Views(chunk, stream, dtype, teaching, features=features)
+        views = Views(chunk, stream, dtype, teaching, features=features, asked=bool(eval_mode))
         for student in students:
             student.steps.prepare(views, teaching)
         with lanes.beside():

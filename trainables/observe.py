@@ -14,6 +14,7 @@ import torch
 
 from ekd_core import energy, energy_thresholds
 from trainables.data import load
+from trainables.data.dataset import normalised
 from trainables.data.source import UNREADABLE, Source
 from trainables.errors import UserError
 from trainables.evaluation import BATCH, as_trained, at_once
@@ -36,6 +37,7 @@ class Images:
     imbalance: float = 1.0
     augmentation: str = "none"
     seed: int = 1
+    normalisation: str = "own"
 
 
 def certainty(network: str, weights: Path, images: Images, *, count: int, device: str = "") -> Arrays:
@@ -125,9 +127,8 @@ def pixels(dataset: Source, split: str, index: Sequence[int] | np.ndarray) -> np
 def _opened(network: str, weights: Path, images: Images, device: str) -> tuple[Network, Source, Arrays]:
     """The network with its weights and the data set, on one device, and what says which they are."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    dataset = load(
-        images.dataset, images.data_dir, train_fraction=images.train_fraction, imbalance=images.imbalance
-    ).to(device)
+    source = load(images.dataset, images.data_dir, train_fraction=images.train_fraction, imbalance=images.imbalance)
+    dataset = normalised(source, images.normalisation).to(device)
     if images.data and not dataset.fingerprint.startswith(images.data):
         raise UserError(f"the images in {images.data_dir} have changed since the networks were trained on them")
     model = build(network, dataset.num_classes)

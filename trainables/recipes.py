@@ -49,6 +49,7 @@ class Recipe:
     the pair has in `energy_kd` and, for Energy DKD, in `energy_dkd`. dkd_beta: 8 where a pair has none. review_weight:
     of ReviewKD's loss, 5 where a pair has none. multi_epochs: of multi-level KD, those of `plain` where a pair has
     none. negatives: that CRD draws for each image. imbalance: smallest class of the training set over its largest.
+    kd_weights: of cross-entropy and KD. whole: the data set of which this one is a part; its teachers train on it.
     """
 
     pairs: tuple[Pair, ...]
@@ -61,7 +62,9 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     augmentation: str = "crop_flip"
+    normalisation: str = "own"
     temperature: Temperature = PLAIN
+    kd_weights: tuple[float, float] = (0.1, 0.9)
     energy_base: float = 4
     energy_usual: tuple[float, float, float] = (2, -2, 0.2)
     energy_kd: dict[Pair, tuple[float, float, float]] = field(default_factory=dict)
@@ -73,6 +76,7 @@ class Recipe:
     multi_epochs: dict[Pair, int] = field(default_factory=dict)
     negatives: int = 16384
     imbalance: float = 1.0
+    whole: str = ""
 
     def lr_of(self, student: str) -> float:
         return self.light_lr if student in LIGHT_NETWORKS else self.lr
@@ -111,7 +115,7 @@ CIFAR100 = Recipe(
         VGG_13_8: 6,
         VGG_13_MV2: 6,
     },
-    review_weight={RESNET_56_20: 0.6, RESNET_110_32: 1, RESNET_32X4_SV2: 8},
+    review_weight={RESNET_56_20: 0.6, RESNET_110_32: 1, RESNET_32X4_SV2: 8, RESNET_50_MV2: 30},
     multi_epochs={
         RESNET_50_MV2: 480,
         VGG_13_MV2: 480,
@@ -126,14 +130,16 @@ CIFAR100_LT = replace(
     pairs=(RESNET_32X4_8X4, VGG_13_8, VGG_13_MV2, RESNET_32X4_SV2),
     energy_kd={VGG_13_8: (1, -1, 0.2), VGG_13_MV2: (1, -1, 0.2)},
     imbalance=0.5,
+    whole="cifar100",
 )
 
-# The paper gives no recipe for TinyImageNet: CIFAR-100's.
-TINYIMAGENET = replace(CIFAR100)
+# The paper gives no recipe for TinyImageNet: CIFAR-100's, with the crops and the normalisation of the code from which
+# its CutMix rows come (Wang et al., "What Makes a Good Data Augmentation in Knowledge Distillation", 2022).
+TINYIMAGENET = replace(CIFAR100, augmentation="crop8_flip", normalisation="imagenet")
 
-# T = 1 for KD and DKD as in mdistiller, with which the paper's T- = -1 would leave a temperature of 0: energy departs
-# from T = 2 here (3 / 2 / 1). ReviewKD's weights, warm-up and maps (the student's before their ReLU) and OFD's weight
-# are mdistiller's too.
+# T = 1 for KD and DKD and KD's weights as in mdistiller, with which the paper's T- = -1 would leave a temperature of 0:
+# energy departs from T = 2 here (3 / 2 / 1). ReviewKD's weights, warm-up and maps (the student's before their ReLU) and
+# OFD's weight are mdistiller's too.
 IMAGENET = Recipe(
     pairs=(IMAGENET_50_MV1, IMAGENET_34_18),
     plain=Schedule(150, (30, 60, 90, 120)),
@@ -145,6 +151,7 @@ IMAGENET = Recipe(
     weight_decay=1e-4,
     augmentation="random_resized_crop_flip",
     temperature=Temperature(1),
+    kd_weights=(0.5, 0.5),
     energy_base=2,
     energy_usual=(1, -1, 0.2),
     dkd_beta={IMAGENET_34_18: 0.5, IMAGENET_50_MV1: 2},
@@ -214,9 +221,12 @@ def mixup(rate: float | None = None, selection: str = "high") -> Mixing:
     return Mixing("mixup", alpha=0.2) if rate is None else Mixing("mixup", selection, rate, alpha=0.2)
 
 
-def kd(mixing: Mixing | None = None, temperature: Temperature = PLAIN, long: bool = False) -> Treatment:
-    """0.1 cross-entropy + 0.9 KD."""
-    return Treatment("kd", params(ce=0.1, kd=0.9), temperature, mixing, long)
+def kd(
+    source: Recipe, mixing: Mixing | None = None, temperature: Temperature | None = None, long: bool = False
+) -> Treatment:
+    """Cross-entropy and KD with the recipe's weights, at its temperature unless another is given."""
+    ce, weight = source.kd_weights
+    return Treatment("kd", params(ce=ce, kd=weight), temperature or source.temperature, mixing, long)
 
 
 def dkd(source: Recipe, pair: Pair, mixing: Mixing | None = None) -> Treatment:
@@ -239,7 +249,7 @@ def energy_temperature(source: Recipe, pair: Pair, rule: str = "energy") -> Temp
 
 def energy_kd(source: Recipe, pair: Pair, rule: str = "energy") -> Treatment:
     """Energy KD, or one of its ablations by another temperature rule; KD's weights, the longer schedule."""
-    return kd(temperature=energy_temperature(source, pair, rule), long=True)
+    return kd(source, temperature=energy_temperature(source, pair, rule), long=True)
 
 
 def energy_dkd(source: Recipe, pair: Pair) -> Treatment:

@@ -152,6 +152,7 @@ def stream_key(spec: RunSpec) -> tuple[object, ...]:
         spec.imbalance,
         spec.holdout,
         spec.augmentation,
+        spec.normalisation,
         spec.batch_size,
         spec.seed,
         spec.precision,

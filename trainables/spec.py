@@ -20,7 +20,9 @@ from trainables.errors import UserError
 TEMPERATURE_RULES = ("plain", "energy", "low", "high", "gradation", "reversed")
 OPERATIONS = ("cutmix", "mixup")
 SELECTIONS = ("all", "high", "low", "half")
-AUGMENTATIONS = ("none", "crop", "crop_flip", "random_resized_crop_flip")
+AUGMENTATIONS = ("none", "crop", "crop_flip", "crop8_flip", "random_resized_crop_flip")
+NORMALISATIONS = ("own", "imagenet")
+TARGETS = ("larger", "both")
 MEMBERSHIPS = ("view", "image")
 PRECISIONS = ("fp32", "bf16")
 FIRST, SECOND = 1, 2
@@ -98,12 +100,16 @@ class Temperature(Canonical):
 
 @dataclass(frozen=True)
 class Mixing(Canonical):
-    """CutMix or MixUp of the samples that `selection` picks: all, the `rate` share of high or low energy, or both."""
+    """CutMix or MixUp of the samples that `selection` picks: all, the `rate` share of high or low energy, or both.
+
+    target: what a loss that needs a label (DKD's) takes for a mixed image: the label of the `larger` part, or `both`.
+    """
 
     operation: str
     selection: str = "all"
     rate: float = 1.0
     alpha: float = 1.0
+    target: str = "larger"
 
     def validate(self) -> None:
         check(
@@ -120,6 +126,10 @@ class Mixing(Canonical):
             "mixing all samples has rate 1: choose high, low or half",
         )
         check(self.alpha > 0, f"the mixing alpha {self.alpha:g} must be above 0")
+        check(
+            self.target in TARGETS,
+            f"unknown target {self.target!r} of mixed images: use one of {', '.join(TARGETS)}",
+        )
 
     @property
     def end(self) -> float | None:
@@ -141,6 +151,8 @@ class RunSpec(Canonical):
     images that are not trained on and stand in for the test images, which such a run never sees.
     data: fingerprint of a user's own images; empty for the data sets whose content is fixed by their name.
     timing: the run exists for its seconds per epoch (Table 7): nothing is shared while it trains.
+    peer_lr: the peer's learning rate, which falls with the student's; None: it is the student's. normalisation: by the
+    mean and deviation of the data set's `own` training images, or by those of `imagenet`.
     membership: what decides whether a sample has low or high energy. `view`: its energy as augmented in this batch,
     against thresholds on augmented images (the released code, pseudo code A.2). `image`: the rank of its unaugmented
     image among all of them, once for the whole run (Eq. 9-11). Without meaning, and `view`, where nothing asks.
@@ -171,6 +183,8 @@ class RunSpec(Canonical):
     peer: str | None = None
     imbalance: float = 1.0
     holdout: float = 0.0
+    peer_lr: float | None = None
+    normalisation: str = "own"
     membership: str = "view"
     revision: int = dataclasses.field(default=FIRST, init=False)
 
@@ -198,6 +212,12 @@ class RunSpec(Canonical):
             self.augmentation in AUGMENTATIONS,
             f"unknown augmentation {self.augmentation!r}: use one of {', '.join(AUGMENTATIONS)}",
         )
+        check(
+            self.normalisation in NORMALISATIONS,
+            f"unknown normalisation {self.normalisation!r}: use one of {', '.join(NORMALISATIONS)}",
+        )
+        check(self.peer_lr is None or self.peer is not None, "this run has no peer network whose learning rate to set")
+        check(self.peer_lr is None or self.peer_lr > 0, f"the peer's learning rate {self.peer_lr} must be above 0")
         check(list(self.milestones) == sorted(set(self.milestones)), f"milestones {self.milestones} must rise")
         check((self.teacher is None) == (self.teacher_source is None), "a teacher and its source go together")
         check(

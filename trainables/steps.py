@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,9 +51,16 @@ class Steps:
         self._learner, self._answer, self._replayed = learner, answer, replayed
         first = next(learner.parameters())
         self.device = first.device
+        groups: list[dict[str, Any]] = [{"params": list(learner.parameters()), "lr": spec.lr}]
+        if spec.peer_lr is not None:
+            assert learner.extra is not None
+            groups = [
+                {"params": list(learner.network.parameters()), "lr": spec.lr},
+                {"params": list(learner.extra.parameters()), "lr": spec.peer_lr},
+            ]
+        self._rates = [group["lr"] for group in groups]
         self.optimizer = torch.optim.SGD(
-            learner.parameters(),
-            lr=spec.lr,
+            groups,
             momentum=spec.momentum,
             weight_decay=spec.weight_decay,
             fused=True,
@@ -62,11 +70,11 @@ class Steps:
         self.rate = spec.lr
 
     def begin_epoch(self, epoch: int) -> None:
-        """Set the learning rate of an epoch: x lr_decay after each milestone."""
+        """Set the learning rates of an epoch: x lr_decay after each milestone."""
         falls = sum(epoch > milestone for milestone in self.spec.milestones)
         self.rate = self.spec.lr * self.spec.lr_decay**falls
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * self.spec.lr_decay**falls
         self.sums.zero_()
         self.samples = self.mixed = 0
 
@@ -79,8 +87,10 @@ class Steps:
         """Make everything of a chunk's views that its steps share with those of other students, and count."""
         spec = self.spec
         self._temperature(views.weak, teaching)
-        if self.method.STRONG:
+        if self.method.wants_strong:
             _ = views.strong
+        if self.method.BATCH_STATISTICS:
+            _ = views.batch_answers
         if spec.mixing is not None:
             mixed = views.mixed(spec.mixing, spec.membership)
             self.mixed += len(mixed.images)
@@ -119,7 +129,7 @@ class Steps:
     ) -> Tensor:
         """Forwards and backwards on a step's rows of a view; gradients are added to what is there. Returns the loss."""
         seen = self._seen(views, view, step, epoch, teaching)
-        if self.method.STRONG:
+        if self.method.wants_strong:
             seen = replace(seen, strong=self._seen(views, views.strong, step, epoch, teaching, tempered=view))
         mixed = view is not views.weak
         weight = 1.0
@@ -166,9 +176,9 @@ class Steps:
         temperature = self._temperature(tempered or view, teaching)
         teacher = None
         if self.spec.teacher is not None:
-            assert view.teacher is not None
-            known = view.teacher if self.method.FEATURES else logits_only(view.teacher.logits)
-            teacher = rows(known, start, end)
+            known = views.batch_answers if self.method.BATCH_STATISTICS else view.teacher
+            assert known is not None
+            teacher = rows(known if self.method.FEATURES else logits_only(known.logits), start, end)
         number = views.chunk.first_step + step
         return Step(
             student=NOTHING_YET,
@@ -178,6 +188,7 @@ class Steps:
             images=view.images[start:end],
             teacher=teacher,
             index=view.index[start:end],
+            others=None if view.others is None else view.others[start:end],
             extra=self._learner.extra,
             draw=functools.partial(_draw, self.spec, epoch, number),
         )
@@ -200,6 +211,8 @@ def _tensors(seen: Step) -> Tensors:
         found["teacher"] = seen.teacher.logits
     if isinstance(seen.temperature, Tensor):
         found["temperature"] = seen.temperature
+    if seen.others is not None:
+        found["others"] = seen.others
     return found
 
 
@@ -210,6 +223,7 @@ def _with(seen: Step, tensors: Tensors) -> Step:
         labels=tensors["labels"],
         teacher=logits_only(tensors["teacher"]) if "teacher" in tensors else None,
         temperature=tensors.get("temperature", seen.temperature),
+        others=tensors.get("others"),
     )
 
 

@@ -111,6 +111,9 @@ class Student:
         check_method(self.method, spec, share)
         self.model = initial_model(spec, dataset.num_classes)
         self.extra = self._extra(dataset, teaching)
+        if self.method.BATCH_STATISTICS and teaching is not None:
+            # Made and moved to the device now, not within an epoch.
+            _ = teaching.teacher.by_batch
         self.learner = Learner(self.model, self.extra, features=self.method.FEATURES)
         if share != WHOLE:
             with_shared_norms(self.learner, self.device)
@@ -275,7 +278,7 @@ def check_method(method: Method, spec: RunSpec, share: Share) -> None:
         raise UserError(f"{spec.method} has no loss on mixed images: mix with kd or dkd")
     if share != WHOLE and whole_batches(spec):
         what = "mixing" if spec.mixing is not None else spec.method
-        raise UserError(f"{what} compares the samples of a whole batch, which devices cannot share: --gpus-per-job 1")
+        raise UserError(f"{what} needs whole batches, which devices cannot share: --gpus-per-job 1")
 
 
 def write_refusal(spec: RunSpec, results: Path, reason: str, provenance: dict[str, Any]) -> None:

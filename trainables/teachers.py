@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +23,7 @@ from trainables.data.source import Source
 from trainables.data.stream import Share, Stream
 from trainables.distributed import gathered
 from trainables.errors import UserError
-from trainables.evaluation import Scores, at_once, evaluate
+from trainables.evaluation import Scores, at_once, autocast, evaluate
 from trainables.locks import held
 from trainables.models import Network, Outputs, build
 from trainables.models.checkpoint import load_weights
@@ -34,14 +36,15 @@ BATCH = {"cpu": 64, "cuda": 2048}
 
 
 class Teacher:
-    """A frozen network in evaluation mode. Answers are float32, computed at the run's precision.
+    """A frozen network in evaluation mode (but for `batch_outputs`). Answers are float32, at the run's precision.
 
     Its normalisation layers are folded into the convolutions before them: the same function, in fewer passes. `norms`
     are the weights and biases, before folding, of the norm before each of its preactivations but the first.
     """
 
     def __init__(self, model: Network, *, device: str, precision: str) -> None:
-        model = model.eval().requires_grad_(False)
+        self._network = model.eval().requires_grad_(False)
+        self.precision = precision
         self.norms = tuple(
             (norm.weight.detach().clone().to(device), norm.bias.detach().clone().to(device))
             for norm in model.preactivation_norms()
@@ -61,6 +64,23 @@ class Teacher:
         """Logits, the same as `logits` gives, with features, pooled features and preactivations."""
         answers = [in_float(Outputs(*self.model(part))) for part in self._parts(images)]
         return joined(answers)
+
+    @torch.no_grad()
+    def batch_outputs(self, images: Tensor) -> Outputs:
+        """What `outputs` gives, of a network whose norms use the statistics of these images, and of them alone."""
+        with autocast(self.device.type, self.precision):
+            return in_float(self.by_batch.forward_features(images))
+
+    @cached_property
+    def by_batch(self) -> Network:
+        """The network of `batch_outputs`, made on first use and not folded. Its norms are in training mode but keep
+        their running statistics; all else is in evaluation mode, without dropout."""
+        network = copy.deepcopy(self._network)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.track_running_stats = False
+                module.train()
+        return network.to(self.device).to(memory_format=torch.channels_last)
 
     def _parts(self, images: Tensor) -> tuple[Tensor, ...]:
         return images.to(self.dtype).split(at_once(BATCH, self.device, images.shape[-1]))

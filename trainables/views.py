@@ -25,7 +25,7 @@ from ekd_core import (
 from trainables.bank import Bank
 from trainables.data.stream import Chunk, Stream, generator, normalise, sent
 from trainables.models import Outputs
-from trainables.outputs import logits_only
+from trainables.outputs import joined, logits_only
 from trainables.selection import Selection, chosen, everything
 from trainables.spec import Mixing, Temperature
 from trainables.teachers import Teacher, TeacherFacts
@@ -37,14 +37,15 @@ TemperatureOf = float | Tensor
 class View:
     """images: (n, 3, H, W) as the networks take them; labels: (n,); teacher: its outputs, or None without a teacher;
     bounds: the rows of each step of the chunk, of which a mixed view may have none; index: (n,) positions in the
-    training set, of a mixed image that of the image which fills at least half. temperatures, ends: what Teaching has
-    found for it."""
+    training set, of a mixed image that of the image which fills at least half; others: (n,) the second label of mixed
+    images, where it is asked for. temperatures, ends: what Teaching has found for it."""
 
     images: Tensor
     labels: Tensor
     teacher: Outputs | None
     bounds: tuple[tuple[int, int], ...]
     index: Tensor
+    others: Tensor | None = None
     temperatures: dict[tuple[Temperature, str], TemperatureOf] = field(default_factory=dict)
     ends: dict[tuple[str, float], Tensor] = field(default_factory=dict)
 
@@ -135,29 +136,49 @@ class Teaching:
 
 
 class Views:
-    """The views of one chunk, made on demand. features: whether some student needs more of the teacher than logits."""
+    """The views of one chunk, made on demand. features: whether some student needs more of the teacher than logits.
+    asked: whether some student needs its answers in evaluation mode."""
 
     def __init__(
-        self, chunk: Chunk, stream: Stream, dtype: torch.dtype, teaching: Teaching | None, *, features: bool = False
+        self,
+        chunk: Chunk,
+        stream: Stream,
+        dtype: torch.dtype,
+        teaching: Teaching | None,
+        *,
+        features: bool = False,
+        asked: bool = True,
     ) -> None:
         self.chunk, self.stream, self.dtype, self.teaching, self.features = chunk, stream, dtype, teaching, features
+        self.asked = asked
         self._mixed: dict[tuple[Mixing, str], View] = {}
 
     @cached_property
     def weak(self) -> View:
         images = self.chunk.images.to(self.dtype)
+        if not self.asked:
+            return self._plain(images, None)
         bank = self.teaching.bank if self.teaching and not self.features else None
         return self._plain(
             images, logits_only(bank.logits(self.chunk)) if bank else self._answers(images, self.features)
         )
 
     @cached_property
+    def batch_answers(self) -> Outputs:
+        """The teacher's outputs on the weak view by the statistics of each step's images."""
+        assert self.teaching is not None
+        weak, teacher = self.weak, self.teaching.teacher
+        return joined([teacher.batch_outputs(weak.images[start:end]) for start, end in weak.bounds])
+
+    @cached_property
     def strong(self) -> View:
-        """The same samples under strong augmentation on top of the weak one."""
+        """The same samples, cropped and flipped anew, under strong augmentation."""
         from trainables.data.strong import strong
 
         chunk, stream = self.chunk, self.stream
-        pixels = strong(chunk.pixels, generator(stream.seed, "strong augmentation", chunk.epoch, chunk.first_step))
+        pixels = strong(
+            stream.anew(chunk), generator(stream.seed, "strong augmentation", chunk.epoch, chunk.first_step)
+        )
         images = normalise(pixels, stream.mean, stream.std).to(self.dtype)
         return self._plain(images, self._answers(images, features=False))
 
@@ -191,9 +212,11 @@ class Views:
             kept = keep[step]
             mixed = mixup(images, partner, kept)
         mixed = mixed.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        labels, index = (torch.where(kept >= 0.5, own, own[partner]) for own in (labels, index))
+        first = kept >= 0.5
+        larger, index = (torch.where(first, own, own[partner]) for own in (labels, index))
+        others = torch.where(first, labels[partner], labels) if mixing.target == "both" else None
         teacher = self._answers(mixed, features=False) if len(rows) else None
-        return View(mixed, labels, teacher, selection.bounds, index)
+        return View(mixed, larger, teacher, selection.bounds, index, others=others)
 
     def _selection(self, mixing: Mixing, membership: str) -> Selection:
         """Of the chunk; taken from that of the whole epoch where the answers to all of it are known, so that the device

@@ -16,7 +16,7 @@ REVERSED = Row(
 
 _ROWS = Block(
     rows=(
-        Row("kd", "KD", lambda recipe, pair: kd(temperature=recipe.temperature)),
+        Row("kd", "KD", lambda recipe, pair: kd(recipe)),
         Row("energy_kd", "Energy KD", energy_kd),
         REVERSED,
         LOW,

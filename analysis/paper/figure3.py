@@ -14,14 +14,14 @@ def _share(word: str, selection: str, label: str, rate: int) -> Row:
     return Row(
         f"kd_{word}_da_{rate}",
         f"{label} ({rate}%)",
-        lambda recipe, pair: kd(cutmix(rate / 100, selection), recipe.temperature),
+        lambda recipe, pair: kd(recipe, cutmix(rate / 100, selection)),
     )
 
 
 _LINES = Block(
     rows=(
-        Row("kd", "KD", lambda recipe, pair: kd(temperature=recipe.temperature)),
-        Row("kd_cutmix", "KD with CutMix (100%)", lambda recipe, pair: kd(cutmix(), recipe.temperature)),
+        Row("kd", "KD", lambda recipe, pair: kd(recipe)),
+        Row("kd_cutmix", "KD with CutMix (100%)", lambda recipe, pair: kd(recipe, cutmix())),
     ),
 )
 

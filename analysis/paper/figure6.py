@@ -7,7 +7,7 @@ from trainables.recipes import WRN_40_2_16_2, energy_kd, kd
 
 ROWS = Block(
     rows=(
-        Row("kd", "KD", lambda recipe, pair: kd(temperature=recipe.temperature)),
+        Row("kd", "KD", lambda recipe, pair: kd(recipe)),
         Row("energy_kd", "Energy KD", energy_kd),
     ),
 )

@@ -13,7 +13,7 @@ RATES = (20, 50)
 
 def _he_da(rate: int) -> tuple[Row, Row]:
     def treat(recipe: Recipe, pair: Pair) -> Treatment:
-        return kd(cutmix(rate / 100), recipe.temperature)
+        return kd(recipe, cutmix(rate / 100))
 
     return (
         Row(f"kd_he_da_{rate}", f"HE-DA ({rate}%), by view", treat),
@@ -36,7 +36,7 @@ TABLE = Table(
             (
                 Block(
                     rows=(
-                        Row("kd", "KD", lambda recipe, pair: kd(temperature=recipe.temperature)),
+                        Row("kd", "KD", lambda recipe, pair: kd(recipe)),
                         Row("energy_kd", "Energy KD, by view", energy_kd),
                         Row(
                             "energy_kd_by_image",

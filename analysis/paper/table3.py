@@ -16,7 +16,13 @@ _FEATURES = Block(
         ),
         Row("ofd", "OFD", ofd),
         Row("crd", "CRD", crd),
-        Row("reviewkd", "ReviewKD", reviewkd),
+        Row(
+            "reviewkd",
+            "ReviewKD",
+            reviewkd,
+            note="ReviewKD with MobileNetV1: its fusion modules have 512 channels, as in mdistiller; its authors' "
+            "have 256.",
+        ),
     ),
 )
 
@@ -25,9 +31,8 @@ _LOGITS = Block(
         Row(
             "kd",
             "KD",
-            lambda recipe, pair: kd(temperature=recipe.temperature),
-            note="KD and DKD on ImageNet: T = 1, as in mdistiller. KD's weights are those on CIFAR-100 (0.1 and 0.9), "
-            "since the paper gives none; mdistiller's are 0.5 and 0.5.",
+            lambda recipe, pair: kd(recipe),
+            note="KD and DKD on ImageNet: T = 1, and KD's weights 0.5 and 0.5, as in mdistiller: the paper gives none.",
         ),
         Row("dkd", "DKD", lambda recipe, pair: dkd(recipe, pair)),
         Row(

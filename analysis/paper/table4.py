@@ -27,7 +27,7 @@ GRADATION = Row(
 _LEFT = Block(rows=(LOW, HIGH, _OURS))
 _RIGHT = Block(
     rows=(
-        Row("kd", "KD", lambda recipe, pair: kd(temperature=recipe.temperature)),
+        Row("kd", "KD", lambda recipe, pair: kd(recipe)),
         GRADATION,
         _OURS,
     ),

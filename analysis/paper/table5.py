@@ -9,15 +9,13 @@ RATES = (20, 30, 40, 50)
 
 
 def _he_da(rate: int) -> Row:
-    return Row(
-        f"kd_he_da_{rate}", f"w/ HE-DA ({rate}%)", lambda recipe, pair: kd(cutmix(rate / 100), recipe.temperature)
-    )
+    return Row(f"kd_he_da_{rate}", f"w/ HE-DA ({rate}%)", lambda recipe, pair: kd(recipe, cutmix(rate / 100)))
 
 
 _KD = Block(
     rows=(
-        Row("kd", "KD*", lambda recipe, pair: kd(temperature=recipe.temperature)),
-        Row("kd_cutmix", "w/ CutMix** (100%)", lambda recipe, pair: kd(cutmix(), recipe.temperature)),
+        Row("kd", "KD*", lambda recipe, pair: kd(recipe)),
+        Row("kd_cutmix", "w/ CutMix** (100%)", lambda recipe, pair: kd(recipe, cutmix())),
         *(_he_da(rate) for rate in RATES),
     ),
     differences=(
@@ -48,7 +46,8 @@ PARTS = (Part("main", "", lambda recipe: recipe.pairs, (_KD, _DKD)),)
 CAPTION = (
     "Top-1 accuracy (%) of students taught with CutMix of all images (100%) or of the high-energy ones only "
     "(HE-DA, at several rates), on KD and on DKD. * and **: the best HE-DA row minus the row so marked. "
-    "On mixed images DKD's target class is the label of the image that fills at least half of the mix."
+    "On mixed images DKD's target class is the label of the image that fills at least half of the mix "
+    "(--set mixing.target=both: the labels of both)."
 )
 
 TABLE = Table(

@@ -7,14 +7,14 @@ from trainables.recipes import RESNET_32X4_8X4, cutmix, kd
 
 
 def _share(rate: int) -> Row:
-    return Row(f"kd_he_da_{rate}", f"{rate / 100:g}", lambda recipe, pair: kd(cutmix(rate / 100), recipe.temperature))
+    return Row(f"kd_he_da_{rate}", f"{rate / 100:g}", lambda recipe, pair: kd(recipe, cutmix(rate / 100)))
 
 
 _RATES = Block(
     rows=(
-        Row("kd", "0", lambda recipe, pair: kd(temperature=recipe.temperature)),
+        Row("kd", "0", lambda recipe, pair: kd(recipe)),
         *(_share(rate) for rate in (10, 20, 30, 40, 50)),
-        Row("kd_cutmix", "1.0", lambda recipe, pair: kd(cutmix(), recipe.temperature)),
+        Row("kd_cutmix", "1.0", lambda recipe, pair: kd(recipe, cutmix())),
     ),
 )
 

@@ -132,5 +132,5 @@ def test_top_5_is_that_of_the_best_epoch() -> None:
 
 
 def test_a_students_temperature_alone_does_not_name_a_teacher() -> None:
-    spec = student_spec(Settings(), RESNET_56_20, kd(), 1)
+    spec = student_spec(Settings(), RESNET_56_20, kd(CIFAR100), 1)
     assert spec.teacher_run == teacher_runs(paper.find("table1"), Settings(pairs=(RESNET_56_20.key,))).__next__().run_id

@@ -6,8 +6,9 @@ import pytest
 
 from analysis import paper
 from analysis.layout import cells
-from analysis.protocol import protocol
+from analysis.protocol import _BATCH_STATISTICS, protocol
 from analysis.settings import Settings
+from trainables.methods import find, names
 
 
 def row(table: str, key: str, settings: Settings) -> dict[str, str]:
@@ -94,6 +95,26 @@ def test_who_teaches_is_said_where_it_is_not_the_pairs_teacher() -> None:
     assert row("table1", "kd", pair)["taught by"] == "-"
     assert row("table1", "takd", pair)["taught by"] == "resnet56, taught by the teacher"
     assert row("table1", "dml", pair)["taught by"] == "resnet110, a peer"
+
+
+def test_a_peers_learning_rate_is_said() -> None:
+    pair = Settings(pairs=("wrn_40_2/ShuffleV1",))
+    assert row("table2", "dml", pair)["lr"] == "0.01, of the peer 0.05"
+    assert row("table2", "kd", pair)["lr"] == "0.01"
+
+
+def test_batch_statistics_of_a_teacher_are_said() -> None:
+    assert {name for name in names() if find(name).BATCH_STATISTICS} == set(_BATCH_STATISTICS)
+    assert row("table1", "ofd", Settings())["taught by"] == "the teacher with batch statistics"
+
+
+def test_images_and_their_labels_are_described_where_they_are_not_the_usual() -> None:
+    both = Settings(overrides=(("mixing.target", "both"),))
+    assert row("table5", "dkd_cutmix", both)["mixing"] == "cutmix all, alpha 1, target both"
+    assert row("table5", "kd_cutmix", both)["mixing"] == "cutmix all, alpha 1"
+    common = protocol(paper.find("table6"), Settings(dataset="")).common
+    assert "augmentation crop8_flip, normalisation imagenet," in common
+    assert "normalisation" not in protocol(paper.find("table5"), Settings()).common
 
 
 def test_a_long_tail_is_said() -> None:

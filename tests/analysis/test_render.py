@@ -317,7 +317,9 @@ def test_a_list_of_tables_names_each_with_its_number_in_the_paper_if_it_has_one(
         else:
             assert short == table.title
     assert "\\caption[{The direction of the temperature}]" in render(grid_of("direction", ONE), "latex")
-    assert "\\caption[{KD and DKD, with and without energy}]" in render(grid_of("methods", ONE), "latex")
+    assert "\\caption[{KD, DKD and Multi KD, with and without energy or strong views}]" in render(
+        grid_of("methods", ONE), "latex"
+    )
 
 
 def test_latex_needs_what_it_says() -> None:

@@ -81,10 +81,10 @@ def test_json_with_a_setting_of_a_newer_version() -> None:
 
 
 def test_the_defaults_are_the_papers() -> None:
-    spec = taught(kd())
+    spec = taught(kd(CIFAR100))
     assert (spec.dataset, spec.epochs, spec.milestones, spec.lr) == ("cifar100", 240, (150, 180, 210), 0.05)
     assert (spec.batch_size, spec.momentum, spec.weight_decay, spec.precision) == (64, 0.9, 5e-4, "fp32")
-    assert student_spec(Settings(), VGG_13_MV2, kd(), 1).lr == 0.01
+    assert student_spec(Settings(), VGG_13_MV2, kd(CIFAR100), 1).lr == 0.01
     assert taught(energy_kd(CIFAR100, VGG_13_8)).epochs == 360
     assert deviations(Settings()) == []
 
@@ -97,28 +97,28 @@ def test_milestones_and_warm_up_scale_with_the_epochs() -> None:
 
 
 def test_the_full_length_written_out_is_the_same_run() -> None:
-    for treatment in (kd(), dkd(CIFAR100, VGG_13_8)):
+    for treatment in (kd(CIFAR100), dkd(CIFAR100, VGG_13_8)):
         assert taught(treatment, epochs=240).run_id == taught(treatment).run_id
 
 
 def test_the_teacher_is_a_run_of_the_same_settings() -> None:
     for asked in ({}, {"epochs": 24}, {"train_fraction": 0.5}, {"precision": "bf16"}, {"batch_size": 128}):
-        spec = taught(kd(), **asked)
+        spec = taught(kd(CIFAR100), **asked)
         assert spec.teacher == "vgg13"
         assert spec.teacher_run == teacher_spec(Settings(**asked), "vgg13").run_id
 
 
 def test_all_seeds_share_one_teacher() -> None:
-    assert len({taught(kd(), seed=seed).teacher_run for seed in (1, 2, 3)}) == 1
-    assert len({taught(kd(), seed=seed).run_id for seed in (1, 2, 3)}) == 3
+    assert len({taught(kd(CIFAR100), seed=seed).teacher_run for seed in (1, 2, 3)}) == 1
+    assert len({taught(kd(CIFAR100), seed=seed).run_id for seed in (1, 2, 3)}) == 3
 
 
 def test_a_given_teacher_is_known_by_its_weights() -> None:
-    spec = taught(kd(), teachers=(TEACHER,))
+    spec = taught(kd(CIFAR100), teachers=(TEACHER,))
     assert spec.teacher_source == "sha256:" + "a" * 64
     assert spec.teacher_run is None
-    assert spec.run_id != taught(kd()).run_id
-    other = student_spec(Settings(teachers=(TEACHER,)), RESNET_56_20, kd(), 1)
+    assert spec.run_id != taught(kd(CIFAR100)).run_id
+    other = student_spec(Settings(teachers=(TEACHER,)), RESNET_56_20, kd(CIFAR100), 1)
     assert other.teacher_run is not None
 
 
@@ -146,17 +146,17 @@ def test_a_teacher_of_one_seed_is_its_vanilla_run() -> None:
 )
 def test_impossible_settings(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        taught(kd(), **asked)
+        taught(kd(CIFAR100), **asked)
 
 
 def test_an_override_of_every_kind() -> None:
-    assert overridden(kd(), ("lr", "0.1")).lr == 0.1
-    assert overridden(kd(), ("milestones", "[5, 10]")).milestones == (5, 10)
-    assert overridden(kd(), ("augmentation", "none")).augmentation == "none"
-    assert overridden(kd(), ("augmentation", '"none"')).augmentation == "none"
-    assert overridden(kd(), ("temperature.base", "5")).temperature.base == 5
+    assert overridden(kd(CIFAR100), ("lr", "0.1")).lr == 0.1
+    assert overridden(kd(CIFAR100), ("milestones", "[5, 10]")).milestones == (5, 10)
+    assert overridden(kd(CIFAR100), ("augmentation", "none")).augmentation == "none"
+    assert overridden(kd(CIFAR100), ("augmentation", '"none"')).augmentation == "none"
+    assert overridden(kd(CIFAR100), ("temperature.base", "5")).temperature.base == 5
     assert dict(overridden(dkd(CIFAR100, VGG_13_8), ("params.beta", "3")).params)["beta"] == 3
-    assert overridden(kd(cutmix(0.5)), ("mixing.rate", "0.25")).mixing == cutmix(0.25)
+    assert overridden(kd(CIFAR100, cutmix(0.5)), ("mixing.rate", "0.25")).mixing == cutmix(0.25)
     energy = overridden(energy_kd(CIFAR100, VGG_13_8), ("temperature.rate", "0.1"), ("temperature.plus", "3"))
     assert (energy.temperature.rate, energy.temperature.plus, energy.temperature.minus) == (0.1, 3, -2)
     ten = overridden(energy_kd(CIFAR100, VGG_13_8, "gradation"), ("temperature.values", "[8, 4, 2]"))
@@ -174,16 +174,16 @@ def test_the_students_alone_are_overridden_too_but_not_the_teachers() -> None:
 @pytest.mark.parametrize(
     ("treatment", "override"),
     [
-        (kd(), ("params.beta", "3")),
-        (kd(), ("mixing.rate", "0.25")),
-        (kd(cutmix()), ("mixing.rate", "0.25")),
-        (kd(), ("temperature.rate", "0.25")),
-        (kd(), ("temperature.values", "[8, 2]")),
+        (kd(CIFAR100), ("params.beta", "3")),
+        (kd(CIFAR100), ("mixing.rate", "0.25")),
+        (kd(CIFAR100, cutmix()), ("mixing.rate", "0.25")),
+        (kd(CIFAR100), ("temperature.rate", "0.25")),
+        (kd(CIFAR100), ("temperature.values", "[8, 2]")),
         (energy_kd(CIFAR100, VGG_13_8), ("temperature.values", "[8, 2]")),
         (energy_kd(CIFAR100, VGG_13_8, "gradation"), ("temperature.rate", "0.1")),
         (Treatment(), ("temperature.base", "5")),
         (Treatment(), ("mixing.alpha", "2")),
-        (kd(), ("lr", "0.05")),
+        (kd(CIFAR100), ("lr", "0.05")),
     ],
 )
 def test_a_run_without_the_field_stays_what_it_is(treatment: Treatment, override: tuple[str, str]) -> None:
@@ -194,7 +194,7 @@ def test_overrides_hold_together_not_one_after_the_other() -> None:
     lower_first = (("temperature.minus", "-5"), ("temperature.base", "8"))
     assert overridden(energy_kd(CIFAR100, VGG_13_8), *lower_first).temperature.minus == -5
     both = (("mixing.rate", "0.5"), ("mixing.selection", "low"))
-    assert overridden(kd(mixup()), *both).mixing == mixup(0.5, "low")
+    assert overridden(kd(CIFAR100, mixup()), *both).mixing == mixup(0.5, "low")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_overrides_hold_together_not_one_after_the_other() -> None:
 )
 def test_overrides_of_what_is_not_there_or_decided_elsewhere(path: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        overridden(kd(), (path, "1"))
+        overridden(kd(CIFAR100), (path, "1"))
     assert "\n" not in str(caught.value)
 
 
@@ -238,7 +238,7 @@ def test_overrides_of_what_is_not_there_or_decided_elsewhere(path: str, message:
 )
 def test_overrides_with_impossible_values(override: tuple[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        overridden(kd(cutmix(0.5)), override)
+        overridden(kd(CIFAR100, cutmix(0.5)), override)
     assert "\n" not in str(caught.value)
 
 
@@ -289,6 +289,6 @@ def test_epochs_that_change_any_run_are_always_owned_up_to(epochs: int, dataset:
     source = usual.recipe
     changed = any(
         student_spec(asked, VGG_13_8, treatment, 1) != student_spec(usual, VGG_13_8, treatment, 1)
-        for treatment in (kd(), dkd(source, VGG_13_8), energy_kd(source, VGG_13_8))
+        for treatment in (kd(source), dkd(source, VGG_13_8), energy_kd(source, VGG_13_8))
     )
     assert changed == (deviations(asked) != deviations(usual))

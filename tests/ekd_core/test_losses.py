@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax, logsumexp, rel_entr, softmax
 from torch import Tensor
 
-from ekd_core import dkd_loss, kd_loss
+from ekd_core import dkd_loss, dkd_mixed_loss, kd_loss
 
 Loss = Callable[[Tensor, Tensor, float | Tensor], Tensor]
 
@@ -303,3 +303,70 @@ def test_temperatures_of_another_shape(loss: Loss, shape: tuple[int, ...]) -> No
 def test_teacher_of_another_shape(loss: Loss, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"must both be \(N, C\)"):
         loss(logits(0), torch.zeros(shape, dtype=torch.float64), 4.0)
+
+
+# --- two labels ----------------------------------------------------------------------------------------------------
+
+OTHERS = (LABELS + torch.arange(N) // 3) % C
+"""For the first samples the labels themselves, for the others another class."""
+
+
+def plain_mixed(
+    student: np.ndarray, teacher: np.ndarray, pair: set[int], temperature: float, a: float, b: float
+) -> float:
+    """The two parts of one sample, from its probabilities: explicit softmax, explicit renormalisation."""
+    s, t = softmax(student / temperature), softmax(teacher / temperature)
+    own = sorted(pair)
+    rest_s, rest_t = np.delete(s, own), np.delete(t, own)
+    ternary = rel_entr([*t[own], rest_t.sum()], [*s[own], rest_s.sum()]).sum()
+    return temperature**2 * (a * ternary + b * rel_entr(rest_t / rest_t.sum(), rest_s / rest_s.sum()).sum())
+
+
+@given(st.integers(0, 1000), TEMPERATURES, st.floats(0, 3), st.floats(0, 9))
+def test_two_labels_of_probabilities(seed: int, temperatures: np.ndarray, alpha: float, beta: float) -> None:
+    student, teacher = logits(seed), logits(seed + 1)
+    found = dkd_mixed_loss(student, teacher, LABELS, OTHERS, torch.from_numpy(temperatures), alpha, beta)
+    expected = np.mean(
+        [
+            plain_mixed(s, t, {one, other}, temperature, alpha, beta)
+            for s, t, one, other, temperature in zip(
+                student.numpy(), teacher.numpy(), LABELS.tolist(), OTHERS.tolist(), temperatures, strict=True
+            )
+        ]
+    )
+    assert found.item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    swapped = dkd_mixed_loss(student, teacher, OTHERS, LABELS, torch.from_numpy(temperatures), alpha, beta)
+    torch.testing.assert_close(swapped, found)
+
+
+def test_two_labels_that_are_one_are_dkd() -> None:
+    student, teacher = logits(1), logits(2)
+    found = dkd_mixed_loss(student, teacher, LABELS, LABELS, 4.0, 1.0, 8.0)
+    torch.testing.assert_close(found, dkd(student, teacher, 4.0))
+
+
+def test_gradients_of_two_labels_by_finite_differences() -> None:
+    student, teacher, temperatures = logits(3, 2.0).requires_grad_(), logits(4, 2.0), torch.linspace(1, 6, N).double()
+    loss = lambda s: dkd_mixed_loss(s, teacher, LABELS, OTHERS, temperatures, 1.0, 8.0)  # noqa: E731
+    assert torch.autograd.gradcheck(loss, student)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_few_classes_leave_no_second_term(classes: int) -> None:
+    """Beside one target of two classes, or two of three, there is one class: beta has no effect."""
+    labels = torch.arange(N) % classes
+    others = (labels + 1) % classes
+    for loss in (
+        lambda s, t, beta: dkd_loss(s[:, :2], t[:, :2], labels % 2, 4.0, 1.0, beta),
+        lambda s, t, beta: dkd_mixed_loss(s, t, labels, others, 4.0, 1.0, beta),
+    ):
+        found = []
+        for beta in (0.0, 8.0):
+            student = logits(5, shape=(N, classes)).float().requires_grad_()
+            value = loss(student, logits(6, shape=(N, classes)).float(), beta)
+            value.backward()
+            assert student.grad is not None
+            assert student.grad.isfinite().all()
+            found.append((value.item(), student.grad))
+        assert found[0][0] == found[1][0] > 0
+        assert torch.equal(found[0][1], found[1][1])

@@ -16,7 +16,7 @@ from analysis.layout import Block, Part, Row, Table, cells
 from analysis.settings import Settings, teacher_spec, vanilla_spec
 from sweeps.plan import MOST_STUDENTS, Plan, asked_runs, make_plan
 from trainables.errors import UserError
-from trainables.recipes import Pair, cutmix, kd
+from trainables.recipes import Pair, cutmix, kd, recipe
 from trainables.runs import stream_key
 from trainables.spec import RunSpec
 
@@ -37,7 +37,7 @@ def planned(plan: Plan) -> list[str]:
 
 
 def small_table(*rows: str, accuracies: bool = True, pairs: tuple[Pair, ...] = (Pair("resnet20", "resnet8"),)) -> Table:
-    ways = {"kd": kd(), "cutmix": kd(cutmix())}
+    ways = {"kd": kd(recipe("digits")), "cutmix": kd(recipe("digits"), cutmix())}
     block = Block(tuple(Row(row, row, lambda recipe, pair, row=row: ways[row]) for row in rows))
     return Table("small", "Small", (Part("main", "", lambda recipe: pairs, (block,), accuracies),), "A small table.")
 

@@ -94,4 +94,4 @@ def test_runs_that_take_another_number_of_devices_are_jobs_of_their_own() -> Non
     ]
     assert [len({whole_batches(spec) for spec in job.specs}) for job in jobs] == [1] * len(jobs)
     whole = {spec.method for job in jobs for spec in job.specs if whole_batches(spec) and spec.mixing is None}
-    assert whole == {"pkt", "rkd", "crd", "multi"}
+    assert whole == {"pkt", "rkd", "crd", "ofd", "multi"}

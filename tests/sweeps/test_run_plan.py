@@ -86,6 +86,13 @@ def test_the_plan_says_which_differences_so_many_seeds_see(
     assert "seeds see" not in command("table7", "--dataset", "digits", "--plan")[1]
 
 
+def test_the_plan_says_what_the_teachers_of_a_long_tail_see(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.estimate._measure", no_measuring)
+    asked = ("table8", "--rows", "kd", "--pairs", "vgg13/vgg8", "--plan")
+    assert "teacher vgg13 on CIFAR-100 will be trained first" in command(*asked)[1]
+    assert "teacher vgg13 will be trained first" in command(*asked, "--tail-teachers")[1]
+
+
 def test_the_plan_is_shown_before_its_cost_is_measured(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

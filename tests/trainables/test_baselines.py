@@ -18,6 +18,7 @@ from trainables.baselines import (
     dml,
     energy_multi,
     multi,
+    multi_plain,
     ofd,
     reviewkd,
     takd,
@@ -69,7 +70,7 @@ PAIRS = (
         ("ofd", {"ce": 1, "weight": 0.001}),
         ("reviewkd", {"ce": 1, "weight": 5, "warmup": 20, "preactivations": 0}),
         ("dml", {"ce": 1, "mutual": 1}),
-        ("multi", {"ce": 0.1, "kd": 0.9, "released": 0}),
+        ("multi", {"ce": 0.1, "kd": 0.9, "released": 1, "strong": 1}),
     ],
 )
 def test_the_methods_numbers(method: str, numbers: dict[str, float]) -> None:
@@ -87,6 +88,8 @@ def test_the_methods_numbers(method: str, numbers: dict[str, float]) -> None:
         (CIFAR100, RESNET_32X4_SV2, 8, 20),
         (CIFAR100, RESNET_56_20, 0.6, 20),
         (CIFAR100, RESNET_110_32, 1, 20),
+        (CIFAR100, RESNET_50_MV2, 30, 20),
+        (CIFAR100, VGG_13_MV2, 5, 20),
         (IMAGENET, IMAGENET_34_18, 1, 1),
         (IMAGENET, IMAGENET_50_MV1, 8, 1),
     ],
@@ -110,17 +113,25 @@ def test_a_small_data_set_has_few_negatives() -> None:
     [
         (VGG_13_8, None, 0.025),
         (RESNET_32X4_8X4, None, 0.025),
-        (VGG_13_MV2, Schedule(480, (300, 360, 420)), None),
-        (RESNET_50_MV2, Schedule(480, (300, 360, 420)), None),
-        (WRN_40_2_SV1, Schedule(480, (300, 360, 420)), None),
-        (RESNET_32X4_SV1, Schedule(960, (600, 720, 840)), None),
-        (RESNET_32X4_SV2, Schedule(960, (600, 720, 840)), None),
+        (VGG_13_MV2, Schedule(480, (150, 180, 210)), None),
+        (RESNET_50_MV2, Schedule(480, (150, 180, 210)), None),
+        (WRN_40_2_SV1, Schedule(480, (150, 180, 210)), None),
+        (RESNET_32X4_SV1, Schedule(960, (150, 180, 210)), None),
+        (RESNET_32X4_SV2, Schedule(960, (150, 180, 210)), None),
     ],
 )
 def test_multi_level_kd_has_its_own_rate_and_length(
     method: Callable[[Recipe, Pair], Treatment], pair: Pair, schedule: Schedule | None, lr: float | None
 ) -> None:
     assert (method(CIFAR100, pair).schedule, method(CIFAR100, pair).lr) == (schedule, lr)
+
+
+def test_plain_multi_is_trained_as_kd_is() -> None:
+    for pair in (VGG_13_8, RESNET_32X4_SV1):
+        plain, usual = multi_plain(CIFAR100, pair), kd(CIFAR100)
+        assert (plain.schedule, plain.long, plain.lr) == (usual.schedule, usual.long, usual.lr) == (None, False, None)
+        assert dict(plain.params) == dict(multi(CIFAR100, pair).params) | {"strong": 0}
+        assert plain.temperature == multi(CIFAR100, pair).temperature
 
 
 def test_energy_multi_is_multi_with_the_temperatures_of_energy_kd() -> None:
@@ -138,7 +149,7 @@ def test_mutual_learning_has_a_peer_and_no_other_method_has() -> None:
 
 def test_takd_is_kd_through_an_assistant() -> None:
     treatment = takd(CIFAR100, RESNET_110_32)
-    assert (treatment.method, treatment.params, treatment.assistant) == ("kd", kd().params, "resnet56")
+    assert (treatment.method, treatment.params, treatment.assistant) == ("kd", kd(CIFAR100).params, "resnet56")
     assert assistant_of(Pair("resnet110", "resnet8")) == "resnet32"
 
 

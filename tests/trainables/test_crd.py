@@ -98,7 +98,7 @@ def without_ce(seen: Step, **changed: float) -> Tensor:
 
 def test_its_needs() -> None:
     cls = find("crd")
-    assert (cls.FEATURES, cls.COUPLED, cls.TEACHER, cls.STRONG) == (True, True, True, False)
+    assert (cls.FEATURES, cls.COUPLED, cls.TEACHER) == (True, True, True)
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "rows"])

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from small_tinyimagenet import write
 
 from trainables.data import load, names
-from trainables.data.dataset import Dataset, Split, channel_statistics, fingerprint, stratified
+from trainables.data.dataset import Dataset, Split, channel_statistics, fingerprint, normalised, stratified
 from trainables.data.facts import facts, fingerprinted, kept
 from trainables.errors import UserError
 
@@ -206,3 +206,17 @@ def test_to_moves_both_splits() -> None:
 def test_to_a_gpu() -> None:
     data = load("digits", None).to("cuda")
     assert {t.device.type for s in (data.train, data.test) for t in (s.images, s.labels)} == {"cuda"}
+
+
+def test_another_normalisation_is_another_data_set() -> None:
+    """Of the same images: its fingerprint begins as theirs does."""
+    own = load("digits", None)
+    assert isinstance(own, Dataset)
+    found = normalised(own, "imagenet")
+    assert normalised(own, "own") is own
+    assert found.fingerprint != own.fingerprint
+    assert found.fingerprint[:32] == own.fingerprint[:32]
+    images, labels = next(found.scan("test", 8))
+    expected = (own.test.images[:8] / 255 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
+    torch.testing.assert_close(images, expected.permute(0, 3, 1, 2))
+    assert torch.equal(labels, own.test.labels[:8])

@@ -181,4 +181,4 @@ def test_what_cannot_be_split_is_refused_alone(teacher: GivenTeacher, tmp_path: 
     on_each(trained, [fine, coupled], teacher.place(tmp_path), None)
     assert outcome(tmp_path, fine)[1]["status"] == "done"
     text = (tmp_path / "runs" / coupled.run_id / "result.json").read_text()
-    assert "pkt compares the samples of a whole batch" in text
+    assert "pkt needs whole batches" in text

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from small_jobs import VANILLA, assert_same, stop_after, train
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from trainables.data.stream import WHOLE
 from trainables.errors import UserError
+from trainables.job import Place
 from trainables.methods import Setup, Step, find, make
 from trainables.models import Network, build
 from trainables.outputs import logits_only
-from trainables.spec import params
+from trainables.runs import weights_path
+from trainables.spec import RunSpec, params
+from trainables.steps import Learner, Steps
 
 N, C, SIDE = 6, 10, 16
 LABELS = torch.tensor([3, 1, 4, 1, 5, 9])
@@ -47,7 +55,7 @@ def step(student: Tensor, peer: nn.Module, images: Tensor | None = None) -> Step
 
 def test_its_needs() -> None:
     cls = find("dml")
-    assert (cls.TEACHER, cls.PEER, cls.FEATURES, cls.STRONG, cls.MIXES) == (False, True, False, False, False)
+    assert (cls.TEACHER, cls.PEER, cls.FEATURES, cls.MIXES) == (False, True, False, False)
 
 
 def test_value_and_gradients_from_probabilities() -> None:
@@ -131,3 +139,37 @@ def test_state_restored_trains_on_alike() -> None:
     train(other, 2)
     for name, value in one.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
+
+
+def mutual(**fields: Any) -> RunSpec:
+    return replace(VANILLA, method="dml", params=params(ce=1, mutual=1), peer="resnet8", **fields)
+
+
+def test_each_network_has_its_own_rate_and_both_fall_at_the_same_epochs() -> None:
+    spec = mutual(peer_lr=0.2)
+    learner = Learner(build("resnet8", C), build("resnet8", C), features=False)
+    steps = Steps(spec, make("dml", spec.params), learner, learner, WHOLE, None)
+    for epoch, rates in ((1, [0.05, 0.2]), (2, [0.005, 0.02])):
+        steps.begin_epoch(epoch)
+        assert [group["lr"] for group in steps.optimizer.param_groups] == pytest.approx(rates)
+    student, peer = ({id(one) for one in group["params"]} for group in steps.optimizer.param_groups)
+    assert learner.extra is not None
+    assert student == {id(one) for one in learner.network.parameters()}
+    assert peer == {id(one) for one in learner.extra.parameters()}
+
+
+def test_a_peers_rate_reaches_its_weights_and_survives_a_stop(tmp_path: Path) -> None:
+    spec, slower = mutual(peer_lr=0.2), mutual()
+    whole, parts = (Place(tmp_path / name, threads=1) for name in ("whole", "parts"))
+    train([spec, slower], whole)
+    stop_after([spec], parts, 1)
+    train([spec], parts)
+    assert_same(whole.results, parts.results, [spec])
+    first, second = (torch.load(weights_path(whole.results, run.run_id))["method"] for run in (spec, slower))
+    assert not torch.equal(first["conv1.weight"], second["conv1.weight"])
+
+
+@pytest.mark.parametrize(("fields", "message"), [({"peer": None}, "no peer network"), ({"peer_lr": 0.0}, "above 0")])
+def test_rates_that_no_peer_has(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        replace(mutual(peer_lr=0.2), **fields)

@@ -93,6 +93,20 @@ def test_augmentations_that_it_has_not(source: ImageNet) -> None:
         stream(source, augmentation="crop_flip")
 
 
+def test_images_anew_are_flipped_anew(source: ImageNet) -> None:
+    """The crop stays; which are flipped is a function of (seed, epoch, step)."""
+    flipped = []
+    for chunk in stream(source).epoch(1):
+        found = stream(source).anew(chunk)
+        for image, again in zip(chunk.pixels, found, strict=True):
+            flipped.append(torch.equal(again, image.flip(1)))
+            assert flipped[-1] or torch.equal(again, image)
+        assert torch.equal(found, stream(source).anew(chunk))
+    assert 0 < sum(flipped) < len(flipped)
+    plain = stream(source, augmentation="none")
+    assert all(torch.equal(plain.anew(chunk), chunk.pixels) for chunk in plain.epoch(1))
+
+
 # --- the same numbers every time -----------------------------------------------------------------------------------
 
 

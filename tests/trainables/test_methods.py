@@ -74,7 +74,7 @@ def test_numbers_that_a_method_does_not_take(name: str, given: dict[str, float])
         make(name, params(**given))
 
 
-@pytest.mark.parametrize("treatment", [kd(), *(f(DIGITS, DIGITS.pairs[0]) for f in (dkd, energy_kd, energy_dkd))])
+@pytest.mark.parametrize("treatment", [kd(DIGITS), *(f(DIGITS, DIGITS.pairs[0]) for f in (dkd, energy_kd, energy_dkd))])
 def test_recipes_name_methods_with_their_numbers(treatment: Treatment) -> None:
     assert dataclasses.asdict(make(treatment.method, treatment.params)) == dict(treatment.params)  # type: ignore[call-overload]
 

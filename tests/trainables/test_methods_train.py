@@ -32,7 +32,7 @@ NUMBERS: dict[str, Params] = {
     "ofd": params(ce=1, weight=0.001),
     "crd": params(ce=1, weight=0.8, dimensions=16, negatives=32, temperature=0.07, momentum=0.5),
     "reviewkd": params(ce=1, weight=1, warmup=2, preactivations=0),
-    "multi": params(ce=0.1, kd=0.9, released=0),
+    "multi": params(ce=0.1, kd=0.9, released=1, strong=1),
     "dml": params(ce=1, mutual=1),
 }
 """The paper's, but with fewer negatives, shorter warm-ups and, where a pair decides, a small weight."""

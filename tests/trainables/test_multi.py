@@ -26,8 +26,8 @@ OTHER = EACH.flip(0)
 Names = ("student", "teacher", "student_strong", "teacher_strong")
 
 
-def multi(released: float = 0, ce: float = 0.1, kd: float = 0.9) -> Multi:
-    method = make("multi", params(ce=ce, kd=kd, released=released))
+def multi(released: float = 0, ce: float = 0.1, kd: float = 0.9, strong: float = 1) -> Multi:
+    method = make("multi", params(ce=ce, kd=kd, released=released, strong=strong))
     assert isinstance(method, Multi)
     return method
 
@@ -78,13 +78,8 @@ def released(ekd_data: Path) -> tuple[Step, dict[str, Any]]:
 
 def test_its_needs() -> None:
     assert find("multi") is METHOD
-    assert (METHOD.STRONG, METHOD.COUPLED, METHOD.FEATURES, METHOD.MIXES, METHOD.TEACHER) == (
-        True,
-        True,
-        False,
-        False,
-        True,
-    )
+    assert (METHOD.COUPLED, METHOD.FEATURES, METHOD.MIXES, METHOD.TEACHER) == (True, False, False, True)
+    assert (multi(strong=1).wants_strong, multi(strong=0).wants_strong) == (True, False)
 
 
 @pytest.mark.parametrize(("part", "name"), [("ce", "ce"), ("instance", "kd"), ("classes", "cc"), ("batch", "bc")])
@@ -152,6 +147,22 @@ def test_gradients_by_finite_differences(released: float) -> None:
         return multi(released).loss(seen)
 
     assert torch.autograd.gradcheck(loss, (weak.requires_grad_(), strong.requires_grad_()))
+
+
+@pytest.mark.parametrize("released", [0, 1])
+def test_without_strong_views_the_terms_of_the_weak_one_are_left(released: float) -> None:
+    """In the clean form: half of what the same view twice gives."""
+    seen = step(*logits(3))
+    weak = multi(released, strong=0).parts(dataclasses.replace(seen, strong=None))
+    twice = multi(released).parts(dataclasses.replace(seen, strong=seen))
+    torch.testing.assert_close(weak.ce, twice.ce / 2)
+    if released:
+        strong = sum(kd_loss(seen.student.logits, seen.taught.logits, float(t)) for t in (2, 3, 4, 5, 6))
+        torch.testing.assert_close(weak.instance, twice.instance - 0.9 * strong)
+        assert torch.equal(weak.classes, twice.classes)
+        assert torch.equal(weak.batch, twice.batch)
+    else:
+        torch.testing.assert_close(torch.stack(weak), torch.stack(twice) / 2)
 
 
 @pytest.mark.parametrize("released", [-1, 0.5, 2])

@@ -211,9 +211,9 @@ def test_learning_rates() -> None:
 def test_only_the_energy_methods_train_longer() -> None:
     assert energy_kd(CIFAR100, VGG_13_8).long
     assert energy_dkd(CIFAR100, VGG_13_8).long
-    assert not kd().long
+    assert not kd(CIFAR100).long
     assert not dkd(CIFAR100, VGG_13_8).long
-    assert not kd(cutmix(0.5)).long
+    assert not kd(CIFAR100, cutmix(0.5)).long
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,8 @@ def test_dkd_parameters_on_imagenet(pair: Pair, beta: float) -> None:
 
 
 def test_kd_weights() -> None:
-    assert dict(kd().params) == dict(energy_kd(CIFAR100, VGG_13_8).params) == {"ce": 0.1, "kd": 0.9}
+    assert dict(kd(IMAGENET).params) == {"ce": 0.5, "kd": 0.5}
+    assert dict(kd(CIFAR100).params) == dict(energy_kd(CIFAR100, VGG_13_8).params) == {"ce": 0.1, "kd": 0.9}
 
 
 def test_ten_even_temperatures_from_the_lowest_energy_to_the_highest() -> None:

@@ -74,7 +74,7 @@ METHOD = make("reviewkd", params(ce=0.5, weight=5, warmup=20, preactivations=0))
 
 def test_its_needs() -> None:
     cls = find("reviewkd")
-    assert (cls.FEATURES, cls.TEACHER, cls.STRONG, cls.COUPLED) == (True, True, False, False)
+    assert (cls.FEATURES, cls.TEACHER, cls.COUPLED) == (True, True, False)
 
 
 def test_golden(ekd_data: Path) -> None:

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
-from scipy.stats import chisquare, kendalltau
+from scipy.stats import binomtest, chisquare, kendalltau
 from torch import Tensor
 from torchvision.transforms import functional as tv
 
 from trainables.data.dataset import Dataset, Split
-from trainables.data.stream import BatchStream, Chunk, normalise
+from trainables.data.stream import BatchStream, Chunk, generator, normalise
+from trainables.errors import UserError
 
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 
@@ -134,10 +135,10 @@ def test_mixing_keys_are_fresh_and_uniform() -> None:
 # --- augmentation --------------------------------------------------------------------------------------------------
 
 
-def pil_pipeline(image: Tensor, top: int, left: int, flip: bool) -> Tensor:
-    """Pad by 4 black pixels, crop, flip, to tensor, normalise: what torchvision's transforms do to one PIL image."""
+def pil_pipeline(image: Tensor, top: int, left: int, flip: bool, padding: int = 4) -> Tensor:
+    """Pad by black pixels, crop, flip, to tensor, normalise: what torchvision's transforms do to one PIL image."""
     side = image.shape[0]
-    padded = ImageOps.expand(Image.fromarray(image.numpy()), border=4, fill=(0, 0, 0))
+    padded = ImageOps.expand(Image.fromarray(image.numpy()), border=padding, fill=(0, 0, 0))
     out = padded.crop((left, top, left + side, top + side))
     if flip:
         out = out.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -190,6 +191,58 @@ def test_crop_without_flip() -> None:
     found = places("crop").values()
     assert not any(flip for _, _, flip in found)
     assert {top for top, _, _ in found} == {left for _, left, _ in found} == {*range(9)}
+
+
+def test_crops_with_a_padding_of_8() -> None:
+    """Against the places that the stream draws: each image is the crop and flip of its own."""
+    made = stream(50, augmentation="crop8_flip")
+    draw = generator(1, "order and augmentation", 1)
+    order, corners, flips = draw.permutation(50), draw.integers(0, 17, (50, 2)), draw.random(50) < 0.5
+    (chunk,) = made.epoch(1)
+    assert chunk.labels.tolist() == order.tolist()
+    for image, label, (top, left), flip in zip(chunk.images, order, corners, flips, strict=True):
+        expected = pil_pipeline(toy(50).train.images[label], int(top), int(left), bool(flip), padding=8)
+        torch.testing.assert_close(image, expected, rtol=0, atol=2e-6)
+    assert corners.max() > 8
+
+
+def test_an_augmentation_that_needs_files_is_refused() -> None:
+    with pytest.raises(UserError, match="toy has no augmentation 'random_resized_crop_flip': use one of none, crop"):
+        stream(50, augmentation="random_resized_crop_flip")
+
+
+@cache
+def places_anew(epochs: int = 8) -> dict[tuple[int, int], tuple[int, int, bool]]:
+    made = stream(120, side=16)
+    return {
+        (epoch, label): place_of(image, label)
+        for epoch in range(1, epochs + 1)
+        for chunk in made.epoch(epoch)
+        for image, label in zip(normalise(made.anew(chunk), MEAN, STD), chunk.labels.tolist(), strict=True)
+    }
+
+
+def test_images_anew_are_cropped_and_flipped_independently() -> None:
+    """Of the weak view's places: equal as often as chance has it, and each part of them unrelated."""
+    weak, anew = places("crop_flip"), places_anew()
+    assert weak.keys() == anew.keys()
+    for part, chance in ((0, 1 / 9), (1, 1 / 9), (2, 1 / 2)):
+        equal = sum(weak[key][part] == anew[key][part] for key in weak)
+        assert binomtest(equal, len(weak), chance).pvalue > 1e-4
+        counts = Counter(place[part] for place in anew.values())
+        assert chisquare(list(counts.values())).pvalue > 1e-4
+    assert {place[0] for place in anew.values()} == {*range(9)}
+
+
+def test_images_anew_are_the_same_each_time_and_others_for_another_seed() -> None:
+    def of(seed: int, augmentation: str = "crop_flip") -> Tensor:
+        made = stream(50, seed=seed, augmentation=augmentation)
+        (chunk,) = made.epoch(2)
+        return made.anew(chunk)[chunk.labels.argsort()]
+
+    assert torch.equal(of(1), of(1))
+    assert not torch.equal(of(1), of(2))
+    assert torch.equal(of(1, "none"), toy(50).train.images)
 
 
 def test_no_augmentation() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from small_jobs import CountingTeacher, seasoned
-from torch import Tensor
+from torch import Tensor, nn
 
 from ekd_core import energy
 from trainables.data.dataset import Dataset
@@ -158,3 +159,51 @@ def test_damaged_facts_are_computed_again(
     again = facts_of(teacher, digits, tmp_path, **ENERGY_KD)
     assert torch.equal(again.energies["view"], first.energies["view"])
     assert again.scores == first.scores
+
+
+class Dropping(nn.Module):
+    """Dropout before a network's classifier."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.dropout, self.classifier = nn.Dropout(0.5), classifier
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        found: Tensor = self.classifier(self.dropout(pooled))
+        return found
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [*((name, "fp32") for name in ("resnet8", "wrn_16_2", "vgg8", "ShuffleV2", "imagenet_resnet18")), ("vgg8", "bf16")],
+)
+def test_by_the_statistics_of_a_batch_a_teacher_answers_as_in_training(name: str, precision: str) -> None:
+    """The same as a copy in training mode; nothing of the teacher changes by it."""
+    model = seasoned(name)
+    teacher = Teacher(model, device="cpu", precision=precision)
+    images = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    usual = teacher.outputs(images)
+    before = copy.deepcopy(model.state_dict())
+    found = teacher.batch_outputs(images)
+    other = copy.deepcopy(model).train()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        expected = other.forward_features(images)
+    for one, two in zip(found.preactivations, expected.preactivations, strict=True):
+        error = (one - two.float()).square().mean().sqrt() / two.float().square().mean().sqrt()
+        assert error < (1e-4 if precision == "fp32" else 0.1)
+    assert found.logits.dtype == torch.float32
+    assert not torch.allclose(found.logits, usual.logits, rtol=0.01)
+    assert torch.equal(teacher.batch_outputs(images).logits, found.logits)
+    assert torch.equal(teacher.outputs(images).logits, usual.logits)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    buffers = dict(teacher.by_batch.named_buffers())
+    assert all(torch.equal(buffers[key], value) for key, value in model.named_buffers())
+
+
+def test_by_the_statistics_of_a_batch_a_teacher_still_drops_nothing() -> None:
+    model = seasoned("resnet8")
+    images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    expected = Teacher(copy.deepcopy(model), device="cpu", precision="fp32").batch_outputs(images)
+    model.fc = Dropping(model.fc)  # type: ignore[assignment]
+    found = Teacher(model, device="cpu", precision="fp32").batch_outputs(images)
+    assert torch.equal(found.logits, expected.logits)

@@ -14,7 +14,8 @@ from torch import Tensor
 from ekd_core import energy, energy_temperature, energy_thresholds, gradation_edges, gradation_temperature
 from trainables.data import load
 from trainables.data.dataset import Dataset, Split
-from trainables.data.stream import BatchStream, Chunk
+from trainables.data.stream import BatchStream, Chunk, generator, normalise
+from trainables.data.strong import strong
 from trainables.evaluation import Scores
 from trainables.models import Network
 from trainables.spec import Mixing, Temperature
@@ -339,3 +340,44 @@ def test_rules_of_one_view_are_kept_apart(chunks: list[Chunk], teaching: Teachin
     assert isinstance(two, Tensor)
     assert not torch.equal(one, two)
     assert teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.2), "view") is one
+
+
+# --- what some methods ask for -------------------------------------------------------------------------------------
+
+
+def test_answers_by_batch_are_those_of_each_step_alone(chunks: list[Chunk], teaching: Teaching) -> None:
+    made = views(chunks[-1], teaching)
+    found = made.batch_answers
+    for start, end in made.weak.bounds:
+        alone = teaching.teacher.batch_outputs(made.weak.images[start:end])
+        assert torch.equal(found.logits[start:end], alone.logits)
+        assert torch.equal(found.preactivations[-1][start:end], alone.preactivations[-1])
+
+
+def test_a_teacher_that_nobody_asks_in_evaluation_mode_does_not_answer(chunks: list[Chunk], teaching: Teaching) -> None:
+    made = Views(chunks[0], stream(3), torch.float32, teaching, asked=False)
+    assert made.weak.teacher is None
+    assert len(made.batch_answers.logits) == len(made.weak.images)
+    assert calls(teaching) == []
+
+
+def test_a_strong_view_has_a_crop_of_its_own(chunks: list[Chunk], teaching: Teaching) -> None:
+    chunk, made = chunks[0], stream(3)
+    pixels = strong(made.anew(chunk), generator(3, "strong augmentation", chunk.epoch, chunk.first_step))
+    found = views(chunk, teaching).strong
+    assert torch.equal(found.images, normalise(pixels, made.mean, made.std))
+    assert found.index is chunk.index
+
+
+def test_both_labels_of_mixed_images(chunks: list[Chunk], teaching: Teaching) -> None:
+    """In each step, every image is mixed once as itself and once as a partner."""
+    made = views(chunks[0], teaching)
+    one, both = (made.mixed(Mixing("cutmix", "high", 0.5, target=target), "view") for target in ("larger", "both"))
+    assert one.others is None
+    assert both.others is not None
+    assert torch.equal(one.images, both.images)
+    assert torch.equal(one.labels, both.labels)
+    for start, end in both.bounds:
+        together = torch.cat([both.labels[start:end], both.others[start:end]]).bincount(minlength=10)
+        assert (together % 2 == 0).all()
+    assert not torch.equal(both.labels, both.others)

@@ -10,10 +10,13 @@ import numpy as np
 import torch
 
 from trainables.data.facts import counts_in_words, held_out, kept, long_tailed
+from trainables.data.source import Source
 from trainables.data.stream import WHOLE, BatchStream, Share, generator, normalise
 from trainables.errors import UserError
 
 Channels = tuple[float, float, float]
+IMAGENET_STATISTICS: tuple[Channels, Channels] = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and deviation of ImageNet's channels, as everyone uses them."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,15 @@ def fingerprint(train: Split, test: Split) -> str:
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.cpu().numpy().data)
     return digest.hexdigest()
+
+
+def normalised(source: Source, normalisation: str) -> Source:
+    """The same images under another normalisation (see RunSpec), which the fingerprint names behind its first half."""
+    if normalisation == "own" or not isinstance(source, Dataset):
+        return source
+    mean, std = IMAGENET_STATISTICS
+    digest = hashlib.sha256(f"{source.fingerprint} {normalisation}".encode()).hexdigest()
+    return replace(source, mean=mean, std=std, fingerprint=source.fingerprint[:32] + digest[:32])
 
 
 def of_part(whole: str, holdout: float) -> str:

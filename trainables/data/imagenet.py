@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from trainables.data import imagenet_folders
-from trainables.data.dataset import held_out_positions, of_part
+from trainables.data.dataset import IMAGENET_STATISTICS, Channels, held_out_positions, of_part
 from trainables.data.facts import FACTS, counts_in_words, kept, long_tailed, of_listing
 from trainables.data.folders import Listing
 from trainables.data.image_files import Decoder, ImageFiles, Request
@@ -53,8 +53,8 @@ class ImageNet:
     _loaders: dict[int, Loader] = field(default_factory=dict, repr=False)
 
     name: ClassVar[str] = "imagenet"
-    mean: ClassVar[tuple[float, float, float]] = (0.485, 0.456, 0.406)
-    std: ClassVar[tuple[float, float, float]] = (0.229, 0.224, 0.225)
+    mean: ClassVar[Channels] = IMAGENET_STATISTICS[0]
+    std: ClassVar[Channels] = IMAGENET_STATISTICS[1]
 
     @property
     def num_classes(self) -> int:
@@ -133,7 +133,8 @@ class ImageNet:
 class ImageStream:
     """The batches of a run, each a chunk of its own. The last, smaller batch of an epoch is used.
 
-    The crop and flip of an image are a function of (seed, epoch, its position in the training set).
+    The crop and flip of an image are a function of (seed, epoch, its position in the training set). `anew` flips anew
+    but keeps the crop: another one would have to be decoded again.
     """
 
     version: ClassVar[int] = 2
@@ -183,6 +184,13 @@ class ImageStream:
                 bounds=(0, len(index)),
                 sizes=(sizes[step],),
             )
+
+    def anew(self, chunk: Chunk) -> Tensor:
+        if not self.random:
+            return chunk.pixels
+        draw = generator(self.seed, "strong crop and flip", chunk.epoch, chunk.first_step).random(len(chunk.index))
+        flips = sent(torch.from_numpy(draw < 0.5), self.device)
+        return torch.where(flips[:, None, None, None], chunk.pixels.flip(2), chunk.pixels)
 
 
 def open_source(

@@ -16,11 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.errors import UserError
+
 if TYPE_CHECKING:
     from trainables.data.dataset import Dataset
 
 STEPS_PER_CHUNK = 8
-PADDING = 4
+PADDING = {"none": 0, "crop": 4, "crop_flip": 4, "crop8_flip": 8}
+"""Black pixels around an image before it is cropped, by augmentation."""
 
 
 def generator(seed: int, purpose: str, *place: int) -> np.random.Generator:
@@ -105,6 +108,10 @@ class Stream(Protocol):
         float32 (n, 3, H, W), `most` at a time; of several devices, this one's parts."""
         ...
 
+    def anew(self, chunk: Chunk) -> Tensor:
+        """The images of a chunk under another crop and flip, uint8 (n, H, W, 3): a function of (seed, epoch, step)."""
+        ...
+
 
 def steps_of(bounds: tuple[int, ...], device: torch.device) -> Tensor:
     """(n,) the step, within its chunk, of each row."""
@@ -131,8 +138,10 @@ class BatchStream:
     def __init__(
         self, dataset: Dataset, *, seed: int, batch_size: int, augmentation: str, share: Share = WHOLE
     ) -> None:
-        self.padding = 0 if augmentation == "none" else PADDING
-        self.flip = augmentation == "crop_flip"
+        if augmentation not in PADDING:
+            raise UserError(f"{dataset.name} has no augmentation {augmentation!r}: use one of {', '.join(PADDING)}")
+        self.padding = PADDING[augmentation]
+        self.flip = augmentation.endswith("_flip")
         self.images = dataset.train.images
         self.labels = dataset.train.labels
         self.mean, self.std = dataset.mean, dataset.std
@@ -196,6 +205,13 @@ class BatchStream:
             rows = torch.arange(part.start, part.stop)
             drawn = (sent(values, self.device) for values in (rows, corners[rows], flips[rows]))
             yield normalise(self._augmented(*drawn), self.mean, self.std)
+
+    def anew(self, chunk: Chunk) -> Tensor:
+        """Three numbers are drawn for each image, in their order."""
+        draw = generator(self.seed, "strong crop and flip", chunk.epoch, chunk.first_step).random((len(chunk.index), 3))
+        corners = sent(torch.from_numpy((draw[:, :2] * (2 * self.padding + 1)).astype(np.int64)), self.device)
+        flips = sent(torch.from_numpy((draw[:, 2] < 0.5) & self.flip), self.device)
+        return self._augmented(chunk.index, corners, flips)
 
     def _augmented(self, rows: Tensor, corners: Tensor, flips: Tensor) -> Tensor:
         """Cropped from images with a black border, and flipped."""

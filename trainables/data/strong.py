@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trainables.data.stream import sent
 
-GREY = 127
+FILL = (125, 123, 114)
 LARGEST_CUTOUT = 0.5
 FIXED = 65536
 
@@ -53,12 +53,20 @@ def strong(pixels: Tensor, draw: np.random.Generator) -> Tensor:
 
 
 def cutout(pixels: Tensor, share: Tensor, centre: Tensor) -> Tensor:
-    """A grey rectangle of `share` (n,) of both sides around `centre` (n, 2), y and x from 0 to 1; cut at the border."""
+    """A box filled with FILL, as the released data set draws it. share: (n,); centre: (n, 2), y and x from 0 to 1.
+
+    With v = share W: a side of length L around c L begins at b = floor(max(0, c L - v / 2)) and ends at the pixel
+    floor(min(L, b + v)), which is inside too (Pillow's rectangle has both corners, rounded towards 0). So the box is
+    moved, not cut, where it would begin outside the image, and is cut where it would end there. No share, no box.
+    """
+    length = share[:, None] * pixels.shape[2]
     inside = []
     for side, middle in zip(pixels.shape[1:3], centre.unbind(1), strict=True):
-        place = torch.arange(side, device=pixels.device) + 0.5
-        inside.append((place - middle[:, None] * side).abs() < share[:, None] * side / 2)
-    return pixels.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[..., None], GREY)
+        place = torch.arange(side, device=pixels.device)
+        begin = (middle[:, None] * side - length / 2).clamp(min=0).floor()
+        inside.append((place >= begin) & (place <= (begin + length).floor()) & (length > 0))
+    box = (inside[0][:, :, None] & inside[1][:, None, :])[..., None]
+    return torch.where(box, sent(torch.tensor(FILL, dtype=torch.uint8), pixels.device), pixels)
 
 
 def _identity(pixels: Tensor, _: Tensor) -> Tensor:

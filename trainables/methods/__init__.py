@@ -2,7 +2,7 @@
 
 A method is a frozen dataclass of its own numbers (the `params` of a run) that inherits from Method. Its `loss` maps one
 Step (what both networks say of one batch) to a scalar. What else it needs it declares: class attributes for the
-networks' features or for strongly augmented images, `extra` for modules of its own that train with the student.
+networks' features and the like, `extra` for modules of its own that train with the student.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Step:
     student, teacher: logits (N, C) and, where the method asks for FEATURES, feature maps, pooled features and
     preactivations; teacher is None where there is none. labels: (N,). temperature: a number or (N,), 1 for a run
     without one. epoch: from 1. images: (N, 3, H, W), as the networks see them. index: (N,) positions in the training
-    set; None on mixed images. strong: the same samples under strong augmentation, where the method asks for STRONG.
+    set; None on mixed images. others: (N,) the second label of mixed images, where the run asks for both. strong: the
+    same samples under strong augmentation, where the method wants them.
     extra: the method's own modules. draw: a seed that belongs to this run, epoch and step alone.
     """
 
@@ -42,6 +43,7 @@ class Step:
     images: Tensor
     teacher: Outputs | None = None
     index: Tensor | None = None
+    others: Tensor | None = None
     strong: Step | None = None
     extra: nn.Module | None = None
     draw: Callable[[], int] = lambda: 0
@@ -71,8 +73,8 @@ class Setup:
 
 
 class Method(ABC):
-    """TEMPERED: it has a temperature. FEATURES: it looks at more than logits. STRONG: it wants a strongly augmented
-    view. TEACHER: it has a teacher.
+    """TEMPERED: it has a temperature. FEATURES: it looks at more than logits. TEACHER: it has a teacher.
+    BATCH_STATISTICS: its teacher's norms use the statistics of the batch, not those of their training.
 
     PEER: another network learns beside the student. COUPLED: samples of a batch are compared with each other, so that
     a batch cannot be split over devices. MIXES: it has a loss on mixed images.
@@ -80,11 +82,16 @@ class Method(ABC):
 
     TEMPERED: ClassVar[bool] = False
     FEATURES: ClassVar[bool] = False
-    STRONG: ClassVar[bool] = False
     TEACHER: ClassVar[bool] = True
+    BATCH_STATISTICS: ClassVar[bool] = False
     PEER: ClassVar[bool] = False
     COUPLED: ClassVar[bool] = False
     MIXES: ClassVar[bool] = False
+
+    @property
+    def wants_strong(self) -> bool:
+        """Whether it wants a strongly augmented view of the images too."""
+        return False
 
     @abstractmethod
     def loss(self, step: Step) -> Tensor:
@@ -98,6 +105,10 @@ class Method(ABC):
         """Whether the loss is the same function of a step's images, labels, temperatures and logits in every epoch from
         this one on, so that it can be recorded."""
         return False
+
+    def remark(self, num_classes: int) -> str | None:
+        """What a person should know of the method on a data set of so many classes, in a sentence."""
+        return None
 
     def extra(self, setup: Setup) -> nn.Module | None:
         """Modules that train with the student, are saved with it and never count as its parameters.
@@ -125,8 +136,9 @@ def find(name: str) -> type[Method]:
 
 
 def whole_batches(spec: RunSpec) -> bool:
-    """Whether the samples of a batch are compared with each other, so that several devices cannot share one."""
-    return spec.mixing is not None or find(spec.method).COUPLED
+    """Whether a step needs all samples of its batch in one place, so that several devices cannot share it."""
+    method = find(spec.method)
+    return spec.mixing is not None or method.COUPLED or method.BATCH_STATISTICS
 
 
 def make(name: str, params: Params) -> Method:

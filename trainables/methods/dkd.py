@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ekd_core import dkd_loss
+from ekd_core import dkd_loss, dkd_mixed_loss
 from trainables.methods import Method, Step
 
 
@@ -15,7 +15,8 @@ from trainables.methods import Method, Step
 class DKD(Method):
     """L = ce CE(labels, student) + w DKD(student, teacher, labels; T, alpha, beta), w = min(epoch / warmup, 1).
 
-    On mixed images: w DKD alone, whose target class is the label of the image that fills at least half of the mix.
+    On mixed images: w DKD alone. Its target is the label of the image that fills at least half of the mix, or, where
+    the run's mixing has the target `both`, the labels of both (see `dkd_mixed_loss`).
     """
 
     TEMPERED = True
@@ -34,8 +35,15 @@ class DKD(Method):
 
     def mixed_loss(self, step: Step) -> Tensor:
         weight = min(step.epoch / self.warmup, 1.0) if self.warmup > 0 else 1.0
-        student, teacher = step.student.logits, step.taught.logits
-        return weight * dkd_loss(student, teacher, step.labels, step.temperature, self.alpha, self.beta)
+        logits, labels, temperature = (step.student.logits, step.taught.logits), step.labels, step.temperature
+        if step.others is not None:
+            return weight * dkd_mixed_loss(*logits, labels, step.others, temperature, self.alpha, self.beta)
+        return weight * dkd_loss(*logits, labels, temperature, self.alpha, self.beta)
+
+    def remark(self, num_classes: int) -> str | None:
+        if num_classes > 2:
+            return None
+        return "dkd with two classes: its second term (beta) is 0, since there is one class beside the target"
 
 
 METHOD = DKD

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor
@@ -33,43 +34,55 @@ class Multi(Method):
     """L = ce sum_v CE(labels, student_v) + kd sum_v sum_T (KD + class + batch correlation)(student_v, teacher_v; T).
 
     v: the weak and the strong view of the batch. T: 2, 3, 4, 5, 6, all multiplied by T_i / 4 where T_i is the
-    temperature of the run or, in Energy Multi KD, of the sample in that view: T = 4 leaves them as they are. (A choice:
-    the paper does not say how a sample's temperature meets five; T(-) = -2 added to each would leave 0 of the lowest.)
+    temperature of the run or, in Energy Multi KD, of the sample: T = 4 leaves them as they are. (A choice: the
+    paper does not say how a sample's temperature meets five; T(-) = -2 added to each would leave 0 of the lowest.)
 
     released = 1: as in the code of Jin et al., where KD on the weak view and both correlations are multiplied by the
     share of samples (classes, for the class correlation) of at most median confidence, since their mask meets a loss
     that is a mean already; KD on the strong view takes the weak logits at T = 2 and 6; the strong view's correlations
     are left out. Confidence: the teacher's highest probability of a sample, its sum of probabilities of a class.
+
+    strong = 0: without the strong view and its terms. In the released form those are all of KD on the strong view, also
+    where it takes the weak logits.
     """
 
     TEMPERED = True
-    STRONG = True
     COUPLED = True
 
     ce: float
     kd: float
     released: float
+    strong: float
 
     def __post_init__(self) -> None:
-        if self.released not in (0, 1):
-            raise UserError(f"multi takes released = 0 or 1, not {self.released:g}")
+        for name in ("released", "strong"):
+            if getattr(self, name) not in (0, 1):
+                raise UserError(f"multi takes {name} = 0 or 1, not {getattr(self, name):g}")
+
+    @property
+    def wants_strong(self) -> bool:
+        return self.strong == 1
 
     def loss(self, step: Step) -> Tensor:
         ce, instance, classes, batch = self.parts(step)
         return ce + instance + classes + batch
 
     def parts(self, step: Step) -> Parts:
-        weak, strong = step, step.strong
-        assert strong is not None
-        ce = cross_entropy(weak.student.logits, weak.labels) + cross_entropy(strong.student.logits, strong.labels)
+        views = [step] if step.strong is None else [step, step.strong]
+        ce = _over(views, lambda view: cross_entropy(view.student.logits, view.labels))
         if self.released:
-            instance, classes, batch = _released(weak, strong)
+            instance, classes, batch = _released(step, step.strong)
         else:
             instance, classes, batch = (
-                _summed(loss, weak) + _summed(loss, strong)
+                _over(views, partial(_summed, loss))
                 for loss in (kd_loss, class_correlation_loss, batch_correlation_loss)
             )
         return Parts(self.ce * ce, self.kd * instance, self.kd * classes, self.kd * batch)
+
+
+def _over(views: Sequence[Step], term: Callable[[Step], Tensor]) -> Tensor:
+    first, *rest = map(term, views)
+    return sum(rest, first)
 
 
 def _summed(loss: Loss, view: Step, temperatures: tuple[float, ...] = MULTI_TEMPERATURES) -> Tensor:
@@ -80,12 +93,15 @@ def _summed(loss: Loss, view: Step, temperatures: tuple[float, ...] = MULTI_TEMP
     return total
 
 
-def _released(weak: Step, strong: Step) -> tuple[Tensor, Tensor, Tensor]:
+def _released(weak: Step, strong: Step | None) -> tuple[Tensor, Tensor, Tensor]:
     certain = weak.taught.logits.softmax(dim=1)
     samples, classes = _unsure(certain.amax(dim=1)), _unsure(certain.sum(dim=0))
-    own = tuple(temperature for temperature in MULTI_TEMPERATURES if temperature not in FROM_WEAK)
+    instance = samples * _summed(kd_loss, weak)
+    if strong is not None:
+        own = tuple(temperature for temperature in MULTI_TEMPERATURES if temperature not in FROM_WEAK)
+        instance = instance + _summed(kd_loss, strong, own) + _summed(kd_loss, weak, FROM_WEAK)
     return (
-        samples * _summed(kd_loss, weak) + _summed(kd_loss, strong, own) + _summed(kd_loss, weak, FROM_WEAK),
+        instance,
         classes * _summed(class_correlation_loss, weak),
         samples * _summed(batch_correlation_loss, weak),
     )

@@ -40,10 +40,12 @@ class OFD(Method):
     partial: the sum of (student - t)^2, t = max(teacher, margin), but 0 where student <= t <= 0. margin: for each
     channel, the mean of its negative values (see margin_of). The maps l are all preactivations but the first, matched
     from the last back where one network has more; the larger of two maps is averaged to the size of the smaller
-    (mdistiller: always the teacher's).
+    (mdistiller: always the teacher's). The teacher's maps are those of training mode, by the statistics of the batch,
+    as in the authors' code and in mdistiller; the margins are those of its norms' weights and biases.
     """
 
     FEATURES = True
+    BATCH_STATISTICS = True
 
     ce: float
     weight: float
