@@ -94,7 +94,7 @@ def test_a_filled_bank_spares_the_teacher(
     train([specs["kd"]], with_bank(teacher, tmp_path))
     alone_asks = sum(asked.images)
     asked.images.clear()
-    train([specs["energy_kd"]], with_bank(teacher, tmp_path))
+    train([specs["dkd"]], with_bank(teacher, tmp_path))
     assert len(asked.images) == 1
     assert asked.images[0] <= CHUNK
     assert alone_asks >= 2 * IMAGES
