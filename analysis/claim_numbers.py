@@ -62,7 +62,7 @@ def in_the_paper(claim: Claim, tables: Mapping[str, Table]) -> InThePaper:
     if isinstance(kind, UpTo):
         largest = max(cells, key=lambda cell: cell.gain)
         word = HOLDS if abs(largest.gain - kind.points) <= rounding(kind.points) + EXACT else FAILS
-        return InThePaper(word, f"at most {largest.gain:+.2f}, {largest.words}", cells)
+        return InThePaper(word, f"largest gain {largest.gain:+.2f}, {largest.words}", cells)
     if isinstance(kind, Alike):
         yes = [cell for cell in cells if abs(cell.gain) <= kind.margin + EXACT]
     else:
@@ -75,7 +75,7 @@ def in_the_paper(claim: Claim, tables: Mapping[str, Table]) -> InThePaper:
         words = cells[0].words
     elif not no or not yes:
         gains = [cell.gain for cell in cells]
-        words = f"in {len(yes)} of {total}, by {min(gains):+z.2f} to {max(gains):+z.2f}"
+        words = f"in {len(yes)} of {total} (differences {min(gains):+z.2f} to {max(gains):+z.2f})"
     elif scope == SOME and yes:
         words = f"in {len(yes)} of {total}: {'; '.join(cell.words for cell in yes)}"
     else:

@@ -3,15 +3,17 @@
 Every difference is paired over seeds and tested by a paired t-test at 5 %; Holm's correction is over all comparisons of
 one claim (every pair, every row that may be the best, every row that it must beat).
 
-- `Above` all (most) pairs. Contradicted: in a pair (half of the pairs), one of the other rows is significantly above
-  all of the claim's rows. Supported: no pair is lacking, the mean difference is above 0 in every pair (more than half
-  of them), and on average over the pairs it is so significantly. Several candidate rows: the average's p-value is the
-  smallest of theirs times their number; several rows to beat: the largest. With a margin, -margin stands for 0.
+- `Above` all (most) pairs. Contradicted: in a pair (at least half of the pairs), one of the other rows is
+  significantly above all of the claim's rows. Supported: no pair is lacking, the mean difference is above 0 in every
+  pair (more than half of them), and the average over the pairs is significantly above 0. Several candidate rows: the
+  average is that of the row with the smallest p-value, which is multiplied by their number; several rows to beat: of
+  the one with the largest. With a margin, -margin stands for 0.
 - `Above` some pairs. Supported: significantly above in a pair. Contradicted: significantly below in every pair.
-- `UpTo` x points. Supported: the largest gain is significantly above 0, and x is not above its interval. Contradicted:
-  no pair is lacking, and x is above the intervals of all. These intervals have Bonferroni's correction.
-- `Alike`. Supported: no pair is lacking, and every difference is significantly within the margin (two one-sided tests).
-  Contradicted: a difference is significantly beyond it.
+- `UpTo` x points. Supported: the largest gain is significantly above 0, and x is not above its interval; where x is
+  below it, the gain is larger than claimed, which is said. Contradicted: no pair is lacking, and x is above the
+  intervals of all. These intervals have Bonferroni's correction.
+- `Alike`. Supported: no pair is lacking, and every difference is significantly within the margin (two one-sided tests;
+  all of them must be, so they need no correction). Contradicted: a difference is significantly beyond it.
 
 Anything else is not shown: too few seeds, too much spread, or nothing there to be seen.
 """
@@ -71,7 +73,8 @@ class Measured:
 
 @dataclass(frozen=True)
 class Finding:
-    """word: one of the three above. estimate: the difference that decides. p: of its test, corrected.
+    """word: one of the three above. estimate: the difference that decides. p: of its test, corrected where the rule
+    corrects it.
 
     of: what it is of, in words. measured: every unit. why: what the word does not say.
     """
@@ -133,15 +136,22 @@ def _measured(units: Sequence[Unit], least: float) -> list[Measured]:
 def _corrected(
     units: Sequence[Unit], test: Callable[[Estimate], float | None]
 ) -> dict[tuple[int, int, int], float | None]:
-    """The p-values of all comparisons by unit, row and opponent, by Holm's correction; None where there is no test."""
-    places = {
+    """`_tested` with Holm's correction."""
+    places = _tested(units, test)
+    known = {place: p for place, p in places.items() if p is not None}
+    return places | dict(zip(known, holm([*known.values()]), strict=True))
+
+
+def _tested(
+    units: Sequence[Unit], test: Callable[[Estimate], float | None]
+) -> dict[tuple[int, int, int], float | None]:
+    """The p-values of all comparisons by unit, row and opponent; None where there is no test."""
+    return {
         (number, i, j): test(one.estimate)
         for number, unit in enumerate(units)
         for i, row in enumerate(unit.differences)
         for j, one in enumerate(row)
     }
-    known = {place: p for place, p in places.items() if p is not None}
-    return places | dict(zip(known, holm([*known.values()]), strict=True))
 
 
 def counted(pairs: Sequence[Pair]) -> str:
@@ -152,8 +162,9 @@ def counted(pairs: Sequence[Pair]) -> str:
 def _average(units: Sequence[Unit], chosen: Sequence[Paired]) -> Estimate:
     """Of one comparison of each unit, over the pairs.
 
-    Units of one pair share seeds, and may share runs: they are averaged seed by seed. Pairs count as independent, of
-    which they share the order of the images alone.
+    Units of one pair share seeds, and may share runs: they are averaged seed by seed. Pairs count as independent. That
+    is an approximation: runs of one seed have the same order of images, and those of one student network the same
+    initial weights.
     """
     by_pair: dict[Pair, list[dict[int, float]]] = {}
     for unit, one in zip(units, chosen, strict=True):
@@ -166,15 +177,22 @@ def _average(units: Sequence[Unit], chosen: Sequence[Paired]) -> Estimate:
     return average(estimates)
 
 
-def _p_of_average(units: Sequence[Unit], least: float) -> float | None:
-    """Of the average over the pairs being above `least`: of the best row against its strongest opponent, times the
-    number of rows."""
+def _average_of_best(units: Sequence[Unit], least: float) -> tuple[Estimate, float | None, str]:
+    """The average over the pairs of the row that is most significantly above `least`, against its strongest opponent;
+    its p-value times the number of rows; and which two rows these are."""
     rows, over = range(len(units[0].rows)), range(len(units[0].over))
-    averages = [[_average(units, [unit.differences[i][j] for unit in units]) for j in over] for i in rows]
-    if any(one.error is None for row in averages for one in row):
-        return None
-    ps = [max((one.p(least) or 0.0) if one.mean > least else 1.0 for one in row) for row in averages]
-    return min(1.0, min(ps) * len(ps))
+    averages = {(i, j): _average(units, [unit.differences[i][j] for unit in units]) for i in rows for j in over}
+
+    def p_of(place: tuple[int, int]) -> float:
+        one = averages[place]
+        return (one.p(least) or 0.0) if one.mean > least else 1.0
+
+    known = all(one.error is not None for one in averages.values())
+    hardest = [max(((i, j) for j in over), key=lambda at: (p_of(at) if known else 0, -averages[at].mean)) for i in rows]
+    best = min(hardest, key=lambda at: (p_of(at) if known else 0, -averages[at].mean))
+    several = len(rows) * len(over) > 1
+    words = f"of {units[0].rows[best[0]]} over {units[0].over[best[1]]} " if several else ""
+    return averages[best], min(1.0, p_of(best) * len(rows)) if known else None, words
 
 
 def _everywhere(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
@@ -184,12 +202,11 @@ def _everywhere(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
     below = [one.unit.place if same else _in(one.unit) for one in measured if one.below]
     higher = sum(unit.difference.summary.mean > least for unit in units)
     total = len(units) + lacking
-    shown = _average(units, [unit.difference for unit in units])
+    shown, p, of_rows = _average_of_best(units, least)
     if kind.scope == MOST:
         against, enough = 2 * len(below) >= total, 2 * higher > total
     else:
         against, enough = bool(below), higher == total
-    p = _p_of_average(units, least)
     word, why = NOT_SHOWN, ""
     if against:
         word, why = CONTRADICTED, f"significantly below in {'; '.join(below)}"
@@ -199,7 +216,7 @@ def _everywhere(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
     if word != CONTRADICTED and len(units) > 1:
         least_words = "above" if not kind.margin else f"no more than {kind.margin:g} below"
         why = f"{least_words} in {higher} of {len(units)}, significantly in {sum(one.above for one in measured)}"
-    return Finding(word, shown, p, _average_words(units), tuple(measured), why)
+    return Finding(word, shown, p, _average_words(units, of_rows), tuple(measured), why)
 
 
 def _some(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
@@ -223,6 +240,8 @@ def _up_to(kind: UpTo, units: Sequence[Unit], lacking: int) -> Finding:
     word, why = NOT_SHOWN, ""
     if largest.above and reach is not None and reach >= printed:
         word = SUPPORTED
+        low = largest.unit.difference.estimate.interval()
+        why = f"larger than {kind.points:g}" if low and low[0] > kind.points + rounding(kind.points) else ""
     elif not lacking and all(high is not None and high < printed for high in reaches):
         word, why = CONTRADICTED, f"no gain reaches {kind.points:g}"
     of = _largest_words(largest.unit, units)
@@ -252,7 +271,7 @@ def _alike(kind: Alike, units: Sequence[Unit], lacking: int) -> Finding:
     def beyond(one: Estimate) -> float | None:
         return _one_sided(one, margin, 1) if one.mean > 0 else _one_sided(one, -margin, -1)
 
-    inside, outside = _corrected(units, within), _corrected(units, beyond)
+    inside, outside = _tested(units, within), _corrected(units, beyond)
     word = NOT_SHOWN
     if any(p is not None and p < ALPHA for p in outside.values()):
         word = CONTRADICTED
@@ -277,10 +296,10 @@ def _in(unit: Unit) -> str:
     return f"{unit.rows[i]} over {unit.over[j]}, {unit.place}"
 
 
-def _average_words(units: Sequence[Unit]) -> str:
+def _average_words(units: Sequence[Unit], of_rows: str) -> str:
     if len(units) == 1:
         return f"({_in(units[0])})"
-    return f"on average over {len(units)} {counted([unit.pair for unit in units])}"
+    return f"{of_rows}on average over {len(units)} {counted([unit.pair for unit in units])}"
 
 
 def _largest_words(unit: Unit, units: Sequence[Unit]) -> str:

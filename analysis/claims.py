@@ -22,7 +22,7 @@ from analysis.render import TEXT_WIDTH, markdown_row, markdown_text
 from analysis.report import know
 from analysis.reporting.chapters import Knowledge
 from analysis.reporting.claims_section import RULE, Judged, judged_claims
-from analysis.tables import Parser
+from analysis.tables import Parser, ledger_path
 from analysis.verdicts import SEED_STD
 from trainables.errors import UserError, exit_status
 
@@ -127,12 +127,20 @@ def spreads(known: Knowledge) -> list[Spread]:
     return [one for one in found if one]
 
 
-def power_lines(results: Path, metric: str, std: float | None) -> list[str]:
+def known_in(results: Path | None, metric: str) -> Knowledge:
+    """What the ledger of a folder has. Nothing where no folder was named and the usual one has no ledger."""
+    usual = Path("results")
+    if results is None and not ledger_path(usual).exists():
+        return Knowledge(usual, {}, (), metric)
+    return know(results or usual, metric)
+
+
+def power_lines(known: Knowledge, std: float | None) -> list[str]:
     if std is not None:
         if not 0 < std < 100:
             raise UserError(f"--std {std:g} must lie between 0 and 100 points")
         return report(of_runs(std, "given; pairing is taken to gain nothing"), SEEDS)
-    found = spreads(know(results, metric)) or [
+    found = spreads(known) or [
         of_runs(SEED_STD, "an assumption: the ledger has no two rows of two seeds; pairing is taken to gain nothing")
     ]
     return [line for number, one in enumerate(found) for line in ([""] * (number > 0) + report(one, SEEDS))]
@@ -140,7 +148,7 @@ def power_lines(results: Path, metric: str, std: float | None) -> list[str]:
 
 def _command(arguments: Sequence[str]) -> int:
     parser = Parser(prog="claims.py", description="The paper's claims beside its own tables and beside the ledger.")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder (default: results)")
+    parser.add_argument("--results", type=Path, help="the results folder (default: results)")
     parser.add_argument("--metric", default="best", help="best (test epoch; the default, as in the paper) or last")
     parser.add_argument("--sweep", type=int, metavar="K", help="with the settings of the K-th sweep (tables.py --list)")
     parser.add_argument("--format", default="text", help=f"one of {', '.join(FORMATS)} (default: text)")
@@ -159,9 +167,9 @@ def _command(arguments: Sequence[str]) -> int:
     if options.std is not None and not options.power:
         raise UserError("--std is for --power")
     if options.power:
-        print("\n".join(power_lines(options.results, options.metric, options.std)))
+        print("\n".join(power_lines(known_in(options.results, options.metric), options.std)))
         return 0
-    judged = judged_claims(know(options.results, options.metric), sweep=options.sweep)
+    judged = judged_claims(known_in(options.results, options.metric), sweep=options.sweep)
     sys.stdout.write(FORMATS[options.format](judged))
     return 0
 

@@ -50,8 +50,8 @@ class Entry:
     """A finished run. Accuracies in per cent; losses are cross-entropy (last_loss: test) or the method's (train_loss).
 
     epochs: those finished. seconds: of training, its share where students were trained together. curve: one row an
-    epoch, as CURVE_FIELDS. shares: one row an epoch, as in `trainables.shares`; none of what an earlier version
-    trained. A failed run has None where it came to no number.
+    epoch, as CURVE_FIELDS. shares: one row an epoch, as in `trainables.shares`; runs of an earlier version have
+    none. A failed run has None where it came to no number.
     """
 
     spec: RunSpec

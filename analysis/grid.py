@@ -38,7 +38,7 @@ class Grid:
 
     epochs: of the runs that the table asks for. shortened: the paper's data, but fewer epochs or images than its runs
     had. devices: that trained what has been measured. memberships: by which the runs tell low from high energy, if they
-    do. outdated: runs of which there is only what an earlier revision trained.
+    do. outdated: how many runs the ledger has by an earlier revision alone.
     """
 
     table: Table
@@ -234,7 +234,8 @@ class _Maker:
             minus.pair,
             unit="points",
             asked=minus.asked,
-            n=min(value.n for value in (*best, minus)),
+            n=len(result.by_seed) if result else 0,
+            partial=any(value.state != "done" for value in (*best, minus)),
             mean=result.summary.mean if result else None,
             std=result.summary.std if result else None,
             measured=tuple(number for _, number in result.by_seed) if result else (),
@@ -344,7 +345,11 @@ def make_grid(table: Table, settings: Settings, entries: Mapping[str, Entry], me
         shortened=on_paper_data(table, settings) and any(maker.shortened(cell) for cell in maker.cells.values()),
         devices=tuple(sorted(devices)),
         memberships=tuple(sorted({spec.membership for spec in specs if spec.end is not None})),
-        outdated=sum(
-            spec.run_id not in entries and any(old.run_id in entries for old in spec.earlier) for spec in specs
+        outdated=len(
+            {
+                spec.run_id
+                for spec in specs
+                if spec.run_id not in entries and any(old.run_id in entries for old in spec.earlier)
+            }
         ),
     )

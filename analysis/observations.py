@@ -21,7 +21,7 @@ from analysis import embedding, names
 from analysis.layout import Row, Table
 from analysis.settings import Settings, student_spec, teacher_spec
 from trainables.errors import UserError
-from trainables.recipes import Pair, energy_temperature
+from trainables.recipes import Pair, energy_kd, energy_temperature
 from trainables.runs import weights_path, write_atomically
 from trainables.spec import RunSpec
 
@@ -115,11 +115,12 @@ def _command(table: Table, settings: Settings, place: Place) -> str:
         "--train-fraction": None if settings.train_fraction == 1 else settings.train_fraction,
         "--batch-size": settings.batch_size,
         "--precision": None if settings.precision == "fp32" else settings.precision,
+        "--imbalance": settings.imbalance,
         "--set": tuple(f"{path}={value}" for path, value in settings.overrides),
         "--teachers": tuple(path for _, path in place.teachers) if settings.teachers else None,
         "--results": place.results,
     }
-    words = ["python", "sweeps/run.py", table.key]
+    words = ["python", "sweeps/run.py", table.key, *(["--tail-teachers"] if settings.tail_teachers else [])]
     for name, value in options.items():
         if value not in (None, ()):
             words += [name, *(map(str, value) if isinstance(value, tuple) else [str(value)])]
@@ -139,7 +140,8 @@ def certainty(weights: Weights, settings: Settings, place: Place) -> Arrays:
 
 def predictions(weights: Weights, settings: Settings, pair: Pair, place: Place) -> tuple[Arrays, float]:
     """What a teacher predicts at both ends of the energies (`trainables.observe.predictions`), and the pair's r."""
-    rate, augmentation = energy_temperature(settings.recipe, pair).rate, settings.recipe.augmentation
+    spec = student_spec(settings, pair, energy_kd(settings.recipe, pair), SEED)
+    rate, augmentation = energy_temperature(settings.recipe, pair).rate, spec.augmentation
 
     def make() -> Arrays:
         from trainables import observe

@@ -36,13 +36,14 @@ def spread(grids: Iterable[Grid], source: str) -> Spread | None:
     """Pooled over the cells of some tables, and over all pairs of rows in a column; None where there is too little.
 
     The pooled variance is the sum of squares over the sum of the degrees of freedom (n - 1 each). Cells that several
-    tables show count once.
+    tables show count once. Of a table of top-1 and top-5, top-1 alone counts.
     """
     runs: dict[tuple[str, ...], Mapping[int, float]] = {}
     columns: dict[tuple[str, str, object], set[tuple[str, ...]]] = {}
     for grid in grids:
+        top1 = {part.key for part in grid.table.parts if part.number == "top1"}
         for value in grid.values:
-            if value.kind == "row" and value.unit == "%" and value.measured:
+            if value.kind == "row" and value.unit == "%" and value.measured and value.part in top1:
                 runs[value.runs] = value.by_seed
                 columns.setdefault((grid.table.key, value.part, value.pair), set()).add(value.runs)
     couples = {tuple(sorted(two)) for column in columns.values() for two in combinations(column, 2)}

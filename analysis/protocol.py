@@ -112,8 +112,6 @@ def _taught_by(pair: Pair, spec: RunSpec) -> dict[str, str]:
     """Where it is not the pair's teacher."""
     if spec.peer is not None:
         return {"": f"{spec.peer}, a peer"}
-    if spec.method in _BATCH_STATISTICS:
-        return {"": "the teacher with batch statistics"}
     assistant = spec.teacher if spec.teacher != pair.teacher else None
     return {"": f"{assistant}, taught by the teacher" if assistant else NOTHING}
 
@@ -152,8 +150,6 @@ _TEMPERATURES: dict[str, Callable[[Temperature], dict[str, tuple[float, ...]]]] 
 }
 _LEVELS = {"multi": tuple(level / MULTI_BASE for level in MULTI_TEMPERATURES)}
 """Of a method that takes a sample's temperature several times, the factors."""
-_BATCH_STATISTICS = ("ofd",)
-"""Methods whose teacher's norms use the statistics of the batch."""
 
 
 def _mixing(mixing: Mixing | None) -> dict[str, str]:

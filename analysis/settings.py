@@ -182,8 +182,8 @@ def _overridden(spec: RunSpec, overrides: dict[str, Any]) -> RunSpec:
             fields[outer] = value
         elif _has(spec, outer, inner, overrides):
             fields[outer] = fields.get(outer, {}) | {inner: value}
-    changed = from_dict(fields)
-    return replace(changed, peer_lr=None) if changed.peer_lr == changed.lr else changed
+    fields.pop("revision", None)
+    return from_dict(fields)
 
 
 def _has(spec: RunSpec, outer: str, inner: str, overrides: dict[str, Any]) -> bool:

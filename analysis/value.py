@@ -15,13 +15,13 @@ class Value:
 
     kind: `row`, `teacher` or `student` (accuracies), `difference` (the paper's * and ** rows), `increase` (of cost) or
     `setting` (a hyperparameter). unit: `%` (of the test images, or of increase), `points` (of percentage), `s` (per
-    epoch) or none. asked / n / failed:
-    runs asked for, measured, recorded as failed; for a derived entry, those of the poorest entry it is made of.
+    epoch) or none. asked / n / failed: runs asked for, measured, recorded as failed; n of a difference: the seeds that
+    both of its rows have; of an increase: those of the poorer of its two rows.
     paper: the paper's number. source: where it is printed. paper_epoch, paper_runs: see `Published`.
     of_another_epoch: whether the paper's number is known to be of another test epoch than the mean. alike: then, the
     same runs at the paper's epoch. runs: the ids of the runs asked for. measured, seeds: the number of each run that
     has one, and its seed; of a difference, those of the seeds that both rows have. chosen, p: of a difference, the row
-    that was the best, and the p-value of `_tested`.
+    that was the best, and the p-value of `_tested`. partial: one of the rows that a difference is made of lacks runs.
     """
 
     part: str
@@ -46,6 +46,7 @@ class Value:
     measured: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
     chosen: str = ""
+    partial: bool = False
     p: float | None = None
 
     @property
@@ -64,6 +65,6 @@ class Value:
     @property
     def state(self) -> str:
         """`done`, `failed` (nothing more to come without a retry of some run) or `incomplete`."""
-        if self.n == self.asked:
+        if self.n == self.asked and not self.partial:
             return "done"
         return "failed" if self.failed and self.n + self.failed == self.asked else "incomplete"

@@ -40,8 +40,8 @@ FactsOf = Callable[[RunSpec], Facts]
 def seconds_by_job(
     jobs: Sequence[PlannedJob], cost: CostOf, facts_of: FactsOf, spared: Mapping[str, int]
 ) -> dict[str, float]:
-    """Of each job, by its key. spared: by job, the epochs whose answers a bank has. The first job of a teacher asks it
-    about all test images, for its accuracy; the first that needs some energies, about all training images."""
+    """Of each job, by its key. spared: by job, the epochs whose answers a bank has. A teacher is asked about all test
+    images once, for its accuracy, and about all training images once for each set of energies that runs compare by."""
     asked: set[tuple[object, ...]] = set()
     found: dict[str, float] = {}
     for job in jobs:

@@ -117,16 +117,16 @@ def one_line(plan: Plan) -> str:
     left = len({spec.run_id for job in plan.jobs for spec in job.specs})
     jobs = f"{left} to train in {_count(len(plan.jobs), 'job')}" if left else "nothing left to train"
     failed = f", {len(plan.failed)} failed earlier (--retry trains them again)" if plan.failed else ""
-    line = f"{_count(plan.cells, 'cell')}: {_count(len(plan.all_runs), 'run')}, {len(plan.done)} done{failed}, {jobs}"
-    return "\n".join([line, *_outdated(plan)])
+    return f"{_count(plan.cells, 'cell')}: {_count(len(plan.all_runs), 'run')}, {len(plan.done)} done{failed}, {jobs}"
 
 
-def _outdated(plan: Plan) -> list[str]:
+def outdated(plan: Plan) -> list[str]:
+    """What the ledger has of an earlier revision alone."""
     if not plan.outdated:
         return []
     return [
         f"{_count(len(plan.outdated), 'run')} to train again: an earlier version trained them when the same settings "
-        "meant something else; the ledger keeps those results (docs/log.md, 2026-11-30)"
+        "meant something else; the ledger keeps those results (README.md, Ledgers of earlier versions)"
     ]
 
 
@@ -182,7 +182,7 @@ def _lines(plan: Plan, request: Request) -> list[str]:
     lines += [*images(request), *_teachers(plan, request)]
     if plan.failed:
         lines.append(f"{_count(len(plan.failed), 'run')} failed earlier and will not be tried again without --retry")
-    lines += _outdated(plan)
+    lines += outdated(plan)
     if not plan.jobs:
         return [*lines, "nothing is left to train"]
     kinds = Counter(job.kind for job in plan.jobs)

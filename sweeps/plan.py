@@ -47,8 +47,8 @@ class Plan:
 
     cells: distillation cells, each counted once however many tables show it. runs: by kind (distilled, vanilla,
     teacher, assistants among them unless they are a cell's) and id, done or not, each once. failed: recorded as
-    failed, with the reason, and not to be tried again. outdated: to be trained although the ledger has what an earlier
-    revision made of the same fields. shared: students that the tables, each trained by itself, would
+    failed, with the reason, and not to be tried again. outdated: runs to be trained of which the ledger has a result
+    of an earlier revision. shared: students that the tables, each trained by itself, would
     train more than once.
     """
 

@@ -276,9 +276,9 @@ def place_of(options: Options, request: Request, command: str) -> Place:
 
 
 def print_plan(plan: Plan, request: Request) -> None:
-    from sweeps.forecast import images, one_line
+    from sweeps.forecast import images, one_line, outdated
 
-    print("\n".join([one_line(plan), *images(request)]), flush=True)
+    print("\n".join([one_line(plan), *outdated(plan), *images(request)]), flush=True)
 
 
 def show_results(options: Options, request: Request, entries: dict[str, Entry]) -> None:

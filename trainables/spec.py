@@ -155,8 +155,9 @@ class RunSpec(Canonical):
     mean and deviation of the data set's `own` training images, or by those of `imagenet`.
     membership: what decides whether a sample has low or high energy. `view`: its energy as augmented in this batch,
     against thresholds on augmented images (the released code, pseudo code A.2). `image`: the rank of its unaugmented
-    image among all of them, once for the whole run (Eq. 9-11). Without meaning, and `view`, where nothing asks.
-    revision: which meaning of the fields the run was trained by; the newest, but for a run read from an old record.
+    image among all of them, once for the whole run (Eq. 9-11). Always `view` in a run that does not use energies.
+    revision: which meaning of the fields the run was trained by. It is computed from the fields; only a run that is
+    read from an old record has an earlier one.
     """
 
     dataset: str
@@ -195,6 +196,8 @@ class RunSpec(Canonical):
         )
         if self.end is None:
             object.__setattr__(self, "membership", "view")
+        if self.peer_lr == self.lr:
+            object.__setattr__(self, "peer_lr", None)
         object.__setattr__(self, "revision", self._newest)
         check(self.seed >= 0, f"seed {self.seed} must not be negative")
         check(self.epochs >= 1, f"epochs {self.epochs} must be at least 1")
@@ -329,7 +332,7 @@ def from_dict(fields: dict[str, Any]) -> RunSpec:
     check(isinstance(fields, dict), "a run is a JSON object of its fields")
     fields = dict(fields)
     revision = fields.pop("revision", None)
-    check(revision is None or type(revision) is int, f"the revision {revision!r} is no whole number")
+    check(revision is None or type(revision) is int, f"the revision {revision!r} is not a whole number")
     for key, cls in (("temperature", Temperature), ("mixing", Mixing)):
         if isinstance(fields.get(key), dict):
             fields[key] = _nested(cls, fields[key])

@@ -55,7 +55,7 @@ NUMBERS = (
 class Record:
     """What a run's result says about its training so far. Everything here survives a restart.
 
-    shares: one row an epoch, as in `trainables.shares`; none of epochs that an earlier version trained. unreadable: by
+    shares: one row an epoch, as in `trainables.shares`; epochs trained by an earlier version have no row. unreadable: by
     path, why an image could not be decoded, on whichever device.
     """
 

@@ -18,8 +18,7 @@ _KD = Block(
             "KD+MixUp (100%)",
             lambda recipe, pair: kd(recipe, mixup()),
             note="KD+MixUp: alpha 0.2, as for HE-MixUp in the released code, so that only the share of the images "
-            "differs; the printed numbers, close to those of HE-MixUp (50%), agree. Wang et al. (2022) mix all "
-            "images with alpha 1 (--rows kd_mixup --set mixing.alpha=1).",
+            "differs. Wang et al. (2022) mix all images with alpha 1 (--rows kd_mixup --set mixing.alpha=1).",
         ),
         *(_he_mixup(rate) for rate in (20, 30, 40, 50)),
     ),

@@ -38,10 +38,10 @@ from trainables.errors import UserError
 RULE = (
     "Every difference is paired over the seeds that both rows have, with a paired t-test at 5 % and Holm's correction "
     "over the comparisons of one claim. A claim about all pairs is contradicted by one pair in which the difference is "
-    "significantly against it, and supported where all pairs were run, none lies against it, and their average is "
-    "significantly for it. A claim of up to x points is about the largest gain: supported where that gain is "
-    "significant and its interval reaches x. Not shown: too few seeds or too small a difference to tell. Brackets: the "
-    "95 % confidence interval, without correction; p: with it. The rules in full: analysis/claim_rules.py."
+    "significantly against it, and supported where all pairs were run, each mean is on its side, and their average is "
+    "so significantly. A claim of up to x points is about the largest gain: supported where that gain is significant "
+    "and its interval reaches x. Not shown: missing runs, too few seeds, or too small a difference to tell. Brackets: "
+    "the 95 % confidence interval, without correction; p: with it. The rules in full: analysis/claim_rules.py."
 )
 _STYLES = {SUPPORTED: GOOD, CONTRADICTED: BAD, NOT_RUN: QUIET, NOT_COMPARABLE: QUIET}
 
@@ -139,7 +139,7 @@ def _judged(claim: Claim, printed: InThePaper, units: Sequence[Unit], lacking: i
     finding = decide(claim.kind, units, lacking)
     strange = next((unit.unlike for unit in units if unit.unlike), "")
     if strange:
-        other = f"{strange}; there {finding.word}"
+        other = f"{strange}. There the claim is {finding.word}"
         return Judged(claim, printed, NOT_COMPARABLE, finding, finding.why, command, other)
     return Judged(claim, printed, finding.word, finding, finding.why, command if lacking else "")
 

@@ -59,6 +59,8 @@ def unlike(grid: Grid) -> Callable[[Value], str]:
         return lambda value: COST
     if not grid.comparable:
         return lambda value: f"trained on {names.dataset(settings.dataset)}, not on {names.dataset(table.dataset)}"
+    if settings.tail_teachers and settings.recipe.whole:
+        return lambda value: "its teachers were trained on the long tail"
     ours = _specs(table, settings)
     paper = _specs(table, replace(paper_settings(table, settings), pairs=settings.pairs, rows=settings.rows))
     words = {place: _different(spec, paper[place]) for place, spec in ours.items() if place in paper}

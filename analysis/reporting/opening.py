@@ -59,6 +59,9 @@ def _totals(known: Knowledge) -> list[list[Words]]:
         ["Device-hours", f"{hours} of training; runs that trained together share their time"],
         ["Trained", f"{began} to {last_run(known)} UTC" if began else history.UNKNOWN],
     ]
+    if old := Counter(entry.spec.treatment for entry in known.runs.values() if entry.spec.outdated):
+        words = ", ".join(f"{count} {treatment}" for treatment, count in sorted(old.items()))
+        lines.append(["Earlier version", f"{words}: kept, in no table, for the same settings mean something else now"])
     for head, name in _COUNTED:
         for word, (count, seconds) in history.counted(shares, name).items():
             lines.append([head, f"{word}: {runs(count)}, {history.hours(seconds)} h"])

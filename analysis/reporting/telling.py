@@ -166,7 +166,12 @@ def _protocol(table: Table, grid: Grid, known: Knowledge) -> Iterator[Block]:
     yield paragraph(
         "T: one temperature for all samples, or that of the samples of low energy, of high energy (the share r of the "
         "training set each) and of the others. x, after: the learning rate is multiplied by x after these epochs."
-        + (" Shares: of the training images that really had low or high energy, or were mixed." if measured else "")
+        + (
+            " Shares: of the training images that really had low or high energy, or were mixed; off: by more than "
+            f"{100 * shares.MOST_OFF:g} points from r."
+            if measured
+            else ""
+        )
         + (" Source: by its number under Provenance." if places else "")
     )
 
@@ -178,7 +183,12 @@ def _shares(grid: Grid, known: Knowledge) -> dict[str, str]:
         if value.kind == "row":
             found.setdefault(value.row, []).extend(known.runs[run_id] for run_id in value.runs if run_id in known.runs)
     texts = {row: shares.in_words(shares.means(entry.shares) for entry in entries) for row, entries in found.items()}
-    return {row: text for row, text in texts.items() if text}
+    off = {row: sum(bool(shares.off(entry.spec, entry.shares)) for entry in entries) for row, entries in found.items()}
+    return {
+        row: text + (f" ({off[row]} of {len(found[row])} off)" if off[row] else "")
+        for row, text in texts.items()
+        if text
+    }
 
 
 def _places(grid: Grid, known: Knowledge) -> dict[str, str]:

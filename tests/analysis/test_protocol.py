@@ -6,9 +6,8 @@ import pytest
 
 from analysis import paper
 from analysis.layout import cells
-from analysis.protocol import _BATCH_STATISTICS, protocol
+from analysis.protocol import protocol
 from analysis.settings import Settings
-from trainables.methods import find, names
 
 
 def row(table: str, key: str, settings: Settings) -> dict[str, str]:
@@ -101,11 +100,6 @@ def test_a_peers_learning_rate_is_said() -> None:
     pair = Settings(pairs=("wrn_40_2/ShuffleV1",))
     assert row("table2", "dml", pair)["lr"] == "0.01, of the peer 0.05"
     assert row("table2", "kd", pair)["lr"] == "0.01"
-
-
-def test_batch_statistics_of_a_teacher_are_said() -> None:
-    assert {name for name in names() if find(name).BATCH_STATISTICS} == set(_BATCH_STATISTICS)
-    assert row("table1", "ofd", Settings())["taught by"] == "the teacher with batch statistics"
 
 
 def test_images_and_their_labels_are_described_where_they_are_not_the_usual() -> None:

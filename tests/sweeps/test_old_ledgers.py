@@ -15,7 +15,7 @@ from analysis.export import to_frame
 from analysis.layout import cells
 from analysis.ledger import Ledger
 from analysis.settings import Settings
-from sweeps.forecast import one_line
+from sweeps.forecast import outdated
 from sweeps.plan import asked_runs, make_plan
 from trainables.spec import RunSpec
 
@@ -79,7 +79,7 @@ def test_what_has_changed_its_meaning_is_trained_again(old: Path) -> None:
     assert plan.done == {kd, cutmix}
     assert plan.outdated == {he_da}
     assert he_da in {spec.run_id for job in plan.jobs for spec in job.specs}
-    assert "1 run to train again: an earlier version" in one_line(plan)
+    assert outdated(plan)[0].startswith("1 run to train again: an earlier version")
 
 
 def test_it_can_be_merged_into_a_new_one(old: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from trainables.views import Teaching, Views
 
 ENERGY = {rate: Temperature(4, "energy", 2, -2, rate) for rate in (0.2, 0.3)}
 HE_DA = {rate: Mixing("cutmix", "high", rate) for rate in (0.2, 0.3, 0.4, 0.5)}
-MULTI = params(ce=0.1, kd=0.9, released=1)
+MULTI = params(ce=0.1, kd=0.9, released=1, strong=1)
 
 
 def whole(spec: RunSpec) -> RunSpec:

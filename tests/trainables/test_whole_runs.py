@@ -71,7 +71,8 @@ def test_a_run_of_another_normalisation_is_trained_on_it(teacher: GivenTeacher, 
     assert_same(alone, tmp_path, [usual])
     one, two = (outcome(tmp_path, spec)[1] for spec in (usual, other))
     assert one["weights_sha256"] != two["weights_sha256"]
-    assert len(list((tmp_path / "teachers").glob("*.pt"))) == 2
+    for name in ("scores", "view"):
+        assert len(list((tmp_path / "teachers").glob(f"*-{name}-*.pt"))) == 2
     with pytest.raises(UserError, match="must share"):
         train([usual, other], place)
 

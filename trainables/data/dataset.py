@@ -148,8 +148,10 @@ def fingerprint(train: Split, test: Split) -> str:
 
 def normalised(source: Source, normalisation: str) -> Source:
     """The same images under another normalisation (see RunSpec), which the fingerprint names behind its first half."""
-    if normalisation == "own" or not isinstance(source, Dataset):
+    if normalisation == "own":
         return source
+    if not isinstance(source, Dataset):
+        raise UserError(f"{source.name} always has ImageNet's mean and deviation: leave `normalisation` out")
     mean, std = IMAGENET_STATISTICS
     digest = hashlib.sha256(f"{source.fingerprint} {normalisation}".encode()).hexdigest()
     return replace(source, mean=mean, std=std, fingerprint=source.fingerprint[:32] + digest[:32])
