@@ -135,12 +135,12 @@ def known_in(results: Path | None, metric: str) -> Knowledge:
     return know(results or usual, metric)
 
 
-def power_lines(known: Knowledge, std: float | None) -> list[str]:
+def power_lines(results: Path | None, metric: str, std: float | None) -> list[str]:
     if std is not None:
         if not 0 < std < 100:
             raise UserError(f"--std {std:g} must lie between 0 and 100 points")
         return report(of_runs(std, "given; pairing is taken to gain nothing"), SEEDS)
-    found = spreads(known) or [
+    found = spreads(known_in(results, metric)) or [
         of_runs(SEED_STD, "an assumption: the ledger has no two rows of two seeds; pairing is taken to gain nothing")
     ]
     return [line for number, one in enumerate(found) for line in ([""] * (number > 0) + report(one, SEEDS))]
@@ -167,7 +167,7 @@ def _command(arguments: Sequence[str]) -> int:
     if options.std is not None and not options.power:
         raise UserError("--std is for --power")
     if options.power:
-        print("\n".join(power_lines(known_in(options.results, options.metric), options.std)))
+        print("\n".join(power_lines(options.results, options.metric, options.std)))
         return 0
     judged = judged_claims(known_in(options.results, options.metric), sweep=options.sweep)
     sys.stdout.write(FORMATS[options.format](judged))

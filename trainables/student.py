@@ -55,8 +55,8 @@ NUMBERS = (
 class Record:
     """What a run's result says about its training so far. Everything here survives a restart.
 
-    shares: one row an epoch, as in `trainables.shares`; epochs trained by an earlier version have no row. unreadable: by
-    path, why an image could not be decoded, on whichever device.
+    shares: one row an epoch, as in `trainables.shares`; epochs trained by an earlier version have no row.
+    unreadable: by path, why an image could not be decoded, on whichever device.
     """
 
     epoch: int = 0
