@@ -35,8 +35,13 @@ def caption(grid: Grid) -> str:
 def notes(grid: Grid) -> tuple[str, ...]:
     """Assumptions of the rows shown and, where the paper's numbers stand beside, what is odd about those and where
     they come from."""
-    found = (*_assumptions(grid), _elsewhere(grid), _copied(grid), _epochs(grid), _outdated(grid))
+    found = (*_assumptions(grid), _changed(grid), _elsewhere(grid), _copied(grid), _epochs(grid), _outdated(grid))
     return tuple(dict.fromkeys(note for note in found if note))
+
+
+def _changed(grid: Grid) -> str:
+    changed = grid.settings.overrides or grid.settings.tail_teachers
+    return "What was set differs from these notes as the caption says." if changed and _assumptions(grid) else ""
 
 
 def _outdated(grid: Grid) -> str:
@@ -95,7 +100,7 @@ def _epochs(grid: Grid) -> str:
         words = [_EPOCHS[epoch] for epoch in said]
     else:
         words = [f"{word} for {names.listed(said[epoch])}" for epoch, word in _EPOCHS.items() if epoch in said]
-    return f"Test epoch of the paper's numbers: {'; '.join(words)}." if words else ""
+    return f"Test epoch of the paper's numbers: {'; '.join(words).removesuffix('.')}." if words else ""
 
 
 def _unambiguous(grid: Grid, value: Value) -> str:

@@ -166,6 +166,8 @@ def _command(arguments: Sequence[str]) -> int:
         raise UserError(f"unknown format {options.format!r}: use one of {', '.join(FORMATS)}")
     if options.std is not None and not options.power:
         raise UserError("--std is for --power")
+    if options.power and (options.format != "text" or options.sweep is not None):
+        raise UserError("--power takes neither --format nor --sweep")
     if options.power:
         print("\n".join(power_lines(options.results, options.metric, options.std)))
         return 0

@@ -22,7 +22,7 @@ from typing import Any
 from analysis.entry import NUMBERS, Entry, entry_of
 from analysis.settings import Settings
 from analysis.settings import from_json as settings_from_json
-from trainables.errors import UserError
+from trainables.errors import NewerError, UserError
 from trainables.runs import RESULT_SCHEMA
 
 __all__ = ["SCHEMA", "Entry", "Ledger", "Merged", "Sweep"]
@@ -250,6 +250,8 @@ class Ledger:
             for row in self._connection.execute(f"SELECT {columns} FROM runs {where}", values):
                 try:
                     yield entry_of(_result(row))
+                except NewerError as error:
+                    raise UserError(f"run {row[0]!r} of the ledger {self.path}: {error}") from error
                 except UserError as error:
                     raise UserError(
                         f"run {row[0]!r} of the ledger {self.path} is damaged: {error}; restore the ledger from a "

@@ -110,11 +110,12 @@ def report(found: Spread, seeds: int) -> list[str]:
         f"Standard deviation between seeds: {found.run:.2f} points of a run, {found.difference:.2f} points of a paired "
         f"difference ({found.source}).",
         f"Seeds needed ({POWER:.0%} power, two-sided t-test at {ALPHA:.0%}):",
-        "  difference    paired  unpaired",
+        "  difference      paired  unpaired",
     ]
     for difference in DIFFERENCES:
         needed = [seeds_needed(difference, std, paired=same) for std, same in _both(found)]
-        lines.append(f"  {difference:<4g} points  {needed[0]:>6}  {needed[1]:>8}")
+        words = [f"> {MOST_SEEDS}" if seeds == MOST_SEEDS else str(seeds) for seeds in needed]
+        lines.append(f"  {difference:<4g} points  {words[0]:>8}  {words[1]:>8}")
     least = [f"{visible(seeds, std, paired=same):.1f}" for std, same in _both(found)]
     return [*lines, f"{seeds} seeds see differences of {least[0]} points and more if paired, of {least[1]} if not."]
 

@@ -272,7 +272,8 @@ def _cost(
     stored = sum(value.numel() * value.element_size() for value in student.learner.state_dict().values())
 
     def batches_of(images: int) -> tuple[BatchStream, Chunk]:
-        stream = dataset.stream(seed=1, batch_size=images // steps, augmentation=spec.augmentation)
+        crop = "none" if spec.dataset in STREAMED else spec.augmentation
+        stream = dataset.stream(seed=1, batch_size=images // steps, augmentation=crop)
         return stream, _first(next(stream.epoch(1)), steps)
 
     def train(images: int) -> Callable[[], None]:

@@ -33,7 +33,7 @@ ASSUMED = f"assumed from {SEED_STD} points of a run: the ledger has too few of t
 
 def forecast_json(plan: Plan, estimate: Estimate, banks: Banks) -> str:
     """One object: cells; runs by kind, done or not, each once; how many more the tables would train one by one
-    (shared_runs); runs done; jobs left; what they cost.
+    (shared_runs); runs done; runs that an earlier revision trained (outdated); jobs left; what they cost.
     """
     return json.dumps(
         {
@@ -43,6 +43,7 @@ def forecast_json(plan: Plan, estimate: Estimate, banks: Banks) -> str:
             "shared_runs": plan.shared,
             "done": len(plan.done),
             "failed": len(plan.failed),
+            "outdated": len(plan.outdated),
             "jobs": len(plan.jobs),
             "device_hours": round(estimate.device_hours, 4),
             "hours": round(estimate.hours, 4),

@@ -6,17 +6,18 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from analysis import paper
-from analysis.layout import Table, check_rows, chosen_pairs, settings_for, taught_parts
+from analysis.layout import Table, cells, check_rows, chosen_pairs, settings_for, taught_parts
 from analysis.settings import Settings, parse_pair
 from sweeps.arguments import Options
 from sweeps.givens import Given, find_each, published
 from sweeps.plan import make_plan
 from trainables.data.facts import STREAMED, check_name, fingerprinted
 from trainables.errors import UserError
-from trainables.recipes import RECIPES, recipe
+from trainables.recipes import RECIPES, Pair, recipe
 from trainables.spec import RunSpec, flatten
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ def make_request(options: Options) -> Request:
     settings = replace(settings, data=_data(found, mixed=not settings.dataset))
     given = _given(options, tables, settings)
     settings = replace(settings, teachers=_named_teachers(given, mixed=not settings.dataset))
-    _specs(tables, settings)
+    specs = _specs(tables, settings)
+    if options.tail_teachers and specs == _specs(tables, replace(settings, tail_teachers=False)):
+        raise UserError(f"--tail-teachers: no run of {' '.join(table.key for table in tables)} would change")
     if options.overrides:
         settings = _overridden(tables, settings, options.overrides)
     return Request(tables, settings, given, tuple((name, source.source) for name, source in found.items()))
@@ -189,22 +192,49 @@ def _opened(options: Options, name: str) -> Source:
 
 
 def _overridden(tables: Sequence[Table], settings: Settings, overrides: Sequence[tuple[str, str]]) -> Settings:
-    """The settings with --set; refuses one that the runs cannot have or that reaches none of them."""
+    """The settings with --set; refuses one that the runs cannot have, that reaches none of them, or that makes two rows
+    of a table the same."""
     said = " ".join(f"{path}={value}" for path, value in overrides)
     for path, _ in overrides:
         if path in OPTIONS:
             raise UserError(f"--set {path}: use {OPTIONS[path]}, which also holds for the teachers")
     try:
-        settings = replace(settings, overrides=tuple(overrides))
-        specs = _specs(tables, settings)
+        changed = replace(settings, overrides=tuple(overrides))
+        specs = _specs(tables, changed)
+        check_methods(specs)
     except UserError as error:
         hint = "; --rows can leave out rows without such a rule" if "temperature.rule" in dict(overrides) else ""
         raise UserError(f"--set {said}: {error}{hint}") from error
     flat = [flatten(spec) for spec in specs]
     for path, value in overrides:
         if not any(path in fields and fields[path] == json.loads(value) for fields in flat):
-            raise UserError(f"--set {path}={value}: no run of {' '.join(table.key for table in tables)} would change")
-    return settings
+            others = tuple(pair for pair in overrides if pair != (path, value))
+            if {*specs} == {*_specs(tables, replace(settings, overrides=others))}:
+                names = " ".join(table.key for table in tables)
+                raise UserError(f"--set {path}={value}: no run of {names} would change")
+    for table in tables:
+        before, after = _alike(table, settings), _alike(table, changed)
+        if same := sorted(after - before):
+            one, two = same[0]
+            raise UserError(f"--set {said} makes the rows {one} and {two} of {table.key} the same: choose with --rows")
+    return changed
+
+
+def _alike(table: Table, settings: Settings) -> set[tuple[str, str]]:
+    """Pairs of rows that train the same runs in some column."""
+    rows: dict[tuple[str, Pair, tuple[RunSpec, ...]], set[str]] = {}
+    for cell in cells(table, settings) if table.trains else ():
+        rows.setdefault((cell.part, cell.pair, cell.specs), set()).add(cell.row)
+    return {two for found in rows.values() for two in combinations(sorted(found), 2)}
+
+
+def check_methods(specs: Iterable[RunSpec]) -> None:
+    """Refuse numbers that a method does not take, and peers that are no network."""
+    from trainables.methods import make
+
+    for method, params in dict.fromkeys((spec.method, spec.params) for spec in specs):
+        make(method, params)
+    _check_networks(dict.fromkeys(spec.peer for spec in specs if spec.peer is not None), "peer")
 
 
 def _specs(tables: Sequence[Table], settings: Settings) -> list[RunSpec]:

@@ -143,7 +143,14 @@ def facts_in(data_dir: Path) -> Callable[[RunSpec], Facts]:
 
 
 def check_facts(plan: Plan, facts_of: Callable[[RunSpec], Facts]) -> dict[str, int]:
-    """Refuse training sets that cannot be made. Returns the number of classes of each data set."""
+    """Refuse training sets that cannot be made, or that are too small for what a run sets apart. Returns the number of
+    classes of each data set."""
+    for spec in plan.all_runs.values():
+        images, ends = facts_of(spec).train_size, spec.end
+        if ends is not None and int(images * ends) < 1:
+            raise UserError(
+                f"{spec.name}: {images} training images have none at an end of {100 * ends:.3g} %: use more"
+            )
     return {spec.dataset: facts_of(spec).num_classes for spec in plan.all_runs.values()}
 
 

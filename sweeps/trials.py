@@ -92,7 +92,9 @@ class Search:
         for asked in self.space.samples():
             fields = self.space.point(asked, self.base)
             try:
-                got = flatten(self.trial(fields))
+                trial = self.trial(fields)
+                check_methods([trial])
+                got = flatten(trial)
             except UserError as error:
                 raise UserError(f"--space {self.space.text}: {error}") from error
             for name, value in fields.items():

@@ -21,6 +21,10 @@ class UserError(Exception):
         return " ".join(super().__str__().splitlines())
 
 
+class NewerError(UserError):
+    """What was read comes from a newer version of this program."""
+
+
 @contextlib.contextmanager
 def disk_errors_told(folder: Path) -> Iterator[None]:
     """A full or broken disk below `folder` as one line, also where a library has made another error of it."""

@@ -16,8 +16,13 @@ Shares = tuple[float | None, float | None, float | None]
 
 
 def asked(spec: RunSpec) -> Shares:
-    """The shares that a run asks for, by FIELDS; None for what it does not have."""
-    return spec.end, spec.end, None if spec.mixing is None else spec.mixing.rate
+    """The shares that a run asks for, by FIELDS; None for what it does not use."""
+    used = {spec.mixing.selection} if spec.mixing is not None else set()
+    if spec.temperature is not None and spec.temperature.end is not None:
+        used = {spec.temperature.rule}
+    low = None if used <= {"plain", "high", "all"} else spec.end
+    high = None if used <= {"plain", "low", "all"} else spec.end
+    return low, high, None if spec.mixing is None else spec.mixing.rate
 
 
 def means(rows: Iterable[Row]) -> Shares:

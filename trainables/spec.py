@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainables.canonical import Canonical, check
-from trainables.errors import UserError
+from trainables.errors import NewerError, UserError
 
 TEMPERATURE_RULES = ("plain", "energy", "low", "high", "gradation", "reversed")
 OPERATIONS = ("cutmix", "mixup")
@@ -272,10 +272,9 @@ class RunSpec(Canonical):
 
     def as_of(self, revision: int) -> RunSpec:
         """The run with the same fields that an earlier revision trained."""
-        check(
-            FIRST <= revision <= self._newest,
-            f"revision {revision} of a run is unknown: this version knows {FIRST} to {self._newest}; upgrade",
-        )
+        if revision > SECOND:
+            raise NewerError(f"revision {revision} of a run was written by a newer version: upgrade")
+        check(FIRST <= revision <= self._newest, f"{self.name} has no revision {revision}: leave `revision` out")
         earlier = dataclasses.replace(self)
         object.__setattr__(earlier, "revision", revision)
         return earlier

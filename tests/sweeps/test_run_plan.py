@@ -286,3 +286,34 @@ def test_the_listing(command: Command) -> None:
     for word in ("table5", "kd_he_da_40", "resnet32x4/ShuffleV2", "ResNet50", "dkd", "imagefolder", "reversed"):
         assert word in out.split()
     assert "kd_he_da_40" not in command("table4", "--list")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("membership --set membership=image", "makes the rows energy_kd and energy_kd_by_image of membership the same"),
+        ("methods --rows multi --set params.released=2", "multi takes released = 0 or 1, not 2"),
+        ("table1 --rows dml --set peer=abc", "unknown network 'abc' in peer"),
+        ("table5 --rows kd_he_da_20 --set mixing.rate=0.0001", "119 training images have none at an end of 0.01 %"),
+        ("table5 --rows kd --tail-teachers", "--tail-teachers: no run of table5 would change"),
+    ],
+)
+def test_what_can_be_known_before_training_is_refused_by_the_plan(words: str, message: str, command: Command) -> None:
+    status, _, err = command(*words.split(), "--dataset", "digits", "--train-fraction", "0.1", "--plan")
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_peer_may_have_the_students_rate_once_that_is_set(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.estimate._measure", no_measuring)
+    words = ("table1", "--rows", "dml", "--set", "lr=0.02", "peer_lr=0.02", "--dataset", "digits", "--plan")
+    assert "0.02, of the peer 0.02" in " ".join(command(*words)[1].split())
+
+
+def test_the_plan_of_imagenet_is_measured(command: Command) -> None:
+    """On random images, which have no files to take random crops from."""
+    pair = "imagenet_resnet18/MobileNetV1"
+    status, out, _ = command("table3", "--rows", "kd", "--pairs", pair, "--gpus", "0", "--batch-size", "4", "--plan")
+    assert status == 0
+    assert "on one device like this" in out

@@ -42,7 +42,7 @@ def test_a_run_of_the_first_revision_is_another_run_and_says_so() -> None:
     assert old.run_id != spec.run_id
     assert spec.as_of(1) == old
     assert replace(old, seed=old.seed) == spec
-    with pytest.raises(UserError, match="revision 3 of a run is unknown: this version knows 1 to 2; upgrade"):
+    with pytest.raises(UserError, match="revision 3 of a run was written by a newer version: upgrade"):
         spec.as_of(3)
 
 
