@@ -234,7 +234,7 @@ def check_methods(specs: Iterable[RunSpec]) -> None:
 
     for method, params in dict.fromkeys((spec.method, spec.params) for spec in specs):
         make(method, params)
-    _check_networks(dict.fromkeys(spec.peer for spec in specs if spec.peer is not None), "peer")
+    _check_networks([spec.peer for spec in specs if spec.peer is not None], "peer")
 
 
 def _specs(tables: Sequence[Table], settings: Settings) -> list[RunSpec]:

@@ -148,9 +148,7 @@ def check_facts(plan: Plan, facts_of: Callable[[RunSpec], Facts]) -> dict[str, i
     for spec in plan.all_runs.values():
         images, ends = facts_of(spec).train_size, spec.end
         if ends is not None and int(images * ends) < 1:
-            raise UserError(
-                f"{spec.name}: {images} training images have none at an end of {100 * ends:.3g} %: use more"
-            )
+            raise UserError(f"{spec.name}: {100 * ends:.3g} % of {images} training images is less than one: use more")
     return {spec.dataset: facts_of(spec).num_classes for spec in plan.all_runs.values()}
 
 

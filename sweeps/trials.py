@@ -10,6 +10,7 @@ from functools import partial
 from analysis import paper
 from analysis.layout import Row
 from analysis.settings import Settings, student_spec
+from sweeps.request import check_methods
 from sweeps.space import SHORT, Scalar, Space
 from trainables.errors import UserError
 from trainables.recipes import Pair, Recipe, Treatment, energy_kd

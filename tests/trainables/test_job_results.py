@@ -56,6 +56,7 @@ FIELDS = NUMBERS | {
     "weights_sha256",
     "teacher_sha256",
     "curve",
+    "shares",
     "provenance",
 }
 PROVENANCE = {
