@@ -21,9 +21,9 @@ if __package__ in (None, ""):
 
 import pandas as pd
 
-from analysis.entry import NUMBERS, Entry
-from analysis.ledger import Ledger
-from analysis.tables import Parser
+from analysis.record.entry import NUMBERS, Entry
+from analysis.record.ledger import Ledger
+from analysis.table.command_line import Parser
 from trainables.errors import UserError, exit_status
 from trainables.locks import held
 from trainables.runs import write_atomically

@@ -32,9 +32,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from analysis.layout import cells
 from analysis.paper.table5 import TABLE
-from analysis.settings import Settings, parse_pair
+from analysis.record.settings import Settings, parse_pair
+from analysis.table.layout import cells
 from benchmarks.measure import DTYPES, Numbers, check_device, device_name, flops, in_turns, peaks, ratios, synchronize
 from benchmarks.plain import MEAN, STD, PlainRun
 from ekd_core import energy, energy_thresholds

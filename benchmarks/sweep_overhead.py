@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import sweeps.cluster
 import sweeps.resources
-from analysis.ledger import Ledger
+from analysis.record.ledger import Ledger
 from benchmarks.measure import device_name
 from sweeps.engine import execute
 from sweeps.events import Event, JobStarted, RunEnded

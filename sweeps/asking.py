@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.entry import CURVE_FIELDS, Entry
-from analysis.ledger import Ledger
+from analysis.record.entry import CURVE_FIELDS, Entry
+from analysis.record.ledger import Ledger
 from sweeps.events import EpochDone, Event, JobFailed, RunEnded
 from sweeps.finished import forget_end, ingest
 from sweeps.plan import PlannedJob, job_of

@@ -11,11 +11,11 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from analysis import names
-from analysis.grid import Grid
-from analysis.layout import Part, chosen_parts
-from analysis.sheet import show
-from analysis.value import Value
+from analysis.table import names
+from analysis.table.grid import Grid
+from analysis.table.layout import Part, chosen_parts
+from analysis.table.sheet import show
+from analysis.table.value import Value
 
 STYLES = {"done": "bold", "running": "cyan", "failed": "red", "waiting": "dim"}
 UNLIMITED = 10_000

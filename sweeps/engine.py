@@ -17,7 +17,7 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from analysis.ledger import Ledger
+from analysis.record.ledger import Ledger
 from sweeps.cluster import StoppedError, Watch, cluster, environment
 from sweeps.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
 from sweeps.feed import Feed, Outcome

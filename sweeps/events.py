@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.entry import Entry
+from analysis.record.entry import Entry
 from sweeps.plan import PlannedJob
 
 if TYPE_CHECKING:

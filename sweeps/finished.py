@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from analysis.entry import Entry, entry_of
-from analysis.ledger import Ledger
+from analysis.record.entry import Entry, entry_of
+from analysis.record.ledger import Ledger
 from trainables.errors import UserError
 from trainables.runs import (
     drop_checkpoints,

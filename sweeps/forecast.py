@@ -12,14 +12,14 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from analysis import names
-from analysis.entry import Entry
-from analysis.grid import make_grid
-from analysis.layout import PICTURES, Table, settings_for
-from analysis.power import of_runs, sensitivity, spread
-from analysis.protocol import protocol
-from analysis.settings import Settings, teacher_spec
-from analysis.verdicts import SEED_STD
+from analysis.claim.power import of_runs, sensitivity, spread
+from analysis.record.entry import Entry
+from analysis.record.settings import Settings, teacher_spec
+from analysis.table import names
+from analysis.table.grid import make_grid
+from analysis.table.layout import PICTURES, Table, settings_for
+from analysis.table.protocol import protocol
+from analysis.table.verdicts import SEED_STD
 from sweeps.banks import Banks
 from sweeps.estimate import Estimate
 from sweeps.givens import Given

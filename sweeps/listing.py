@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import trainables
-from analysis import names as printed
-from analysis.layout import PICTURES, Part, Table, run_ids, settings_for
-from analysis.settings import Settings
+from analysis.record.settings import Settings
+from analysis.table import names as printed
+from analysis.table.layout import PICTURES, Part, Table, run_ids, settings_for
 from sweeps.finished import known
 from trainables.data.facts import FETCHED, facts, in_words
 from trainables.errors import UserError

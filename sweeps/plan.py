@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.entry import Entry
-from analysis.layout import (
+from analysis.record.entry import Entry
+from analysis.record.settings import Settings
+from analysis.table.layout import (
     PICTURES,
     Table,
     cells,
@@ -19,7 +20,6 @@ from analysis.layout import (
     teacher_runs,
     vanilla_runs,
 )
-from analysis.settings import Settings
 from trainables.errors import UserError
 from trainables.runs import stream_key
 from trainables.spec import RunSpec

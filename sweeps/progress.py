@@ -17,10 +17,10 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.live import Live
 from rich.text import Text
 
-from analysis.entry import Entry
-from analysis.grid import Grid, make_grid
-from analysis.layout import Table
-from analysis.settings import Settings
+from analysis.record.entry import Entry
+from analysis.record.settings import Settings
+from analysis.table.grid import Grid, make_grid
+from analysis.table.layout import Table
 from sweeps.board import Step, board, height, summary
 from sweeps.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
 from sweeps.plan import Plan, PlannedJob

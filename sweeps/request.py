@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from analysis import paper
-from analysis.layout import Table, check_rows, chosen_pairs, settings_for, taught_parts
-from analysis.settings import Settings, parse_pair
+from analysis.record.settings import Settings, parse_pair
+from analysis.table.layout import Table, check_rows, chosen_pairs, settings_for, taught_parts
 from sweeps.arguments import Options
 from sweeps.givens import Given, find_each, published
 from sweeps.plan import make_plan

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analysis.entry import Entry
-from analysis.layout import PICTURES, Table
-from analysis.ledger import Ledger
+from analysis.record.entry import Entry
+from analysis.record.ledger import Ledger
+from analysis.table.layout import PICTURES, Table
 from sweeps.arguments import Options, parse
 from sweeps.feed import Feed, Outcome
 from sweeps.finished import ingest, known
@@ -283,9 +283,9 @@ def print_plan(plan: Plan, request: Request) -> None:
 
 def show_results(options: Options, request: Request, entries: dict[str, Entry]) -> None:
     """The tables on the screen and as files, and the figures as files."""
-    from analysis.grid import make_grid
-    from analysis.render import text
-    from analysis.sheet import make_sheet
+    from analysis.table.grid import make_grid
+    from analysis.table.render import text
+    from analysis.table.sheet import make_sheet
     from analysis.tables import write_all
 
     width = shutil.get_terminal_size((120, 40)).columns
@@ -305,7 +305,7 @@ def show_results(options: Options, request: Request, entries: dict[str, Entry]) 
 
 def draw(options: Options, request: Request, table: Table) -> list[Path]:
     """A figure of weights and images; says what it lacks where it cannot be drawn yet."""
-    from analysis.from_weights import write_figure_from_runs
+    from analysis.figure.from_weights import write_figure_from_runs
 
     given = [(teacher.sha256, str(teacher.path)) for teacher in request.given]
     folder = options.results / "tables"

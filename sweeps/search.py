@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analysis import names, paper
-from analysis.entry import Entry
-from analysis.ledger import Ledger
-from analysis.searched import Ended, Finalist, Searched, write_search
-from analysis.settings import Settings, deviations, parse_pair, teacher_spec
+from analysis import paper
+from analysis.record.entry import Entry
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings, deviations, parse_pair, teacher_spec
+from analysis.reporting.search_results import Ended, Finalist, Searched, write_search
+from analysis.table import names
 from sweeps.feed import Feed, Outcome
 from sweeps.finished import ingest
 from sweeps.lock import driver_lock

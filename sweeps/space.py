@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from analysis.settings import check_override
+from analysis.record.settings import check_override
 from trainables.errors import UserError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import URL
 
-from analysis.entry import Entry
+from analysis.record.entry import Entry
 from sweeps.space import Point, Scalar, Space
 from trainables.errors import UserError
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from analysis import paper
-from analysis.layout import Row
-from analysis.settings import Settings, student_spec
+from analysis.record.settings import Settings, student_spec
+from analysis.table.layout import Row
 from sweeps.space import SHORT, Scalar, Space
 from trainables.errors import UserError
 from trainables.recipes import Pair, Recipe, Treatment, energy_kd

@@ -30,9 +30,9 @@ import small_jobs
 import torch
 
 from analysis import claims, paper
-from analysis.layout import PICTURES, cells, run_ids, teacher_runs, vanilla_runs
-from analysis.render import FORMATS, render
-from analysis.settings import Settings
+from analysis.record.settings import Settings
+from analysis.table.layout import PICTURES, cells, run_ids, teacher_runs, vanilla_runs
+from analysis.table.render import FORMATS, render
 from analysis.tables import load_grid
 from trainables.job import run
 from trainables.place import Place

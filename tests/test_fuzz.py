@@ -29,10 +29,11 @@ from fuzzing import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import export, published, tables
-from analysis.entry import entry_of
-from analysis.ledger import Ledger
-from analysis.settings import from_json as settings_from_json
+from analysis import export, tables
+from analysis.record.entry import entry_of
+from analysis.record.ledger import Ledger
+from analysis.record.settings import from_json as settings_from_json
+from analysis.table import published
 from sweeps.finished import ingest, known
 from trainables.errors import UserError
 from trainables.models import build

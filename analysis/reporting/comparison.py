@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from analysis import names
-from analysis.grid import Grid
-from analysis.layout import Table, cells, chosen_pairs, chosen_parts, settings_for
-from analysis.settings import Settings, teacher_spec, vanilla_spec
-from analysis.value import Value
-from analysis.verdicts import Verdict, verdict
+from analysis.record.settings import Settings, teacher_spec, vanilla_spec
+from analysis.table import names
+from analysis.table.grid import Grid
+from analysis.table.layout import Table, cells, chosen_pairs, chosen_parts, settings_for
+from analysis.table.value import Value
+from analysis.table.verdicts import Verdict, verdict
 from trainables.recipes import Pair
 from trainables.spec import RunSpec, flatten
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats  # type: ignore[import-untyped]
 
-from analysis.claim_kinds import MOST, SOME, Above, Alike, Contest, Kind, UpTo
-from analysis.claim_rules import CONTRADICTED, NOT_SHOWN, SUPPORTED, Finding, Unit, decide
-from analysis.stats import holm, paired
+from analysis.claim.kinds import MOST, SOME, Above, Alike, Contest, Kind, UpTo
+from analysis.claim.rules import CONTRADICTED, NOT_SHOWN, SUPPORTED, Finding, Unit, decide
+from analysis.table.stats import holm, paired
 from trainables.recipes import CIFAR100
 
 NONE = Contest((), ())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from analysis import paper
-from analysis.claim_kinds import Claim
-from analysis.claim_numbers import FAILS, HOLDS, NO_NUMBERS, InThePaper, in_the_paper, parts_of
+from analysis.claim.kinds import Claim
+from analysis.claim.numbers import FAILS, HOLDS, NO_NUMBERS, InThePaper, in_the_paper, parts_of
 from analysis.paper.claims import CLAIMS
 
 BY_KEY = {claim.key: claim for claim in CLAIMS}

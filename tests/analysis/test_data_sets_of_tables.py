@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from analysis import paper
-from analysis.grid import make_grid
-from analysis.layout import cells, settings_for, teacher_runs
-from analysis.settings import Settings, deviations, from_json, student_spec
+from analysis.record.settings import Settings, deviations, from_json, student_spec
+from analysis.table.grid import make_grid
+from analysis.table.layout import cells, settings_for, teacher_runs
 from trainables.baselines import takd
 from trainables.errors import UserError
 from trainables.recipes import CIFAR100, RESNET_56_20, kd

@@ -13,9 +13,9 @@ from matplotlib.colors import Colormap
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
-from analysis import drawings
-from analysis.drawings import ACROSS, MARKERS, common_class, correlation_gap, mean_gap, saved
-from analysis.embedding import Group, Panel
+from analysis.figure import drawings
+from analysis.figure.drawings import ACROSS, MARKERS, common_class, correlation_gap, mean_gap, saved
+from analysis.figure.embedding import Group, Panel
 
 RNG = np.random.default_rng(1)
 TITLE = ["Figure 0: made up", "digits, training images; ResNet20, 12 epochs, seed 1", "not the paper's data $1"]

@@ -8,16 +8,17 @@ from pathlib import Path
 import made_up
 import pytest
 
-from analysis import paper, published
-from analysis.captions import caption, notes
-from analysis.entry import entry_of
-from analysis.grid import Grid, make_grid
-from analysis.layout import cells
-from analysis.render import render
+from analysis import paper
+from analysis.record.entry import entry_of
+from analysis.record.settings import Settings
 from analysis.reporting.comparison import judge
-from analysis.settings import Settings
-from analysis.sheet import show
-from analysis.verdicts import ABOVE, WITHIN
+from analysis.table import published
+from analysis.table.captions import caption, notes
+from analysis.table.grid import Grid, make_grid
+from analysis.table.layout import cells
+from analysis.table.render import render
+from analysis.table.sheet import show
+from analysis.table.verdicts import ABOVE, WITHIN
 from trainables.errors import UserError
 from trainables.recipes import CIFAR100, Pair
 

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from some_results import failed, query, result_of, spec_of, write
 
-from analysis.entry import entry_of
 from analysis.export import csv_bytes, parquet_bytes, to_frame
-from analysis.ledger import Ledger
-from analysis.settings import Settings
+from analysis.record.entry import entry_of
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
 from trainables.errors import UserError
 from trainables.locks import held
 from trainables.spec import Mixing, flatten

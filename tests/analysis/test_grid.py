@@ -12,11 +12,11 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped]
 
 from analysis import paper
-from analysis.entry import Entry, entry_of
-from analysis.grid import Grid, make_grid
-from analysis.layout import Cell, cells, run_ids
-from analysis.settings import Settings, teacher_spec, vanilla_spec
-from analysis.value import Value
+from analysis.record.entry import Entry, entry_of
+from analysis.record.settings import Settings, teacher_spec, vanilla_spec
+from analysis.table.grid import Grid, make_grid
+from analysis.table.layout import Cell, cells, run_ids
+from analysis.table.value import Value
 from trainables.errors import UserError
 from trainables.recipes import Pair
 from trainables.spec import RunSpec

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from analysis.layout import (
+from analysis.paper import figure3, table4, table5, table7, table13
+from analysis.record.settings import Settings
+from analysis.table.layout import (
     TIMING_EPOCHS,
     Table,
     cells,
@@ -17,8 +19,6 @@ from analysis.layout import (
     teacher_runs,
     vanilla_runs,
 )
-from analysis.paper import figure3, table4, table5, table7, table13
-from analysis.settings import Settings
 from trainables.errors import UserError
 from trainables.recipes import CIFAR100, DIGITS
 

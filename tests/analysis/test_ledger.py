@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from some_results import EPOCHS, failed, query, result_of, spec_of, write
 
-from analysis import ledger as ledger_module
-from analysis.entry import entry_of
-from analysis.ledger import SCHEMA, Ledger
-from analysis.settings import Settings
+from analysis.record import ledger as ledger_module
+from analysis.record.entry import entry_of
+from analysis.record.ledger import SCHEMA, Ledger
+from analysis.record.settings import Settings
 from trainables.errors import UserError
 from trainables.spec import Mixing, Temperature
 
@@ -285,5 +285,7 @@ def test_ten_thousand_runs(path: Path) -> None:
 
 
 def test_the_ledger_needs_neither_torch_nor_ray() -> None:
-    code = "import sys, analysis.ledger; sys.exit(any(name in sys.modules for name in ('torch', 'ray', 'pandas')))"
+    code = (
+        "import sys, analysis.record.ledger; sys.exit(any(name in sys.modules for name in ('torch', 'ray', 'pandas')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

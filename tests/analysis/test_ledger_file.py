@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from some_results import query, result_of, spec_of, write
 
-from analysis import ledger as ledger_module
-from analysis.ledger import SCHEMA, Ledger
+from analysis.record import ledger as ledger_module
+from analysis.record.ledger import SCHEMA, Ledger
 from trainables.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,7 +197,7 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from some_results import failed, result_of, spec_of
-from analysis.ledger import Ledger
+from analysis.record.ledger import Ledger
 with Ledger.open(Path({path!r})) as ledger:
     for seed in range({first}, 10**6):
         ledger.record(failed(spec_of(seed)))
@@ -234,8 +234,8 @@ import os, signal, sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from some_results import result_of, spec_of
-from analysis.entry import entry_of
-from analysis.ledger import _INSERT, Ledger, _row
+from analysis.record.entry import entry_of
+from analysis.record.ledger import _INSERT, Ledger, _row
 with Ledger.open(Path({path!r})) as ledger:
     ledger._connection.execute("PRAGMA cache_size = 1")
     with ledger._transaction():

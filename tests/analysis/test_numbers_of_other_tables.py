@@ -8,14 +8,15 @@ from dataclasses import replace
 import made_up
 import pytest
 
-from analysis import paper, published
-from analysis.captions import notes
-from analysis.grid import make_grid
-from analysis.layout import Table
+from analysis import paper
+from analysis.record.settings import Settings
 from analysis.reporting.comparison import judge
-from analysis.settings import Settings
-from analysis.value import Value
-from analysis.verdicts import TESTED
+from analysis.table import published
+from analysis.table.captions import notes
+from analysis.table.grid import make_grid
+from analysis.table.layout import Table
+from analysis.table.value import Value
+from analysis.table.verdicts import TESTED
 from trainables.recipes import Pair
 
 OWN = ("direction", "methods")

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import embedding, figures, from_weights, observations, paper
-from analysis.embedding import SUPERCLASSES, Group, embed, groups
-from analysis.from_weights import write_figure_from_runs
-from analysis.layout import cells, teacher_runs
-from analysis.ledger import Ledger
-from analysis.observations import Place, Weights, answers, certainty
-from analysis.settings import Settings
+from analysis import figures, paper
+from analysis.figure import embedding, from_weights, observations
+from analysis.figure.embedding import SUPERCLASSES, Group, embed, groups
+from analysis.figure.from_weights import write_figure_from_runs
+from analysis.figure.observations import Place, Weights, answers, certainty
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
+from analysis.table.layout import cells, teacher_runs
 from trainables.errors import UserError
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
@@ -100,8 +101,10 @@ def test_the_weights_are_those_of_the_runs_that_the_tables_show(results: Path) -
 
 def test_a_known_answer_needs_neither_torch_nor_the_images(results: Path, drawn: dict[str, list[Path]]) -> None:
     code = (
-        "import sys; from pathlib import Path; from analysis import paper; from analysis.settings import from_json;"
-        "from analysis.from_weights import write_figure_from_runs; import trainables.data as data; data.load = None;"
+        "import sys; from pathlib import Path; from analysis import paper;"
+        "from analysis.record.settings import from_json;"
+        "from analysis.figure.from_weights import write_figure_from_runs;"
+        "import trainables.data as data; data.load = None;"
         f"results = Path({str(results)!r}); settings = from_json({SETTINGS.as_json()!r});"
         f"[write_figure_from_runs(paper.find(name), settings, results, None, (), results / 'again')"
         f" for name in {FIGURES}];"

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from analysis import paper
-from analysis.layout import Table, cells
-from analysis.settings import Settings
+from analysis.record.settings import Settings
+from analysis.table.layout import Table, cells
 from trainables.errors import UserError
 from trainables.recipes import RECIPES, RESNET_32X4_8X4, RESNET_56_20, WRN_40_2_16_2
 from trainables.spec import RunSpec
 
 A_TABLE_OF_ONES_OWN = """
-from analysis.layout import Block, Part, Row, Table
+from analysis.table.layout import Block, Part, Row, Table
 from trainables.recipes import kd
 
 TABLE = Table(

@@ -10,9 +10,9 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped]
 
 from analysis import paper
-from analysis.grid import make_grid
-from analysis.power import of_runs, power, report, seeds_needed, sensitivity, spread, visible
-from analysis.settings import Settings
+from analysis.claim.power import of_runs, power, report, seeds_needed, sensitivity, spread, visible
+from analysis.record.settings import Settings
+from analysis.table.grid import make_grid
 
 TABLE5 = paper.find("table5")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from analysis import paper
-from analysis.layout import cells
-from analysis.protocol import _BATCH_STATISTICS, protocol
-from analysis.settings import Settings
+from analysis.record.settings import Settings
+from analysis.table.layout import cells
+from analysis.table.protocol import _BATCH_STATISTICS, protocol
 from trainables.methods import find, names
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis import names, paper, published
-from analysis.layout import chosen_pairs
-from analysis.settings import Settings
+from analysis import paper
+from analysis.record.settings import Settings
+from analysis.table import names, published
+from analysis.table.layout import chosen_pairs
 from trainables import recipes
 from trainables.recipes import (
     CIFAR100,

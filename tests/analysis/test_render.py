@@ -16,15 +16,16 @@ import made_up
 import numpy as np
 import pytest
 
-from analysis import names, paper
-from analysis.captions import caption, notes, training
-from analysis.entry import entry_of
-from analysis.grid import Grid, make_grid
-from analysis.latex import escape, latex
-from analysis.layout import cells
-from analysis.render import FORMATS, html, render, text
-from analysis.settings import Settings
-from analysis.sheet import Line, Panel, Sheet, Shown, make_sheet, show
+from analysis import paper
+from analysis.record.entry import entry_of
+from analysis.record.settings import Settings
+from analysis.table import names
+from analysis.table.captions import caption, notes, training
+from analysis.table.grid import Grid, make_grid
+from analysis.table.latex import escape, latex
+from analysis.table.layout import cells
+from analysis.table.render import FORMATS, html, render, text
+from analysis.table.sheet import Line, Panel, Sheet, Shown, make_sheet, show
 from trainables.recipes import Pair
 
 TABLE5 = paper.find("table5")

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import paper
-from analysis.entry import entry_of
-from analysis.grid import make_grid
-from analysis.layout import cells
-from analysis.ledger import Sweep
+from analysis.record.entry import entry_of
+from analysis.record.ledger import Sweep
+from analysis.record.settings import Settings
 from analysis.reporting.comparison import judge, paper_settings
-from analysis.reporting.gaps import State, again, carried, coverage, unfinished, whole
-from analysis.reporting.history import asked, counted, hours, sources
-from analysis.settings import Settings
-from analysis.verdicts import NOT_COMPARABLE, TESTED
+from analysis.reporting.missing import State, again, carried, coverage, unfinished, whole
+from analysis.reporting.provenance import asked, counted, hours, sources
+from analysis.table.grid import make_grid
+from analysis.table.layout import cells
+from analysis.table.verdicts import NOT_COMPARABLE, TESTED
 
 TABLE4, TABLE5 = paper.find("table4"), paper.find("table5")
 ONE_PAIR = Settings(pairs=("resnet56/resnet20",))

@@ -12,16 +12,16 @@ import pytest
 import reports
 from reports import HOSTILE
 
-from analysis.grid import make_grid
-from analysis.layout import Table, vanilla_runs
-from analysis.ledger import Ledger
 from analysis.paper import find
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
 from analysis.report import know, main, make_report, write_report
-from analysis.reporting.article import ACROSS, FIGURES, article, compile_pdf, pictures_of
 from analysis.reporting.document import CODE, Column, Document, Heading, Listing, Picture, Styled, listing, paragraph
+from analysis.reporting.latex_pdf import ACROSS, FIGURES, article, compile_pdf, pictures_of
 from analysis.reporting.pictures import drawn
-from analysis.settings import Settings
-from analysis.sheet import make_sheet
+from analysis.table.grid import make_grid
+from analysis.table.layout import Table, vanilla_runs
+from analysis.table.sheet import make_sheet
 
 needs_latex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 needs_pdftotext = pytest.mark.skipif(shutil.which("pdftotext") is None, reason="pdftotext (poppler) is not installed")
@@ -183,7 +183,7 @@ def test_the_same_ledger_gives_the_same_pdf(tmp_path: Path) -> None:
 @pytest.fixture
 def empty(tmp_path: Path) -> Path:
     """A results folder without sweeps."""
-    from analysis.ledger import Ledger
+    from analysis.record.ledger import Ledger
 
     with Ledger.open(tmp_path / "ledger.sqlite"):
         return tmp_path

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.ledger import Ledger
-from analysis.settings import Settings
-from analysis.tables import ledger_path, load_grid
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
+from analysis.table.command_line import ledger_path
+from analysis.tables import load_grid
 from trainables.errors import UserError
 
 

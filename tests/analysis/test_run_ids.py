@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from analysis import paper
-from analysis.layout import cells, teacher_runs, vanilla_runs
-from analysis.settings import Settings
+from analysis.record.settings import Settings
+from analysis.table.layout import cells, teacher_runs, vanilla_runs
 
 CIFAR = Settings()
 SHORT = Settings(epochs=24)

@@ -15,12 +15,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "sweeps"))
 
 import fake_job
 
-from analysis import search_drawings as draw
-from analysis.drawings import saved
-from analysis.entry import entry_of
-from analysis.latex import latex
-from analysis.search_drawings import Trialed
-from analysis.searched import Ended, Finalist, Searched, sheet_of, write_search
+from analysis.figure import search_plots as draw
+from analysis.figure.drawings import saved
+from analysis.figure.search_plots import Trialed
+from analysis.record.entry import entry_of
+from analysis.reporting.search_results import Ended, Finalist, Searched, sheet_of, write_search
+from analysis.table.latex import latex
 
 ENDED = (
     Ended(0, "complete", 70.0, {"T": 4.0, "rule": "energy"}, "paper"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.settings import (
+from analysis.record.settings import (
     Settings,
     deviations,
     from_json,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats  # type: ignore[import-untyped]
 
-from analysis.stats import Estimate, Summary, average, holm, paired, summarise
+from analysis.table.stats import Estimate, Summary, average, holm, paired, summarise
 
 ACCURACIES = st.lists(st.floats(min_value=0, max_value=100), min_size=2, max_size=20)
 

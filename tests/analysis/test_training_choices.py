@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from analysis import paper
-from analysis.layout import cells
-from analysis.settings import Settings, assistant_spec, deviations, student_spec, teacher_spec
+from analysis.record.settings import Settings, assistant_spec, deviations, student_spec, teacher_spec
+from analysis.table.layout import cells
 from trainables.baselines import dml
 from trainables.recipes import CIFAR100, TINYIMAGENET, VANILLA, VGG_13_8, Pair, Treatment, cutmix, dkd, kd
 from trainables.spec import RunSpec, from_json

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats  # type: ignore[import-untyped]
 
-from analysis.published import look_up
-from analysis.stats import summarise
-from analysis.value import Value
-from analysis.verdicts import (
+from analysis.table.published import look_up
+from analysis.table.stats import summarise
+from analysis.table.value import Value
+from analysis.table.verdicts import (
     ABOVE,
     ALPHA,
     BELOW,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from analysis.settings import Settings
+from analysis.record.settings import Settings
 
 ONE_CELL = ("table5", "--dataset", "digits", "--pairs", "resnet8/resnet8", "--rows", "kd", "--seeds", "1")
 SMALL = (*ONE_CELL, "--epochs", "1", "--train-fraction", "0.05", "--gpus", "0")

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from fake_job import spec, train
 
-from analysis.ledger import Ledger
+from analysis.record.ledger import Ledger
 from sweeps import stopping
 from sweeps.engine import Event, Resources, execute, ingest
 from sweeps.lock import driver_lock

@@ -12,8 +12,8 @@ import fake_job
 import optuna
 import pytest
 
-from analysis.ledger import Ledger
-from analysis.searched import Searched
+from analysis.record.ledger import Ledger
+from analysis.reporting.search_results import Searched
 from sweeps import search
 from sweeps.events import EpochDone, JobFailed, JobStarted, RunEnded
 from sweeps.feed import Feed, Outcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from analysis import paper
-from analysis.settings import Settings
+from analysis.record.settings import Settings
 from sweeps import estimate as estimate_module
 from sweeps.banks import Banks, banks_of
 from sweeps.estimate import NO_BANKS, Cost, estimate

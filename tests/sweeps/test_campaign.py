@@ -29,7 +29,7 @@ from curves import epochs_of_runs
 from PIL import Image
 from test_faults import Driver, ledger_of
 
-from analysis.entry import Entry
+from analysis.record.entry import Entry
 from trainables.data import load
 from trainables.job import Place, run
 from trainables.models import build

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fake_job import result
 
 from analysis import paper
-from analysis.entry import Entry, entry_of
-from analysis.settings import Settings
+from analysis.record.entry import Entry, entry_of
+from analysis.record.settings import Settings
 from sweeps.feed import Feed
 from sweeps.plan import Plan, make_plan
 from trainables.spec import RunSpec

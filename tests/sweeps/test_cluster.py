@@ -16,7 +16,7 @@ from commands import own_images
 from nodes import Nodes, cluster_of, loopbacks, namespaces
 from test_faults import ROOT, Driver, ledger_of
 
-from analysis.entry import Entry
+from analysis.record.entry import Entry
 
 Weights = dict[str, str | None]
 Tell = Callable[[str], None]

@@ -20,7 +20,7 @@ from curves import scalars
 from fake_job import log_lines, result, spec, top1
 from test_faults import below
 
-from analysis.ledger import Ledger
+from analysis.record.ledger import Ledger
 from sweeps import cluster as cluster_module
 from sweeps import engine
 from sweeps.engine import EpochDone, Event, JobFailed, JobStarted, Outcome, RunEnded, _write_jobs, execute

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import paper
-from analysis.settings import Settings
+from analysis.record.settings import Settings
 from sweeps import estimate as estimate_module
 from sweeps.company import company
 from sweeps.durations import START_SECONDS, Cost, job_seconds, seconds_by_job, wall_seconds

@@ -11,7 +11,7 @@ import pytest
 from fake_job import result, spec
 from test_engine import CPU, job, plan
 
-from analysis.ledger import Ledger
+from analysis.record.ledger import Ledger
 from sweeps import engine
 from sweeps.engine import ingest
 from sweeps.feed import Feed

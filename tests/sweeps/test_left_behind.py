@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fake_job import result, spec
 
-from analysis.ledger import Ledger
+from analysis.record.ledger import Ledger
 from sweeps.cluster import _temporary_folder
 from sweeps.engine import _forget_experiments
 from sweeps.events import EpochDone

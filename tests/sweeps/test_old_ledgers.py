@@ -12,9 +12,9 @@ from fake_job import result
 
 from analysis import paper
 from analysis.export import to_frame
-from analysis.layout import cells
-from analysis.ledger import Ledger
-from analysis.settings import Settings
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
+from analysis.table.layout import cells
 from sweeps.forecast import one_line
 from sweeps.plan import asked_runs, make_plan
 from trainables.spec import RunSpec

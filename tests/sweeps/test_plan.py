@@ -11,9 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from analysis import paper
-from analysis.entry import Entry, entry_of
-from analysis.layout import Block, Part, Row, Table, cells
-from analysis.settings import Settings, teacher_spec, vanilla_spec
+from analysis.record.entry import Entry, entry_of
+from analysis.record.settings import Settings, teacher_spec, vanilla_spec
+from analysis.table.layout import Block, Part, Row, Table, cells
 from sweeps.plan import MOST_STUDENTS, Plan, asked_runs, make_plan
 from trainables.errors import UserError
 from trainables.recipes import Pair, cutmix, kd, recipe

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fake_job import result
 
 from analysis import paper
-from analysis.entry import entry_of
-from analysis.settings import Settings
+from analysis.record.entry import entry_of
+from analysis.record.settings import Settings
 from sweeps.plan import Plan, make_plan
 from sweeps.request import teachers
 from trainables.spec import RunSpec

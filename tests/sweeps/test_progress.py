@@ -11,8 +11,8 @@ from fake_job import result
 from rich.console import Console
 
 from analysis import paper
-from analysis.entry import Entry, entry_of
-from analysis.settings import Settings
+from analysis.record.entry import Entry, entry_of
+from analysis.record.settings import Settings
 from sweeps.events import EpochDone, JobFailed, JobStarted, RunEnded
 from sweeps.plan import Plan, PlannedJob, make_plan
 from sweeps.progress import QUIET_SECONDS, REDRAWS_A_SECOND, Lines, Screen, State, duration, follow

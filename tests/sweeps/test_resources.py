@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from analysis import paper
-from analysis.settings import Settings
+from analysis.record.settings import Settings
 from sweeps.plan import make_plan
 from sweeps.resources import Resources, check_against, check_resources
 from trainables.errors import UserError

@@ -13,7 +13,7 @@ import torch
 from commands import ONE_CELL, SMALL, Command, refused, settings
 
 from analysis import paper
-from analysis.ledger import Ledger
+from analysis.record.ledger import Ledger
 from sweeps.lock import driver_lock
 from sweeps.plan import make_plan
 from trainables.models import build

@@ -15,8 +15,8 @@ from fake_job import result
 from PIL import Image
 
 from analysis import paper
-from analysis.layout import cells
-from analysis.ledger import Ledger
+from analysis.record.ledger import Ledger
+from analysis.table.layout import cells
 from sweeps.arguments import parse
 from sweeps.plan import asked_runs, make_plan
 from sweeps.request import make_request

@@ -124,7 +124,7 @@ def test_a_plan_is_measured() -> None:
     """Of every method."""
     printed = said("""
 from analysis import paper
-from analysis.settings import Settings
+from analysis.record.settings import Settings
 from sweeps import estimate
 from sweeps.plan import make_plan
 from sweeps.resources import Resources
@@ -157,7 +157,7 @@ def test_a_plan_is_measured_at_whole_batches(table: str, settings: dict[str, obj
     """Eight steps of small images, one of those that are decoded on the way; a few would take a GPU as long."""
     printed = said(f"""
 from analysis import paper
-from analysis.settings import Settings
+from analysis.record.settings import Settings
 from sweeps import estimate
 from sweeps.plan import make_plan
 from sweeps.resources import Resources

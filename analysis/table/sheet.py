@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from analysis import captions, names
-from analysis.grid import SETTINGS, Grid
-from analysis.layout import Part, chosen_pairs, chosen_parts, chosen_rows, increase_key
-from analysis.stats import ALPHA
-from analysis.value import Value
+from analysis.table import captions, names
+from analysis.table.grid import SETTINGS, Grid
+from analysis.table.layout import Part, chosen_pairs, chosen_parts, chosen_rows, increase_key
+from analysis.table.stats import ALPHA
+from analysis.table.value import Value
 from trainables.recipes import Pair
 
 NOTHING = "—"

@@ -9,8 +9,8 @@ from itertools import combinations
 
 from scipy.special import nctdtr, nctdtrinc, stdtrit  # type: ignore[import-untyped]
 
-from analysis.grid import Grid
-from analysis.stats import ALPHA, paired, summarise
+from analysis.table.grid import Grid
+from analysis.table.stats import ALPHA, paired, summarise
 
 POWER = 0.8
 DIFFERENCES = (0.3, 0.5, 1.0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from analysis.entry import Entry
-from analysis.ledger import Sweep
+from analysis.record.entry import Entry
+from analysis.record.ledger import Sweep
 
 UNKNOWN = "unknown"
 

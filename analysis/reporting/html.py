@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import html
 
-from analysis.render import html_panel
 from analysis.reporting.document import CODE, Block, Document, Heading, Listing, Paragraph, Picture, Styled, Words
-from analysis.sheet import Sheet
+from analysis.table.render import html_panel
+from analysis.table.sheet import Sheet
 
 _STYLE = """
 :root { color-scheme: light dark; --line: light-dark(#ccc, #555); --quiet: light-dark(#666, #aaa);

@@ -11,11 +11,11 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from analysis import captions
-from analysis.grid import Grid
-from analysis.latex import latex
-from analysis.sheet import Line, Panel, Sheet, Shown, make_sheet
-from analysis.value import Value
+from analysis.table import captions
+from analysis.table.grid import Grid
+from analysis.table.latex import latex
+from analysis.table.sheet import Line, Panel, Sheet, Shown, make_sheet
+from analysis.table.value import Value
 
 TEXT_WIDTH = 120
 _TIDY = ("table", "part", "kind", "row", "label", "teacher", "student", "unit", "metric")

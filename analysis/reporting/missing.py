@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from analysis.layout import Table, cells, chosen_pairs
+from analysis.record.settings import Settings
 from analysis.reporting.comparison import paper_settings
-from analysis.settings import Settings
-from analysis.value import Value
+from analysis.table.layout import Table, cells, chosen_pairs
+from analysis.table.value import Value
 from trainables.recipes import Pair
 
 COMMAND = "python sweeps/run.py"

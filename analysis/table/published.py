@@ -17,7 +17,7 @@ from pathlib import Path
 from trainables.errors import UserError
 from trainables.recipes import Pair
 
-FOLDER = Path(__file__).parent / "paper" / "published"
+FOLDER = Path(__file__).parents[1] / "paper" / "published"
 COPIED = "there from earlier papers"
 UNKNOWN = "unknown"
 EPOCHS = ("last", "best", "mixed", UNKNOWN)

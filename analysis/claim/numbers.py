@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from analysis import names, published
-from analysis.claim_kinds import MOST, SOME, Above, Alike, Claim, Contest, UpTo
-from analysis.claim_rules import Unit, counted, rounding
-from analysis.grid import Grid
-from analysis.layout import Part, Table, chosen_pairs, increase_key
-from analysis.settings import Settings
-from analysis.stats import paired
-from analysis.value import Value
+from analysis.claim.kinds import MOST, SOME, Above, Alike, Claim, Contest, UpTo
+from analysis.claim.rules import Unit, counted, rounding
+from analysis.record.settings import Settings
+from analysis.table import names, published
+from analysis.table.grid import Grid
+from analysis.table.layout import Part, Table, chosen_pairs, increase_key
+from analysis.table.stats import paired
+from analysis.table.value import Value
 from trainables.recipes import Pair, recipe
 
 HOLDS, FAILS, NO_NUMBERS = "holds", "fails", "no numbers"

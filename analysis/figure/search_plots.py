@@ -12,7 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from analysis.drawings import WIDTH, plain
+from analysis.figure.drawings import WIDTH, plain
 
 Scalar = float | str
 SCORE = "Held-out top-1 (%)"

@@ -6,14 +6,9 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import replace
 
-from analysis import captions, names
-from analysis.entry import Entry
-from analysis.grid import Grid
-from analysis.layout import Table
-from analysis.protocol import protocol
-from analysis.published import UNKNOWN
-from analysis.reporting import history, pictures
-from analysis.reporting.chapters import Chapter, Knowledge, cells
+from analysis.record.entry import Entry
+from analysis.reporting import pictures, provenance
+from analysis.reporting.contents import Chapter, Knowledge, cells
 from analysis.reporting.document import (
     BAD,
     CODE,
@@ -30,9 +25,14 @@ from analysis.reporting.document import (
     listing,
     paragraph,
 )
-from analysis.sheet import make_sheet, show
-from analysis.value import Value
-from analysis.verdicts import ABOVE, BELOW, NOT_COMPARABLE, ONE_SEED, PAPER_RUNS, Verdict, compared
+from analysis.table import captions, names
+from analysis.table.grid import Grid
+from analysis.table.layout import Table
+from analysis.table.protocol import protocol
+from analysis.table.published import UNKNOWN
+from analysis.table.sheet import make_sheet, show
+from analysis.table.value import Value
+from analysis.table.verdicts import ABOVE, BELOW, NOT_COMPARABLE, ONE_SEED, PAPER_RUNS, Verdict, compared
 from trainables import shares
 
 _STYLES = {ABOVE: GOOD, BELOW: BAD, NOT_COMPARABLE: QUIET, ONE_SEED: QUIET}
@@ -68,8 +68,8 @@ def _others(chapter: Chapter, known: Knowledge) -> Iterator[Block]:
     key = chapter.table.key
     if len({sweep.settings for sweep in known.sweeps if key in sweep.tables}) > 1:
         yield paragraph(
-            f"By the settings of the latest sweep that named it ({history.minute(chapter.sweep.asked)}). Others asked "
-            "for it with other settings: ",
+            f"By the settings of the latest sweep that named it ({provenance.minute(chapter.sweep.asked)}). Others "
+            "asked for it with other settings: ",
             Styled(f"python analysis/tables.py {key} --results {known.results} --sweep K", CODE),
         )
 
@@ -183,14 +183,14 @@ def _shares(grid: Grid, known: Knowledge) -> dict[str, str]:
 
 def _places(grid: Grid, known: Knowledge) -> dict[str, str]:
     """By row, the numbers of the sources of its runs; nothing where a table has only one source."""
-    numbers = {share.source: number for number, share in enumerate(history.sources(_used(grid, known)), 1)}
+    numbers = {share.source: number for number, share in enumerate(provenance.sources(_used(grid, known)), 1)}
     if len(numbers) < 2:
         return {}
     found: dict[str, set[int]] = {}
     for value in grid.values:
         runs = [known.runs[run_id] for run_id in value.runs if run_id in known.runs]
         key = ALONE if value.kind == "student" else value.row
-        found.setdefault(key, set()).update(numbers[history.source_of(run)] for run in runs)
+        found.setdefault(key, set()).update(numbers[provenance.source_of(run)] for run in runs)
     return {key: ", ".join(map(str, sorted(places))) for key, places in found.items() if places}
 
 
@@ -212,7 +212,7 @@ def _provenance(grid: Grid, known: Knowledge) -> Iterator[Block]:
     if not used:
         return
     yield Heading("Provenance", 2)
-    shares = history.sources(used)
+    shares = provenance.sources(used)
     columns = [
         Column("Source"),
         Column("Device", 0.2),
@@ -231,8 +231,8 @@ def _provenance(grid: Grid, known: Knowledge) -> Iterator[Block]:
             share.source.torch,
             str(share.done + share.failed),
             str(share.failed),
-            history.hours(share.seconds),
-            history.minute(share.ended),
+            provenance.hours(share.seconds),
+            provenance.minute(share.ended),
         ]
         for number, share in enumerate(shares, 1)
     ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analysis import published
-from analysis.stats import Summary
+from analysis.table import published
+from analysis.table.stats import Summary
 from trainables.recipes import Pair
 
 

@@ -21,8 +21,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from analysis.claim_kinds import MOST, SOME, Above, Alike, Kind, UpTo
-from analysis.stats import ALPHA, Estimate, Paired, average, holm
+from analysis.claim.kinds import MOST, SOME, Above, Alike, Kind, UpTo
+from analysis.table.stats import ALPHA, Estimate, Paired, average, holm
 from trainables.recipes import Pair
 
 SUPPORTED, CONTRADICTED, NOT_SHOWN = "supported", "contradicted", "not shown"

@@ -10,15 +10,15 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import names
-from analysis import search_drawings as draw
-from analysis.drawings import saved
-from analysis.entry import Entry
-from analysis.latex import latex
-from analysis.render import markdown, text
-from analysis.search_drawings import Scalar, Trialed
-from analysis.sheet import NOTHING, Line, Panel, Sheet, Shown, percent
-from analysis.stats import summarise
+from analysis.figure import search_plots as draw
+from analysis.figure.drawings import saved
+from analysis.figure.search_plots import Scalar, Trialed
+from analysis.record.entry import Entry
+from analysis.table import names
+from analysis.table.latex import latex
+from analysis.table.render import markdown, text
+from analysis.table.sheet import NOTHING, Line, Panel, Sheet, Shown, percent
+from analysis.table.stats import summarise
 from trainables.runs import write_atomically
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from analysis import names
-from analysis.grid import Grid
-from analysis.layout import chosen_pairs, chosen_parts, chosen_rows
-from analysis.settings import deviations
-from analysis.stats import ALPHA
-from analysis.value import Value
+from analysis.record.settings import deviations
+from analysis.table import names
+from analysis.table.grid import Grid
+from analysis.table.layout import chosen_pairs, chosen_parts, chosen_rows
+from analysis.table.stats import ALPHA
+from analysis.table.value import Value
 
 SIGNIFICANT = "§"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from analysis.settings import Settings, assistant_spec, parse_pair, student_spec, teacher_spec, vanilla_spec
+from analysis.record.settings import Settings, assistant_spec, parse_pair, student_spec, teacher_spec, vanilla_spec
 from trainables.errors import UserError
 from trainables.recipes import CIFAR100, Pair, Recipe, Treatment
 from trainables.spec import RunSpec

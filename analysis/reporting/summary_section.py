@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from analysis.reporting import history
-from analysis.reporting.chapters import Chapter, Knowledge, cells, runs
+from analysis.reporting import provenance
+from analysis.reporting.contents import Chapter, Knowledge, cells, runs
 from analysis.reporting.document import CODE, COPIED, Block, Column, Heading, Styled, Words, listing, paragraph
-from analysis.stats import ALPHA
-from analysis.verdicts import PAPER_RUNS, SEED_STD, WORDS, Tally, tally
+from analysis.table.stats import ALPHA
+from analysis.table.verdicts import PAPER_RUNS, SEED_STD, WORDS, Tally, tally
 
 _EPOCHS = {"best": "best", "last": "last", "unknown": "not known"}
 _COUNTED = (("Devices", "device"), ("Commits", "commit"), ("PyTorch", "torch"))
@@ -22,7 +22,7 @@ def opening(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
 
 def last_run(known: Knowledge) -> str:
     """When the last run ended, as it was recorded; nothing where none was."""
-    return history.minute(max((share.ended for share in history.sources(known.runs.values())), default=""))
+    return provenance.minute(max((share.ended for share in provenance.sources(known.runs.values())), default=""))
 
 
 def _what_ran(known: Knowledge) -> Iterator[Block]:
@@ -35,12 +35,12 @@ def _what_ran(known: Knowledge) -> Iterator[Block]:
     lines: list[list[Words]] = [
         [
             str(asked.number),
-            history.minute(asked.sweep.asked),
-            history.minute(asked.last) if asked.times > 1 else "",
+            provenance.minute(asked.sweep.asked),
+            provenance.minute(asked.last) if asked.times > 1 else "",
             str(asked.times),
             Styled(asked.sweep.command, CODE),
         ]
-        for asked in history.asked(known.sweeps)
+        for asked in provenance.asked(known.sweeps)
     ]
     yield listing([*map(Column, heads), Column("Command", 0.46)], lines)
 
@@ -50,18 +50,18 @@ def _code(arguments: str) -> Styled:
 
 
 def _totals(known: Knowledge) -> list[list[Words]]:
-    shares = history.sources(known.runs.values())
+    shares = provenance.sources(known.runs.values())
     done, failed = sum(share.done for share in shares), sum(share.failed for share in shares)
-    hours = history.hours(sum(share.seconds for share in shares))
-    began = history.minute(min((share.began for share in shares if share.began), default=""))
+    hours = provenance.hours(sum(share.seconds for share in shares))
+    began = provenance.minute(min((share.began for share in shares if share.began), default=""))
     lines: list[list[Words]] = [
         ["Runs", f"{done} done, {failed} failed"],
         ["Device-hours", f"{hours} of training; runs that trained together share their time"],
-        ["Trained", f"{began} to {last_run(known)} UTC" if began else history.UNKNOWN],
+        ["Trained", f"{began} to {last_run(known)} UTC" if began else provenance.UNKNOWN],
     ]
     for head, name in _COUNTED:
-        for word, (count, seconds) in history.counted(shares, name).items():
-            lines.append([head, f"{word}: {runs(count)}, {history.hours(seconds)} h"])
+        for word, (count, seconds) in provenance.counted(shares, name).items():
+            lines.append([head, f"{word}: {runs(count)}, {provenance.hours(seconds)} h"])
             head = ""
     return lines
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from analysis.layout import Table, cells, chosen_pairs, chosen_parts, settings_for
-from analysis.settings import Settings, vanilla_spec
+from analysis.record.settings import Settings, vanilla_spec
+from analysis.table.layout import Table, cells, chosen_pairs, chosen_parts, settings_for
 from trainables.baselines import MULTI_BASE, MULTI_TEMPERATURES
 from trainables.recipes import Pair
 from trainables.spec import Mixing, RunSpec, Temperature

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from analysis import drawings, names
-from analysis.drawings import Figure
-from analysis.layout import Part, Table, chosen_pairs, chosen_rows, settings_for, taught_parts
-from analysis.ledger import Ledger
-from analysis.observations import (
+from analysis.figure import drawings
+from analysis.figure.drawings import Figure
+from analysis.figure.observations import (
     SHOWN,
     Place,
     Weights,
     answers,
     certainty,
-    digest,
     embedded,
-    given,
     predictions,
     student,
     teacher,
 )
-from analysis.settings import Settings
-from analysis.tables import ledger_path, settings_of_sweep, write
-from trainables.data.facts import check_name, fingerprinted
-from trainables.errors import UserError
+from analysis.record.settings import Settings
+from analysis.table import names
+from analysis.table.command_line import write
+from analysis.table.layout import Part, Table, chosen_pairs, chosen_rows, settings_for, taught_parts
 from trainables.recipes import Pair
 
 FIRST = 16
@@ -140,62 +134,3 @@ def _title(table: Table, settings: Settings, split: str, said: str, weights: Seq
     ]
     shown = f"{names.dataset(settings.dataset)}, {fraction if split == 'training images' else ''}{split}"
     return [table.title, f"{shown}; {said}", "; ".join(aside for aside in asides if aside)]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command of the figures needs for those drawn here."""
-    add = parser.add_argument_group("figures of weights and images (figure4 to figure8)").add_argument
-    add("--data-dir", type=Path, metavar="DIR", help="folder of the images")
-    add("--teachers", type=Path, metavar="DIR|FILE", help="weights of teachers that were given to the sweep")
-    add("--dataset", metavar="NAME", help="without a sweep: the data set (default: the one of the paper's figure)")
-    add("--weights", type=Path, metavar="FILE", help="show these weights as the teacher; needs no sweep")
-    add("--network", metavar="NAME", help="with --weights: their network (default: the paper's first teacher)")
-
-
-def command(table: Table, options: argparse.Namespace) -> dict[str, Figure]:
-    """The figures that the arguments ask for."""
-    known = ledger_path(options.results).exists()
-    file = options.weights or (None if known else options.teachers)
-    if file is None and not known:
-        raise UserError(
-            f"there is no sweep in {options.results}: run python sweeps/run.py {table.key} first, or name a teacher's "
-            "weights with --weights FILE (figures 4, 5 and 8)"
-        )
-    if file is not None:
-        return _of_file(table, file, options)
-    with Ledger.open(ledger_path(options.results), readonly=True) as ledger:
-        settings = settings_for(table, settings_of_sweep(ledger, table, options.sweep, options.results))
-    if options.dataset not in (None, settings.dataset):
-        raise UserError(
-            f"--dataset {options.dataset}: the sweep in {options.results} is on {settings.dataset}; choose another "
-            "with --sweep, or other --results"
-        )
-    teachers = _by_content(options.teachers, {sha256 for _, sha256 in settings.teachers})
-    found = figures(table, settings, Place(options.results, options.data_dir, teachers))
-    if not found:
-        raise UserError(f"no row of {table.key} was asked for in that sweep: choose another by --sweep")
-    return found
-
-
-def _of_file(table: Table, file: Path, options: argparse.Namespace) -> dict[str, Figure]:
-    """One figure of weights that no run here has trained."""
-    if any(part.rows for part in table.parts):
-        raise UserError(f"{table.key} shows students, which a sweep must train: python sweeps/run.py {table.key}")
-    dataset = options.dataset or table.dataset
-    check_name(dataset)
-    settings = Settings(dataset=dataset)
-    if fingerprinted(dataset, options.data_dir):
-        from trainables.data import load
-
-        settings = replace(settings, data=load(dataset, options.data_dir).fingerprint[:16])
-    network = options.network or chosen_pairs(table.parts[0], settings)[0].teacher
-    return figures(table, settings, Place(options.results, options.data_dir, teacher=given(network, file)))
-
-
-def _by_content(place: Path | None, wanted: set[str]) -> tuple[tuple[str, str], ...]:
-    """The files, among those in a folder or the one given, whose SHA-256 a sweep has noted."""
-    if place is None or not wanted:
-        return ()
-    files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
-    found = {sha256: str(path) for path in files if (sha256 := digest(path)) in wanted}
-    return tuple(found.items())

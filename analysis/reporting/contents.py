@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import paper
-from analysis.entry import Entry
-from analysis.grid import Grid, make_grid
-from analysis.layout import Table
-from analysis.ledger import Sweep
+from analysis.record.entry import Entry
+from analysis.record.ledger import Sweep
 from analysis.reporting.comparison import judge
-from analysis.value import Value
-from analysis.verdicts import Verdict
+from analysis.table.grid import Grid, make_grid
+from analysis.table.layout import Table
+from analysis.table.value import Value
+from analysis.table.verdicts import Verdict
 from trainables.errors import UserError
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from analysis import names, paper
-from analysis.layout import PICTURES, Table, run_ids
+from analysis import paper
+from analysis.record.settings import Settings
 from analysis.reporting import pictures
-from analysis.reporting.chapters import Chapter, Knowledge, tables
 from analysis.reporting.comparison import paper_settings
+from analysis.reporting.contents import Chapter, Knowledge, tables
 from analysis.reporting.document import CODE, Block, Column, Group, Heading, Listing, Styled, Words, listing, paragraph
-from analysis.reporting.gaps import Coverage, Gap, again, carried, coverage, unfinished, whole
-from analysis.settings import Settings
+from analysis.reporting.missing import Coverage, Gap, again, carried, coverage, unfinished, whole
+from analysis.table import names
+from analysis.table.layout import PICTURES, Table, run_ids
 from trainables.recipes import Pair
 
 

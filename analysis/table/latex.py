@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from analysis.sheet import Line, Panel, Sheet, Shown
+from analysis.table.sheet import Line, Panel, Sheet, Shown
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

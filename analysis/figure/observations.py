@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis import embedding, names
-from analysis.layout import Row, Table
-from analysis.settings import Settings, student_spec, teacher_spec
+from analysis.figure import embedding
+from analysis.record.settings import Settings, student_spec, teacher_spec
+from analysis.table import names
+from analysis.table.layout import Row, Table
 from trainables.errors import UserError
 from trainables.recipes import Pair, energy_temperature
 from trainables.runs import weights_path, write_atomically

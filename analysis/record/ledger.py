@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.entry import NUMBERS, Entry, entry_of
-from analysis.settings import Settings
-from analysis.settings import from_json as settings_from_json
+from analysis.record.entry import NUMBERS, Entry, entry_of
+from analysis.record.settings import Settings
+from analysis.record.settings import from_json as settings_from_json
 from trainables.errors import UserError
 from trainables.runs import RESULT_SCHEMA
 

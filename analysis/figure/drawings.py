@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from analysis.embedding import Group, Panel
+from analysis.figure.embedding import Group, Panel
 
 FORMATS = ("png", "pdf", "svg")
 WIDTH = 7.0

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from scipy.special import ndtri, stdtr, stdtrit  # type: ignore[import-untyped]
 
-from analysis.published import UNKNOWN
-from analysis.stats import ALPHA, NO_SPREAD, Summary
-from analysis.value import Value
+from analysis.table.published import UNKNOWN
+from analysis.table.stats import ALPHA, NO_SPREAD, Summary
+from analysis.table.value import Value
 
 WITHIN, ABOVE, BELOW = "within noise", "above", "below"
 ONE_SEED, NOT_RUN, NOT_COMPARABLE = "one seed", "not run", "not comparable"

@@ -6,9 +6,10 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from analysis import published
-from analysis.entry import Entry
-from analysis.layout import (
+from analysis.record.entry import Entry
+from analysis.record.settings import Settings, teacher_spec, vanilla_spec
+from analysis.table import published
+from analysis.table.layout import (
     Block,
     Cell,
     Difference,
@@ -22,9 +23,8 @@ from analysis.layout import (
     on_paper_data,
     settings_for,
 )
-from analysis.settings import Settings, teacher_spec, vanilla_spec
-from analysis.stats import holm, paired, summarise
-from analysis.value import Value
+from analysis.table.stats import holm, paired, summarise
+from analysis.table.value import Value
 from trainables.errors import UserError
 from trainables.recipes import TEACHER_SEED, Pair
 from trainables.spec import RunSpec, Temperature

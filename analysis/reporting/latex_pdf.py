@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from analysis import latex
 from analysis.reporting.document import (
     BAD,
     CODE,
@@ -29,7 +28,8 @@ from analysis.reporting.document import (
     Styled,
     Words,
 )
-from analysis.sheet import Panel, Sheet
+from analysis.table import latex
+from analysis.table.sheet import Panel, Sheet
 
 NAME = "report"
 FIGURES = "figures"
