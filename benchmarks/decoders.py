@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from sweeps.resources import cpus_here
+from sweeps.planning.resources import cpus_here
 from trainables.data.image_files import FORMATS, Box, Decoder, Request, decoded, random_box, resized, said
 from trainables.data.imagenet import ImageNet
 from trainables.data.loader import PART, Loader, in_parts

@@ -23,13 +23,13 @@ if __package__ in (None, ""):
 from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger
 from analysis.table.layout import PICTURES, Table
-from sweeps.arguments import Options, parse
-from sweeps.feed import Feed, Outcome
-from sweeps.finished import ingest, known
-from sweeps.lock import driver_lock
-from sweeps.plan import Plan, asked_runs, make_plan
-from sweeps.request import ALL, Request, datasets, make_request, named
-from sweeps.resources import Resources, check_fit, check_resources, check_sizes, cpus_here, gpus_here
+from sweeps.planning.job_queue import Feed, Outcome
+from sweeps.planning.plan import Plan, asked_runs, make_plan
+from sweeps.planning.resources import Resources, check_fit, check_resources, check_sizes, cpus_here, gpus_here
+from sweeps.request.arguments import Options, parse
+from sweeps.request.request import ALL, Request, datasets, make_request, named
+from sweeps.running.lock import driver_lock
+from sweeps.running.recovery import ingest, known
 from trainables.data.facts import FETCHED, STREAMED, Facts, facts
 from trainables.errors import UserError, exit_status
 from trainables.place import Place
@@ -37,9 +37,9 @@ from trainables.runs import has_weights
 from trainables.spec import RunSpec
 
 if TYPE_CHECKING:
-    from sweeps.banks import Banks
-    from sweeps.estimate import Estimate
-    from sweeps.events import Event
+    from sweeps.planning.estimate import Estimate
+    from sweeps.planning.teacher_caches import Banks
+    from sweeps.running.events import Event
 FAILED = 1
 STOPPED = 130
 MOST_REASONS = 12
@@ -67,7 +67,7 @@ def resuming(command: str) -> str:
 
 
 def list_names(options: Options) -> int:
-    from sweeps.listing import listing
+    from sweeps.display.listing import listing
     from trainables.models import names
 
     tables = [table for name in options.tables or [ALL] for table in named(name)]
@@ -77,9 +77,9 @@ def list_names(options: Options) -> int:
 
 def show_plan(options: Options, request: Request) -> int:
     """Print what a sweep would do. Reads the results folder if there is one and writes nothing."""
-    from sweeps import forecast
-    from sweeps.banks import banks_of
-    from sweeps.estimate import NOTHING
+    from sweeps.display import forecast
+    from sweeps.planning.estimate import NOTHING
+    from sweeps.planning.teacher_caches import banks_of
 
     entries = known(options.results, asked_runs(request.tables, request.settings))
     plan = plan_of(options, request, entries)
@@ -115,7 +115,7 @@ def estimated(
     plan: Plan, facts_of: Callable[[RunSpec], Facts], resources: Resources, at_once: int, banks: Banks
 ) -> Estimate:
     """The cost of a plan, measured on a GPU where the sweep would use one and there is one here."""
-    from sweeps.estimate import estimate
+    from sweeps.planning.estimate import estimate
 
     here = len(gpus_here()) > 0
     cost = estimate(
@@ -205,10 +205,10 @@ def check_all(options: Options, request: Request, plan: Plan) -> Resources:
     """What costs seconds to check and must be known before training: devices, data, the fit of given teachers."""
     resources = find_resources(options)
     classes = check_facts(plan, facts_in(options.data_dir))
-    from sweeps import givens
+    from sweeps.request import teacher_weights
     from trainables.data import load
 
-    givens.check(request.given, classes)
+    teacher_weights.check(request.given, classes)
     for name in [name for name in classes if name not in dict(request.images)]:
         try:
             load(name, options.data_dir, download=options.download and name in FETCHED)
@@ -242,8 +242,8 @@ def train(
     resources: Resources,
     command: str,
 ) -> Outcome:
-    from sweeps.engine import execute
-    from sweeps.progress import follow
+    from sweeps.display.progress import follow
+    from sweeps.running.engine import execute
 
     print_plan(plan, request)
     remembered = False
@@ -276,7 +276,7 @@ def place_of(options: Options, request: Request, command: str) -> Place:
 
 
 def print_plan(plan: Plan, request: Request) -> None:
-    from sweeps.forecast import images, one_line
+    from sweeps.display.forecast import images, one_line
 
     print("\n".join([one_line(plan), *images(request)]), flush=True)
 

@@ -34,7 +34,7 @@ from analysis.record.entry import entry_of
 from analysis.record.ledger import Ledger
 from analysis.record.settings import from_json as settings_from_json
 from analysis.table import published
-from sweeps.finished import ingest, known
+from sweeps.running.recovery import ingest, known
 from trainables.errors import UserError
 from trainables.models import build
 from trainables.models.checkpoint import load_weights

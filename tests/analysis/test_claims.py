@@ -24,8 +24,8 @@ from analysis.reporting.claims_section import Judged, judged_claims
 from analysis.reporting.html import page
 from analysis.reporting.latex_pdf import article
 from analysis.table.layout import cells
-from sweeps.arguments import parse
-from sweeps.request import make_request
+from sweeps.request.arguments import parse
+from sweeps.request.request import make_request
 from trainables.recipes import CIFAR100_LT, Pair
 
 ROOT = Path(__file__).resolve().parents[2]

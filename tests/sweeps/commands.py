@@ -45,7 +45,7 @@ def refused(command: Command, *argv: object) -> str:
 
 
 def no_measuring(specs: list, *_: object) -> dict:
-    from sweeps.estimate import Cost, _works
+    from sweeps.planning.estimate import Cost, _works
 
     return {work: Cost(0.1, 0.001, 10**6) for spec in specs for work in _works(spec)}
 

@@ -15,11 +15,11 @@ import pytest
 from analysis.record.ledger import Ledger
 from analysis.reporting.search_results import Searched
 from sweeps import search
-from sweeps.events import EpochDone, JobFailed, JobStarted, RunEnded
-from sweeps.feed import Feed, Outcome
-from sweeps.finished import forget_end
-from sweeps.plan import Plan, PlannedJob
-from sweeps.trials import Search
+from sweeps.planning.job_queue import Feed, Outcome
+from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.running.events import EpochDone, JobFailed, JobStarted, RunEnded
+from sweeps.running.recovery import forget_end
+from sweeps.searching.points import Search
 from trainables.errors import UserError
 from trainables.job import EpochReport
 from trainables.runs import run_dir, stop_path, stopped_path, stream_key, weights_path, write_result
@@ -130,7 +130,7 @@ class Bench:
     def __call__(self, *words: str, **how: Any) -> tuple[int, Engine, str]:
         """Search: exit status, what the engine was given, what was printed."""
         engine = Engine(self.results, **how)
-        self.patch.setattr("sweeps.engine.execute", engine)
+        self.patch.setattr("sweeps.running.engine.execute", engine)
         self.patch.setattr("sweeps.search.write_search", lambda found, folder: self.shown.append(found) or [])
         status = search.main([*COMMON, *SPACE, "--results", str(self.results), *words])
         return status, engine, self.capture.readouterr().out
@@ -368,7 +368,7 @@ def test_a_search_that_is_told_to_end_with_its_last_trials_goes_no_further(bench
             return replace(super().__call__(*words, **rest), interrupted="stopped by Ctrl-C: ...")
 
     engine = Interrupted(bench.results)
-    bench.patch.setattr("sweeps.engine.execute", engine)
+    bench.patch.setattr("sweeps.running.engine.execute", engine)
     assert search.main([*COMMON, *SPACE, "--results", str(bench.results), "--trials", "4"]) == 1
     assert "to resume: python" in bench.capture.readouterr().err
     assert not engine.finals

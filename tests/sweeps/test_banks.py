@@ -6,12 +6,12 @@ import pytest
 
 from analysis import paper
 from analysis.record.settings import Settings
-from sweeps import estimate as estimate_module
-from sweeps.banks import Banks, banks_of
-from sweeps.estimate import NO_BANKS, Cost, estimate
-from sweeps.forecast import bank_lines
-from sweeps.plan import Plan, make_plan
-from sweeps.resources import Resources
+from sweeps.display.forecast import bank_lines
+from sweeps.planning import estimate as estimate_module
+from sweeps.planning.estimate import NO_BANKS, Cost, estimate
+from sweeps.planning.plan import Plan, make_plan
+from sweeps.planning.resources import Resources
+from sweeps.planning.teacher_caches import Banks, banks_of
 from trainables.data.facts import Facts, facts
 from trainables.spec import RunSpec
 

@@ -7,8 +7,8 @@ from fake_job import result
 from analysis import paper
 from analysis.record.entry import Entry, entry_of
 from analysis.record.settings import Settings
-from sweeps.feed import Feed
-from sweeps.plan import Plan, make_plan
+from sweeps.planning.job_queue import Feed
+from sweeps.planning.plan import Plan, make_plan
 from trainables.spec import RunSpec
 
 TAKD = Settings(pairs=("resnet56/resnet20",), rows=("takd",), seeds=2)

@@ -21,11 +21,11 @@ from fake_job import log_lines, result, spec, top1
 from test_faults import below
 
 from analysis.record.ledger import Ledger
-from sweeps import cluster as cluster_module
-from sweeps import engine
-from sweeps.engine import EpochDone, Event, JobFailed, JobStarted, Outcome, RunEnded, _write_jobs, execute
-from sweeps.plan import Plan, PlannedJob
-from sweeps.resources import Resources, cpus_here
+from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.planning.resources import Resources, cpus_here
+from sweeps.running import cluster as cluster_module
+from sweeps.running import engine
+from sweeps.running.engine import EpochDone, Event, JobFailed, JobStarted, Outcome, RunEnded, _write_jobs, execute
 from trainables.errors import UserError
 from trainables.place import Place, read_job
 from trainables.ray_trial import memory_was_full
@@ -265,7 +265,7 @@ def test_the_environment_is_as_before(seen: Seen) -> None:
 
 
 def test_a_plan_without_jobs_needs_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.engine.cluster", None)
+    monkeypatch.setattr("sweeps.running.engine.cluster", None)
     done = spec()
     known = Plan(0, {"vanilla": {done.run_id: done}}, frozenset({done.run_id}), {}, ())
     assert sweep(tmp_path, known).outcome == Outcome(frozenset({done.run_id}))
@@ -343,7 +343,7 @@ def test_a_job_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.slow
 def test_a_fraction_of_a_gpu_lets_that_many_jobs_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray counts GPUs, so it can be told of some that are not there."""
-    monkeypatch.setattr("sweeps.resources.gpus_here", lambda: ["not there"] * 2)
+    monkeypatch.setattr("sweeps.planning.resources.gpus_here", lambda: ["not there"] * 2)
     monkeypatch.setenv("FAKE_EPOCH_SECONDS", "1")
     seeds = [spec("net", seed) for seed in range(1, 7)]
     shared = sweep(tmp_path, plan(*map(job, seeds)), Resources(gpus=2, gpus_per_job=0.5))

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from analysis import paper
 from analysis.record.settings import Settings
-from sweeps import estimate as estimate_module
-from sweeps.company import company
-from sweeps.durations import START_SECONDS, Cost, job_seconds, seconds_by_job, wall_seconds
-from sweeps.estimate import NOTHING, _first, estimate
-from sweeps.forecast import hours_words, size_words
-from sweeps.plan import Plan, PlannedJob, job_of, make_plan
-from sweeps.resources import Resources
+from sweeps.display.forecast import hours_words, size_words
+from sweeps.planning import estimate as estimate_module
+from sweeps.planning.background_load import company
+from sweeps.planning.durations import START_SECONDS, Cost, job_seconds, seconds_by_job, wall_seconds
+from sweeps.planning.estimate import NOTHING, _first, estimate
+from sweeps.planning.plan import Plan, PlannedJob, job_of, make_plan
+from sweeps.planning.resources import Resources
 from trainables.data.dataset import Dataset
 from trainables.data.facts import Facts, facts
 from trainables.job import Place, run
@@ -248,7 +248,7 @@ def test_data_sets_of_one_kind_are_measured_together(monkeypatch: pytest.MonkeyP
         measured.append((spec.dataset, spec.student))
         return Cost(1.0, 0.01, 100)
 
-    monkeypatch.setattr("sweeps.estimate._cost", measuring)
+    monkeypatch.setattr("sweeps.planning.estimate._cost", measuring)
     plans = [
         planned("table5", rows=("kd",), pairs=("vgg13/vgg8",), dataset=dataset)
         for dataset in ("cifar100", "cifar100_lt", "tinyimagenet")

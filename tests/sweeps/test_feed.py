@@ -8,8 +8,8 @@ from fake_job import spec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.feed import Feed
-from sweeps.plan import Plan, PlannedJob
+from sweeps.planning.job_queue import Feed
+from sweeps.planning.plan import Plan, PlannedJob
 from trainables.spec import RunSpec
 
 TEACHER = spec("big")

@@ -12,10 +12,10 @@ from fake_job import result, spec
 from test_engine import CPU, job, plan
 
 from analysis.record.ledger import Ledger
-from sweeps import engine
-from sweeps.engine import ingest
-from sweeps.feed import Feed
-from sweeps.lock import driver_lock
+from sweeps.planning.job_queue import Feed
+from sweeps.running import engine
+from sweeps.running.engine import ingest
+from sweeps.running.lock import driver_lock
 from trainables.errors import UserError
 from trainables.job import Place
 from trainables.runs import read_result, run_dir, write_result

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sweeps.givens import Given, check, find
+from sweeps.request.teacher_weights import Given, check, find
 from trainables.errors import UserError
 from trainables.models import build
 from trainables.models.checkpoint import save_weights

@@ -15,8 +15,8 @@ from analysis.export import to_frame
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.layout import cells
-from sweeps.forecast import one_line
-from sweeps.plan import asked_runs, make_plan
+from sweeps.display.forecast import one_line
+from sweeps.planning.plan import asked_runs, make_plan
 from trainables.spec import RunSpec
 
 TABLE = paper.find("table5")

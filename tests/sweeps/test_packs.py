@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fake_job import spec
 
-from sweeps.packs import Packs
-from sweeps.plan import Plan, PlannedJob, job_of
+from sweeps.planning.plan import Plan, PlannedJob, job_of
+from sweeps.searching.packs import Packs
 
 TEACHER = spec("teacher")
 TEACH = job_of("teacher", [TEACHER])

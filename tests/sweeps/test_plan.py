@@ -14,7 +14,7 @@ from analysis import paper
 from analysis.record.entry import Entry, entry_of
 from analysis.record.settings import Settings, teacher_spec, vanilla_spec
 from analysis.table.layout import Block, Part, Row, Table, cells
-from sweeps.plan import MOST_STUDENTS, Plan, asked_runs, make_plan
+from sweeps.planning.plan import MOST_STUDENTS, Plan, asked_runs, make_plan
 from trainables.errors import UserError
 from trainables.recipes import Pair, cutmix, kd, recipe
 from trainables.runs import stream_key

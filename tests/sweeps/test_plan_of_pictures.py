@@ -7,8 +7,8 @@ from fake_job import result
 from analysis import paper
 from analysis.record.entry import entry_of
 from analysis.record.settings import Settings
-from sweeps.plan import Plan, make_plan
-from sweeps.request import teachers
+from sweeps.planning.plan import Plan, make_plan
+from sweeps.request.request import teachers
 from trainables.spec import RunSpec
 
 DIGITS = Settings(dataset="digits")

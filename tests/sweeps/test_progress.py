@@ -13,9 +13,9 @@ from rich.console import Console
 from analysis import paper
 from analysis.record.entry import Entry, entry_of
 from analysis.record.settings import Settings
-from sweeps.events import EpochDone, JobFailed, JobStarted, RunEnded
-from sweeps.plan import Plan, PlannedJob, make_plan
-from sweeps.progress import QUIET_SECONDS, REDRAWS_A_SECOND, Lines, Screen, State, duration, follow
+from sweeps.display.progress import QUIET_SECONDS, REDRAWS_A_SECOND, Lines, Screen, State, duration, follow
+from sweeps.planning.plan import Plan, PlannedJob, make_plan
+from sweeps.running.events import EpochDone, JobFailed, JobStarted, RunEnded
 from trainables.job import EpochReport
 from trainables.spec import RunSpec
 

@@ -8,8 +8,8 @@ import pytest
 
 from analysis import paper
 from analysis.record.settings import Settings
-from sweeps.plan import make_plan
-from sweeps.resources import Resources, check_against, check_resources
+from sweeps.planning.plan import make_plan
+from sweeps.planning.resources import Resources, check_against, check_resources
 from trainables.errors import UserError
 from trainables.methods import whole_batches
 from trainables.spec import RunSpec, params
@@ -33,7 +33,7 @@ GPU_NAMES = ["H200"] * 2
 def test_impossible_requests_are_refused(
     asked: Resources, found: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.resources.gpus_here", lambda: found)
+    monkeypatch.setattr("sweeps.planning.resources.gpus_here", lambda: found)
     with pytest.raises(UserError, match=message):
         check_resources(asked)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sweeps.space import LOWEST, USUAL, Range, Space, parse_range, parse_space
+from sweeps.searching.space import LOWEST, USUAL, Range, Space, parse_range, parse_space
 from trainables.errors import UserError
 
 

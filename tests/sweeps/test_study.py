@@ -10,8 +10,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from sweeps.space import parse_space
-from sweeps.study import Study, opened, pruner, sampler
+from sweeps.searching.space import parse_space
+from sweeps.searching.study import Study, opened, pruner, sampler
 from trainables.errors import UserError
 
 SPACE = parse_space(["T=2:8", "T-=-4:0", "rule=energy,reversed"])

@@ -126,8 +126,8 @@ def test_a_plan_is_measured() -> None:
 from analysis import paper
 from analysis.record.settings import Settings
 from sweeps import estimate
-from sweeps.plan import make_plan
-from sweeps.resources import Resources
+from sweeps.planning.plan import make_plan
+from sweeps.planning.resources import Resources
 from trainables.data.facts import facts
 settings = Settings(dataset="digits", pairs=("resnet14/resnet8",), seeds=1)
 plan = make_plan([paper.find("methods")], settings, {}, pack=None)
@@ -159,8 +159,8 @@ def test_a_plan_is_measured_at_whole_batches(table: str, settings: dict[str, obj
 from analysis import paper
 from analysis.record.settings import Settings
 from sweeps import estimate
-from sweeps.plan import make_plan
-from sweeps.resources import Resources
+from sweeps.planning.plan import make_plan
+from sweeps.planning.resources import Resources
 from trainables.data.facts import Facts
 plan = make_plan([paper.find({table!r})], Settings(seeds=1, **{settings!r}), {{}}, pack=None)
 estimate.STEPS["apart"] = 8

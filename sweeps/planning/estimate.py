@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.banks import Banks
-from sweeps.company import company
-from sweeps.durations import Cost, CostOf, FactsOf, seconds_by_job, wall_seconds
-from sweeps.plan import Plan
-from sweeps.resources import Resources, cpus_here
+from sweeps.planning.background_load import company
+from sweeps.planning.durations import Cost, CostOf, FactsOf, seconds_by_job, wall_seconds
+from sweeps.planning.plan import Plan
+from sweeps.planning.resources import Resources, cpus_here
+from sweeps.planning.teacher_caches import Banks
 from trainables.data.facts import STREAMED, Facts
 from trainables.spec import MEMBERSHIPS, PLAIN, RunSpec
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from sweeps.plan import Plan, PlannedJob
+from sweeps.planning.plan import Plan, PlannedJob
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from analysis.record.entry import Entry
-from sweeps.plan import PlannedJob
+from sweeps.planning.plan import PlannedJob
 
 if TYPE_CHECKING:
     from trainables.job import EpochReport

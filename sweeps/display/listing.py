@@ -12,7 +12,7 @@ import trainables
 from analysis.record.settings import Settings
 from analysis.table import names as printed
 from analysis.table.layout import PICTURES, Part, Table, run_ids, settings_for
-from sweeps.finished import known
+from sweeps.running.recovery import known
 from trainables.data.facts import FETCHED, facts, in_words
 from trainables.errors import UserError
 from trainables.recipes import RECIPES

@@ -28,7 +28,7 @@ from ray._private.authentication.authentication_token_setup import maybe_enable_
 
 import ekd_core
 import trainables
-from sweeps.resources import Resources, check_against, cpus_here
+from sweeps.planning.resources import Resources, check_against, cpus_here
 from trainables.errors import UserError
 from trainables.ray_trial import reason
 

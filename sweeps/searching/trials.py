@@ -7,11 +7,11 @@ from pathlib import Path
 
 from analysis.record.entry import CURVE_FIELDS, Entry
 from analysis.record.ledger import Ledger
-from sweeps.events import EpochDone, Event, JobFailed, RunEnded
-from sweeps.finished import forget_end, ingest
-from sweeps.plan import PlannedJob, job_of
-from sweeps.study import Study, score_of
-from sweeps.trials import Search
+from sweeps.planning.plan import PlannedJob, job_of
+from sweeps.running.events import EpochDone, Event, JobFailed, RunEnded
+from sweeps.running.recovery import forget_end, ingest
+from sweeps.searching.points import Search
+from sweeps.searching.study import Study, score_of
 from trainables.errors import UserError
 from trainables.runs import drop_checkpoints, stop_path, stream_key
 from trainables.spec import RunSpec

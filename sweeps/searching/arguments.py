@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from sweeps import arguments
-from sweeps.arguments import Options
-from sweeps.space import USUAL
-from sweeps.trials import find_row, table_of
+from sweeps.request import arguments
+from sweeps.request.arguments import Options
+from sweeps.searching.points import find_row, table_of
+from sweeps.searching.space import USUAL
 from trainables.errors import UserError
 
 SAMPLERS = ("tpe", "gp")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sweeps.plan import PlannedJob
+from sweeps.planning.plan import PlannedJob
 from trainables.data.facts import Facts
 from trainables.runs import bank_bytes, stream_key
 from trainables.spec import RunSpec

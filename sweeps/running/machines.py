@@ -12,8 +12,8 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweeps.plan import Plan
-from sweeps.resources import Resources
+from sweeps.planning.plan import Plan
+from sweeps.planning.resources import Resources
 from trainables.errors import UserError
 from trainables.job import Place
 from trainables.ray_trial import reason, unfit

@@ -10,9 +10,9 @@ import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeps.feed import Feed
-from sweeps.plan import Plan, PlannedJob
-from sweeps.resources import Resources
+from sweeps.planning.job_queue import Feed
+from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.planning.resources import Resources
 from trainables.data.facts import Facts
 from trainables.spec import RunSpec
 

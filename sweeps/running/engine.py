@@ -18,14 +18,14 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from analysis.record.ledger import Ledger
-from sweeps.cluster import StoppedError, Watch, cluster, environment
-from sweeps.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
-from sweeps.feed import Feed, Outcome
-from sweeps.finished import forget_end, ingest, usable
-from sweeps.machines import Machines, name
-from sweeps.plan import Plan, PlannedJob
-from sweeps.resources import Resources, check_resources
-from sweeps.stopping import Ending, forget_stops, interrupts
+from sweeps.planning.job_queue import Feed, Outcome
+from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.planning.resources import Resources, check_resources
+from sweeps.running.cluster import StoppedError, Watch, cluster, environment
+from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
+from sweeps.running.machines import Machines, name
+from sweeps.running.recovery import forget_end, ingest, usable
+from sweeps.running.stopping import Ending, forget_stops, interrupts
 from trainables.errors import UserError
 from trainables.job import EpochReport, check_precision, run
 from trainables.place import Place, job_json

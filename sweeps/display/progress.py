@@ -21,9 +21,9 @@ from analysis.record.entry import Entry
 from analysis.record.settings import Settings
 from analysis.table.grid import Grid, make_grid
 from analysis.table.layout import Table
-from sweeps.board import Step, board, height, summary
-from sweeps.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
-from sweeps.plan import Plan, PlannedJob
+from sweeps.display.live_table import Step, board, height, summary
+from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
 from trainables.spec import RunSpec
 
 REDRAWS_A_SECOND = 2

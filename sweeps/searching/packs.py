@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sweeps.feed import Feed
-from sweeps.plan import Plan, PlannedJob
+from sweeps.planning.job_queue import Feed
+from sweeps.planning.plan import Plan, PlannedJob
 
 
 class Packs(Feed):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from analysis import paper
 from analysis.record.settings import Settings, parse_pair
 from analysis.table.layout import Table, check_rows, chosen_pairs, settings_for, taught_parts
-from sweeps.arguments import Options
-from sweeps.givens import Given, find_each, published
-from sweeps.plan import make_plan
+from sweeps.planning.plan import make_plan
+from sweeps.request.arguments import Options
+from sweeps.request.teacher_weights import Given, find_each, published
 from trainables.data.facts import STREAMED, check_name, fingerprinted
 from trainables.errors import UserError
 from trainables.recipes import RECIPES, recipe

@@ -10,7 +10,7 @@ from functools import partial
 from analysis import paper
 from analysis.record.settings import Settings, student_spec
 from analysis.table.layout import Row
-from sweeps.space import SHORT, Scalar, Space
+from sweeps.searching.space import SHORT, Scalar, Space
 from trainables.errors import UserError
 from trainables.recipes import Pair, Recipe, Treatment, energy_kd
 from trainables.spec import RunSpec, flatten

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import URL
 
 from analysis.record.entry import Entry
-from sweeps.space import Point, Scalar, Space
+from sweeps.searching.space import Point, Scalar, Space
 from trainables.errors import UserError
 
 FIRST_AT_RANDOM = 8

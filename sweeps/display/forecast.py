@@ -20,11 +20,11 @@ from analysis.table.grid import make_grid
 from analysis.table.layout import PICTURES, Table, settings_for
 from analysis.table.protocol import protocol
 from analysis.table.verdicts import SEED_STD
-from sweeps.banks import Banks
-from sweeps.estimate import Estimate
-from sweeps.givens import Given
-from sweeps.plan import Plan
-from sweeps.request import Request, teachers
+from sweeps.planning.estimate import Estimate
+from sweeps.planning.plan import Plan
+from sweeps.planning.teacher_caches import Banks
+from sweeps.request.request import Request, teachers
+from sweeps.request.teacher_weights import Given
 from trainables.recipes import RECIPES
 
 LEAST_WIDTH = 120
