@@ -25,10 +25,10 @@ from analysis.record.entry import NUMBERS, Entry
 from analysis.record.ledger import Ledger
 from analysis.table.command_line import Parser
 from trainables.errors import UserError, exit_status
-from trainables.locks import held
-from trainables.runs import write_atomically
 from trainables.shares import FIELDS, means
 from trainables.spec import flatten
+from trainables.storage.locks import held
+from trainables.storage.runs import write_atomically
 
 _FIRST = ("run_id", "name", "treatment", "status", "reason")
 _LAST = ("weights_sha256", "teacher_sha256")

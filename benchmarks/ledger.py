@@ -28,8 +28,8 @@ from analysis.table.render import render
 from analysis.tables import load_grid
 from benchmarks.measure import Numbers, device_name
 from trainables.errors import UserError, exit_status
-from trainables.runs import RESULT_SCHEMA
 from trainables.spec import RunSpec
+from trainables.storage.runs import RESULT_SCHEMA
 
 SEEDS = 3
 

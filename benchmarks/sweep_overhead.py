@@ -30,9 +30,9 @@ from sweeps.running.engine import execute
 from sweeps.running.events import Event, JobStarted, RunEnded
 from trainables.errors import UserError, exit_status
 from trainables.job import EpochReport, Place
-from trainables.runs import RESULT_SCHEMA, run_dir, write_result
 from trainables.spec import RunSpec
-from trainables.student import NUMBERS
+from trainables.storage.runs import RESULT_SCHEMA, run_dir, write_result
+from trainables.training.student import NUMBERS
 
 
 def sleep(specs: Sequence[RunSpec], place: Place, *, seconds: float) -> Iterator[EpochReport]:

@@ -32,9 +32,9 @@ from sweeps.running.lock import driver_lock
 from sweeps.running.recovery import ingest, known
 from trainables.data.facts import FETCHED, STREAMED, Facts, facts
 from trainables.errors import UserError, exit_status
-from trainables.place import Place
-from trainables.runs import has_weights
 from trainables.spec import RunSpec
+from trainables.storage.job_file import Place
+from trainables.storage.runs import has_weights
 
 if TYPE_CHECKING:
     from sweeps.planning.estimate import Estimate

@@ -40,8 +40,8 @@ from sweeps.searching.packs import Packs
 from sweeps.searching.points import SEED, Search, find_row, table_of
 from sweeps.searching.space import parse_space
 from trainables.errors import UserError, exit_status
-from trainables.runs import has_weights
 from trainables.spec import RunSpec
+from trainables.storage.runs import has_weights
 
 if TYPE_CHECKING:
     from sweeps.planning.resources import Resources

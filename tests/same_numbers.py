@@ -35,10 +35,10 @@ from analysis.table.layout import PICTURES, cells, run_ids, teacher_runs, vanill
 from analysis.table.render import FORMATS, render
 from analysis.tables import load_grid
 from trainables.job import run
-from trainables.place import Place
-from trainables.provenance import surroundings
-from trainables.runs import stream_key
 from trainables.spec import MEMBERSHIPS, OPERATIONS, SELECTIONS, TARGETS, Mixing, RunSpec, Temperature
+from trainables.storage.job_file import Place
+from trainables.storage.provenance import surroundings
+from trainables.storage.runs import stream_key
 
 STORED = Path(__file__).with_suffix(".json")
 PAPER = Settings(dataset="")

@@ -38,10 +38,10 @@ from sweeps.running.recovery import ingest, known
 from trainables.errors import UserError
 from trainables.models import build
 from trainables.models.checkpoint import load_weights
-from trainables.place import Place, job_json, read_job
-from trainables.runs import checkpoint_path, run_dir, sealed
 from trainables.spec import RunSpec, flatten, from_dict, from_json
-from trainables.student import Student
+from trainables.storage.job_file import Place, job_json, read_job
+from trainables.storage.runs import checkpoint_path, run_dir, sealed
+from trainables.training.student import Student
 
 # Runs and jobs
 

@@ -13,7 +13,16 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ("ekd_core", "trainables", "analysis", "sweeps")
 ONLY_RAY = ROOT / "trainables" / "ray_trial.py"
 # Planning and drawing tables need these, and must not wait for torch.
-TORCH_FREE = ("spec", "recipes", "errors", "runs", "locks", "data/facts", "data/folders", "data/__init__")
+TORCH_FREE = (
+    "spec",
+    "recipes",
+    "errors",
+    "storage/runs",
+    "storage/locks",
+    "data/facts",
+    "data/folders",
+    "data/__init__",
+)
 
 
 def sources(layer: str) -> list[Path]:

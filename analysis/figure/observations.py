@@ -23,8 +23,8 @@ from analysis.table import names
 from analysis.table.layout import Row, Table
 from trainables.errors import UserError
 from trainables.recipes import Pair, energy_temperature
-from trainables.runs import weights_path, write_atomically
 from trainables.spec import RunSpec
+from trainables.storage.runs import weights_path, write_atomically
 
 if TYPE_CHECKING:
     from trainables.observe import Images

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainables.errors import UserError
-from trainables.runs import RESULT_SCHEMA
 from trainables.shares import FIELDS as SHARE_FIELDS
 from trainables.spec import RunSpec, from_record
+from trainables.storage.runs import RESULT_SCHEMA
 
 DONE, FAILED = "done", "failed"
 CURVE_FIELDS = ("epoch", "train_loss", "top1", "top5", "test_loss")

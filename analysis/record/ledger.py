@@ -23,7 +23,7 @@ from analysis.record.entry import NUMBERS, Entry, entry_of
 from analysis.record.settings import Settings
 from analysis.record.settings import from_json as settings_from_json
 from trainables.errors import UserError
-from trainables.runs import RESULT_SCHEMA
+from trainables.storage.runs import RESULT_SCHEMA
 
 __all__ = ["SCHEMA", "Entry", "Ledger", "Merged", "Sweep"]
 

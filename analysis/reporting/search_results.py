@@ -19,7 +19,7 @@ from analysis.table.latex import latex
 from analysis.table.render import markdown, text
 from analysis.table.sheet import NOTHING, Line, Panel, Sheet, Shown, percent
 from analysis.table.stats import summarise
-from trainables.runs import write_atomically
+from trainables.storage.runs import write_atomically
 
 
 @dataclass(frozen=True)

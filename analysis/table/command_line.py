@@ -10,7 +10,7 @@ from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.layout import Table
 from trainables.errors import UserError
-from trainables.runs import write_atomically
+from trainables.storage.runs import write_atomically
 
 
 class Parser(argparse.ArgumentParser):

@@ -25,7 +25,7 @@ from trainables.spec import MEMBERSHIPS, PLAIN, RunSpec
 if TYPE_CHECKING:
     from trainables.data.dataset import Dataset
     from trainables.data.stream import BatchStream, Chunk
-    from trainables.teachers import Teacher
+    from trainables.training.teachers import Teacher
 
 Clock = Callable[[], float]
 
@@ -210,7 +210,7 @@ def _random_images(name: str, facts: Facts, size: int, device: str) -> Dataset:
 @functools.cache
 def _random_teacher(network: str, num_classes: int, device: str, precision: str) -> Teacher:
     from trainables.models import build
-    from trainables.teachers import Teacher
+    from trainables.training.teachers import Teacher
 
     return Teacher(build(network, num_classes), device=device, precision=precision)
 
@@ -249,10 +249,10 @@ def _cost(
     """
     import torch
 
-    from trainables.evaluation import BATCH, Scores, at_once, autocast
-    from trainables.student import Student
-    from trainables.teachers import Teacher, TeacherFacts
-    from trainables.views import Teaching, Views
+    from trainables.training.evaluation import BATCH, Scores, at_once, autocast
+    from trainables.training.student import Student
+    from trainables.training.teachers import Teacher, TeacherFacts
+    from trainables.training.views import Teaching, Views
 
     # Images that are decoded on the way come a step at a time. On a GPU few images take as long as many.
     steps = 1 if spec.dataset in STREAMED else STEPS[device]
@@ -350,6 +350,6 @@ def _timed(work: Callable[[], None], clock: Clock) -> float:
 def _device_name(device: str) -> str:
     import torch
 
-    from trainables.provenance import processor
+    from trainables.storage.provenance import processor
 
     return torch.cuda.get_device_name() if device == "cuda" else processor()

@@ -21,8 +21,8 @@ from analysis.table.layout import (
     vanilla_runs,
 )
 from trainables.errors import UserError
-from trainables.runs import stream_key
 from trainables.spec import RunSpec
+from trainables.storage.runs import stream_key
 
 MOST_STUDENTS = 16
 NAMED_STUDENTS = 3

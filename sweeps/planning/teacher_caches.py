@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sweeps.planning.plan import PlannedJob
 from trainables.data.facts import Facts
-from trainables.runs import bank_bytes, stream_key
 from trainables.spec import RunSpec
+from trainables.storage.runs import bank_bytes, stream_key
 
 
 @dataclass(frozen=True)

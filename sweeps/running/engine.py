@@ -28,9 +28,9 @@ from sweeps.running.recovery import forget_end, ingest, usable
 from sweeps.running.stopping import Ending, forget_stops, interrupts
 from trainables.errors import UserError
 from trainables.job import EpochReport, check_precision, run
-from trainables.place import Place, job_json
 from trainables.ray_trial import Curves, MemoryFullError, ProcessDiedError, Train, reserved, trial
-from trainables.runs import read_result, run_dir, write_atomically
+from trainables.storage.job_file import Place, job_json
+from trainables.storage.runs import read_result, run_dir, write_atomically
 
 __all__ = [
     "EpochDone",

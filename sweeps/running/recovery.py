@@ -9,7 +9,7 @@ from typing import Any
 from analysis.record.entry import Entry, entry_of
 from analysis.record.ledger import Ledger
 from trainables.errors import UserError
-from trainables.runs import (
+from trainables.storage.runs import (
     drop_checkpoints,
     drop_temporaries,
     read_result,

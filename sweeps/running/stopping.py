@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from trainables.runs import stop_path, stopped_path
+from trainables.storage.runs import stop_path, stopped_path
 
 GRACE_SECONDS = 30.0
 """As long as a machine that is taken away usually leaves."""

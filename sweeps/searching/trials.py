@@ -13,8 +13,8 @@ from sweeps.running.recovery import forget_end, ingest
 from sweeps.searching.points import Search
 from sweeps.searching.study import Study, score_of
 from trainables.errors import UserError
-from trainables.runs import drop_checkpoints, stop_path, stream_key
 from trainables.spec import RunSpec
+from trainables.storage.runs import drop_checkpoints, stop_path, stream_key
 
 MOST_FAILURES = 3
 """Jobs that fail one after the other: no point is to blame then, and no further one is asked for."""

@@ -14,8 +14,8 @@ from analysis.table.layout import cells, settings_for, teacher_runs
 from trainables.baselines import takd
 from trainables.errors import UserError
 from trainables.recipes import CIFAR100, RESNET_56_20, kd
-from trainables.runs import stream_key
 from trainables.spec import RunSpec
+from trainables.storage.runs import stream_key
 
 EACH = Settings(
     dataset="",

@@ -17,8 +17,8 @@ from analysis.record.entry import entry_of
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from trainables.errors import UserError
-from trainables.locks import held
 from trainables.spec import Mixing, flatten
+from trainables.storage.locks import held
 
 SCRIPT = Path(__file__).resolve().parents[2] / "analysis" / "export.py"
 MIXED = spec_of(2, mixing=Mixing("cutmix", "high", 0.3))

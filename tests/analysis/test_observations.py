@@ -23,8 +23,8 @@ from trainables.errors import UserError
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
 from trainables.recipes import Pair
-from trainables.runs import weights_path
 from trainables.spec import RunSpec
+from trainables.storage.runs import weights_path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIR = Pair("wrn_16_1", "resnet8")

@@ -22,8 +22,8 @@ from sweeps.running.recovery import forget_end
 from sweeps.searching.points import Search
 from trainables.errors import UserError
 from trainables.job import EpochReport
-from trainables.runs import run_dir, stop_path, stopped_path, stream_key, weights_path, write_result
 from trainables.spec import RunSpec, flatten
+from trainables.storage.runs import run_dir, stop_path, stopped_path, stream_key, weights_path, write_result
 
 COMMON = ("--pair", "resnet20/resnet8", "--dataset", "digits", "--gpus", "0", "--epochs", "3", "--seeds", "1")
 SPACE = ("--space", "T=3:8", "lr=0.01:0.1:log", "--sampler", "tpe", "--top", "1")

@@ -34,7 +34,7 @@ from trainables.data import load
 from trainables.job import Place, run
 from trainables.models import build
 from trainables.models.checkpoint import save_weights, sha256
-from trainables.runs import weights_path
+from trainables.storage.runs import weights_path
 
 TRUNCATED, FLIPPED = DAMAGES
 EPOCHS = 12

@@ -27,10 +27,10 @@ from sweeps.running import cluster as cluster_module
 from sweeps.running import engine
 from sweeps.running.engine import EpochDone, Event, JobFailed, JobStarted, Outcome, RunEnded, _write_jobs, execute
 from trainables.errors import UserError
-from trainables.place import Place, read_job
 from trainables.ray_trial import memory_was_full
-from trainables.runs import read_result, run_dir, write_result
 from trainables.spec import RunSpec
+from trainables.storage.job_file import Place, read_job
+from trainables.storage.runs import read_result, run_dir, write_result
 
 CPU = Resources(gpus=0)
 

@@ -27,8 +27,8 @@ from trainables.data.dataset import Dataset
 from trainables.data.facts import Facts, facts
 from trainables.job import Place, run
 from trainables.models import build
-from trainables.runs import weights_path
 from trainables.spec import RunSpec
+from trainables.storage.runs import weights_path
 
 CPU = Resources(0)
 FACTS = Facts(10, 16, (64,) * 10, 100)

@@ -22,7 +22,7 @@ import torch
 from fake_job import log_lines, spec
 
 from analysis.record.ledger import Entry, Ledger
-from trainables.runs import run_dir, stop_path, weights_path
+from trainables.storage.runs import run_dir, stop_path, weights_path
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from sweeps.running.engine import ingest
 from sweeps.running.lock import driver_lock
 from trainables.errors import UserError
 from trainables.job import Place
-from trainables.runs import read_result, run_dir, write_result
+from trainables.storage.runs import read_result, run_dir, write_result
 
 
 def test_results_of_runs_that_ended_unseen_are_taken_in(tmp_path: Path) -> None:

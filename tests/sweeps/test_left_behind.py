@@ -22,7 +22,7 @@ from sweeps.running.lock import driver_lock
 from sweeps.running.recovery import ingest
 from trainables.errors import UserError
 from trainables.job import EpochReport
-from trainables.runs import checkpoints, run_dir, weights_path, write_result
+from trainables.storage.runs import checkpoints, run_dir, weights_path, write_result
 
 
 def files(folder: Path) -> list[str]:

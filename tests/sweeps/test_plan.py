@@ -17,8 +17,8 @@ from analysis.table.layout import Block, Part, Row, Table, cells
 from sweeps.planning.plan import MOST_STUDENTS, Plan, asked_runs, make_plan
 from trainables.errors import UserError
 from trainables.recipes import Pair, cutmix, kd, recipe
-from trainables.runs import stream_key
 from trainables.spec import RunSpec
+from trainables.storage.runs import stream_key
 
 TABLES = tuple(paper.tables().values())
 TABLE5 = paper.find("table5")

@@ -18,7 +18,7 @@ from sweeps.planning.plan import make_plan
 from sweeps.running.lock import driver_lock
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
-from trainables.runs import run_dir
+from trainables.storage.runs import run_dir
 
 SCRIPT = Path(__file__).resolve().parents[2] / "sweeps" / "run.py"
 

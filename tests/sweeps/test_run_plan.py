@@ -21,7 +21,7 @@ from sweeps.planning.plan import asked_runs, make_plan
 from sweeps.request.arguments import parse
 from sweeps.request.request import make_request
 from trainables.data import load
-from trainables.runs import run_dir, weights_path, write_result
+from trainables.storage.runs import run_dir, weights_path, write_result
 
 
 def test_the_plan_of_table5(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,8 +27,9 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from trainables import evaluation, job, teachers
-from trainables.place import read_job
+from trainables import job
+from trainables.storage.job_file import read_job
+from trainables.training import evaluation, teachers
 
 NAME = "apart"
 aten = torch.ops.aten

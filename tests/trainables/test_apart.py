@@ -17,8 +17,8 @@ from small_jobs import VANILLA, GivenTeacher, assert_same, seasoned, students
 from test_methods_train import packs, specs
 
 from trainables.models.checkpoint import save_weights
-from trainables.place import Place, job_json
 from trainables.spec import RunSpec
+from trainables.storage.job_file import Place, job_json
 
 SCRIPT = Path(__file__).with_name("apart.py")
 CHUNKS = 2

@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 from small_jobs import IMAGES, GivenTeacher, assert_same, seasoned, stop_after, students, train
 from torch import Tensor
 
-from trainables import bank as banks
-from trainables.bank import GB, Bank, opened
 from trainables.data import load
 from trainables.data.stream import BatchStream
-from trainables.place import Place, job_json
-from trainables.runs import bank_bytes
 from trainables.spec import RunSpec
-from trainables.teachers import Teacher
+from trainables.storage.job_file import Place, job_json
+from trainables.storage.runs import bank_bytes
+from trainables.training import teacher_cache as banks
+from trainables.training.teacher_cache import GB, Bank, opened
+from trainables.training.teachers import Teacher
 
 ROOT = Path(__file__).parents[2]
 CHUNK = 8 * 6

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from trainables.data.stream import Share
-from trainables.distributed import in_step, with_shared_norms
 from trainables.job import Place, run
 from trainables.models import build, names
-from trainables.runs import weights_path
 from trainables.spec import RunSpec, params
-from trainables.student import initial_model
+from trainables.storage.runs import weights_path
+from trainables.training.distributed import in_step, with_shared_norms
+from trainables.training.student import initial_model
 
 WORLD = 2
 SAMPLES = 7

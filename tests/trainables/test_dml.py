@@ -19,10 +19,10 @@ from trainables.errors import UserError
 from trainables.job import Place
 from trainables.methods import Setup, Step, find, make
 from trainables.models import Network, build
-from trainables.outputs import logits_only
-from trainables.runs import weights_path
 from trainables.spec import RunSpec, params
-from trainables.steps import Learner, Steps
+from trainables.storage.runs import weights_path
+from trainables.training.outputs import logits_only
+from trainables.training.steps import Learner, Steps
 
 N, C, SIDE = 6, 10, 16
 LABELS = torch.tensor([3, 1, 4, 1, 5, 9])

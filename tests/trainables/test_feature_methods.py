@@ -21,8 +21,8 @@ from trainables.methods import Method, make
 from trainables.methods._features import averaged
 from trainables.methods.ofd import margin_of, partial_l2
 from trainables.models import Outputs
-from trainables.outputs import mapped
 from trainables.spec import params
+from trainables.training.outputs import mapped
 
 ONE, OTHER = outputs(STUDENT), outputs(TEACHER, pooled=7, seed=1)
 

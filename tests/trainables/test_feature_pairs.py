@@ -11,8 +11,8 @@ from feature_steps import METHODS, learnable, step
 from trainables.errors import UserError
 from trainables.methods import Setup
 from trainables.models import Outputs, build
-from trainables.outputs import mapped
 from trainables.recipes import DIGITS, IMAGENET, Pair
+from trainables.training.outputs import mapped
 
 CLASSES = 10
 CIFAR100 = (

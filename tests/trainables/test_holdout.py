@@ -20,8 +20,8 @@ from trainables.data.facts import facts
 from trainables.errors import UserError
 from trainables.job import Place, load_data, run
 from trainables.ray_trial import _unended
-from trainables.runs import checkpoint_path, drop_checkpoints, read_result, stop_path, stream_key
 from trainables.spec import from_json
+from trainables.storage.runs import checkpoint_path, drop_checkpoints, read_result, stop_path, stream_key
 
 TENTH = replace(VANILLA, holdout=0.1, train_fraction=0.2)
 

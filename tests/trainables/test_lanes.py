@@ -12,11 +12,12 @@ import pytest
 import torch
 from small_jobs import VANILLA, GivenTeacher, Recorder, assert_same, students, train
 
-from trainables import job, views
+from trainables import job
 from trainables.data.stream import WHOLE, Share
 from trainables.job import Place
-from trainables.lanes import MOST, CudaLanes, Lanes
 from trainables.spec import Mixing, Temperature, params
+from trainables.training import views
+from trainables.training.cuda_streams import MOST, CudaLanes, Lanes
 
 
 class Watched(Lanes):

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from small_jobs import VANILLA, stop_after, train
 
-from trainables import job, memory
-from trainables.place import Place
+from trainables import job
+from trainables.storage.job_file import Place
+from trainables.training import cpu_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = """
 import ctypes, resource, sys, threading
 PR_SET_THP_DISABLE = 41
-from trainables.memory import give_back, keep_freed
+from trainables.training.cpu_memory import give_back, keep_freed
 if sys.argv[1] == "kept":
     assert keep_freed()
 libc = ctypes.CDLL(None)
@@ -50,7 +51,7 @@ thread.start() if sys.argv[2] == "thread" else work()
 """
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or memory._libc() is None, reason="the memory of a process is glibc's on Linux alone"
+    sys.platform != "linux" or cpu_memory._libc() is None, reason="the memory of a process is glibc's on Linux alone"
 )
 
 
@@ -97,6 +98,6 @@ def test_a_job_gives_its_memory_back_however_it_ends(tmp_path: Path, monkeypatch
 
 
 def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_libc", lambda: None)
-    assert not memory.keep_freed()
-    memory.give_back()
+    monkeypatch.setattr(cpu_memory, "_libc", lambda: None)
+    assert not cpu_memory.keep_freed()
+    cpu_memory.give_back()

@@ -15,9 +15,9 @@ from ekd_core import dkd_loss, kd_loss
 from trainables import methods as package
 from trainables.errors import UserError
 from trainables.methods import Method, Step, find, make, names
-from trainables.outputs import logits_only
 from trainables.recipes import DIGITS, Treatment, dkd, energy_dkd, energy_kd, kd
 from trainables.spec import params
+from trainables.training.outputs import logits_only
 
 LABELS = torch.tensor([0, 3, 2, 2, 1])
 DRAW = torch.Generator().manual_seed(0)

@@ -17,8 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trainables.job import Place
 from trainables.methods import Method, Step, find, names
 from trainables.models import build
-from trainables.runs import stream_key
 from trainables.spec import Params, RunSpec, params
+from trainables.storage.runs import stream_key
 
 NUMBERS: dict[str, Params] = {
     "vanilla": params(),

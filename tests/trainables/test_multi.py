@@ -17,8 +17,8 @@ from ekd_core import batch_correlation_loss, class_correlation_loss, kd_loss
 from trainables.errors import UserError
 from trainables.methods import Step, find, make
 from trainables.methods.multi import METHOD, Multi
-from trainables.outputs import logits_only
 from trainables.spec import params
+from trainables.training.outputs import logits_only
 
 N, C = 10, 7
 EACH = torch.tensor([6.0, 4.0, 2.0, 4.0, 6.0, 2.0, 4.0, 4.0, 6.0, 2.0])

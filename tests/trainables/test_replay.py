@@ -13,7 +13,7 @@ from torch import Tensor
 from trainables import job
 from trainables.job import Place
 from trainables.methods import find, names
-from trainables.replay import WARM_UP, Replayed
+from trainables.training.cuda_graphs import WARM_UP, Replayed
 
 
 def test_work_is_done_as_it_is_then_recorded_then_replayed() -> None:

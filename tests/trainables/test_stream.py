@@ -31,7 +31,7 @@ def toy(count: int, side: int = 32) -> Dataset:
 def stream(
     count: int, *, seed: int = 1, batch: int = 64, augmentation: str = "crop_flip", side: int = 32
 ) -> BatchStream:
-    return BatchStream(toy(count, side), seed=seed, batch_size=batch, augmentation=augmentation)
+    return toy(count, side).stream(seed=seed, batch_size=batch, augmentation=augmentation)
 
 
 def batches(chunks: list[Chunk]) -> list[list[int]]:
@@ -282,7 +282,7 @@ def test_images_are_ready_for_the_networks() -> None:
 
 def test_the_data_set_stays_as_it_was(digits: Dataset) -> None:
     before = digits.train.images.clone()
-    made = BatchStream(digits, seed=1, batch_size=64, augmentation="crop_flip")
+    made = digits.stream(seed=1, batch_size=64, augmentation="crop_flip")
     total = sum(len(chunk.labels) for chunk in made.epoch(1))
     assert total == len(digits.train)
     assert torch.equal(digits.train.images, before)

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from ekd_core import energy
 from trainables.data.dataset import Dataset
-from trainables.data.stream import BatchStream, normalise
-from trainables.evaluation import evaluate_models
+from trainables.data.stream import normalise
 from trainables.models import Network, names
 from trainables.spec import RunSpec, Temperature
-from trainables.teachers import Teacher, TeacherFacts, facts
+from trainables.training.evaluation import evaluate_models
+from trainables.training.teachers import Teacher, TeacherFacts, facts
 
 
 @pytest.mark.parametrize("name", names())
@@ -70,7 +70,7 @@ def facts_of(
     teacher: Teacher, dataset: Dataset, results: Path, *, digest: str = "0" * 64, **changes: Any
 ) -> TeacherFacts:
     spec = replace(teacher_spec_of(), **changes)
-    stream = BatchStream(dataset, seed=spec.seed, batch_size=spec.batch_size, augmentation=spec.augmentation)
+    stream = dataset.stream(seed=spec.seed, batch_size=spec.batch_size, augmentation=spec.augmentation)
     return facts(teacher, digest, dataset, stream, [spec], results)
 
 

@@ -16,7 +16,7 @@ from trainables.data import load
 from trainables.data.imagenet import open_source
 from trainables.data.stream import WHOLE, Share
 from trainables.spec import RunSpec, Temperature
-from trainables.teachers import Teacher, facts
+from trainables.training.teachers import Teacher, facts
 
 ENERGY = Temperature(4, "energy", 2, -2, 0.2)
 

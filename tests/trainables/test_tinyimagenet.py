@@ -22,7 +22,7 @@ from trainables.data.dataset import channel_statistics
 from trainables.data.facts import Facts, facts, fingerprinted, in_words
 from trainables.data.tinyimagenet_folders import BY_CLASS, find, in_class_folders, scan
 from trainables.errors import UserError
-from trainables.locks import held
+from trainables.storage.locks import held
 
 PROJECT = Path(__file__).parents[2]
 

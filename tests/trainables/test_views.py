@@ -16,11 +16,11 @@ from trainables.data import load
 from trainables.data.dataset import Dataset, Split
 from trainables.data.stream import BatchStream, Chunk, generator, normalise
 from trainables.data.strong import strong
-from trainables.evaluation import Scores
 from trainables.models import Network
 from trainables.spec import Mixing, Temperature
-from trainables.teachers import TeacherFacts
-from trainables.views import Teaching, View, Views
+from trainables.training.evaluation import Scores
+from trainables.training.teachers import TeacherFacts
+from trainables.training.views import Teaching, View, Views
 
 BATCH = 32
 
@@ -34,7 +34,7 @@ def teaching(plain_model: Network, energies: Tensor) -> Teaching:
 @pytest.fixture(scope="module")
 def chunks(digits: Dataset) -> list[Chunk]:
     """The five chunks of one epoch: 38 batches, the last of 16 images."""
-    return list(BatchStream(digits, seed=3, batch_size=BATCH, augmentation="crop").epoch(2))
+    return list(digits.stream(seed=3, batch_size=BATCH, augmentation="crop").epoch(2))
 
 
 @cache
@@ -143,7 +143,7 @@ def noise_chunk() -> Chunk:
     split = torch.randint(0, 256, (250, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
     labels = torch.arange(250) % 10
     dataset = Dataset("noise", tuple("0123456789"), *(Split(split, labels),) * 2, (0.5,) * 3, (0.3,) * 3, "", "")
-    return next(iter(BatchStream(dataset, seed=3, batch_size=BATCH, augmentation="none").epoch(1)))
+    return next(iter(dataset.stream(seed=3, batch_size=BATCH, augmentation="none").epoch(1)))
 
 
 @pytest.mark.parametrize("mixing", MIXINGS, ids=lambda m: f"{m.operation}-{m.selection}-{m.rate}")

@@ -11,10 +11,10 @@ import pytest
 import torch
 from small_jobs import VANILLA, GivenTeacher, assert_same, stop_after, students, train
 
-from trainables import student as students_module
 from trainables.job import Place
-from trainables.runs import checkpoint_path, save_checkpoint, unsealed
-from trainables.writer import writing
+from trainables.storage.runs import checkpoint_path, save_checkpoint, unsealed
+from trainables.storage.writer import writing
+from trainables.training import student as students_module
 
 
 def test_a_run_waits_for_its_own_last_write_only() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from trainables.data.folders import Files, Listing, images_in, visible
 from trainables.errors import UserError
-from trainables.locks import held
+from trainables.storage.locks import held
 
 FOLDER = "tiny-imagenet-200"
 BY_CLASS = "val_by_class"

@@ -21,16 +21,16 @@ from torch.fx.experimental.optimization import fuse
 from ekd_core import energy
 from trainables.data.source import Source
 from trainables.data.stream import Share, Stream
-from trainables.distributed import gathered
 from trainables.errors import UserError
-from trainables.evaluation import Scores, at_once, autocast, evaluate
-from trainables.locks import held
 from trainables.models import Network, Outputs, build
 from trainables.models.checkpoint import load_weights
-from trainables.outputs import in_float, joined
-from trainables.provenance import surroundings
-from trainables.runs import drop_temporaries, has_weights, sealed, unsealed, weights_path, write_atomically
 from trainables.spec import RunSpec
+from trainables.storage.locks import held
+from trainables.storage.provenance import surroundings
+from trainables.storage.runs import drop_temporaries, has_weights, sealed, unsealed, weights_path, write_atomically
+from trainables.training.distributed import gathered
+from trainables.training.evaluation import Scores, at_once, autocast, evaluate
+from trainables.training.outputs import in_float, joined
 
 BATCH = {"cpu": 64, "cuda": 2048}
 

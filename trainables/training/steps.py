@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from trainables.data.stream import WHOLE, Share, generator
-from trainables.evaluation import autocast
 from trainables.methods import Method, Step
 from trainables.models import Network, Outputs
-from trainables.outputs import in_float, logits_only, rows
-from trainables.replay import Replayed, Tensors
 from trainables.spec import RunSpec
-from trainables.views import Teaching, TemperatureOf, View, Views
+from trainables.training.cuda_graphs import Replayed, Tensors
+from trainables.training.evaluation import autocast
+from trainables.training.outputs import in_float, logits_only, rows
+from trainables.training.views import Teaching, TemperatureOf, View, Views
 
 
 class Learner(nn.Module):

@@ -27,12 +27,12 @@ from torch import Tensor
 
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, BatchStream, Chunk, Stream, sent
-from trainables.evaluation import at_once
-from trainables.locks import held, shared, tried
-from trainables.provenance import surroundings
-from trainables.runs import bank_bytes
 from trainables.spec import RunSpec
-from trainables.teachers import BATCH, Teacher
+from trainables.storage.locks import held, shared, tried
+from trainables.storage.provenance import surroundings
+from trainables.storage.runs import bank_bytes
+from trainables.training.evaluation import at_once
+from trainables.training.teachers import BATCH, Teacher
 
 GB = 10**9
 PATIENCE = 60.0

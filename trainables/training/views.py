@@ -22,13 +22,13 @@ from ekd_core import (
     mixup,
     partners,
 )
-from trainables.bank import Bank
 from trainables.data.stream import Chunk, Stream, generator, normalise, sent
 from trainables.models import Outputs
-from trainables.outputs import joined, logits_only
-from trainables.selection import Selection, chosen, everything
 from trainables.spec import Mixing, Temperature
-from trainables.teachers import Teacher, TeacherFacts
+from trainables.training.outputs import joined, logits_only
+from trainables.training.selection import Selection, chosen, everything
+from trainables.training.teacher_cache import Bank
+from trainables.training.teachers import Teacher, TeacherFacts
 
 TemperatureOf = float | Tensor
 

@@ -16,16 +16,15 @@ from torch import Tensor, nn
 
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share, generator
-from trainables.distributed import gathered, in_step, summed, with_shared_norms
 from trainables.errors import UserError
-from trainables.evaluation import Scores
-from trainables.locks import held
 from trainables.methods import Method, Setup, make, whole_batches
 from trainables.models import Network, build
 from trainables.models.checkpoint import save_weights
-from trainables.replay import Capture, Replayed
-from trainables.restore import fits
-from trainables.runs import (
+from trainables.shares import asked
+from trainables.spec import RunSpec
+from trainables.storage.locks import held
+from trainables.storage.restore import fits
+from trainables.storage.runs import (
     RESULT_SCHEMA,
     checkpoints,
     drop_checkpoints,
@@ -37,11 +36,12 @@ from trainables.runs import (
     write_atomically,
     write_result,
 )
-from trainables.shares import asked
-from trainables.spec import RunSpec
-from trainables.steps import Learner, Steps
-from trainables.views import Teaching
-from trainables.writer import Writer
+from trainables.storage.writer import Writer
+from trainables.training.cuda_graphs import Capture, Replayed
+from trainables.training.distributed import gathered, in_step, summed, with_shared_norms
+from trainables.training.evaluation import Scores
+from trainables.training.steps import Learner, Steps
+from trainables.training.views import Teaching
 
 Made = TypeVar("Made")
 
