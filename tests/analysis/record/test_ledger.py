@@ -23,7 +23,7 @@ from analysis.record.settings import Settings
 from trainables.errors import UserError
 from trainables.spec import Mixing, Temperature
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from trainables.data.tinyimagenet_folders import BY_CLASS, find, in_class_folder
 from trainables.errors import UserError
 from trainables.storage.locks import held
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from trainables.recipes import Pair
 from trainables.spec import RunSpec
 from trainables.storage.runs import weights_path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAIR = Pair("wrn_16_1", "resnet8")
 SETTINGS = Settings(dataset="digits", epochs=2, train_fraction=0.2, pairs=(PAIR.key,))
 FIGURES = ("figure4", "figure5", "figure6", "figure7", "figure8")

@@ -1,5 +1,5 @@
-"""Jobs on a device that is not the processor (apart.py; no GPU is needed): nothing mixes the two, the host waits for
-nothing within an epoch but what it must, and the numbers are the processor's own."""
+"""Jobs on a device that is not the processor (fake_device.py; no GPU is needed): nothing mixes the two, the host waits
+for nothing within an epoch but what it must, and the numbers are the processor's own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainables.models.checkpoint import save_weights
 from trainables.spec import RunSpec
 from trainables.storage.job_file import Place, job_json
 
-SCRIPT = Path(__file__).with_name("apart.py")
+SCRIPT = Path(__file__).parents[1] / "fake_device.py"
 CHUNKS = 2
 """Of an epoch of those few digits."""
 
@@ -39,10 +39,10 @@ def train(device: str, jobs: Sequence[Sequence[RunSpec]], place: Place) -> list[
 
 def waits(jobs: Sequence[Sequence[RunSpec]], place: Place) -> list[Counter[str]]:
     """Those of jobs on the device, which give the same bits as on the processor."""
-    here, there = (replace(place, results=place.results / device) for device in ("cpu", "apart"))
+    here, there = (replace(place, results=place.results / device) for device in ("cpu", "fake"))
     place.results.mkdir(exist_ok=True)
     train("cpu", jobs, here)
-    found = train("apart", jobs, there)
+    found = train("fake", jobs, there)
     assert_same(here.results, there.results, [run for job in jobs for run in job])
     return found
 
@@ -77,13 +77,13 @@ LINES = {
     "torch.cat([there, here])": REFUSED,
     "torch.where(there > 0, here, 0.0)": REFUSED,
     "torch.nn.Linear(3, 3)(there)": REFUSED,
-    "here.index_copy_(0, torch.arange(2, device='apart'), here)": REFUSED,
-    "there + 1 + torch.tensor(1.0) + torch.ones(2, 3, device='apart')": "",
-    "there + here.to('apart')": WAITS,
-    "there + torch.tensor([1.0, 2.0, 3.0]).to('apart', non_blocking=True)": "",
+    "here.index_copy_(0, torch.arange(2, device='fake'), here)": REFUSED,
+    "there + 1 + torch.tensor(1.0) + torch.ones(2, 3, device='fake')": "",
+    "there + here.to('fake')": WAITS,
+    "there + torch.tensor([1.0, 2.0, 3.0]).to('fake', non_blocking=True)": "",
     "there.copy_(here, non_blocking=True)": "",
     "there.copy_(here)": WAITS,
-    "there + torch.tensor([1.0, 2.0, 3.0], device='apart')": WAITS,
+    "there + torch.tensor([1.0, 2.0, 3.0], device='fake')": WAITS,
     "there[torch.tensor([0, 1])]": WAITS,
     "there[[0, 1]]": WAITS,
     "there.sum().item()": WAITS,
@@ -97,19 +97,19 @@ LINES = {
 
 def said(program: str) -> str:
     """What a program prints that has registered the device."""
-    command = [sys.executable, "-c", f"from apart import Apart, register\nregister()\n{program}"]
+    command = [sys.executable, "-c", f"from fake_device import FakeDevice, register\nregister()\n{program}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=SCRIPT.parent)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
-def test_the_pretence() -> None:
+def test_the_fake_device() -> None:
     printed = said(f"""
 import torch
 for line in {list(LINES)}:
     here = torch.randn(2, 3)
-    with Apart() as device:
-        there = here.to("apart", non_blocking=True)
+    with FakeDevice() as device:
+        there = here.to("fake", non_blocking=True)
         try:
             eval(line)
             print("waits" if device.waits else "")
@@ -131,10 +131,10 @@ from sweeps.planning.resources import Resources
 from trainables.data.facts import facts
 settings = Settings(dataset="digits", pairs=("resnet14/resnet8",), seeds=1)
 plan = make_plan([paper.find("methods")], settings, {}, pack=None)
-estimate.STEPS["apart"] = 1
-with Apart():
+estimate.STEPS["fake"] = 1
+with FakeDevice():
     found = estimate.estimate(
-        plan, lambda spec: facts("digits", None, 1), Resources(0), device="apart", at_once=1, seconds=0
+        plan, lambda spec: facts("digits", None, 1), Resources(0), device="fake", at_once=1, seconds=0
     )
 print(found.device_hours > 0)
 """)
@@ -163,12 +163,12 @@ from sweeps.planning.plan import make_plan
 from sweeps.planning.resources import Resources
 from trainables.data.facts import Facts
 plan = make_plan([paper.find({table!r})], Settings(seeds=1, **{settings!r}), {{}}, pack=None)
-estimate.STEPS["apart"] = 8
+estimate.STEPS["fake"] = 8
 sizes = set()
 estimate._per_image = lambda work_on, few, images, seconds, clock: sizes.add((few, images)) or 0.001
-with Apart():
+with FakeDevice():
     estimate.estimate(
-        plan, lambda spec: Facts(10, {side}, (64,) * 10, 100), Resources(0), device="apart", at_once=1, seconds=0
+        plan, lambda spec: Facts(10, {side}, (64,) * 10, 100), Resources(0), device="fake", at_once=1, seconds=0
     )
 print(sizes)
 """)
@@ -186,8 +186,8 @@ torch.inference_mode = torch.no_grad
 from trainables.observe import Images, answers, certainty, predictions
 about = "resnet8", Path({str(tmp_path / "resnet8.pth")!r}), Images("digits", train_fraction=0.2)
 found = []
-for device in ("cpu", "apart"):
-    with Apart():
+for device in ("cpu", "fake"):
+    with FakeDevice():
         pictures = certainty(*about, count=25, device=device) | predictions(*about, rate=0.3, device=device)
         found.append(pictures | answers(*about, device=device))
 here, there = found

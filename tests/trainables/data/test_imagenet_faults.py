@@ -24,7 +24,7 @@ from trainables.data.image_files import decoded
 from trainables.data.source import UNREADABLE
 from trainables.errors import UserError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from trainables.training import teacher_cache as banks
 from trainables.training.teacher_cache import GB, Bank, opened
 from trainables.training.teachers import Teacher
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CHUNK = 8 * 6
 
 

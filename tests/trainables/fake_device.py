@@ -1,7 +1,7 @@
-"""Trains jobs on a device of pretence, `apart`, and prints for what they waited within epochs, a line of JSON a job:
+"""Trains jobs on a fake device, `fake`, and prints for what they waited within epochs, a line of JSON a job:
 
-    python apart.py apart JOB.json ...
-    python apart.py cpu JOB.json ...      the same on the processor
+    python fake_device.py fake JOB.json ...
+    python fake_device.py cpu JOB.json ...      the same on the processor
 
 The processor computes what is on it; but as on a GPU, it is an error to mix its tensors with the processor's, and
 whatever the host must wait for is noted. A process of its own, for torch learns of devices before the first backward
@@ -31,7 +31,7 @@ from trainables import job
 from trainables.storage.job_file import read_job
 from trainables.training import evaluation, teachers
 
-NAME = "apart"
+NAME = "fake"
 aten = torch.ops.aten
 WAITING = (
     *(aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten.is_nonzero),
@@ -64,7 +64,7 @@ class There(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        raise AssertionError(f"{func} on the device outside of `with Apart()`")
+        raise AssertionError(f"{func} on the device outside of `with FakeDevice()`")
 
     def tolist(self) -> Any:
         return self.cpu().tolist()
@@ -85,7 +85,7 @@ class Draws(torch.Generator):
         return super().__new__(cls)
 
 
-class Apart(TorchDispatchMode):
+class FakeDevice(TorchDispatchMode):
     """waits: the operations for which the host waited, in order, since the last of these was made."""
 
     def __init__(self) -> None:
@@ -194,7 +194,7 @@ def _outer(func: Any, result: Any, given: list[Any]) -> Any:
 
 def main(name: str, *jobs: str) -> None:
     register()
-    device, waits = Apart(), list[str]()
+    device, waits = FakeDevice(), list[str]()
     epoch_of = job.train_epoch
 
     def watched(*rest: Any) -> None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import io
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import fake_job
 import numpy as np
 import pytest
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "sweeps"))
-
-import fake_job
 
 from analysis.figure import search_plots as draw
 from analysis.figure.drawings import saved

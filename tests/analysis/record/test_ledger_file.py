@@ -21,7 +21,7 @@ from analysis.record import ledger as ledger_module
 from analysis.record.ledger import SCHEMA, Ledger
 from trainables.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_a_killed_writer_leaves_whole_rows(path: Path) -> None:
     reported = 0
     for attempt in range(8):
         code = WRITER.format(
-            root=str(ROOT), tests=str(Path(__file__).parent), path=str(path), first=reported + 1, pause=0
+            root=str(ROOT), tests=str(Path(__file__).parents[1]), path=str(path), first=reported + 1, pause=0
         )
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -249,7 +249,7 @@ def test_half_a_transaction_is_undone_by_the_next_reader(path: Path) -> None:
     """Killed when half of a transaction's pages are in the file: the journal beside it takes them back."""
     write(path, result_of(spec_of()))
     before, size = path.read_bytes(), path.stat().st_size
-    code = CRASH.format(root=str(ROOT), tests=str(Path(__file__).parent), path=str(path))
+    code = CRASH.format(root=str(ROOT), tests=str(Path(__file__).parents[1]), path=str(path))
     assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
     assert path.stat().st_size > size
     assert (path.parent / "ledger.sqlite-journal").exists()
@@ -261,7 +261,7 @@ def test_half_a_transaction_is_undone_by_the_next_reader(path: Path) -> None:
 
 def test_readers_while_a_writer_writes(path: Path) -> None:
     write(path, result_of(spec_of()))
-    code = WRITER.format(root=str(ROOT), tests=str(Path(__file__).parent), path=str(path), first=2, pause=0.02)
+    code = WRITER.format(root=str(ROOT), tests=str(Path(__file__).parents[1]), path=str(path), first=2, pause=0.02)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -60,7 +60,7 @@ for root in sys.argv[1:]:
     place = Path(root) if root else None
     facts('tinyimagenet', place), fingerprinted('tinyimagenet', place)
 print({'torch', 'numpy', 'PIL', 'sklearn', 'pyarrow'} & set(sys.modules))"""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     command = [sys.executable, "-c", script, "", str(write(tmp_path))]
     ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"

@@ -14,7 +14,7 @@ from trainables import job
 from trainables.storage.job_file import Place
 from trainables.training import cpu_memory
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 STEPS = """
 import ctypes, resource, sys, threading
 PR_SET_THP_DISABLE = 41

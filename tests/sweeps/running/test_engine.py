@@ -100,7 +100,7 @@ def sweep(results: Path, whole: Plan, resources: Resources = CPU) -> Seen:
         addresses.update(listening([os.getpid(), *(process.pid for process in below(os.getpid()))]))
 
     with (
-        workers_find(Path(__file__).parent),
+        workers_find(Path(__file__).parents[1]),
         Ledger.open(results / "ledger.sqlite") as ledger,
         everything_printed() as said,
     ):
@@ -362,7 +362,7 @@ def test_ray_costs_little(tmp_path: Path) -> None:
     """20 jobs that do nothing: less than a second each on one processor, in reused processes."""
     seeds = [spec("net", seed) for seed in range(1, 21)]
     times: list[float] = []
-    with workers_find(Path(__file__).parent), Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+    with workers_find(Path(__file__).parents[1]), Ledger.open(tmp_path / "ledger.sqlite") as ledger:
         execute(
             plan(*map(job, seeds)),
             ledger,
