@@ -15,7 +15,7 @@ from analysis import paper
 from analysis.figure import from_weights
 from analysis.figure.charts import form_of, write_figure
 from analysis.figure.drawings import Figure, saved
-from analysis.figure.observations import Place, digest, given
+from analysis.figure.observations import Folders, digest, given
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.command_line import Parser, ledger_path, settings_of_sweep, write
@@ -88,7 +88,7 @@ def _figures_of_weights(table: Table, options: argparse.Namespace) -> dict[str, 
             "with --sweep, or other --results"
         )
     teachers = _by_content(options.teachers, {sha256 for _, sha256 in settings.teachers})
-    found = from_weights.figures(table, settings, Place(options.results, options.data_dir, teachers))
+    found = from_weights.figures(table, settings, Folders(options.results, options.data_dir, teachers))
     if not found:
         raise UserError(f"no row of {table.key} was asked for in that sweep: choose another by --sweep")
     return found
@@ -106,7 +106,9 @@ def _of_file(table: Table, file: Path, options: argparse.Namespace) -> dict[str,
 
         settings = replace(settings, data=load(dataset, options.data_dir).fingerprint[:16])
     network = options.network or chosen_pairs(table.parts[0], settings)[0].teacher
-    return from_weights.figures(table, settings, Place(options.results, options.data_dir, teacher=given(network, file)))
+    return from_weights.figures(
+        table, settings, Folders(options.results, options.data_dir, teacher=given(network, file))
+    )
 
 
 def _by_content(place: Path | None, wanted: set[str]) -> tuple[tuple[str, str], ...]:

@@ -37,7 +37,7 @@ from trainables.storage.job_file import Place
 from trainables.storage.runs import has_weights
 
 if TYPE_CHECKING:
-    from sweeps.planning.estimate import Estimate
+    from sweeps.planning.estimate import CostEstimate
     from sweeps.planning.teacher_caches import Banks
     from sweeps.running.events import Event
 FAILED = 1
@@ -113,7 +113,7 @@ def planned_resources(options: Options) -> Resources:
 
 def estimated(
     plan: Plan, facts_of: Callable[[RunSpec], Facts], resources: Resources, at_once: int, banks: Banks
-) -> Estimate:
+) -> CostEstimate:
     """The cost of a plan, measured on a GPU where the sweep would use one and there is one here."""
     from sweeps.planning.estimate import estimate
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from analysis.figure.embedding import Group, Panel
+from analysis.figure.embedding import ClassGroup, ClassMap
 
 FORMATS = ("png", "pdf", "svg")
 WIDTH = 7.0
@@ -149,7 +149,7 @@ def _bars(axes: Axes, arrays: Mapping[str, np.ndarray]) -> None:
     axes.legend(fontsize=7.5, frameon=False, loc="lower right")
 
 
-def embedding(columns: Mapping[str, Sequence[tuple[Group, Panel]]], title: Sequence[str]) -> Figure:
+def embedding(columns: Mapping[str, Sequence[tuple[ClassGroup, ClassMap]]], title: Sequence[str]) -> Figure:
     """A line for each group of classes, a column for each student; a class has a marker and a shade of its own."""
     lines = [group for group, _ in next(iter(columns.values()))]
     figure = Figure(figsize=(WIDTH, 0.75 + 2.5 * len(lines)), layout="constrained")
@@ -166,7 +166,7 @@ def embedding(columns: Mapping[str, Sequence[tuple[Group, Panel]]], title: Seque
     return figure
 
 
-def _points(axes: Axes, group: Group, panel: Panel, name: str) -> None:
+def _points(axes: Axes, group: ClassGroup, panel: ClassMap, name: str) -> None:
     shades = colormaps["viridis"](np.linspace(0, 0.88, len(group.classes)))
     for place, label in enumerate(group.classes):
         x, y = panel.points[panel.labels == place].T

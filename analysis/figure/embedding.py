@@ -39,7 +39,7 @@ SUPERCLASSES = {
 
 
 @dataclass(frozen=True)
-class Group:
+class ClassGroup:
     """Classes that are drawn together."""
 
     title: str
@@ -47,7 +47,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Panel:
+class ClassMap:
     """points: (N, 2), labels: (N,) places in the group's classes; silhouettes of points and of features."""
 
     points: np.ndarray
@@ -56,21 +56,21 @@ class Panel:
     feature_silhouette: float
 
 
-def groups(classes: Sequence[str]) -> tuple[Group, ...]:
+def groups(classes: Sequence[str]) -> tuple[ClassGroup, ...]:
     """The paper's three lines where the classes are CIFAR-100's; else one of all classes, at most the first 20."""
     if set(classes) != {name for members in SUPERCLASSES.values() for name in members}:
         some = tuple(classes[:MOST_CLASSES])
         title = "All classes" if len(some) == len(classes) else f"The first {len(some)} of {len(classes)} classes"
-        return (Group(title, some),)
+        return (ClassGroup(title, some),)
     first = tuple(members[0] for members in list(SUPERCLASSES.values())[::2])
     return (
-        Group("Ten superclasses, one class each", first),
-        Group("One superclass: vehicles 1", SUPERCLASSES["vehicles 1"]),
-        Group("Similar superclasses: flowers, trees", SUPERCLASSES["flowers"] + SUPERCLASSES["trees"]),
+        ClassGroup("Ten superclasses, one class each", first),
+        ClassGroup("One superclass: vehicles 1", SUPERCLASSES["vehicles 1"]),
+        ClassGroup("Similar superclasses: flowers, trees", SUPERCLASSES["flowers"] + SUPERCLASSES["trees"]),
     )
 
 
-def embed(features: np.ndarray, labels: np.ndarray, classes: Sequence[str], group: Group) -> Panel:
+def embed(features: np.ndarray, labels: np.ndarray, classes: Sequence[str], group: ClassGroup) -> ClassMap:
     """The images of a group's classes on a plane. features: (N, K), labels: (N,) places in `classes`."""
     from sklearn.manifold import TSNE
     from sklearn.metrics import silhouette_score
@@ -81,4 +81,4 @@ def embed(features: np.ndarray, labels: np.ndarray, classes: Sequence[str], grou
     perplexity = min(PERPLEXITY, (len(own) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=STATE).fit_transform(features)
     scores = [float(silhouette_score(values, own)) for values in (points, features)]
-    return Panel(points, own, *scores)
+    return ClassMap(points, own, *scores)

@@ -9,7 +9,7 @@ from analysis.figure import drawings
 from analysis.figure.drawings import Figure
 from analysis.figure.observations import (
     SHOWN,
-    Place,
+    Folders,
     Weights,
     answers,
     certainty,
@@ -42,7 +42,7 @@ def write_figure_from_runs(
     `TABLE-TEACHER-STUDENT.png`. Nothing where no row was asked for. What a network answers on `data_dir` is computed
     once and kept in `results/observations`. Raises UserError where weights are missing.
     """
-    place = Place(results, data_dir, tuple(teachers))
+    place = Folders(results, data_dir, tuple(teachers))
     paths = []
     for name, figure in figures(table, settings, place).items():
         for form in ("png", "pdf"):
@@ -51,7 +51,7 @@ def write_figure_from_runs(
     return paths
 
 
-def figures(table: Table, settings: Settings, place: Place) -> dict[str, Figure]:
+def figures(table: Table, settings: Settings, place: Folders) -> dict[str, Figure]:
     """A picture for each pair (for each teacher where there is no student), by the names of their files."""
     settings = settings_for(table, settings)
     drawn: dict[str, Figure] = {}
@@ -66,14 +66,14 @@ def figures(table: Table, settings: Settings, place: Place) -> dict[str, Figure]
     return drawn
 
 
-def _images(table: Table, part: Part, settings: Settings, pair: Pair, place: Place) -> Figure:
+def _images(table: Table, part: Part, settings: Settings, pair: Pair, place: Folders) -> Figure:
     weights = teacher(table, settings, pair, place)
     arrays = certainty(weights, settings, place)
     said = f"teacher {_network(weights)}" if place.teacher is None else _network(weights)
     return drawings.images(arrays, RANKS[table.key], _title(table, settings, "training images", said, [weights]))
 
 
-def _predictions(table: Table, part: Part, settings: Settings, pair: Pair, place: Place) -> Figure:
+def _predictions(table: Table, part: Part, settings: Settings, pair: Pair, place: Folders) -> Figure:
     weights = teacher(table, settings, pair, place)
     arrays, rate = predictions(weights, settings, pair, place)
     said = f"teacher {_network(weights)}" if place.teacher is None else _network(weights)
@@ -81,14 +81,14 @@ def _predictions(table: Table, part: Part, settings: Settings, pair: Pair, place
     return drawings.predictions(arrays, rate, _title(table, settings, shown, said, [weights]))
 
 
-def _embedding(table: Table, part: Part, settings: Settings, pair: Pair, place: Place) -> Figure:
+def _embedding(table: Table, part: Part, settings: Settings, pair: Pair, place: Folders) -> Figure:
     taught = _students(table, part, settings, pair, place)
     columns = {label: embedded(weights, settings, place) for label, weights in taught.items()}
     said = _taught(settings, pair, taught)
     return drawings.embedding(columns, _title(table, settings, "test images", said, list(taught.values())))
 
 
-def _correlation(table: Table, part: Part, settings: Settings, pair: Pair, place: Place) -> Figure:
+def _correlation(table: Table, part: Part, settings: Settings, pair: Pair, place: Folders) -> Figure:
     taught = _students(table, part, settings, pair, place)
     own = teacher(table, settings, pair, place)
     wanted = answers(own, settings, place)["logits"]
@@ -100,7 +100,7 @@ def _correlation(table: Table, part: Part, settings: Settings, pair: Pair, place
     return drawings.correlation(gaps, _title(table, settings, "test images", said, [*taught.values(), own]))
 
 
-_DRAW: dict[str, Callable[[Table, Part, Settings, Pair, Place], Figure]] = {
+_DRAW: dict[str, Callable[[Table, Part, Settings, Pair, Folders], Figure]] = {
     "images": _images,
     "predictions": _predictions,
     "embedding": _embedding,
@@ -108,7 +108,7 @@ _DRAW: dict[str, Callable[[Table, Part, Settings, Pair, Place], Figure]] = {
 }
 
 
-def _students(table: Table, part: Part, settings: Settings, pair: Pair, place: Place) -> dict[str, Weights]:
+def _students(table: Table, part: Part, settings: Settings, pair: Pair, place: Folders) -> dict[str, Weights]:
     """By the labels of their rows."""
     return {row.label: student(table, settings, pair, row, place) for row in chosen_rows(part, settings)}
 

@@ -48,7 +48,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Place:
+class Folders:
     """Where results and images lie. teachers: (sha256, path) of weights files that were given.
 
     teacher: weights to show as the teacher, whatever the settings say; they need no ledger and no run.
@@ -74,7 +74,7 @@ def given(network: str, path: Path) -> Weights:
     return Weights(network, path, sha256, f"given weights (sha256 {sha256[:12]})")
 
 
-def teacher(table: Table, settings: Settings, pair: Pair, place: Place) -> Weights:
+def teacher(table: Table, settings: Settings, pair: Pair, place: Folders) -> Weights:
     """A pair's teacher: given by file, or trained here."""
     if place.teacher is not None:
         return place.teacher
@@ -90,14 +90,14 @@ def teacher(table: Table, settings: Settings, pair: Pair, place: Place) -> Weigh
     return found
 
 
-def student(table: Table, settings: Settings, pair: Pair, row: Row, place: Place) -> Weights:
+def student(table: Table, settings: Settings, pair: Pair, row: Row, place: Folders) -> Weights:
     """The student of a row, of the first seed."""
     treatment = row.treat(settings.recipe, pair)
     usual = settings.recipe.schedule_of(treatment).epochs
     return _trained(table, settings, student_spec(settings, pair, treatment, SEED), usual, place)
 
 
-def _trained(table: Table, settings: Settings, spec: RunSpec, usual: int, place: Place) -> Weights:
+def _trained(table: Table, settings: Settings, spec: RunSpec, usual: int, place: Folders) -> Weights:
     path = weights_path(place.results, spec.run_id)
     if not path.exists():
         command = _command(table, settings, place)
@@ -106,7 +106,7 @@ def _trained(table: Table, settings: Settings, spec: RunSpec, usual: int, place:
     return Weights(spec.student, path, digest(path), f"{names.epochs(spec.epochs)}, seed {spec.seed}", shortened)
 
 
-def _command(table: Table, settings: Settings, place: Place) -> str:
+def _command(table: Table, settings: Settings, place: Folders) -> str:
     """The command that trains what a picture lacks."""
     options: dict[str, Any] = {
         "--dataset": settings.dataset,
@@ -127,7 +127,7 @@ def _command(table: Table, settings: Settings, place: Place) -> str:
     return shlex.join(words)
 
 
-def certainty(weights: Weights, settings: Settings, place: Place) -> Arrays:
+def certainty(weights: Weights, settings: Settings, place: Folders) -> Arrays:
     """How certain a teacher is of the training images (`trainables.observe.certainty`)."""
 
     def make() -> Arrays:
@@ -138,7 +138,7 @@ def certainty(weights: Weights, settings: Settings, place: Place) -> Arrays:
     return _kept("certainty", weights, settings, place, make, str(SHOWN))
 
 
-def predictions(weights: Weights, settings: Settings, pair: Pair, place: Place) -> tuple[Arrays, float]:
+def predictions(weights: Weights, settings: Settings, pair: Pair, place: Folders) -> tuple[Arrays, float]:
     """What a teacher predicts at both ends of the energies (`trainables.observe.predictions`), and the pair's r."""
     rate, augmentation = energy_temperature(settings.recipe, pair).rate, settings.recipe.augmentation
 
@@ -151,7 +151,7 @@ def predictions(weights: Weights, settings: Settings, pair: Pair, place: Place) 
     return _kept("predictions", weights, settings, place, make, f"{rate} {augmentation} {SEED}"), rate
 
 
-def answers(weights: Weights, settings: Settings, place: Place) -> Arrays:
+def answers(weights: Weights, settings: Settings, place: Folders) -> Arrays:
     """What a network answers on the test images (`trainables.observe.answers`)."""
 
     def make() -> Arrays:
@@ -162,7 +162,9 @@ def answers(weights: Weights, settings: Settings, place: Place) -> Arrays:
     return _kept("answers", weights, settings, place, make)
 
 
-def embedded(weights: Weights, settings: Settings, place: Place) -> list[tuple[embedding.Group, embedding.Panel]]:
+def embedded(
+    weights: Weights, settings: Settings, place: Folders
+) -> list[tuple[embedding.ClassGroup, embedding.ClassMap]]:
     """The features of each group of classes on a plane."""
 
     def make() -> Arrays:
@@ -178,11 +180,11 @@ def embedded(weights: Weights, settings: Settings, place: Place) -> list[tuple[e
     found = []
     for number, group in enumerate(embedding.groups(tuple(arrays["classes"].tolist()))):
         scores = [float(arrays[f"{number}_{name}"]) for name in ("map_silhouette", "feature_silhouette")]
-        found.append((group, embedding.Panel(arrays[f"{number}_points"], arrays[f"{number}_labels"], *scores)))
+        found.append((group, embedding.ClassMap(arrays[f"{number}_points"], arrays[f"{number}_labels"], *scores)))
     return found
 
 
-def _images(settings: Settings, place: Place) -> Images:
+def _images(settings: Settings, place: Folders) -> Images:
     from trainables.observe import Images
 
     return Images(
@@ -191,7 +193,7 @@ def _images(settings: Settings, place: Place) -> Images:
 
 
 def _kept(
-    kind: str, weights: Weights, settings: Settings, place: Place, make: Callable[[], Arrays], more: str = ""
+    kind: str, weights: Weights, settings: Settings, place: Folders, make: Callable[[], Arrays], more: str = ""
 ) -> Arrays:
     """The arrays of an earlier time, else made now and kept."""
     images = f"{settings.dataset} {settings.data} {settings.train_fraction} {settings.tail} {settings.normalisation}"

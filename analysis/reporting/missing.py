@@ -17,7 +17,7 @@ COMMAND = "python sweeps/run.py"
 
 
 @dataclass(frozen=True)
-class State:
+class RunCounts:
     """Of an entry's runs."""
 
     done: int
@@ -31,7 +31,7 @@ class Gap:
 
     rows: tuple[str, ...]
     pairs: tuple[Pair, ...]
-    state: State
+    state: RunCounts
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Coverage:
 def unfinished(values: Iterable[Value]) -> list[Gap]:
     """The entries that were asked for and lack runs."""
     return _grouped(
-        (value.row, value.pair, State(value.n, value.failed, value.asked))
+        (value.row, value.pair, RunCounts(value.n, value.failed, value.asked))
         for value in values
         if value.runs and value.n < value.asked
     )
@@ -58,7 +58,7 @@ def coverage(table: Table, settings: Settings, done: Collection[str]) -> Coverag
     wanted = cells(table, paper_settings(table, settings))
     counts = [sum(spec.run_id in done for spec in cell.specs) for cell in wanted]
     gaps = _grouped(
-        (cell.row, cell.pair, State(count, 0, len(cell.specs)))
+        (cell.row, cell.pair, RunCounts(count, 0, len(cell.specs)))
         for cell, count in zip(wanted, counts, strict=True)
         if count < len(cell.specs)
     )
@@ -66,12 +66,12 @@ def coverage(table: Table, settings: Settings, done: Collection[str]) -> Coverag
     return Coverage(table, len(wanted), complete, tuple(gaps))
 
 
-def _grouped(lacking: Iterable[tuple[str, Pair, State]]) -> list[Gap]:
+def _grouped(lacking: Iterable[tuple[str, Pair, RunCounts]]) -> list[Gap]:
     """Pairs that lack the same of one row together; then rows that lack the same of the same pairs."""
-    by_row: dict[tuple[str, State], dict[Pair, None]] = {}
+    by_row: dict[tuple[str, RunCounts], dict[Pair, None]] = {}
     for row, pair, state in lacking:
         by_row.setdefault((row, state), {})[pair] = None
-    by_pairs: dict[tuple[tuple[Pair, ...], State], list[str]] = {}
+    by_pairs: dict[tuple[tuple[Pair, ...], RunCounts], list[str]] = {}
     for (row, state), pairs in by_row.items():
         by_pairs.setdefault((tuple(pairs), state), []).append(row)
     return [Gap(tuple(rows), pairs, state) for (pairs, state), rows in by_pairs.items()]

@@ -12,7 +12,7 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """Where a run's number comes from. commit: its first digits, with a word where the code had been changed."""
 
     device: str
@@ -21,10 +21,10 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Share:
+class Contribution:
     """What one source contributed. began, ended: of the first and the last run, as they were recorded."""
 
-    source: Source
+    source: Origin
     done: int
     failed: int
     seconds: float
@@ -42,24 +42,24 @@ class Asked:
     last: str
 
 
-def source_of(entry: Entry) -> Source:
+def source_of(entry: Entry) -> Origin:
     found = entry.provenance
     commit = str(found.get("commit") or UNKNOWN)[:12]
     changed = " + local changes" if found.get("dirty") else ""
-    return Source(str(found.get("device") or UNKNOWN), commit + changed, str(found.get("torch") or UNKNOWN))
+    return Origin(str(found.get("device") or UNKNOWN), commit + changed, str(found.get("torch") or UNKNOWN))
 
 
-def sources(entries: Iterable[Entry]) -> list[Share]:
+def sources(entries: Iterable[Entry]) -> list[Contribution]:
     """The runs by their source, in the order of first appearance."""
-    found: dict[Source, list[Entry]] = {}
+    found: dict[Origin, list[Entry]] = {}
     for entry in entries:
         found.setdefault(source_of(entry), []).append(entry)
     return [_share(source, runs) for source, runs in found.items()]
 
 
-def _share(source: Source, runs: Sequence[Entry]) -> Share:
+def _share(source: Origin, runs: Sequence[Entry]) -> Contribution:
     done = sum(run.done for run in runs)
-    return Share(
+    return Contribution(
         source,
         done,
         len(runs) - done,
@@ -73,7 +73,7 @@ def _when(entry: Entry, name: str) -> str:
     return str(entry.provenance.get(name) or "")
 
 
-def counted(shares: Iterable[Share], name: str) -> dict[str, tuple[int, float]]:
+def counted(shares: Iterable[Contribution], name: str) -> dict[str, tuple[int, float]]:
     """Each device, commit or torch version with its runs and its seconds."""
     found: dict[str, tuple[int, float]] = {}
     for share in shares:

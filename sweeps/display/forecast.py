@@ -20,7 +20,7 @@ from analysis.table.grid import make_grid
 from analysis.table.layout import PICTURES, Table, settings_for
 from analysis.table.protocol import protocol
 from analysis.table.verdicts import SEED_STD
-from sweeps.planning.estimate import Estimate
+from sweeps.planning.estimate import CostEstimate
 from sweeps.planning.plan import Plan
 from sweeps.planning.teacher_caches import Banks
 from sweeps.request.request import Request, teachers
@@ -31,7 +31,7 @@ LEAST_WIDTH = 120
 ASSUMED = f"assumed from {SEED_STD} points of a run: the ledger has too few of these runs"
 
 
-def forecast_json(plan: Plan, estimate: Estimate, banks: Banks) -> str:
+def forecast_json(plan: Plan, estimate: CostEstimate, banks: Banks) -> str:
     """One object: cells; runs by kind, done or not, each once; how many more the tables would train one by one
     (shared_runs); runs done; jobs left; what they cost.
     """
@@ -72,7 +72,7 @@ def _visible(request: Request, entries: Mapping[str, Entry]) -> list[str]:
     return [sensitivity(request.settings.seeds, found or of_runs(SEED_STD, ASSUMED))]
 
 
-def show_cost(estimate: Estimate, where: str, banks: Banks, most: float) -> None:
+def show_cost(estimate: CostEstimate, where: str, banks: Banks, most: float) -> None:
     """What the plan costs, on standard output. where: on what the sweep runs, in words."""
     lines = (
         f"about {hours_words(estimate.device_hours)} on one device like this ({estimate.device}); "

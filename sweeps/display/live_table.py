@@ -25,16 +25,16 @@ KINDS = ("teacher", "student", "row")
 
 
 @dataclass(frozen=True)
-class Step:
+class RunProgress:
     """Where a run under way is."""
 
     epoch: int
     epochs: int
 
 
-Running = Mapping[str, Step]
+Running = Mapping[str, RunProgress]
 Line = Sequence[str | Text]
-Entry = Callable[[Value, Running], Text]
+EntryText = Callable[[Value, Running], Text]
 
 
 def full(value: Value, running: Running) -> Text:
@@ -70,7 +70,7 @@ def _state(value: Value, running: Running) -> str:
     return "failed" if value.failed else "waiting"
 
 
-def _slowest(value: Value, running: Running) -> Step:
+def _slowest(value: Value, running: Running) -> RunProgress:
     return min((running[run] for run in value.runs if run in running), key=lambda step: step.epoch)
 
 
@@ -106,7 +106,7 @@ def _part(
     return Group(head, _table(["", f"{len(pairs)} pairs"], counts), "")
 
 
-def _cell(value: Value, running: Running, entry: Entry) -> Text:
+def _cell(value: Value, running: Running, entry: EntryText) -> Text:
     if value.kind == "difference":
         return Text(show(value).text, "" if value.state == "done" else "dim")
     return entry(value, running)

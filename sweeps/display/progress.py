@@ -21,7 +21,7 @@ from analysis.record.entry import Entry
 from analysis.record.settings import Settings
 from analysis.table.grid import Grid, make_grid
 from analysis.table.layout import Table
-from sweeps.display.live_table import Step, board, height, summary
+from sweeps.display.live_table import RunProgress, board, height, summary
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
 from trainables.spec import RunSpec
@@ -125,10 +125,10 @@ class State:
         self.troubles.append(f"failed   {what}: {' '.join(reason.split())}")
 
     @property
-    def running(self) -> dict[str, Step]:
+    def running(self) -> dict[str, RunProgress]:
         """The runs under way, by id."""
         return {
-            spec.run_id: Step(self.trained.get(spec.run_id, 0), spec.epochs)
+            spec.run_id: RunProgress(self.trained.get(spec.run_id, 0), spec.epochs)
             for running in self.jobs.values()
             for spec in running.job.specs
             if self._open(spec.run_id)

@@ -44,7 +44,7 @@ RECORD_BYTES = 100_000
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """device_hours: one GPU's, or those of one job's processor cores. hours: from the command to its end. how: what was
     measured, in words."""
 
@@ -56,7 +56,7 @@ class Estimate:
 
 
 NO_BANKS = Banks(0, 0, None, {})
-NOTHING = Estimate(0.0, 0.0, 0, "", "nothing is left to train")
+NOTHING = CostEstimate(0.0, 0.0, 0, "", "nothing is left to train")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def estimate(
     seconds: float = SECONDS,
     banks: Banks = NO_BANKS,
     tell: Callable[[str], None] = lambda line: None,
-) -> Estimate:
+) -> CostEstimate:
     """The cost of a plan's jobs, measured on this machine's `device`, on `at_once` devices (or shares of them).
 
     The disk is that of the runs, without their teachers' `banks`, which spare time. tell: is told in one line, before,
@@ -113,7 +113,7 @@ def estimate(
     steps += f", {busy} other core{'s' * (busy > 1)} busy," if busy else ""
     once = sum(cost.once for cost in costs.values())
     hurried = f", {once} of {len(costs)} networks and losses by one step each" if once else ""
-    return Estimate(
+    return CostEstimate(
         device_hours=sum(by_job.values()) / 3600,
         hours=wall_seconds(plan, by_job, resources, at_once) / 3600,
         disk_bytes=disk,

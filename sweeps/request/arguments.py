@@ -8,9 +8,10 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from analysis import paper
+from analysis.table.command_line import Parser
 from trainables.data.facts import names
 from trainables.errors import UserError
 from trainables.spec import PRECISIONS
@@ -62,11 +63,6 @@ class Options:
     json: bool
     list: bool
     debug: bool
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see {self.prog} --help)")
 
 
 def parse(argv: Sequence[str]) -> Options:

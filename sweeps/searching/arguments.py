@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from analysis.table.command_line import Parser
 from sweeps.request import arguments
 from sweeps.request.arguments import Options
 from sweeps.searching.points import find_row, table_of
@@ -42,7 +43,7 @@ class SearchOptions:
 
 
 def parse(argv: Sequence[str]) -> SearchOptions:
-    parser = arguments.Parser(
+    parser = Parser(
         prog="search.py",
         usage="python sweeps/search.py --pair TEACHER/STUDENT --trials N [options]",
         description="Search hyperparameters of a row of the paper; compare the best with the paper's own.",

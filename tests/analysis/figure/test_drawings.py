@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from analysis.figure import drawings
 from analysis.figure.drawings import ACROSS, MARKERS, common_class, correlation_gap, mean_gap, saved
-from analysis.figure.embedding import Group, Panel
+from analysis.figure.embedding import ClassGroup, ClassMap
 
 RNG = np.random.default_rng(1)
 TITLE = ["Figure 0: made up", "digits, training images; ResNet20, 12 epochs, seed 1", "not the paper's data $1"]
@@ -46,12 +46,12 @@ def made_up_certainty() -> dict[str, np.ndarray]:
 CERTAINTY = made_up_certainty()
 
 
-def made_up_panels(group: Group) -> list[tuple[Group, Panel]]:
+def made_up_panels(group: ClassGroup) -> list[tuple[ClassGroup, ClassMap]]:
     labels = np.arange(50) % len(group.classes)
-    return [(group, Panel(RNG.normal(size=(50, 2)), labels, 0.625, -0.125))]
+    return [(group, ClassMap(RNG.normal(size=(50, 2)), labels, 0.625, -0.125))]
 
 
-GROUP = Group("All classes", tuple(CLASSES))
+GROUP = ClassGroup("All classes", tuple(CLASSES))
 PANELS = {"KD": made_up_panels(GROUP), "Energy KD": made_up_panels(GROUP)}
 LOGITS = [RNG.normal(size=(40, 10)).astype(np.float32) for _ in range(3)]
 GAPS = {name: correlation_gap(logits, LOGITS[2]) for name, logits in zip(("KD", "Energy KD"), LOGITS, strict=False)}

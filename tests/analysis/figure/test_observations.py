@@ -13,9 +13,9 @@ import pytest
 
 from analysis import figures, paper
 from analysis.figure import embedding, from_weights, observations
-from analysis.figure.embedding import SUPERCLASSES, Group, embed, groups
+from analysis.figure.embedding import SUPERCLASSES, ClassGroup, embed, groups
 from analysis.figure.from_weights import write_figure_from_runs
-from analysis.figure.observations import Place, Weights, answers, certainty
+from analysis.figure.observations import Folders, Weights, answers, certainty
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.layout import cells, teacher_runs
@@ -87,7 +87,7 @@ def test_every_figure_is_written_as_png_and_pdf(results: Path, drawn: dict[str, 
 def test_the_weights_are_those_of_the_runs_that_the_tables_show(results: Path) -> None:
     teacher, kd, energy_kd = specs_of()
     (part,) = FIGURE7.parts
-    place = Place(results)
+    place = Folders(results)
     settings = SETTINGS
     found = [observations.student(FIGURE7, settings, PAIR, row, place) for row in part.rows]
     assert [one.path for one in found] == [weights_path(results, spec.run_id) for spec in (kd, energy_kd)]
@@ -119,7 +119,7 @@ def test_a_known_answer_needs_neither_torch_nor_the_images(results: Path, drawn:
 def test_what_is_kept_is_of_these_weights_and_these_images(results: Path, tmp_path: Path) -> None:
     spec = specs_of()[1]
     one = Weights("resnet8", weights_path(results, spec.run_id), "1" * 64, "")
-    place = Place(tmp_path)
+    place = Folders(tmp_path)
     asked = [
         (one, SETTINGS),
         (Weights("resnet8", one.path, "2" * 64, ""), SETTINGS),
@@ -138,20 +138,20 @@ def test_what_is_kept_is_of_these_weights_and_these_images(results: Path, tmp_pa
 def test_a_damaged_file_is_made_again(results: Path, tmp_path: Path, damage: object) -> None:
     spec = specs_of()[1]
     weights = Weights("resnet8", weights_path(results, spec.run_id), "1" * 64, "")
-    before = answers(weights, SETTINGS, Place(tmp_path))
+    before = answers(weights, SETTINGS, Folders(tmp_path))
     (path,) = (tmp_path / "observations").iterdir()
     path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
-    after = answers(weights, SETTINGS, Place(tmp_path))
+    after = answers(weights, SETTINGS, Folders(tmp_path))
     assert before.keys() == after.keys()
     assert all((before[name] == after[name]).all() for name in before)
 
 
 def test_objects_in_a_kept_file_are_never_loaded(results: Path, tmp_path: Path) -> None:
     weights = Weights("resnet8", weights_path(results, specs_of()[1].run_id), "1" * 64, "")
-    answers(weights, SETTINGS, Place(tmp_path))
+    answers(weights, SETTINGS, Folders(tmp_path))
     (path,) = (tmp_path / "observations").iterdir()
     np.savez(path, logits=np.array([{}], dtype=object))
-    assert answers(weights, SETTINGS, Place(tmp_path))["logits"].dtype == np.float32
+    assert answers(weights, SETTINGS, Folders(tmp_path))["logits"].dtype == np.float32
 
 
 def test_missing_weights_are_named_with_the_command_that_trains_them(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_each_pair_has_a_picture_and_each_teacher_one_of_its_own(results: Path, 
     settings = Settings(dataset="digits", epochs=2, pairs=("wrn_16_1/resnet8", "wrn_16_1/resnet20", "resnet8/resnet8"))
     for spec in {spec.run_id: spec for table in (FIGURE4, FIGURE7) for spec in [*specs_of(settings)]}.values():
         make_weights(spec.student, weights_path(tmp_path, spec.run_id))
-    place = Place(tmp_path)
+    place = Folders(tmp_path)
     assert list(from_weights.figures(FIGURE4, settings, place)) == ["figure4", "figure4-resnet8"]
     assert list(from_weights.figures(FIGURE7, settings, place)) == [
         "figure7",
@@ -194,7 +194,8 @@ def test_each_pair_has_a_picture_and_each_teacher_one_of_its_own(results: Path, 
 
 def test_titles_say_data_network_training_and_what_differs_from_the_paper(results: Path) -> None:
     found = {
-        name: from_weights.figures(paper.find(name), SETTINGS, Place(results))[name].get_suptitle() for name in FIGURES
+        name: from_weights.figures(paper.find(name), SETTINGS, Folders(results))[name].get_suptitle()
+        for name in FIGURES
     }
     assert found["figure4"].splitlines()[1:] == [
         "digits, 0.2 of the training images; teacher WRN-16-1, 2 epochs, seed 1",
@@ -207,7 +208,7 @@ def test_titles_say_data_network_training_and_what_differs_from_the_paper(result
 
 
 def test_rows_that_were_not_asked_for_are_not_drawn(results: Path) -> None:
-    place = Place(results)
+    place = Folders(results)
     one = from_weights.figures(FIGURE7, replace(SETTINGS, rows=("kd",)), place)["figure7"]
     assert [axes.get_title().partition("\n")[0] for axes in one.axes if axes.get_title()] == ["KD"]
     assert from_weights.figures(FIGURE7, replace(SETTINGS, rows=("dkd",)), place) == {}
@@ -292,21 +293,21 @@ def test_groups_are_the_papers_three_on_cifar_100_and_at_most_twenty_classes_els
     assert sorted({homes[name] for name in similar.classes}) == ["flowers", "trees"]
     assert len(similar.classes) == 10
     many = tuple(f"class {number}" for number in range(30))
-    assert groups(many) == (Group("The first 20 of 30 classes", many[:20]),)
-    assert groups(many[:9]) == (Group("All classes", many[:9]),)
+    assert groups(many) == (ClassGroup("The first 20 of 30 classes", many[:20]),)
+    assert groups(many[:9]) == (ClassGroup("All classes", many[:9]),)
 
 
 def test_an_embedding_keeps_far_classes_apart_and_says_how_far() -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat([4, 0, 2], 20)
     features = rng.normal(0, 0.1, (60, 5)) + 10 * np.eye(5)[labels]
-    panel = embed(features, labels, ("a", "b", "c", "d", "e"), Group("some", ("e", "a")))
+    panel = embed(features, labels, ("a", "b", "c", "d", "e"), ClassGroup("some", ("e", "a")))
     assert panel.points.shape == (40, 2)
     assert panel.labels.tolist() == [0] * 20 + [1] * 20
     assert panel.feature_silhouette == pytest.approx(by_hand(features[:40], panel.labels))
     assert panel.map_silhouette == pytest.approx(by_hand(panel.points, panel.labels), abs=1e-4)
     assert panel.map_silhouette > 0.8
-    again = embed(features, labels, ("a", "b", "c", "d", "e"), Group("some", ("e", "a")))
+    again = embed(features, labels, ("a", "b", "c", "d", "e"), ClassGroup("some", ("e", "a")))
     assert (panel.points == again.points).all()
     assert embedding.STATE == 0
 

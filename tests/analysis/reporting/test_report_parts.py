@@ -16,7 +16,7 @@ from analysis.record.entry import entry_of
 from analysis.record.ledger import Sweep
 from analysis.record.settings import Settings
 from analysis.reporting.comparison import judge, paper_settings
-from analysis.reporting.missing import State, again, carried, coverage, unfinished, whole
+from analysis.reporting.missing import RunCounts, again, carried, coverage, unfinished, whole
 from analysis.reporting.provenance import asked, counted, hours, sources
 from analysis.table.grid import make_grid
 from analysis.table.layout import cells
@@ -99,7 +99,7 @@ def test_every_cell_of_the_paper_is_complete_or_in_a_gap() -> None:
     assert len(lacking) == len(set(lacking))
     expected = {(cell.row, cell.pair) for cell in wanted if any(spec.run_id not in done for spec in cell.specs)}
     assert set(lacking) == expected
-    assert State(1, 0, 3) in [gap.state for gap in found.gaps]
+    assert RunCounts(1, 0, 3) in [gap.state for gap in found.gaps]
 
 
 def test_nothing_lacks_where_all_is_done() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trainables.errors import UserError
 from trainables.methods import Method, Setup, Step, find, make
-from trainables.methods.crd import Bank, Contrast
+from trainables.methods.crd import Contrast, MemoryBank
 from trainables.models import Outputs
 from trainables.spec import params
 
@@ -251,7 +251,7 @@ def test_which_form_is_taken(samples: int, negatives: int, whole: bool) -> None:
 
 def test_memories_start_uniform() -> None:
     torch.manual_seed(0)
-    memory = Bank(4, 128, 1000).memory
+    memory = MemoryBank(4, 128, 1000).memory
     bound = math.sqrt(3 / 128)
     assert memory.abs().max() <= bound
     assert memory.mean().abs() < 0.01 * bound
