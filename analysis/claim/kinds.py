@@ -1,4 +1,4 @@
-"""What a paper may claim about its tables, as data; `claim_rules` holds each kind against numbers."""
+"""What a paper may claim about its tables, as data; `rules` holds each kind against numbers."""
 
 from __future__ import annotations
 
