@@ -14,16 +14,17 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analysis import names, paper
-from analysis.grid import METRICS, Grid, make_grid
-from analysis.layout import PICTURES
-from analysis.power import Spread, of_runs, report, spread
-from analysis.render import TEXT_WIDTH, markdown_row, markdown_text
+from analysis import paper
+from analysis.claim.power import Spread, of_runs, report, spread
 from analysis.report import know
-from analysis.reporting.chapters import Knowledge
 from analysis.reporting.claims_section import RULE, Judged, judged_claims
-from analysis.tables import Parser, ledger_path
-from analysis.verdicts import SEED_STD
+from analysis.reporting.contents import Knowledge
+from analysis.table import names
+from analysis.table.command_line import Parser, ledger_path
+from analysis.table.grid import METRICS, Grid, make_grid
+from analysis.table.layout import PICTURES
+from analysis.table.render import TEXT_WIDTH, markdown_row, markdown_text
+from analysis.table.verdicts import SEED_STD
 from trainables.errors import UserError, exit_status
 
 SEEDS = 3

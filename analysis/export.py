@@ -21,14 +21,14 @@ if __package__ in (None, ""):
 
 import pandas as pd
 
-from analysis.entry import NUMBERS, Entry
-from analysis.ledger import Ledger
-from analysis.tables import Parser
+from analysis.record.entry import NUMBERS, Entry
+from analysis.record.ledger import Ledger
+from analysis.table.command_line import Parser
 from trainables.errors import UserError, exit_status
-from trainables.locks import held
-from trainables.runs import write_atomically
 from trainables.shares import FIELDS, means
 from trainables.spec import flatten
+from trainables.storage.locks import held
+from trainables.storage.runs import write_atomically
 
 _FIRST = ("run_id", "name", "treatment", "status", "reason")
 _LAST = ("weights_sha256", "teacher_sha256")

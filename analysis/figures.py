@@ -1,251 +1,38 @@
-"""A table as a picture: `python analysis/figures.py table5`. Dots with their spreads, or curves over the rate."""
+"""Draw a table or figure of the paper: `python analysis/figures.py table5`."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from analysis import captions, from_weights, names, paper
-from analysis.drawings import FORMATS, plain, saved
-from analysis.grid import Grid
-from analysis.layout import PICTURES, Part, Row, Table, chosen_pairs, chosen_parts, chosen_rows, increase_key
-from analysis.sheet import show
-from analysis.tables import Parser, add_arguments, load_chosen, write
-from analysis.value import Value
+from analysis import paper
+from analysis.figure import from_weights
+from analysis.figure.charts import form_of, write_figure
+from analysis.figure.drawings import Figure, saved
+from analysis.figure.observations import Folders, digest, given
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
+from analysis.table.command_line import Parser, ledger_path, settings_of_sweep, write
+from analysis.table.layout import PICTURES, Table, chosen_pairs, settings_for
+from analysis.tables import add_arguments, load_chosen
+from trainables.data.facts import check_name, fingerprinted
 from trainables.errors import UserError, exit_status
-from trainables.recipes import Pair
-from trainables.spec import Mixing
-
-# Okabe and Ito's colours. Markers and line styles differ as well, so that nothing depends on colour.
-BLUE, GREEN, RED = "#0072B2", "#009E73", "#D55E00"
-SERIES = {
-    "high": ("High energy", BLUE, "o", "-"),
-    "half": ("Half high, half low", GREEN, "s", "--"),
-    "low": ("Low energy", RED, "^", ":"),
-}
-LEVELS = (("#000000", (0, (7, 2))), ("#777777", (0, (1, 1.3))), ("#CC79A7", (0, (4, 1, 1, 1))))
-BARS: dict[str, Any] = {"capsize": 2.5, "markersize": 5, "elinewidth": 1.1}
-HOLLOW: dict[str, Any] = {
-    "marker": "D",
-    "linestyle": "none",
-    "markerfacecolor": "none",
-    "markeredgecolor": RED,
-    "markersize": 5.5,
-    "label": "paper",
-}
-WIDEST = 4
 
 
-def draw(grid: Grid) -> Figure:
-    """One panel for each pair of each part; a part begins a line of panels."""
-    parts = chosen_parts(grid.table, grid.settings)
-    if not parts:
-        raise UserError(f"no row of {grid.table.key} was asked for: there is nothing to draw")
-    most = max(len(chosen_pairs(part, grid.settings)) for part in parts)
-    columns = most if most <= WIDEST else WIDEST - 1
-    places = _places(grid, parts, columns)
-    lines = 1 + max(line for line, _ in places)
-    curves = grid.table.metric == "cost" or grid.table.plot == "rates"
-    longest = max(len(chosen_rows(part, grid.settings)) for part in parts)
-    height = 4.0 if curves else max(2.2, 0.8 + 0.3 * longest)
-    width = 6.4 if columns == 1 else 1.3 + (3.4 if columns < WIDEST else 2.8) * columns
-    figure = Figure(figsize=(width, 1.1 + height * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False)
-    for place, (part, pair) in places.items():
-        axes = panels[place]
-        if not curves:
-            _dots(axes, grid, part, pair, named=place[1] == 0)
-        elif grid.table.metric == "cost":
-            _cost(axes, grid, part, pair)
-        else:
-            _curves(axes, grid, part, pair)
-        names_of = f"{names.network(pair.teacher)} / {names.network(pair.student)}"
-        axes.set_title(plain(f"{part.title}\n{names_of}" if part.title else names_of), fontsize=9.5)
-        axes.grid(True, color="#DDDDDD", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.tick_params(labelsize=8.5)
-        axes.spines[["top", "right"]].set_visible(False)
-    for place in set(np.ndindex(lines, columns)) - set(places):
-        panels[place].remove()
-    _title_and_legend(figure, grid, [panels[place] for place in places])
-    return figure
-
-
-def _places(grid: Grid, parts: Sequence[Part], columns: int) -> dict[tuple[int, int], tuple[Part, Pair]]:
-    """Which pair of which part stands in which line and column of panels."""
-    places, line = {}, 0
-    for part in parts:
-        pairs = chosen_pairs(part, grid.settings)
-        for number, pair in enumerate(pairs):
-            places[line + number // columns, number % columns] = part, pair
-        line += math.ceil(len(pairs) / columns)
-    return places
-
-
-def _title_and_legend(figure: Figure, grid: Grid, panels: list[Axes]) -> None:
-    kind = {"best": ", best test epoch", "last": ", last epoch"}[grid.metric] if grid.table.metric != "cost" else ""
-    asides = [
-        "mean ± standard deviation" if grid.settings.seeds > 1 else "",
-        "" if grid.comparable else "not the paper's data",
-        "shortened, not the paper's schedule" if grid.shortened else "",
-    ]
-    lines = [grid.table.title, captions.training(grid) + kind, "; ".join(aside for aside in asides if aside)]
-    across = int(12 * figure.get_figwidth())
-    figure.suptitle(plain("\n".join(textwrap.fill(line, across) for line in lines if line)), fontsize=10.5)
-    labelled: dict[str, Any] = {}
-    for axes in panels:
-        handles, labels = axes.get_legend_handles_labels()
-        labelled |= {label: handle for label, handle in zip(labels, handles, strict=True) if label not in labelled}
-    if labelled:
-        figure.legend(
-            list(labelled.values()), list(labelled), loc="outside lower center", ncols=3, fontsize=8.5, frameon=False
-        )
-
-
-def _rows(grid: Grid, part: Part, pair: Pair) -> list[tuple[Row, Value]]:
-    return [(row, grid.at(part.key, row.key, pair)) for row in chosen_rows(part, grid.settings)]
-
-
-def _mixing(grid: Grid, row: Row, pair: Pair) -> Mixing | None:
-    return row.treat(grid.settings.recipe, pair).mixing
-
-
-def _missing(axes: Axes, value: Value, y: float) -> None:
-    """What is not there, said above the dot (or the paper's), else in the middle of the row."""
-    entry = show(value)
-    style: dict[str, Any] = {"ha": "center", "fontsize": 8, "color": "#555555"}
-    text = entry.remark if value.mean is not None else f"{entry.text} {entry.remark}".strip()
-    known = value.paper if value.mean is None else value.mean
-    if known is None:
-        axes.text(0.5, y, text, transform=axes.get_yaxis_transform(), va="center", **style)
-    else:
-        axes.annotate(text, (known, y), xytext=(0, 5), textcoords="offset points", **style)
-
-
-def _dots(axes: Axes, grid: Grid, part: Part, pair: Pair, *, named: bool) -> None:
-    """A row each, from top to bottom, with a gap between blocks; the paper's number hollow: a diamond, or a square
-    where it is of another test epoch than ours."""
-    y, ticks, labels = 0.0, [], []
-    shown = {row.key for row in chosen_rows(part, grid.settings)}
-    for block in part.blocks:
-        for row in (row for row in block.rows if row.key in shown):
-            value = grid.at(part.key, row.key, pair)
-            if value.paper is not None:
-                other = {"label": f"paper ({value.paper_epoch} epoch)", "marker": "s"} if value.of_another_epoch else {}
-                axes.plot([value.paper], [y], zorder=4, **(HOLLOW | other))
-            if value.mean is not None:
-                axes.errorbar([value.mean], [y], xerr=value.std, fmt="o", color=BLUE, label="measured", **BARS)
-            if value.state != "done":
-                _missing(axes, value, y)
-            ticks.append(y)
-            labels.append(plain(row.label))
-            y += 1
-        y += 0.5
-    axes.set_yticks(ticks, labels if named else [""] * len(labels))
-    axes.set_ylim(y - 0.8, -0.8)
-    axes.margins(x=0.12)
-    axes.locator_params(axis="x", nbins=6)
-    axes.set_xlabel("Top-1 accuracy (%)", fontsize=8.5)
-
-
-def _curves(axes: Axes, grid: Grid, part: Part, pair: Pair) -> None:
-    """Accuracy against the rate, a curve for each selection; rows without a rate are horizontal lines."""
-    curves: dict[str, list[tuple[float, Value]]] = {}
-    levels = []
-    for row, value in _rows(grid, part, pair):
-        mixing = _mixing(grid, row, pair)
-        if mixing is None or mixing.selection == "all":
-            levels.append(value)
-        else:
-            curves.setdefault(mixing.selection, []).append((mixing.rate, value))
-    for value, (color, dashes) in zip(levels, LEVELS, strict=False):
-        if value.mean is not None:
-            axes.axhline(value.mean, color=color, linestyle=dashes, linewidth=1.4, label=plain(value.label))
-            spread = value.std or 0.0
-            axes.axhspan(value.mean - spread, value.mean + spread, color=color, alpha=0.1, linewidth=0)
-    for place, (selection, points) in enumerate(curves.items()):
-        label, color, marker, style = SERIES[selection]
-        known = [(rate + 0.004 * (place - 1), value) for rate, value in points if value.mean is not None]
-        axes.errorbar(
-            [rate for rate, _ in known],
-            [float(value.mean or 0.0) for _, value in known],
-            yerr=[value.std or 0.0 for _, value in known],
-            color=color,
-            marker=marker,
-            linestyle=style,
-            label=label,
-            **BARS,
-        )
-    axes.set_xticks(sorted({rate for points in curves.values() for rate, _ in points}))
-    axes.set_xlabel("Share of the images that is augmented", fontsize=8.5)
-    axes.set_ylabel("Top-1 accuracy (%)", fontsize=8.5)
-    _say_incomplete(axes, [value for _, value in _rows(grid, part, pair)])
-
-
-def _cost(axes: Axes, grid: Grid, part: Part, pair: Pair) -> None:
-    """Seconds per epoch against the rate; the paper's increase on the measured baseline as hollow diamonds."""
-    points = []
-    for row, value in _rows(grid, part, pair):
-        mixing = _mixing(grid, row, pair)
-        points.append((mixing.rate if mixing else 0.0, value))
-    known = [(rate, value) for rate, value in points if value.mean is not None]
-    for base in (value for _, value in points if value.row in grid.table.baselines and value.mean is not None):
-        increases = [(rate, grid.at(part.key, increase_key(value.row, base.row), pair).paper) for rate, value in points]
-        printed = [(rate, (base.mean or 0.0) * (1 + paper / 100)) for rate, paper in increases if paper is not None]
-        if printed:
-            hollow = HOLLOW | {"label": f"paper's increase over {base.label}, from the one measured here"}
-            axes.plot([rate for rate, _ in printed], [seconds for _, seconds in printed], zorder=4, **hollow)
-    axes.errorbar(
-        [rate for rate, _ in known],
-        [float(value.mean or 0.0) for _, value in known],
-        yerr=[value.std or 0.0 for _, value in known],
-        color=BLUE,
-        marker="o",
-        linestyle="-",
-        label="measured",
-        **BARS,
-    )
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("Share of the images that is augmented", fontsize=8.5)
-    axes.set_ylabel("Seconds per epoch", fontsize=8.5)
-    _say_incomplete(axes, [value for _, value in points])
-
-
-def _say_incomplete(axes: Axes, values: list[Value]) -> None:
-    """How many entries of a panel lack runs, below it."""
-    short = sum(value.state != "done" for value in values)
-    if short:
-        axes.set_xlabel(f"{axes.get_xlabel()}\n{short} of {len(values)} entries incomplete", fontsize=8.5)
-
-
-def picture(grid: Grid, form: str) -> bytes:
-    """The figure's file in one of FORMATS; the same numbers give the same bytes."""
-    return saved(draw(grid), form, grid.table.key, dpi=200)
-
-
-def write_figure(grid: Grid, path: Path) -> Path:
-    """PNG, PDF or SVG by the name's ending."""
-    write(path, picture(grid, _form(path)))
-    return path
-
-
-def _form(path: Path) -> str:
-    form = path.suffix.removeprefix(".").lower()
-    if form not in FORMATS:
-        raise UserError(f"{path} should end in .{', .'.join(FORMATS)}")
-    return form
+def _add_arguments_of_weights(parser: argparse.ArgumentParser) -> None:
+    """What the figures of weights and images need."""
+    add = parser.add_argument_group("figures of weights and images (figure4 to figure8)").add_argument
+    add("--data-dir", type=Path, metavar="DIR", help="folder of the images")
+    add("--teachers", type=Path, metavar="DIR|FILE", help="weights of teachers that were given to the sweep")
+    add("--dataset", metavar="NAME", help="without a sweep: the data set (default: the one of the paper's figure)")
+    add("--weights", type=Path, metavar="FILE", help="show these weights as the teacher; needs no sweep")
+    add("--network", metavar="NAME", help="with --weights: their network (default: the paper's first teacher)")
 
 
 def _command(arguments: Sequence[str]) -> int:
@@ -254,7 +41,7 @@ def _command(arguments: Sequence[str]) -> int:
         description="Draw a table or figure of the paper: from the ledger alone, or from weights and images.",
     )
     add_arguments(parser, "write this .png, .pdf or .svg (default: tables/TABLE.png and .pdf in the results)")
-    from_weights.add_arguments(parser)
+    _add_arguments_of_weights(parser)
     options = parser.parse_args(arguments)
     table = paper.find(options.table) if options.table else None
     if table is not None and table.plot in PICTURES:
@@ -271,15 +58,66 @@ def _paths(options: argparse.Namespace, name: str) -> list[Path]:
 
 def _command_of_weights(table: Table, options: argparse.Namespace) -> int:
     if options.out:
-        _form(options.out)
-    figures = from_weights.command(table, options)
+        form_of(options.out)
+    figures = _figures_of_weights(table, options)
     if options.out and len(figures) > 1:
         raise UserError(f"--out {options.out}: there are {len(figures)} pictures, one a pair; leave it out")
     for name, figure in figures.items():
         for path in _paths(options, name):
-            write(path, saved(figure, _form(path), table.key))
+            write(path, saved(figure, form_of(path), table.key))
             print(path)
     return 0
+
+
+def _figures_of_weights(table: Table, options: argparse.Namespace) -> dict[str, Figure]:
+    """The figures that the arguments ask for."""
+    known = ledger_path(options.results).exists()
+    file = options.weights or (None if known else options.teachers)
+    if file is None and not known:
+        raise UserError(
+            f"there is no sweep in {options.results}: run python sweeps/run.py {table.key} first, or name a teacher's "
+            "weights with --weights FILE (figures 4, 5 and 8)"
+        )
+    if file is not None:
+        return _of_file(table, file, options)
+    with Ledger.open(ledger_path(options.results), readonly=True) as ledger:
+        settings = settings_for(table, settings_of_sweep(ledger, table, options.sweep, options.results))
+    if options.dataset not in (None, settings.dataset):
+        raise UserError(
+            f"--dataset {options.dataset}: the sweep in {options.results} is on {settings.dataset}; choose another "
+            "with --sweep, or other --results"
+        )
+    teachers = _by_content(options.teachers, {sha256 for _, sha256 in settings.teachers})
+    found = from_weights.figures(table, settings, Folders(options.results, options.data_dir, teachers))
+    if not found:
+        raise UserError(f"no row of {table.key} was asked for in that sweep: choose another by --sweep")
+    return found
+
+
+def _of_file(table: Table, file: Path, options: argparse.Namespace) -> dict[str, Figure]:
+    """One figure of weights that no run here has trained."""
+    if any(part.rows for part in table.parts):
+        raise UserError(f"{table.key} shows students, which a sweep must train: python sweeps/run.py {table.key}")
+    dataset = options.dataset or table.dataset
+    check_name(dataset)
+    settings = Settings(dataset=dataset)
+    if fingerprinted(dataset, options.data_dir):
+        from trainables.data import load
+
+        settings = replace(settings, data=load(dataset, options.data_dir).fingerprint[:16])
+    network = options.network or chosen_pairs(table.parts[0], settings)[0].teacher
+    return from_weights.figures(
+        table, settings, Folders(options.results, options.data_dir, teacher=given(network, file))
+    )
+
+
+def _by_content(place: Path | None, wanted: set[str]) -> tuple[tuple[str, str], ...]:
+    """The files, among those in a folder or the one given, whose SHA-256 a sweep has noted."""
+    if place is None or not wanted:
+        return ()
+    files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
+    found = {sha256: str(path) for path in files if (sha256 := digest(path)) in wanted}
+    return tuple(found.items())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,17 +9,17 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analysis.grid import METRICS
-from analysis.ledger import Ledger
-from analysis.reporting.article import FIGURES, NAME, LatexError, MissingError, article, compile_pdf, how, pictures_of
-from analysis.reporting.chapters import Knowledge, chapters
+from analysis.record.ledger import Ledger
 from analysis.reporting.claims_section import claims_section
+from analysis.reporting.contents import Knowledge, chapters
 from analysis.reporting.document import Block, Document
-from analysis.reporting.lacking import lacking
-from analysis.reporting.opening import last_run, opening
-from analysis.reporting.page import page
-from analysis.reporting.telling import telling
-from analysis.tables import Parser, ledger_path, write
+from analysis.reporting.html import page
+from analysis.reporting.latex_pdf import FIGURES, NAME, LatexError, MissingError, article, compile_pdf, how, pictures_of
+from analysis.reporting.missing_section import lacking
+from analysis.reporting.summary_section import last_run, opening
+from analysis.reporting.table_section import telling
+from analysis.table.command_line import Parser, ledger_path, write
+from analysis.table.grid import METRICS
 from trainables.errors import UserError, exit_status
 
 TITLE = "Energy KD and HE-DA, rebuilt"

@@ -6,33 +6,21 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from analysis import paper
-from analysis.entry import Entry
-from analysis.grid import Grid, make_grid
-from analysis.layout import PICTURES, Table, chosen_parts, run_ids
-from analysis.ledger import Ledger
-from analysis.render import FORMATS, render
-from analysis.settings import Settings
+from analysis.record.entry import Entry
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
+from analysis.table.command_line import Parser, ledger_path, settings_of_sweep, write
+from analysis.table.grid import Grid, make_grid
+from analysis.table.layout import PICTURES, Table, chosen_parts, run_ids
+from analysis.table.render import FORMATS, render
 from trainables.errors import UserError, exit_status
-from trainables.runs import write_atomically
 
 EXTENSIONS = {"latex": "tex", "markdown": "md", "csv": "csv", "html": "html"}
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse whose complaints are one line too."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see {self.prog} --help)")
-
-
-def ledger_path(results: Path) -> Path:
-    return results / "ledger.sqlite"
 
 
 def load_grid(name: str, results: Path, *, sweep: int | None = None, metric: str = "best") -> Grid:
@@ -49,35 +37,12 @@ def load_grid(name: str, results: Path, *, sweep: int | None = None, metric: str
         return make_grid(table, settings, ledger.entries(run_ids(table, settings, earlier=True)), metric)
 
 
-def settings_of_sweep(ledger: Ledger, table: Table, sweep: int | None, results: Path) -> Settings:
-    """Those of the table's latest sweep, or of the `sweep`-th (from 1)."""
-    settings = ledger.settings_of(table.key) if sweep is None else _settings_of(ledger, sweep)
-    if settings is None:
-        raise UserError(f"no sweep was asked for in {results}: run python sweeps/run.py {table.key} first")
-    return settings
-
-
-def _settings_of(ledger: Ledger, number: int) -> Settings:
-    sweeps = ledger.sweeps()
-    if not 1 <= number <= len(sweeps):
-        raise UserError(f"there is no sweep {number}: the ledger has 1 to {len(sweeps)} (see --list)")
-    return sweeps[number - 1].settings
-
-
-def write(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
-
-
 def write_all(table: Table, settings: Settings, entries: Mapping[str, Entry], folder: Path) -> list[Path]:
     """The table as LaTeX, Markdown, CSV, HTML, and its picture as PNG and PDF; nothing where no row was asked for.
 
     A picture of weights and images is not drawn here: `from_weights.write_figure_from_runs` draws it.
     """
-    from analysis.figures import write_figure
+    from analysis.figure.charts import write_figure
 
     grid = make_grid(table, settings, entries)
     if not grid.values:

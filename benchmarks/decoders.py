@@ -21,8 +21,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from sweeps.resources import cpus_here
-from trainables.data.image_files import FORMATS, Box, Decoder, Request, decoded, random_box, resized, said
+from sweeps.planning.resources import cpus_here
+from trainables.data.image_files import FORMATS, Box, Decoder, DecodeRequest, decoded, random_box, resized, said
 from trainables.data.imagenet import ImageNet
 from trainables.data.loader import PART, Loader, in_parts
 from trainables.data.stream import generator
@@ -89,7 +89,7 @@ def in_threads(way: Way, files: Files, pool: ThreadPoolExecutor) -> int:
 def through(loader: Loader, images: int) -> Iterator[Tensor]:
     """The product's loader."""
     parts = in_parts(tuple(range(images)))
-    for part in loader.parts(Request("train", each, (SEED, EPOCH)) for each in parts):
+    for part in loader.parts(DecodeRequest("train", each, (SEED, EPOCH)) for each in parts):
         yield part.pixels
 
 

@@ -26,7 +26,7 @@ from PIL import Image
 
 from benchmarks.decoders import SIDE, SIZE, ways
 from benchmarks.measure import device_name, in_turns, ratios
-from sweeps.resources import cpus_here
+from sweeps.planning.resources import cpus_here
 from trainables.data.imagenet import open_source
 from trainables.errors import UserError, exit_status
 

@@ -21,15 +21,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from analysis import paper
-from analysis.layout import Table, cells, teacher_runs, vanilla_runs
-from analysis.ledger import Ledger
-from analysis.render import render
-from analysis.settings import Settings
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
+from analysis.table.layout import Table, cells, teacher_runs, vanilla_runs
+from analysis.table.render import render
 from analysis.tables import load_grid
 from benchmarks.measure import Numbers, device_name
 from trainables.errors import UserError, exit_status
-from trainables.runs import RESULT_SCHEMA
 from trainables.spec import RunSpec
+from trainables.storage.runs import RESULT_SCHEMA
 
 SEEDS = 3
 

@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainables.errors import UserError
-from trainables.provenance import surroundings
+from trainables.storage.provenance import surroundings
 
 MATRIX, COPIED = 2048, 2**26
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

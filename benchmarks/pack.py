@@ -32,25 +32,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from analysis.layout import cells
 from analysis.paper.table5 import TABLE
-from analysis.settings import Settings, parse_pair
+from analysis.record.settings import Settings, parse_pair
+from analysis.table.layout import cells
 from benchmarks.measure import DTYPES, Numbers, check_device, device_name, flops, in_turns, peaks, ratios, synchronize
 from benchmarks.plain import MEAN, STD, PlainRun
 from ekd_core import energy, energy_thresholds
-from trainables.bank import opened
 from trainables.data.dataset import Dataset, Split
 from trainables.errors import UserError, exit_status
-from trainables.evaluation import Scores
 from trainables.job import Place, prepare_torch, train_epoch
-from trainables.lanes import CudaLanes, Lanes
-from trainables.memory import LITTLE, keep_freed
 from trainables.models import build
-from trainables.replay import WARM_UP, cuda_graphs
 from trainables.spec import RunSpec
-from trainables.student import Student
-from trainables.teachers import Teacher, TeacherFacts
-from trainables.views import Teaching
+from trainables.training.cpu_memory import LITTLE, keep_freed
+from trainables.training.cuda_graphs import WARM_UP, cuda_graphs
+from trainables.training.cuda_streams import CudaLanes, Lanes
+from trainables.training.evaluation import Scores
+from trainables.training.student import Student
+from trainables.training.teacher_cache import opened
+from trainables.training.teachers import Teacher, TeacherFacts
+from trainables.training.views import Teaching
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from trainables.spec import RunSpec
-from trainables.student import initial_model
+from trainables.training.student import initial_model
 
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 TO_TENSOR = (transforms.ToTensor(), transforms.Normalize(MEAN, STD))

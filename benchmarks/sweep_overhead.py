@@ -20,19 +20,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import sweeps.cluster
-import sweeps.resources
-from analysis.ledger import Ledger
+import sweeps.planning.resources
+import sweeps.running.cluster
+from analysis.record.ledger import Ledger
 from benchmarks.measure import device_name
-from sweeps.engine import execute
-from sweeps.events import Event, JobStarted, RunEnded
-from sweeps.plan import Plan, PlannedJob
-from sweeps.resources import Resources
+from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.planning.resources import Resources
+from sweeps.running.engine import execute
+from sweeps.running.events import Event, JobStarted, RunEnded
 from trainables.errors import UserError, exit_status
 from trainables.job import EpochReport, Place
-from trainables.runs import RESULT_SCHEMA, run_dir, write_result
 from trainables.spec import RunSpec
-from trainables.student import NUMBERS
+from trainables.storage.runs import RESULT_SCHEMA, run_dir, write_result
+from trainables.training.student import NUMBERS
 
 
 def sleep(specs: Sequence[RunSpec], place: Place, *, seconds: float) -> Iterator[EpochReport]:
@@ -50,7 +50,7 @@ def sleep(specs: Sequence[RunSpec], place: Place, *, seconds: float) -> Iterator
 
 
 def measure(runs: int, seconds: float, at_once: int) -> dict[str, float]:
-    for module in (sweeps.resources, sweeps.cluster):
+    for module in (sweeps.planning.resources, sweeps.running.cluster):
         module.cpus_here = lambda: at_once  # type: ignore[attr-defined]
     specs = [RunSpec("digits", "resnet8", seed, epochs=1, milestones=(), lr=0.05) for seed in range(1, runs + 1)]
     jobs = tuple(PlannedJob(spec.name, "vanilla", (spec,)) for spec in specs)

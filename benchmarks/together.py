@@ -31,9 +31,9 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import DTYPES, Numbers, check_device, device_name, in_turns, ratios
 from trainables.errors import UserError, exit_status
-from trainables.evaluation import autocast
 from trainables.job import Place, prepare_torch
 from trainables.models import build
+from trainables.training.evaluation import autocast
 
 BATCH, CLASSES, RATE = 64, 100, 0.01
 

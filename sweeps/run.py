@@ -20,26 +20,26 @@ from typing import TYPE_CHECKING
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analysis.entry import Entry
-from analysis.layout import PICTURES, Table
-from analysis.ledger import Ledger
-from sweeps.arguments import Options, parse
-from sweeps.feed import Feed, Outcome
-from sweeps.finished import ingest, known
-from sweeps.lock import driver_lock
-from sweeps.plan import Plan, asked_runs, make_plan
-from sweeps.request import ALL, Request, datasets, make_request, named
-from sweeps.resources import Resources, check_fit, check_resources, check_sizes, cpus_here, gpus_here
+from analysis.record.entry import Entry
+from analysis.record.ledger import Ledger
+from analysis.table.layout import PICTURES, Table
+from sweeps.planning.job_queue import Feed, Outcome
+from sweeps.planning.plan import Plan, asked_runs, make_plan
+from sweeps.planning.resources import Resources, check_fit, check_resources, check_sizes, cpus_here, gpus_here
+from sweeps.request.arguments import Options, parse
+from sweeps.request.request import ALL, Request, datasets, make_request, named
+from sweeps.running.lock import driver_lock
+from sweeps.running.recovery import ingest, known
 from trainables.data.facts import FETCHED, STREAMED, Facts, facts
 from trainables.errors import UserError, exit_status
-from trainables.place import Place
-from trainables.runs import has_weights
 from trainables.spec import RunSpec
+from trainables.storage.job_file import Place
+from trainables.storage.runs import has_weights
 
 if TYPE_CHECKING:
-    from sweeps.banks import Banks
-    from sweeps.estimate import Estimate
-    from sweeps.events import Event
+    from sweeps.planning.estimate import CostEstimate
+    from sweeps.planning.teacher_caches import Banks
+    from sweeps.running.events import Event
 FAILED = 1
 STOPPED = 130
 MOST_REASONS = 12
@@ -67,7 +67,7 @@ def resuming(command: str) -> str:
 
 
 def list_names(options: Options) -> int:
-    from sweeps.listing import listing
+    from sweeps.display.listing import listing
     from trainables.models import names
 
     tables = [table for name in options.tables or [ALL] for table in named(name)]
@@ -77,9 +77,9 @@ def list_names(options: Options) -> int:
 
 def show_plan(options: Options, request: Request) -> int:
     """Print what a sweep would do. Reads the results folder if there is one and writes nothing."""
-    from sweeps import forecast
-    from sweeps.banks import banks_of
-    from sweeps.estimate import NOTHING
+    from sweeps.display import forecast
+    from sweeps.planning.estimate import NOTHING
+    from sweeps.planning.teacher_caches import banks_of
 
     entries = known(options.results, asked_runs(request.tables, request.settings))
     plan = plan_of(options, request, entries)
@@ -113,9 +113,9 @@ def planned_resources(options: Options) -> Resources:
 
 def estimated(
     plan: Plan, facts_of: Callable[[RunSpec], Facts], resources: Resources, at_once: int, banks: Banks
-) -> Estimate:
+) -> CostEstimate:
     """The cost of a plan, measured on a GPU where the sweep would use one and there is one here."""
-    from sweeps.estimate import estimate
+    from sweeps.planning.estimate import estimate
 
     here = len(gpus_here()) > 0
     cost = estimate(
@@ -210,10 +210,10 @@ def check_all(options: Options, request: Request, plan: Plan) -> Resources:
     """What costs seconds to check and must be known before training: devices, data, the fit of given teachers."""
     resources = find_resources(options)
     classes = check_facts(plan, facts_in(options.data_dir))
-    from sweeps import givens
+    from sweeps.request import teacher_weights
     from trainables.data import load
 
-    givens.check(request.given, classes)
+    teacher_weights.check(request.given, classes)
     for name in [name for name in classes if name not in dict(request.images)]:
         try:
             load(name, options.data_dir, download=options.download and name in FETCHED)
@@ -247,8 +247,8 @@ def train(
     resources: Resources,
     command: str,
 ) -> Outcome:
-    from sweeps.engine import execute
-    from sweeps.progress import follow
+    from sweeps.display.progress import follow
+    from sweeps.running.engine import execute
 
     print_plan(plan, request)
     remembered = False
@@ -281,16 +281,16 @@ def place_of(options: Options, request: Request, command: str) -> Place:
 
 
 def print_plan(plan: Plan, request: Request) -> None:
-    from sweeps.forecast import images, one_line, outdated
+    from sweeps.display.forecast import images, one_line, outdated
 
     print("\n".join([one_line(plan), *outdated(plan), *images(request)]), flush=True)
 
 
 def show_results(options: Options, request: Request, entries: dict[str, Entry]) -> None:
     """The tables on the screen and as files, and the figures as files."""
-    from analysis.grid import make_grid
-    from analysis.render import text
-    from analysis.sheet import make_sheet
+    from analysis.table.grid import make_grid
+    from analysis.table.render import text
+    from analysis.table.sheet import make_sheet
     from analysis.tables import write_all
 
     width = shutil.get_terminal_size((120, 40)).columns
@@ -310,7 +310,7 @@ def show_results(options: Options, request: Request, entries: dict[str, Entry]) 
 
 def draw(options: Options, request: Request, table: Table) -> list[Path]:
     """A figure of weights and images; says what it lacks where it cannot be drawn yet."""
-    from analysis.from_weights import write_figure_from_runs
+    from analysis.figure.from_weights import write_figure_from_runs
 
     given = [(teacher.sha256, str(teacher.path)) for teacher in request.given]
     folder = options.results / "tables"

@@ -22,30 +22,31 @@ from typing import TYPE_CHECKING
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analysis import names, paper
-from analysis.entry import Entry
-from analysis.ledger import Ledger
-from analysis.searched import Ended, Finalist, Searched, write_search
-from analysis.settings import Settings, deviations, parse_pair, teacher_spec
-from sweeps.feed import Feed, Outcome
-from sweeps.finished import ingest
-from sweeps.lock import driver_lock
-from sweeps.packs import Packs
-from sweeps.plan import Plan, job_of, packed
-from sweeps.progress import Lines, State
-from sweeps.request import Request, make_request
+from analysis import paper
+from analysis.record.entry import Entry
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings, deviations, parse_pair, teacher_spec
+from analysis.reporting.search_results import Ended, Finalist, Searched, write_search
+from analysis.table import names
+from sweeps.display.progress import Lines, State
+from sweeps.planning.job_queue import Feed, Outcome
+from sweeps.planning.plan import Plan, job_of, packed
+from sweeps.request.request import Request, make_request
 from sweeps.run import check_all, check_writable, facts_in, guarded, place_of, report, typed
-from sweeps.search_arguments import SearchOptions, parse
-from sweeps.space import parse_space
-from sweeps.trials import SEED, Search, find_row, table_of
+from sweeps.running.lock import driver_lock
+from sweeps.running.recovery import ingest
+from sweeps.searching.arguments import SearchOptions, parse
+from sweeps.searching.packs import Packs
+from sweeps.searching.points import SEED, Search, find_row, table_of
+from sweeps.searching.space import parse_space
 from trainables.errors import UserError, exit_status
-from trainables.runs import has_weights
 from trainables.spec import RunSpec
+from trainables.storage.runs import has_weights
 
 if TYPE_CHECKING:
-    from sweeps.events import Event
-    from sweeps.resources import Resources
-    from sweeps.study import Study
+    from sweeps.planning.resources import Resources
+    from sweeps.running.events import Event
+    from sweeps.searching.study import Study
 
 
 def main(argv: Sequence[str]) -> int:
@@ -104,7 +105,7 @@ class _Searching:
         return f"{search.settings.dataset}-{pair}-{search.row.key}-{self.options.sampler}-{digest}"
 
     def run(self) -> int:
-        from sweeps.study import Study, opened, pruner, sampler
+        from sweeps.searching.study import Study, opened, pruner, sampler
 
         study = Study(
             self.folder / "study.sqlite",
@@ -168,7 +169,7 @@ class _Searching:
 
     def _trials(self, study: Study) -> tuple[Outcome, bool]:
         """What became of the trials' runs, and whether all was well enough to go on to the test images."""
-        from sweeps.asking import Trials
+        from sweeps.searching.trials import Trials
 
         plan = self._teacher()
         trials = Trials(
@@ -184,7 +185,7 @@ class _Searching:
         lines = Lines(State(plan), sys.stdout)
 
         def on_event(event: Event) -> None:
-            from sweeps.events import RunEnded
+            from sweeps.running.events import RunEnded
 
             if isinstance(event, RunEnded) and not event.entry.spec.holdout:
                 _print_end(event.entry)
@@ -200,7 +201,7 @@ class _Searching:
         feed = feed or Feed(plan)
         if feed.exhausted:
             return feed.outcome()
-        from sweeps.engine import execute
+        from sweeps.running.engine import execute
 
         options = self.options.run
         return execute(plan, self.ledger, self.place, self.resources, on_event, debug=options.debug, feed=feed)
@@ -229,7 +230,7 @@ class _Searching:
             print(f"on the test images: {len(missing)} runs of {self.options.run.seeds} seeds", flush=True)
 
         def on_event(event: Event) -> None:
-            from sweeps.events import RunEnded
+            from sweeps.running.events import RunEnded
 
             if isinstance(event, RunEnded):
                 _print_end(event.entry)

@@ -12,8 +12,8 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from analysis.ledger import Ledger
-from analysis.settings import Settings
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
 from trainables.errors import UserError
 from trainables.spec import Mixing, RunSpec, Temperature, from_dict, params
 

@@ -29,18 +29,19 @@ from fuzzing import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import export, published, tables
-from analysis.entry import entry_of
-from analysis.ledger import Ledger
-from analysis.settings import from_json as settings_from_json
-from sweeps.finished import ingest, known
+from analysis import export, tables
+from analysis.record.entry import entry_of
+from analysis.record.ledger import Ledger
+from analysis.record.settings import from_json as settings_from_json
+from analysis.table import published
+from sweeps.running.recovery import ingest, known
 from trainables.errors import UserError
 from trainables.models import build
 from trainables.models.checkpoint import load_weights
-from trainables.place import Place, job_json, read_job
-from trainables.runs import checkpoint_path, run_dir, sealed
 from trainables.spec import RunSpec, flatten, from_dict, from_json
-from trainables.student import Student
+from trainables.storage.job_file import Place, job_json, read_job
+from trainables.storage.runs import checkpoint_path, run_dir, sealed
+from trainables.training.student import Student
 
 # Runs and jobs
 

@@ -24,10 +24,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import claims, export, report, tables
-from sweeps import arguments, search_arguments
-from sweeps.cluster import _reach
-from sweeps.request import make_request
-from sweeps.space import parse_space
+from sweeps.request import arguments
+from sweeps.request.request import make_request
+from sweeps.running.cluster import _reach
+from sweeps.searching import arguments as search_arguments
+from sweeps.searching.space import parse_space
 
 
 @contextlib.contextmanager

@@ -1,19 +1,53 @@
-"""Imports only point down: sweeps, analysis, trainables, ekd_core. By the source, and by fresh processes."""
+"""Imports only point down: between packages, between the departments of a package, and never in a circle.
+
+By the source (imports in functions and for type checking count too), and by fresh processes.
+"""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ("ekd_core", "trainables", "analysis", "sweeps")
+DEPARTMENTS = {
+    "ekd_core": ("energy losses mixing multilevel temperature",),
+    "trainables": (
+        "ray_trial job evaluate observe",
+        "training",
+        "methods",
+        "data models",
+        "storage",
+        "baselines",
+        "recipes shares",
+        "spec",
+        "canonical",
+        "errors",
+    ),
+    "analysis": ("tables figures report export claims", "reporting", "figure", "paper", "claim", "table", "record"),
+    "sweeps": ("run search", "display searching", "running", "request", "planning"),
+}
+"""Of each package, top down: the commands, then the departments and single modules. Those on one line, commands apart,
+do not import each other."""
+MOST_LINES = 400
 ONLY_RAY = ROOT / "trainables" / "ray_trial.py"
 # Planning and drawing tables need these, and must not wait for torch.
-TORCH_FREE = ("spec", "recipes", "errors", "runs", "locks", "data/facts", "data/folders", "data/__init__")
+TORCH_FREE = (
+    "spec",
+    "recipes",
+    "errors",
+    "storage/runs",
+    "storage/locks",
+    "data/facts",
+    "data/folders",
+    "data/__init__",
+)
 
 
 def sources(layer: str) -> list[Path]:
@@ -44,7 +78,21 @@ def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def module_of(source: Path) -> str:
+    return ".".join(source.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
 ALL = [source for layer in LAYERS for source in sources(layer)]
+MODULES = {module_of(source) for source in ALL}
+
+
+def project_imports(source: Path) -> set[str]:
+    """The modules of this project that a file imports: the longest name that is one, for each import."""
+    names = {name if name in MODULES else name.rpartition(".")[0] for name in imported(source)}
+    return (names & MODULES) - {module_of(source)}
+
+
+GRAPH = {module_of(source): project_imports(source) for source in ALL}
 
 
 def test_every_layer_has_files() -> None:
@@ -66,6 +114,50 @@ def test_imports_point_down(source: Path) -> None:
     above = tops(source) & set(LAYERS[layer + 1 :])
     assert not above, f"{relative(source)} imports {', '.join(sorted(above))}, which is above it"
     assert not tops(source) & {"tests", "benchmarks"}
+
+
+def department(module: str) -> str:
+    """The department of a package that a module is in, or the module itself where it stands alone."""
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_department_has_its_place(layer: str) -> None:
+    there = {path.stem for path in (ROOT / layer).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert sorted(" ".join(DEPARTMENTS[layer]).split()) == sorted(there - {"__init__"})
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_departments_import_what_stands_below_them(layer: str) -> None:
+    level = {name: number for number, line in enumerate(DEPARTMENTS[layer]) for name in line.split()}
+    together = set(DEPARTMENTS[layer][0].split())
+    wrong = [
+        f"{module} imports {other}"
+        for module, others in GRAPH.items()
+        for other in others
+        if module.startswith(f"{layer}.") and other.startswith(f"{layer}.")
+        if (one := department(module)) != (two := department(other)) and not {one, two} <= together
+        if level[one] >= level[two]
+    ]
+    assert not wrong
+
+
+def test_no_circle_of_imports() -> None:
+    graphlib.TopologicalSorter(GRAPH).prepare()
+
+
+@pytest.mark.parametrize("source", ALL, ids=relative)
+def test_modules_are_short(source: Path) -> None:
+    assert len(source.read_text().splitlines()) <= MOST_LINES
+
+
+def test_a_public_class_name_is_defined_once() -> None:
+    found = defaultdict(list)
+    for source in ALL:
+        for node in ast.parse(source.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(relative(source))
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}
 
 
 @pytest.mark.parametrize("source", sources("ekd_core"), ids=relative)
@@ -99,8 +191,7 @@ def loaded(*modules: str) -> set[str]:
 
 
 def modules(layer: str) -> list[str]:
-    names = (".".join(source.relative_to(ROOT).with_suffix("").parts) for source in sources(layer))
-    return sorted(name.removesuffix(".__init__") for name in names)
+    return sorted(module_of(source) for source in sources(layer))
 
 
 def test_all_of_analysis_loads_without_torch_or_ray() -> None:

@@ -53,10 +53,10 @@ def evaluate(options: argparse.Namespace) -> dict[str, float | int | str]:
     from trainables.data import load
     from trainables.data.dataset import normalised
     from trainables.data.facts import facts
-    from trainables.evaluation import as_trained, evaluate_models
     from trainables.models import build
     from trainables.models.checkpoint import load_weights
     from trainables.recipes import recipe
+    from trainables.training.evaluation import as_trained, evaluate_models
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():

@@ -23,28 +23,28 @@ if __package__ in (None, ""):
 import torch
 from torch.utils import deterministic
 
-from trainables.bank import GB, opened
 from trainables.data import load
 from trainables.data.dataset import normalised
 from trainables.data.imagenet import ImageNet
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share, Stream
-from trainables.distributed import gathered, wait_for_all
 from trainables.errors import UserError, disk_errors_told, exit_status
-from trainables.evaluation import evaluate_models
-from trainables.lanes import CudaLanes, Lanes
-from trainables.memory import give_back, keep_freed
 from trainables.methods import find
-from trainables.place import Place, read_job
-from trainables.provenance import now, surroundings
-from trainables.replay import Capture, cuda_graphs
-from trainables.runs import has_weights, read_result, stop_path, stopped_path, stream_key, there
 from trainables.shares import off
 from trainables.spec import RunSpec
-from trainables.student import Student, held_folder, write_refusal
-from trainables.teachers import facts, load_teacher, teacher_file
-from trainables.views import Teaching, Views
-from trainables.writer import Writer, writing
+from trainables.storage.job_file import Place, read_job
+from trainables.storage.provenance import now, surroundings
+from trainables.storage.runs import has_weights, read_result, stop_path, stopped_path, stream_key, there
+from trainables.storage.writer import Writer, writing
+from trainables.training.cpu_memory import give_back, keep_freed
+from trainables.training.cuda_graphs import Capture, cuda_graphs
+from trainables.training.cuda_streams import CudaLanes, Lanes
+from trainables.training.distributed import gathered, wait_for_all
+from trainables.training.evaluation import evaluate_models
+from trainables.training.student import Student, held_folder, write_refusal
+from trainables.training.teacher_cache import GB, opened
+from trainables.training.teachers import facts, load_teacher, teacher_file
+from trainables.training.views import Teaching, Views
 
 LOCK_SECONDS = 60
 AMPERE = 8

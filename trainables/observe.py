@@ -17,9 +17,9 @@ from trainables.data import load
 from trainables.data.dataset import normalised
 from trainables.data.source import UNREADABLE, Source
 from trainables.errors import UserError
-from trainables.evaluation import BATCH, as_trained, at_once
 from trainables.models import Network, build
 from trainables.models.checkpoint import load_weights
+from trainables.training.evaluation import BATCH, as_trained, at_once
 
 Arrays = dict[str, np.ndarray]
 ENDS = ("low", "high")

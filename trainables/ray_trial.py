@@ -27,8 +27,8 @@ from tensorboardX import event_file_writer  # type: ignore[import-untyped]
 from trainables.data.stream import Share
 from trainables.errors import UserError
 from trainables.job import EpochReport, Place, load_data
-from trainables.runs import read_result, stopped_path, there
 from trainables.spec import RunSpec, flatten, from_json
+from trainables.storage.runs import read_result, stopped_path, there
 
 Train = Callable[..., Iterator[EpochReport]]
 """Trains runs at a place, as `job.run` does."""

@@ -8,7 +8,7 @@ import pkgutil
 import re
 from functools import cache
 
-from analysis.layout import Table
+from analysis.table.layout import Table
 from trainables.errors import UserError
 
 

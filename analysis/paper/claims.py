@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.claim_kinds import MARGIN, MOST, SOME, Above, Alike, Claim, Contest, above, contest, up_to
+from analysis.claim.kinds import MARGIN, MOST, SOME, Above, Alike, Claim, Contest, above, contest, up_to
 
 FEATURES = "fitnet pkt rkd crd at vid ofd reviewkd"
 HE_DA = "kd_he_da_20 kd_he_da_30 kd_he_da_40 kd_he_da_50"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from analysis.layout import Block, Part, Row, Table
 from analysis.paper import table1, table2, table4
 from analysis.paper.table4 import GRADATION, HIGH, LOW
+from analysis.table.layout import Block, Part, Row, Table
 from trainables.recipes import energy_kd, kd
 
 REVERSED = Row(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.layout import Block, Part, Row, Table, paper_pairs
+from analysis.table.layout import Block, Part, Row, Table, paper_pairs
 from trainables.recipes import WRN_40_2_16_2, cutmix, kd
 
 _SELECTIONS = (("he", "high", "High energy"), ("half", "half", "Half high, half low"), ("le", "low", "Low energy"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.layout import Part, Table, paper_pairs
+from analysis.table.layout import Part, Table, paper_pairs
 from trainables.recipes import IMAGENET, IMAGENET_34_18
 
 RULE = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.layout import Block, Part, Row, Table, paper_pairs
+from analysis.table.layout import Block, Part, Row, Table, paper_pairs
 from trainables.recipes import WRN_40_2_16_2, energy_kd, kd
 
 ROWS = Block(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.layout import Part, Table, paper_pairs
 from analysis.paper.figure6 import ROWS
+from analysis.table.layout import Part, Table, paper_pairs
 from trainables.recipes import WRN_40_2_16_2
 
 TABLE = Table(

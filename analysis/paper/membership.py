@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from analysis.layout import Block, Part, Row, Table
 from analysis.paper import table1, table2, table5
+from analysis.table.layout import Block, Part, Row, Table
 from trainables.recipes import Pair, Recipe, Treatment, cutmix, energy_kd, kd
 
 RATES = (20, 50)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from analysis.layout import Block, Part, Row, Table
 from analysis.paper import table1, table2
 from analysis.paper.direction import REVERSED
+from analysis.table.layout import Block, Part, Row, Table
 from trainables.baselines import multi_plain
 from trainables.recipes import dkd, energy_dkd, energy_kd, kd
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.layout import Block, Part, Row, Table, paper_pairs
+from analysis.table.layout import Block, Part, Row, Table, paper_pairs
 from trainables.recipes import RESNET_32X4_SV2, VGG_13_8, VGG_13_MV2, energy_dkd
 
 TABLE = Table(

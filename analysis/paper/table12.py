@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.layout import Block, Part, Row, Table, paper_pairs
+from analysis.table.layout import Block, Part, Row, Table, paper_pairs
 from trainables.recipes import IMAGENET, IMAGENET_34_18, IMAGENET_50_MV1, energy_dkd
 
 TABLE = Table(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.layout import Block, Part, Row, Table
+from analysis.table.layout import Block, Part, Row, Table
 from trainables.recipes import kd, mixup
 
 

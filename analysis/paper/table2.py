@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.layout import Part, Table, paper_pairs
 from analysis.paper.table1 import BLOCKS, TRAINED
+from analysis.table.layout import Part, Table, paper_pairs
 from trainables.recipes import RESNET_32X4_SV1, RESNET_32X4_SV2, RESNET_50_MV2, VGG_13_MV2, WRN_40_2_SV1
 
 TABLE = Table(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.layout import Block, Part, Row, Table, paper_pairs
+from analysis.table.layout import Block, Part, Row, Table, paper_pairs
 from trainables.baselines import at, crd, ofd, reviewkd
 from trainables.recipes import IMAGENET, IMAGENET_34_18, IMAGENET_50_MV1, dkd, energy_dkd, kd
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.layout import Block, Difference, Part, Row, Table
+from analysis.table.layout import Block, Difference, Part, Row, Table
 from trainables.recipes import cutmix, dkd, he_da_rate_dkd, kd
 
 RATES = (20, 30, 40, 50)

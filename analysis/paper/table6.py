@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.layout import Table
 from analysis.paper.table5 import CAPTION, PARTS
+from analysis.table.layout import Table
 
 TABLE = Table(
     key="table6",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.layout import Block, Part, Row, Table, paper_pairs
 from analysis.paper.table1 import REVIEWKD
+from analysis.table.layout import Block, Part, Row, Table, paper_pairs
 from trainables.recipes import (
     CIFAR100_LT,
     RESNET_32X4_8X4,

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from functools import cache
 
 from analysis import paper
-from analysis.claim_kinds import Above, Claim
-from analysis.claim_numbers import FAILS, InThePaper, in_the_ledger, in_the_paper, widened
-from analysis.claim_rules import CONTRADICTED, SUPPORTED, Finding, Unit, decide
-from analysis.grid import Grid, make_grid
-from analysis.layout import Table
-from analysis.ledger import Sweep
+from analysis.claim.kinds import Above, Claim
+from analysis.claim.numbers import FAILS, InThePaper, in_the_ledger, in_the_paper, widened
+from analysis.claim.rules import CONTRADICTED, SUPPORTED, Finding, Unit, decide
 from analysis.paper.claims import CLAIMS
-from analysis.reporting.chapters import Knowledge
+from analysis.record.ledger import Sweep
+from analysis.record.settings import Settings
 from analysis.reporting.comparison import unlike
+from analysis.reporting.contents import Knowledge
 from analysis.reporting.document import (
     BAD,
     CODE,
@@ -29,10 +28,11 @@ from analysis.reporting.document import (
     listing,
     paragraph,
 )
-from analysis.reporting.gaps import carried, whole
-from analysis.settings import Settings
-from analysis.value import Value
-from analysis.verdicts import NOT_COMPARABLE, NOT_RUN
+from analysis.reporting.missing import carried, whole
+from analysis.table.grid import Grid, make_grid
+from analysis.table.layout import Table
+from analysis.table.value import Value
+from analysis.table.verdicts import NOT_COMPARABLE, NOT_RUN
 from trainables.errors import UserError
 
 RULE = (
@@ -41,7 +41,7 @@ RULE = (
     "significantly against it, and supported where all pairs were run, each mean is on its side, and their average is "
     "so significantly. A claim of up to x points is about the largest gain: supported where that gain is significant "
     "and its interval reaches x. Not shown: missing runs, too few seeds, or too small a difference to tell. Brackets: "
-    "the 95 % confidence interval, without correction; p: with it. The rules in full: analysis/claim_rules.py."
+    "the 95 % confidence interval, without correction; p: with it. The rules in full: analysis/claim/rules.py."
 )
 _STYLES = {SUPPORTED: GOOD, CONTRADICTED: BAD, NOT_RUN: QUIET, NOT_COMPARABLE: QUIET}
 

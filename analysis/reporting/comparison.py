@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from analysis import names
-from analysis.grid import Grid
-from analysis.layout import Table, cells, chosen_pairs, chosen_parts, settings_for
-from analysis.settings import Settings, teacher_spec, vanilla_spec
-from analysis.value import Value
-from analysis.verdicts import Verdict, verdict
+from analysis.record.settings import Settings, teacher_spec, vanilla_spec
+from analysis.table import names
+from analysis.table.grid import Grid
+from analysis.table.layout import Table, cells, chosen_pairs, chosen_parts, settings_for
+from analysis.table.value import Value
+from analysis.table.verdicts import Verdict, verdict
 from trainables.recipes import Pair
 from trainables.spec import RunSpec, flatten
 
@@ -20,7 +20,7 @@ PRECISION = Settings().precision
 COST = "seconds depend on the machine, which is not the paper's"
 _ANOTHER = ("seed", "precision", "data", "teacher_source")
 """Fields in which a run may differ from the paper's and still be compared."""
-Place = tuple[str, str, Pair]
+CellKey = tuple[str, str, Pair]
 
 
 def judge(grid: Grid) -> list[tuple[Value, Verdict]]:
@@ -67,7 +67,7 @@ def unlike(grid: Grid) -> Callable[[Value], str]:
     return lambda value: words.get((value.part, value.row, value.pair), "")
 
 
-def _specs(table: Table, settings: Settings) -> dict[Place, RunSpec]:
+def _specs(table: Table, settings: Settings) -> dict[CellKey, RunSpec]:
     """What one run of each entry is trained by."""
     settings = settings_for(table, replace(settings, seeds=1))
     found = {(cell.part, cell.row, cell.pair): cell.specs[0] for cell in cells(table, settings)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.sheet import Sheet
+from analysis.table.sheet import Sheet
 
 CODE, STRONG, GOOD, BAD, QUIET = "code", "strong", "good", "bad", "quiet"
 COPIED = "†"

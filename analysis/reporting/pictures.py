@@ -8,10 +8,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from analysis.figures import picture
-from analysis.grid import Grid
-from analysis.layout import PICTURES, chosen_pairs, chosen_parts
+from analysis.figure.charts import picture
 from analysis.reporting.document import Picture
+from analysis.table.grid import Grid
+from analysis.table.layout import PICTURES, chosen_pairs, chosen_parts
 from trainables.recipes import Pair, Recipe
 
 ACROSS = 2

@@ -7,10 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from analysis.entry import Entry, entry_of
-from analysis.layout import Table, cells, teacher_runs, vanilla_runs
-from analysis.ledger import Ledger
-from analysis.settings import Settings
+from analysis.record.entry import Entry, entry_of
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
+from analysis.table.layout import Table, cells, teacher_runs, vanilla_runs
 from trainables.spec import RunSpec
 
 

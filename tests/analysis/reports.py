@@ -9,10 +9,11 @@ from pathlib import Path
 
 import made_up
 
-from analysis import paper, published
-from analysis.layout import Table, cells
-from analysis.ledger import Ledger
-from analysis.settings import Settings
+from analysis import paper
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
+from analysis.table import published
+from analysis.table.layout import Table, cells
 from trainables.spec import RunSpec
 
 HOSTILE = "<script>alert('x')</script> & \"$\\input{/etc/passwd}$ 100% _a^b~ #1 {\\bf} é \u202e ]]> --"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis.ledger import Ledger
+from analysis.record.ledger import Ledger
 from trainables.spec import RunSpec, params
 
 EPOCHS = 4

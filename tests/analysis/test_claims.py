@@ -16,16 +16,16 @@ from scipy import stats  # type: ignore[import-untyped]
 
 from analysis import paper
 from analysis.claims import main
-from analysis.layout import cells
-from analysis.ledger import Ledger
 from analysis.paper.claims import CLAIMS
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
 from analysis.report import know, make_report
-from analysis.reporting.article import article
 from analysis.reporting.claims_section import Judged, judged_claims
-from analysis.reporting.page import page
-from analysis.settings import Settings
-from sweeps.arguments import parse
-from sweeps.request import make_request
+from analysis.reporting.html import page
+from analysis.reporting.latex_pdf import article
+from analysis.table.layout import cells
+from sweeps.request.arguments import parse
+from sweeps.request.request import make_request
 from trainables.recipes import CIFAR100_LT, Pair
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 from some_results import failed, query, result_of, spec_of, write
 
-from analysis.entry import entry_of
 from analysis.export import csv_bytes, parquet_bytes, to_frame
-from analysis.ledger import Ledger
-from analysis.settings import Settings
+from analysis.record.entry import entry_of
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
 from trainables.errors import UserError
-from trainables.locks import held
 from trainables.spec import Mixing, flatten
+from trainables.storage.locks import held
 
 SCRIPT = Path(__file__).resolve().parents[2] / "analysis" / "export.py"
 MIXED = spec_of(2, mixing=Mixing("cutmix", "high", 0.3))

@@ -16,10 +16,11 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from analysis import paper
-from analysis.figures import LEVELS, SERIES, draw, main, picture, write_figure
-from analysis.grid import Grid, make_grid
-from analysis.layout import PICTURES, chosen_pairs
-from analysis.settings import Settings
+from analysis.figure.charts import LEVELS, SERIES, draw, picture, write_figure
+from analysis.figures import main
+from analysis.record.settings import Settings
+from analysis.table.grid import Grid, make_grid
+from analysis.table.layout import PICTURES, chosen_pairs
 from trainables.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,7 +172,7 @@ def test_what_is_missing_is_written_where_the_dot_would_be() -> None:
 
 
 def test_a_dollar_sign_is_no_formula() -> None:
-    from analysis.drawings import plain
+    from analysis.figure.drawings import plain
 
     figure = Figure()
     figure.suptitle(plain("lr = $0.1$ and $"))

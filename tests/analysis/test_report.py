@@ -16,11 +16,11 @@ import reports
 from reports import HOSTILE, Page, image
 
 from analysis import paper
-from analysis.layout import cells
-from analysis.ledger import Ledger
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
 from analysis.report import TITLE, know, main, make_report
-from analysis.reporting.page import page
-from analysis.settings import Settings
+from analysis.reporting.html import page
+from analysis.table.layout import cells
 from trainables.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

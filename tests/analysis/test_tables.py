@@ -11,10 +11,10 @@ import made_up
 import pytest
 
 from analysis import paper
-from analysis.grid import make_grid
-from analysis.ledger import Ledger
-from analysis.render import FORMATS, render
-from analysis.settings import Settings
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
+from analysis.table.grid import make_grid
+from analysis.table.render import FORMATS, render
 from analysis.tables import load_grid, main, write_all
 from trainables.errors import UserError
 

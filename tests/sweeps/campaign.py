@@ -24,8 +24,8 @@ import torch
 from curves import epochs_of_runs
 from test_faults import Driver, ledger_of, victim, workers
 
-from trainables.runs import checkpoints, unsealed
 from trainables.spec import from_json
+from trainables.storage.runs import checkpoints, unsealed
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = ("worker", "raylet", "driver", "SIGTERM")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from analysis.settings import Settings
+from analysis.record.settings import Settings
 
 ONE_CELL = ("table5", "--dataset", "digits", "--pairs", "resnet8/resnet8", "--rows", "kd", "--seeds", "1")
 SMALL = (*ONE_CELL, "--epochs", "1", "--train-fraction", "0.05", "--gpus", "0")
@@ -45,7 +45,7 @@ def refused(command: Command, *argv: object) -> str:
 
 
 def no_measuring(specs: list, *_: object) -> dict:
-    from sweeps.estimate import Cost, _works
+    from sweeps.planning.estimate import Cost, _works
 
     return {work: Cost(0.1, 0.001, 10**6) for spec in specs for work in _works(spec)}
 

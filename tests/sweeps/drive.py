@@ -10,11 +10,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from fake_job import spec, train
 
-from analysis.ledger import Ledger
-from sweeps import stopping
-from sweeps.engine import Event, Resources, execute, ingest
-from sweeps.lock import driver_lock
-from sweeps.plan import Plan, PlannedJob
+from analysis.record.ledger import Ledger
+from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.running import stopping
+from sweeps.running.engine import Event, Resources, execute, ingest
+from sweeps.running.lock import driver_lock
 from trainables.errors import exit_status
 from trainables.job import Place
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 
 from trainables.job import EpochReport, Place
-from trainables.locks import held
-from trainables.runs import checkpoint_path, read_result, run_dir, stop_path, write_atomically, write_result
 from trainables.spec import RunSpec
+from trainables.storage.locks import held
+from trainables.storage.runs import checkpoint_path, read_result, run_dir, stop_path, write_atomically, write_result
 
 EPOCH_SECONDS = float(os.environ.get("FAKE_EPOCH_SECONDS", "0"))
 

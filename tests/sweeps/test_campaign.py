@@ -29,12 +29,12 @@ from curves import epochs_of_runs
 from PIL import Image
 from test_faults import Driver, ledger_of
 
-from analysis.entry import Entry
+from analysis.record.entry import Entry
 from trainables.data import load
 from trainables.job import Place, run
 from trainables.models import build
 from trainables.models.checkpoint import save_weights, sha256
-from trainables.runs import weights_path
+from trainables.storage.runs import weights_path
 
 TRUNCATED, FLIPPED = DAMAGES
 EPOCHS = 12

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fake_job import result
 
 from analysis import paper
-from analysis.entry import Entry, entry_of
-from analysis.settings import Settings
-from sweeps.feed import Feed
-from sweeps.plan import Plan, make_plan
+from analysis.record.entry import Entry, entry_of
+from analysis.record.settings import Settings
+from sweeps.planning.job_queue import Feed
+from sweeps.planning.plan import Plan, make_plan
 from trainables.spec import RunSpec
 
 TAKD = Settings(pairs=("resnet56/resnet20",), rows=("takd",), seeds=2)

@@ -21,8 +21,8 @@ import pytest
 import torch
 from fake_job import log_lines, spec
 
-from analysis.ledger import Entry, Ledger
-from trainables.runs import run_dir, stop_path, weights_path
+from analysis.record.ledger import Entry, Ledger
+from trainables.storage.runs import run_dir, stop_path, weights_path
 
 pytestmark = pytest.mark.slow
 

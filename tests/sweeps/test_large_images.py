@@ -18,7 +18,7 @@ from PIL import Image
 from trainables.models import build
 from trainables.models.checkpoint import load_state, save_weights
 from trainables.spec import from_dict
-from trainables.student import initial_model
+from trainables.training.student import initial_model
 
 pytestmark = pytest.mark.slow
 

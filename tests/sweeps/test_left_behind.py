@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 from fake_job import result, spec
 
-from analysis.ledger import Ledger
-from sweeps.cluster import _temporary_folder
-from sweeps.engine import _forget_experiments
-from sweeps.events import EpochDone
-from sweeps.finished import ingest
-from sweeps.lock import driver_lock
-from sweeps.plan import Plan, PlannedJob
-from sweeps.progress import Lines, State
+from analysis.record.ledger import Ledger
+from sweeps.display.progress import Lines, State
+from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.running.cluster import _temporary_folder
+from sweeps.running.engine import _forget_experiments
+from sweeps.running.events import EpochDone
+from sweeps.running.lock import driver_lock
+from sweeps.running.recovery import ingest
 from trainables.errors import UserError
 from trainables.job import EpochReport
-from trainables.runs import checkpoints, run_dir, weights_path, write_result
+from trainables.storage.runs import checkpoints, run_dir, weights_path, write_result
 
 
 def files(folder: Path) -> list[str]:

@@ -12,11 +12,11 @@ from fake_job import result
 
 from analysis import paper
 from analysis.export import to_frame
-from analysis.layout import cells
-from analysis.ledger import Ledger
-from analysis.settings import Settings
-from sweeps.forecast import outdated
-from sweeps.plan import asked_runs, make_plan
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
+from analysis.table.layout import cells
+from sweeps.display.forecast import outdated
+from sweeps.planning.plan import asked_runs, make_plan
 from trainables.spec import RunSpec
 
 TABLE = paper.find("table5")

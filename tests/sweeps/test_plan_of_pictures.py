@@ -5,10 +5,10 @@ from __future__ import annotations
 from fake_job import result
 
 from analysis import paper
-from analysis.entry import entry_of
-from analysis.settings import Settings
-from sweeps.plan import Plan, make_plan
-from sweeps.request import teachers
+from analysis.record.entry import entry_of
+from analysis.record.settings import Settings
+from sweeps.planning.plan import Plan, make_plan
+from sweeps.request.request import teachers
 from trainables.spec import RunSpec
 
 DIGITS = Settings(dataset="digits")

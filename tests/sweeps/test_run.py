@@ -13,12 +13,12 @@ import torch
 from commands import ONE_CELL, SMALL, Command, refused, settings
 
 from analysis import paper
-from analysis.ledger import Ledger
-from sweeps.lock import driver_lock
-from sweeps.plan import make_plan
+from analysis.record.ledger import Ledger
+from sweeps.planning.plan import make_plan
+from sweeps.running.lock import driver_lock
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
-from trainables.runs import run_dir
+from trainables.storage.runs import run_dir
 
 SCRIPT = Path(__file__).resolve().parents[2] / "sweeps" / "run.py"
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import optuna
 import pytest
 
-from analysis.ledger import Ledger
-from analysis.settings import Settings
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
 from sweeps import search
-from sweeps.space import parse_space
-from sweeps.trials import Search, find_row
+from sweeps.searching.points import Search, find_row
+from sweeps.searching.space import parse_space
 from trainables.errors import UserError
 from trainables.recipes import Pair
 from trainables.spec import flatten

@@ -18,9 +18,9 @@ from trainables.errors import UserError
 from trainables.job import EpochReport, Place, run
 from trainables.models import Network, Outputs, build
 from trainables.models.checkpoint import load_state
-from trainables.runs import read_result, weights_path
 from trainables.spec import Mixing, RunSpec, Temperature, params
-from trainables.teachers import Teacher
+from trainables.storage.runs import read_result, weights_path
+from trainables.training.teachers import Teacher
 
 VANILLA = RunSpec(
     dataset="digits",

@@ -19,7 +19,7 @@ from tensorboardX import event_file_writer
 from trainables.errors import UserError, disk_errors_told
 from trainables.job import Place
 from trainables.ray_trial import _Events
-from trainables.runs import checkpoint_path, drop_temporaries, run_dir, sealed, unsealed, weights_path
+from trainables.storage.runs import checkpoint_path, drop_temporaries, run_dir, sealed, unsealed, weights_path
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 

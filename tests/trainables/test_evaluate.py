@@ -18,9 +18,9 @@ from torch.backends import cudnn
 from trainables.data import load
 from trainables.errors import exit_status
 from trainables.evaluate import main
-from trainables.evaluation import at_once
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
+from trainables.training.evaluation import at_once
 
 SCRIPT = Path(__file__).resolve().parents[2] / "trainables" / "evaluate.py"
 

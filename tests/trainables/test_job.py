@@ -25,14 +25,14 @@ from small_jobs import (
     train,
 )
 
-from trainables import student
 from trainables.data.dataset import Dataset
 from trainables.job import EpochReport, run
-from trainables.place import Place, job_json
-from trainables.runs import checkpoint_path, read_result, run_dir, weights_path
 from trainables.spec import RunSpec
-from trainables.steps import Steps
-from trainables.student import Student
+from trainables.storage.job_file import Place, job_json
+from trainables.storage.runs import checkpoint_path, read_result, run_dir, weights_path
+from trainables.training import student
+from trainables.training.steps import Steps
+from trainables.training.student import Student
 
 ROOT = Path(__file__).parents[2]
 

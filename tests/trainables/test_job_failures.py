@@ -25,9 +25,9 @@ from trainables.errors import UserError
 from trainables.job import check_precision, run
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
-from trainables.place import Place, job_json, read_job
-from trainables.runs import read_result, run_dir, stop_path, stopped_path
 from trainables.spec import params
+from trainables.storage.job_file import Place, job_json, read_job
+from trainables.storage.runs import read_result, run_dir, stop_path, stopped_path
 
 
 @pytest.mark.parametrize("when", ["at once", "later"])

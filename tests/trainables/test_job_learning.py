@@ -19,17 +19,17 @@ from small_jobs import (
 )
 from torch import Tensor, nn
 
-from trainables import student
 from trainables.data import load
 from trainables.data.dataset import Dataset
-from trainables.evaluation import Scores
 from trainables.job import Place
 from trainables.models import build
 from trainables.models.checkpoint import load_weights
 from trainables.spec import Mixing, RunSpec, Temperature, params
-from trainables.student import Student
-from trainables.teachers import Teacher, TeacherFacts
-from trainables.views import Teaching, Views
+from trainables.training import student
+from trainables.training.evaluation import Scores
+from trainables.training.student import Student
+from trainables.training.teachers import Teacher, TeacherFacts
+from trainables.training.views import Teaching, Views
 
 RULES = [
     Temperature(4),

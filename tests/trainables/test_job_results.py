@@ -27,9 +27,9 @@ from trainables.data.stream import normalise
 from trainables.job import Place, run
 from trainables.models import build
 from trainables.models.checkpoint import load_weights, sha256
-from trainables.runs import read_result, run_dir, weights_path
 from trainables.spec import from_dict
-from trainables.teachers import Teacher
+from trainables.storage.runs import read_result, run_dir, weights_path
+from trainables.training.teachers import Teacher
 
 NUMBERS = {
     "best_top1",

@@ -13,8 +13,8 @@ from small_jobs import VANILLA, outcome, seasoned, train
 from trainables.errors import UserError
 from trainables.job import Place
 from trainables.models.checkpoint import save_weights
-from trainables.runs import has_weights, weights_path
 from trainables.spec import params
+from trainables.storage.runs import has_weights, weights_path
 
 
 def test_lost_weights_are_trained_again(tmp_path: Path) -> None:

@@ -20,12 +20,12 @@ from trainables.methods import Step
 from trainables.methods.multi import Multi
 from trainables.models import build
 from trainables.models.checkpoint import load_weights
-from trainables.place import Place
-from trainables.runs import read_result, unsealed
 from trainables.spec import Mixing, RunSpec, Temperature, params
-from trainables.steps import Steps
-from trainables.teachers import Teacher, facts
-from trainables.views import Teaching, Views
+from trainables.storage.job_file import Place
+from trainables.storage.runs import read_result, unsealed
+from trainables.training.steps import Steps
+from trainables.training.teachers import Teacher, facts
+from trainables.training.views import Teaching, Views
 
 ENERGY = {rate: Temperature(4, "energy", 2, -2, rate) for rate in (0.2, 0.3)}
 HE_DA = {rate: Mixing("cutmix", "high", rate) for rate in (0.2, 0.3, 0.4, 0.5)}

@@ -17,7 +17,7 @@ from trainables.methods.ofd import OFD
 from trainables.models import build
 from trainables.models.checkpoint import load_state
 from trainables.spec import RunSpec, params
-from trainables.student import check_method
+from trainables.training.student import check_method
 
 
 def ofd(teacher: GivenTeacher, **changes: int) -> RunSpec:

@@ -11,7 +11,7 @@ import torch
 
 from trainables.data.facts import counts_in_words, held_out, kept, long_tailed
 from trainables.data.source import Source
-from trainables.data.stream import WHOLE, BatchStream, Share, generator, normalise
+from trainables.data.stream import PADDING, WHOLE, BatchStream, Share, generator, normalise
 from trainables.errors import UserError
 
 Channels = tuple[float, float, float]
@@ -127,7 +127,18 @@ class Dataset:
         return replace(self, train=self.train.to(device), test=self.test.to(device))
 
     def stream(self, *, seed: int, batch_size: int, augmentation: str, share: Share = WHOLE) -> BatchStream:
-        return BatchStream(self, seed=seed, batch_size=batch_size, augmentation=augmentation, share=share)
+        if augmentation not in PADDING:
+            raise UserError(f"{self.name} has no augmentation {augmentation!r}: use one of {', '.join(PADDING)}")
+        return BatchStream(
+            self.train.images,
+            self.train.labels,
+            self.mean,
+            self.std,
+            seed=seed,
+            batch_size=batch_size,
+            augmentation=augmentation,
+            share=share,
+        )
 
     def scan(self, split: str, size: int, share: Share = WHOLE) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         data = {"train": self.train, "test": self.test}[split]

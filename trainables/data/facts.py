@@ -155,7 +155,7 @@ def _counted(name: str, data_dir: Path | None) -> Facts | None:
     return None if name in FACTS else of_listing(folders.scan(data_dir), folders.SIDE)
 
 
-def of_listing(found: folders.Listing, side: int) -> Facts:
+def of_listing(found: folders.FolderListing, side: int) -> Facts:
     """The facts of images that were counted by their files."""
     counts = [0] * len(found.classes)
     for _, label in found.train.files:

@@ -24,7 +24,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Listing:
+class FolderListing:
     """Both splits of an image folder; the classes are the folders' names in sorted order."""
 
     classes: tuple[str, ...]
@@ -32,7 +32,7 @@ class Listing:
     test: Files
 
 
-def scan(data_dir: Path | None) -> Listing:
+def scan(data_dir: Path | None) -> FolderListing:
     """Find the images of both splits by their names alone: no file is opened."""
     if data_dir is None:
         raise UserError(f"imagefolder needs --data-dir: {LAYOUT}")
@@ -47,7 +47,7 @@ def scan(data_dir: Path | None) -> Listing:
     if len(classes) < 2:
         raise UserError(f"{train} has {len(classes)} class folder(s), two are the least: {LAYOUT}")
     _check_same(train, classes, test, _classes(test))
-    return Listing(classes, _files(train, classes), _files(test, classes))
+    return FolderListing(classes, _files(train, classes), _files(test, classes))
 
 
 def visible(entries: Iterable[str]) -> list[str]:

@@ -70,7 +70,7 @@ class ImageFiles:
         yield from range(start, index)
 
 
-class Request(NamedTuple):
+class DecodeRequest(NamedTuple):
     """Which images of a split to decode; `draw`: (seed, epoch) of their random crops, None for the centre."""
 
     split: str
@@ -78,7 +78,7 @@ class Request(NamedTuple):
     draw: tuple[int, int] | None
 
 
-class Part(NamedTuple):
+class DecodedImages(NamedTuple):
     """pixels: uint8 (n, side, side, 3), yet to be flipped where flips (n,) says so; unreadable: (position in the split,
     why); fault: why nothing more can be done, for people."""
 
@@ -100,7 +100,7 @@ class Decoder:
     test: ImageFiles
     side: int
 
-    def __getitem__(self, request: Request) -> Part:
+    def __getitem__(self, request: DecodeRequest) -> DecodedImages:
         count = len(request.indices)
         pixels = torch.zeros(count, self.side, self.side, 3, dtype=torch.uint8)
         flips = torch.zeros(count, dtype=torch.bool)
@@ -119,7 +119,7 @@ class Decoder:
             elif request.split == "train":
                 fault = f"none of the images in {os.path.dirname(self.train.path(index))} can be decoded: replace them"
                 break
-        return Part(pixels, flips, tuple(unreadable.items()), fault)
+        return DecodedImages(pixels, flips, tuple(unreadable.items()), fault)
 
     def _image(
         self, split: str, index: int, draw: np.random.Generator | None, unreadable: dict[int, str]

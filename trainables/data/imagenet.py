@@ -20,8 +20,8 @@ from torch import Tensor
 from trainables.data import imagenet_folders
 from trainables.data.dataset import IMAGENET_STATISTICS, Channels, held_out_positions, of_part
 from trainables.data.facts import FACTS, counts_in_words, kept, long_tailed, of_listing
-from trainables.data.folders import Listing
-from trainables.data.image_files import Decoder, ImageFiles, Request
+from trainables.data.folders import FolderListing
+from trainables.data.image_files import Decoder, DecodeRequest, ImageFiles
 from trainables.data.loader import PART, Loader, default_workers, in_parts
 from trainables.data.source import UNREADABLE
 from trainables.data.stream import WHOLE, Chunk, Share, generator, normalise, sent
@@ -95,8 +95,8 @@ class ImageNet:
         self, split: str, batches: Sequence[np.ndarray], draw: tuple[int, int] | None, share: Share
     ) -> Iterator[tuple[Tensor, list[int]]]:
         """Of each batch of positions in a split: uint8 (n, side, side, 3) on the device, and the test images among
-        them that cannot be decoded. `draw`: as in Request."""
-        requests = (Request(split, part, draw) for rows in batches for part in in_parts(tuple(rows.tolist())))
+        them that cannot be decoded. `draw`: as in DecodeRequest."""
+        requests = (DecodeRequest(split, part, draw) for rows in batches for part in in_parts(tuple(rows.tolist())))
         with closing(self._loader(share.world).parts(requests)) as parts:
             for rows in batches:
                 pixels = torch.empty(len(rows), self.side, self.side, 3, dtype=torch.uint8, device=self.device)
@@ -247,7 +247,7 @@ def open_source(
     )
 
 
-def _classes(listing: Listing) -> str:
+def _classes(listing: FolderListing) -> str:
     found, published = len(listing.classes), FACTS["imagenet"].num_classes
     if found < published:
         return f"{found:,} of the {published:,} classes"

@@ -14,7 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from trainables.data import folders
-from trainables.data.folders import EXTENSIONS, Files, Listing
+from trainables.data.folders import EXTENSIONS, Files, FolderListing
 from trainables.errors import UserError
 
 PLACES = (".", "imagenet", "ImageNet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC", "imagenet/ILSVRC/Data/CLS-LOC")
@@ -30,7 +30,7 @@ def find(data_dir: Path | None) -> Path | None:
     return next((root / place for place in PLACES if all((root / place / s).is_dir() for s in ("train", "val"))), None)
 
 
-def scan(root: Path) -> Listing:
+def scan(root: Path) -> FolderListing:
     """Both splits by their names alone: no file is opened. Refuses the flat val/ in which ImageNet is distributed."""
     val = root / "val"
     try:

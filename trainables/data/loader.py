@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from trainables.data.image_files import Decoder, Part, Request
+from trainables.data.image_files import DecodedImages, Decoder, DecodeRequest
 from trainables.errors import UserError
 
 MOST_WORKERS = 16
@@ -44,11 +44,11 @@ class Loader:
     def __init__(self, decoder: Decoder, workers: int, *, pinned: bool) -> None:
         self.decoder, self.workers, self.pinned = decoder, workers, pinned
         self._requests = _Requests()
-        self._kept: DataLoader[Part] | None = None
+        self._kept: DataLoader[DecodedImages] | None = None
         self._busy = False
         check_shared_memory(workers, decoder.side)
 
-    def parts(self, requests: Iterable[Request]) -> Generator[Part, None, None]:
+    def parts(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedImages, None, None]:
         """Two at once do not disturb each other: the second gets workers of its own."""
         if self._busy or not self.workers:
             yield from _started(self._made(requests, keep=False))
@@ -65,7 +65,7 @@ class Loader:
         finally:
             self._busy = False
 
-    def _made(self, requests: Iterable[Request], *, keep: bool) -> DataLoader[Part]:
+    def _made(self, requests: Iterable[DecodeRequest], *, keep: bool) -> DataLoader[DecodedImages]:
         parallel = self.workers > 0
         context = multiprocessing.get_context("forkserver") if parallel else None
         if context is not None:
@@ -90,13 +90,13 @@ class Loader:
 class _Requests:
     """What a kept DataLoader goes through when it is started anew."""
 
-    now: Iterable[Request] = ()
+    now: Iterable[DecodeRequest] = ()
 
-    def __iter__(self) -> Iterator[Request]:
+    def __iter__(self) -> Iterator[DecodeRequest]:
         return iter(self.now)
 
 
-def _started(loader: DataLoader[Part]) -> Iterator[Part]:
+def _started(loader: DataLoader[DecodedImages]) -> Iterator[DecodedImages]:
     """The loader's iterator, without torch's advice on the number of workers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

@@ -10,16 +10,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from trainables.errors import UserError
-
-if TYPE_CHECKING:
-    from trainables.data.dataset import Dataset
 
 STEPS_PER_CHUNK = 8
 PADDING = {"none": 0, "crop": 4, "crop_flip": 4, "crop8_flip": 8}
@@ -131,21 +126,31 @@ class Piece:
 
 
 class BatchStream:
-    """One training set on its device, in batches. The last, smaller batch of an epoch is used."""
+    """One training set on its device, in batches. The last, smaller batch of an epoch is used.
+
+    images: (N, H, H, 3), uint8; labels: (N,). augmentation: one of PADDING.
+    """
 
     version: ClassVar[int] = 1
 
     def __init__(
-        self, dataset: Dataset, *, seed: int, batch_size: int, augmentation: str, share: Share = WHOLE
+        self,
+        images: Tensor,
+        labels: Tensor,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        *,
+        seed: int,
+        batch_size: int,
+        augmentation: str,
+        share: Share = WHOLE,
     ) -> None:
-        if augmentation not in PADDING:
-            raise UserError(f"{dataset.name} has no augmentation {augmentation!r}: use one of {', '.join(PADDING)}")
         self.padding = PADDING[augmentation]
         self.flip = augmentation.endswith("_flip")
-        self.images = dataset.train.images
-        self.labels = dataset.train.labels
-        self.mean, self.std = dataset.mean, dataset.std
-        self.side, self.seed, self.batch_size = dataset.side, seed, batch_size
+        self.images = images
+        self.labels = labels
+        self.mean, self.std = mean, std
+        self.side, self.seed, self.batch_size = images.shape[1], seed, batch_size
         self.device = self.images.device
         self.share = share
 

@@ -22,7 +22,7 @@ from trainables.data.facts import FACTS, of_listing
 from trainables.data.folders import Files
 from trainables.data.tinyimagenet_folders import AGAIN, FOLDER, class_names, convert, find, scan
 from trainables.errors import UserError
-from trainables.locks import held
+from trainables.storage.locks import held
 
 SIDE = FACTS["tinyimagenet"].side
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from trainables.data.folders import Files, Listing, images_in, visible
+from trainables.data.folders import Files, FolderListing, images_in, visible
 from trainables.errors import UserError
-from trainables.locks import held
+from trainables.storage.locks import held
 
 FOLDER = "tiny-imagenet-200"
 BY_CLASS = "val_by_class"
@@ -33,7 +33,7 @@ def find(data_dir: Path | None) -> Path | None:
     return next((place for place in (root / FOLDER, root) if _wnids(place) or _folders(place / "train", WNID)), None)
 
 
-def scan(root: Path) -> Listing:
+def scan(root: Path) -> FolderListing:
     """Both splits by the files' names alone, sorted by class and then by name; refuses what is not whole.
 
     The folder of the test split says how it was found: val/images as published, val sorted by others, val_by_class.
@@ -48,7 +48,7 @@ def scan(root: Path) -> Listing:
             raise UserError(f"class folder {train / name} has no images: {AGAIN}")
         files += [(path, label) for path in images]
         ignored += others
-    return Listing(classes, Files(train, tuple(files), ignored), _validation(root, classes))
+    return FolderListing(classes, Files(train, tuple(files), ignored), _validation(root, classes))
 
 
 def class_names(root: Path, classes: Sequence[str]) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ def convert(data_dir: Path | None) -> None:
         in_class_folders(root, scan(root))
 
 
-def in_class_folders(root: Path, listing: Listing) -> Listing:
+def in_class_folders(root: Path, listing: FolderListing) -> FolderListing:
     """The listing, with the validation images in class folders, which are made beside `val` if they are not there.
 
     Where nothing can be written, or another process is at it, the listing stays: the annotations say the same.
@@ -82,7 +82,7 @@ def in_class_folders(root: Path, listing: Listing) -> Listing:
     return replace(listing, test=_validation(root, listing.classes))
 
 
-def _sort(listing: Listing, goal: Path) -> None:
+def _sort(listing: FolderListing, goal: Path) -> None:
     """Hard links, or copies where there can be none, in a folder that gets its name when it is whole."""
     partial = goal.with_name(f".{goal.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -21,7 +21,7 @@ EPS = 1e-7
 WHOLE_UP_TO = 16
 
 
-class Bank(nn.Module):
+class MemoryBank(nn.Module):
     """What a network last said of each training sample, in d dimensions: a linear embedding and its memory.
 
     z: what makes the scores of the first batch against this memory average 1 / M; 0 before that batch.
@@ -62,7 +62,7 @@ class Contrast(nn.Module):
 
     def __init__(self, student: int, teacher: int, dimensions: int, labels: Tensor, negatives: int) -> None:
         super().__init__()
-        self.student, self.teacher = (Bank(inputs, dimensions, len(labels)) for inputs in (student, teacher))
+        self.student, self.teacher = (MemoryBank(inputs, dimensions, len(labels)) for inputs in (student, teacher))
         kinds, counts = labels.cpu().unique(return_inverse=True, return_counts=True)[1:]
         self.fewest = len(labels) - int(counts.max())
         self.negatives = negatives
@@ -89,7 +89,7 @@ class Contrast(nn.Module):
         place = (share * (len(self.kinds) - count)).long()
         return self.order[torch.where(place < start, place, place + count)]
 
-    def scores(self, embedded: Tensor, bank: Bank, index: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    def scores(self, embedded: Tensor, bank: MemoryBank, index: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Products with the memories (N,) of index and (N, M) or (N, K) of the candidates, see `chosen` of CRD."""
         positive = (embedded * bank.memory[index]).sum(dim=1)
         if self.whole:
@@ -106,7 +106,7 @@ class CRD(Method):
     NCE(v, B) = -mean_i [log h(v_i, B_i) + sum_k log(1 - h(v_i, B_k))],  h = e / (e + K / M),
     e = exp(v b / temperature) / Z.  v: pooled features, linearly embedded to `dimensions` and of length 1. B: the
     embeddings of all M training samples when last seen, B_i <- momentum B_i + (1 - momentum) v_i after each step, of
-    length 1. k: K = `negatives` samples of other classes than i's. Z: set by the first batch, see Bank.
+    length 1. k: K = `negatives` samples of other classes than i's. Z: set by the first batch, see MemoryBank.
 
     As in the released code, K negatives of a sample are drawn without replacement. Where some class has fewer samples
     outside it, the released code draws with replacement; here all those count, K / number each, which is the mean of
@@ -162,7 +162,7 @@ class CRD(Method):
         contrast.teacher.remember(index, teacher, self.momentum)
         return self.ce * cross_entropy(step.student.logits, step.labels) + self.weight * nce
 
-    def _nce(self, embedded: Tensor, contrast: Contrast, bank: Bank, index: Tensor, chosen: Tensor) -> Tensor:
+    def _nce(self, embedded: Tensor, contrast: Contrast, bank: MemoryBank, index: Tensor, chosen: Tensor) -> Tensor:
         positive, others = (
             (products / self.temperature).exp() for products in contrast.scores(embedded, bank, index, chosen)
         )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.errors import UserError
-from trainables.runs import write_atomically
+from trainables.storage.runs import write_atomically
 
 ZIP_START = b"PK\x03\x04"
 # What torch.save wrote before its zip format: the pickled number 0x1950a86a20f9469cfc6c.

@@ -1,0 +1,223 @@
+"""What pictures show of networks: weights found by the runs that the tables use, their answers kept in files.
+
+Answers need torch, which is loaded where they are not known yet. They are kept in `observations` of the results, under
+the SHA-256 of the weights and what names the images, and may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shlex
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.figure import embedding
+from analysis.record.settings import Settings, student_spec, teacher_spec
+from analysis.table import names
+from analysis.table.layout import Row, Table
+from trainables.errors import UserError
+from trainables.recipes import Pair, energy_kd, energy_temperature
+from trainables.spec import RunSpec
+from trainables.storage.runs import weights_path, write_atomically
+
+if TYPE_CHECKING:
+    from trainables.observe import Images
+
+Arrays = dict[str, np.ndarray]
+
+SEED = 1
+SHOWN = 48
+"""Images of each end that are kept: those of Figures 4 and 8."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights to look at. training: how they came to be, in a few words. shortened: by fewer epochs or images."""
+
+    network: str
+    path: Path
+    sha256: str
+    training: str
+    shortened: bool = False
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where results and images lie. teachers: (sha256, path) of weights files that were given.
+
+    teacher: weights to show as the teacher, whatever the settings say; they need no ledger and no run.
+    """
+
+    results: Path
+    data_dir: Path | None = None
+    teachers: tuple[tuple[str, str], ...] = ()
+    teacher: Weights | None = None
+
+
+def digest(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read the weights {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def given(network: str, path: Path) -> Weights:
+    """Weights of a file that no run here has trained."""
+    sha256 = digest(path)
+    return Weights(network, path, sha256, f"given weights (sha256 {sha256[:12]})")
+
+
+def teacher(table: Table, settings: Settings, pair: Pair, place: Folders) -> Weights:
+    """A pair's teacher: given by file, or trained here."""
+    if place.teacher is not None:
+        return place.teacher
+    wanted = dict(settings.teachers).get(pair.teacher)
+    if wanted is None:
+        return _trained(table, settings, teacher_spec(settings, pair.teacher), settings.recipe.plain.epochs, place)
+    path = dict(place.teachers).get(wanted)
+    if path is None:
+        raise UserError(f"the weights of teacher {pair.teacher} (sha256 {wanted[:12]}) were not given: use --teachers")
+    found = given(pair.teacher, Path(path))
+    if found.sha256 != wanted:
+        raise UserError(f"teacher file {path} has changed since its students were trained: give the one of then")
+    return found
+
+
+def student(table: Table, settings: Settings, pair: Pair, row: Row, place: Folders) -> Weights:
+    """The student of a row, of the first seed."""
+    treatment = row.treat(settings.recipe, pair)
+    usual = settings.recipe.schedule_of(treatment).epochs
+    return _trained(table, settings, student_spec(settings, pair, treatment, SEED), usual, place)
+
+
+def _trained(table: Table, settings: Settings, spec: RunSpec, usual: int, place: Folders) -> Weights:
+    path = weights_path(place.results, spec.run_id)
+    if not path.exists():
+        command = _command(table, settings, place)
+        raise UserError(f"{table.key} needs the weights of {spec.name}, which are not in {path.parent}: {command}")
+    shortened = spec.epochs < usual or spec.train_fraction < 1
+    return Weights(spec.student, path, digest(path), f"{names.epochs(spec.epochs)}, seed {spec.seed}", shortened)
+
+
+def _command(table: Table, settings: Settings, place: Folders) -> str:
+    """The command that trains what a picture lacks."""
+    options: dict[str, Any] = {
+        "--dataset": settings.dataset,
+        "--data-dir": place.data_dir,
+        "--pairs": settings.pairs,
+        "--epochs": settings.epochs,
+        "--train-fraction": None if settings.train_fraction == 1 else settings.train_fraction,
+        "--batch-size": settings.batch_size,
+        "--precision": None if settings.precision == "fp32" else settings.precision,
+        "--imbalance": settings.imbalance,
+        "--set": tuple(f"{path}={value}" for path, value in settings.overrides),
+        "--teachers": tuple(path for _, path in place.teachers) if settings.teachers else None,
+        "--results": place.results,
+    }
+    words = ["python", "sweeps/run.py", table.key, *(["--tail-teachers"] if settings.tail_teachers else [])]
+    for name, value in options.items():
+        if value not in (None, ()):
+            words += [name, *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+    return shlex.join(words)
+
+
+def certainty(weights: Weights, settings: Settings, place: Folders) -> Arrays:
+    """How certain a teacher is of the training images (`trainables.observe.certainty`)."""
+
+    def make() -> Arrays:
+        from trainables import observe
+
+        return observe.certainty(weights.network, weights.path, _images(settings, place), count=SHOWN)
+
+    return _kept("certainty", weights, settings, place, make, str(SHOWN))
+
+
+def predictions(weights: Weights, settings: Settings, pair: Pair, place: Folders) -> tuple[Arrays, float]:
+    """What a teacher predicts at both ends of the energies (`trainables.observe.predictions`), and the pair's r."""
+    spec = student_spec(settings, pair, energy_kd(settings.recipe, pair), SEED)
+    rate, augmentation = energy_temperature(settings.recipe, pair).rate, spec.augmentation
+
+    def make() -> Arrays:
+        from trainables import observe
+
+        images = replace(_images(settings, place), augmentation=augmentation, seed=SEED)
+        return observe.predictions(weights.network, weights.path, images, rate=rate)
+
+    return _kept("predictions", weights, settings, place, make, f"{rate} {augmentation} {SEED}"), rate
+
+
+def answers(weights: Weights, settings: Settings, place: Folders) -> Arrays:
+    """What a network answers on the test images (`trainables.observe.answers`)."""
+
+    def make() -> Arrays:
+        from trainables import observe
+
+        return observe.answers(weights.network, weights.path, _images(settings, place))
+
+    return _kept("answers", weights, settings, place, make)
+
+
+def embedded(
+    weights: Weights, settings: Settings, place: Folders
+) -> list[tuple[embedding.ClassGroup, embedding.ClassMap]]:
+    """The features of each group of classes on a plane."""
+
+    def make() -> Arrays:
+        found = answers(weights, settings, place)
+        classes = tuple(found["classes"].tolist())
+        arrays = {"classes": found["classes"]}
+        for number, group in enumerate(embedding.groups(classes)):
+            panel = embedding.embed(found["pooled"], found["labels"], classes, group)
+            arrays |= {f"{number}_{name}": np.asarray(value) for name, value in vars(panel).items()}
+        return arrays
+
+    arrays = _kept("embedding", weights, settings, place, make)
+    found = []
+    for number, group in enumerate(embedding.groups(tuple(arrays["classes"].tolist()))):
+        scores = [float(arrays[f"{number}_{name}"]) for name in ("map_silhouette", "feature_silhouette")]
+        found.append((group, embedding.ClassMap(arrays[f"{number}_points"], arrays[f"{number}_labels"], *scores)))
+    return found
+
+
+def _images(settings: Settings, place: Folders) -> Images:
+    from trainables.observe import Images
+
+    return Images(
+        settings.dataset, place.data_dir, settings.data, settings.train_fraction, settings.tail, settings.normalisation
+    )
+
+
+def _kept(
+    kind: str, weights: Weights, settings: Settings, place: Folders, make: Callable[[], Arrays], more: str = ""
+) -> Arrays:
+    """The arrays of an earlier time, else made now and kept."""
+    images = f"{settings.dataset} {settings.data} {settings.train_fraction} {settings.tail} {settings.normalisation}"
+    key = hashlib.sha256(f"{kind} {weights.network} {weights.sha256} {images} {more}".encode()).hexdigest()[:24]
+    path = place.results / "observations" / f"{kind}-{weights.network}-{key}.npz"
+    known = _read(path)
+    if known is None:
+        known = make()
+        buffer = io.BytesIO()
+        np.savez(buffer, **known)  # type: ignore[arg-type]
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, buffer.getvalue())
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from error
+    return known
+
+
+def _read(path: Path) -> Arrays | None:
+    """None where there is nothing, or it is damaged (it is then made again)."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            return dict(stored)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None

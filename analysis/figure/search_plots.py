@@ -1,0 +1,151 @@
+"""Pictures of a search: its history, each field by itself, all fields of each trial, how much each field matters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from analysis.figure.drawings import WIDTH, plain
+
+Scalar = float | str
+SCORE = "Held-out top-1 (%)"
+STATES = {"complete": ("o", "#0072B2"), "pruned": ("x", "#777777")}
+KNOWN = ("D", "#D55E00")
+ACROSS = 5
+
+
+@dataclass(frozen=True)
+class Trialed:
+    """A trial with a score. state: `complete` or `pruned`. origin: whose point it is, if it was not Optuna's idea."""
+
+    number: int
+    state: str
+    score: float
+    fields: Mapping[str, Scalar]
+    origin: str = ""
+
+
+def history(trials: Sequence[Trialed], title: str) -> Figure:
+    """Scores in the order of the trials, and the best so far."""
+    figure, axes = _figure(title, 3.2)
+    _points(axes, trials, [trial.number for trial in trials])
+    complete = [trial for trial in trials if trial.state == "complete"]
+    best = np.maximum.accumulate([trial.score for trial in complete])
+    axes.step([trial.number for trial in complete], best, where="post", color="black", linewidth=1, label="best so far")
+    axes.set_xlabel("Trial", fontsize=8)
+    axes.set_ylabel(SCORE, fontsize=8)
+    figure.legend(fontsize=7.5, frameon=False, loc="outside lower center", ncols=4)
+    return figure
+
+
+def slices(trials: Sequence[Trialed], title: str) -> Figure:
+    """The score over each field."""
+    names = _names(trials)
+    lines = -(-len(names) // ACROSS)
+    figure = Figure(figsize=(WIDTH, 0.6 + 2.1 * lines), layout="constrained")
+    figure.suptitle(plain(title), fontsize=9)
+    panels = figure.subplots(lines, min(ACROSS, len(names)), squeeze=False, sharey=True).ravel()
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    for number, (axes, name) in enumerate(zip(panels, names, strict=False)):
+        values, words = _places(trials, name)
+        _points(axes, trials, values)
+        if words:
+            axes.set_xticks(range(len(words)), words)
+            axes.set_xlim(-0.5, len(words) - 0.5)
+        axes.set_xlabel(plain(name), fontsize=8)
+        if number % ACROSS == 0:
+            axes.set_ylabel(SCORE, fontsize=8)
+        _plain_axes(axes)
+    return figure
+
+
+def parallel(trials: Sequence[Trialed], title: str) -> Figure:
+    """A line for each trial through all fields, each scaled to its range: darker is better, the best three thick."""
+    names = _names(trials)
+    figure, axes = _figure(title, 3.4)
+    scores = np.array([trial.score for trial in trials])
+    norm = Normalize(scores.min(), scores.max() if scores.max() > scores.min() else scores.min() + 1)
+    shades = colormaps["viridis_r"]
+    columns = []
+    for place, name in enumerate(names):
+        values, words = _places(trials, name)
+        low, high = (0.0, max(1.0, len(words) - 1.0)) if words else (min(values), max(values))
+        columns.append((np.array(values) - low) / (high - low or 1))
+        ends = (words[0], words[-1]) if words else (f"{low:.3g}", f"{high:.3g}")
+        for height, word, side in ((-0.04, ends[0], "top"), (1.04, ends[1], "bottom")):
+            axes.text(place, height, plain(word), ha="center", va=side, fontsize=7)
+        axes.axvline(place, color="#777777", linewidth=0.8, zorder=0)
+    lines = np.stack(columns, axis=1)
+    first = set(np.argsort(-scores, kind="stable")[:3].tolist())
+    for index in np.argsort(scores, kind="stable"):
+        width = 2.2 if index in first else 0.8
+        axes.plot(range(len(names)), lines[index], color=shades(norm(scores[index])), linewidth=width)
+    axes.set_xticks(range(len(names)), [plain(name) for name in names])
+    axes.tick_params(axis="x", length=0, pad=12)
+    axes.set_yticks([])
+    axes.set_ylim(-0.02, 1.02)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(ScalarMappable(norm, shades), ax=axes, pad=0.02)
+    bar.set_label(SCORE, fontsize=8)
+    bar.ax.tick_params(labelsize=7.5)
+    return figure
+
+
+def importances(shares: Mapping[str, float], title: str) -> Figure:
+    """Bars, the most important field at the top."""
+    figure, axes = _figure(title, 0.9 + 0.32 * len(shares))
+    names = sorted(shares, key=lambda name: shares[name])
+    bars = axes.barh(range(len(names)), [shares[name] for name in names], color="#0072B2", height=0.6)
+    axes.bar_label(bars, fmt="%.2f", fontsize=7.5, padding=2)
+    axes.set_yticks(range(len(names)), [plain(name) for name in names])
+    axes.set_xlim(0, 1.1 * max(shares.values()))
+    axes.set_xlabel("Share of the variance of the scores (fANOVA)", fontsize=8)
+    return figure
+
+
+def _figure(title: str, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.suptitle(plain(title), fontsize=9)
+    axes = figure.subplots()
+    _plain_axes(axes)
+    return figure, axes
+
+
+def _plain_axes(axes: Axes) -> None:
+    axes.tick_params(labelsize=7.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _names(trials: Sequence[Trialed]) -> list[str]:
+    return list(dict.fromkeys(name for trial in trials for name in trial.fields))
+
+
+def _places(trials: Sequence[Trialed], name: str) -> tuple[list[float], list[str]]:
+    """Where each trial stands on a field's axis, and the words of the axis if its values are words."""
+    values = [trial.fields[name] for trial in trials]
+    if not any(isinstance(value, str) for value in values):
+        return [float(value) for value in values], []
+    words = sorted({str(value) for value in values})
+    return [float(words.index(str(value))) for value in values], words
+
+
+def _points(axes: Axes, trials: Sequence[Trialed], places: Sequence[float]) -> None:
+    """The trials' scores at `places`, by state, those of known points marked."""
+    groups = {state: [trial.state == state and not trial.origin for trial in trials] for state in STATES}
+    marks = STATES | {"the paper's and the released code's points": KNOWN}
+    groups["the paper's and the released code's points"] = [bool(trial.origin) for trial in trials]
+    for name, (marker, color) in marks.items():
+        shown = [(place, trial.score) for place, trial, own in zip(places, trials, groups[name], strict=True) if own]
+        if shown:
+            x, y = zip(*shown, strict=True)
+            axes.scatter(x, y, s=22, marker=marker, color=color, linewidths=1, label=name)

@@ -1,0 +1,190 @@
+"""Entry: one finished run as the ledger knows it, and the rules that a result must keep to become one."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainables.errors import UserError
+from trainables.shares import FIELDS as SHARE_FIELDS
+from trainables.spec import RunSpec, from_record
+from trainables.storage.runs import RESULT_SCHEMA
+
+DONE, FAILED = "done", "failed"
+CURVE_FIELDS = ("epoch", "train_loss", "top1", "top5", "test_loss")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a number of a result may be. optional: a done run need not have it either."""
+
+    kind: type[int] | type[float]
+    low: float = -math.inf
+    high: float = math.inf
+    optional: bool = False
+
+
+PERCENT = Limits(float, 0, 100)
+NUMBERS = {
+    "best_top1": PERCENT,
+    "best_top5": PERCENT,
+    "best_epoch": Limits(int, 1),
+    "last_top1": PERCENT,
+    "last_top5": PERCENT,
+    "last_loss": Limits(float, 0),
+    "train_loss": Limits(float),
+    "epochs": Limits(int, 0),
+    "seconds": Limits(float, 0),
+    "parameters": Limits(int, 1, 2**63 - 1),
+    "teacher_top1": Limits(float, 0, 100, optional=True),
+    "teacher_top5": Limits(float, 0, 100, optional=True),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished run. Accuracies in per cent; losses are cross-entropy (last_loss: test) or the method's (train_loss).
+
+    epochs: those finished. seconds: of training, its share where students were trained together. curve: one row an
+    epoch, as CURVE_FIELDS. shares: one row an epoch, as in `trainables.shares`; runs of an earlier version have
+    none. A failed run has None where it came to no number.
+    """
+
+    spec: RunSpec
+    run_id: str
+    status: str
+    reason: str | None
+    best_top1: float | None
+    best_top5: float | None
+    best_epoch: int | None
+    last_top1: float | None
+    last_top5: float | None
+    last_loss: float | None
+    train_loss: float | None
+    epochs: int | None
+    seconds: float | None
+    parameters: int | None
+    teacher_top1: float | None
+    teacher_top5: float | None
+    epoch_seconds: tuple[float, ...]
+    weights_sha256: str | None
+    teacher_sha256: str | None
+    curve: tuple[tuple[float | None, ...], ...]
+    shares: tuple[tuple[float | None, ...], ...]
+    provenance: dict[str, Any]
+
+    @property
+    def done(self) -> bool:
+        return self.status == DONE
+
+
+def entry_of(result: Any) -> Entry:
+    """The entry of a result.json; refuses one that is incomplete, out of range or not of the run it names."""
+    _check(isinstance(result, dict), "a result is a JSON object")
+    schema = result.get("schema")
+    _check(not (isinstance(schema, int) and schema > RESULT_SCHEMA), "it was written by a newer version: upgrade")
+    _check(schema == RESULT_SCHEMA, f"its schema is {schema!r}, not {RESULT_SCHEMA}")
+    spec = from_record(result.get("spec") or {})
+    run_id, status = result.get("run_id"), result.get("status")
+    _check(run_id == spec.run_id, f"its id is {run_id!r}, but that of its fields is {spec.run_id}")
+    _check(status in (DONE, FAILED), f"its status is {status!r}, neither {DONE} nor {FAILED}")
+    done = status == DONE
+    reason = result.get("reason")
+    if done:
+        _check(reason is None, f"it is done, yet says why it failed: {reason!r}")
+    else:
+        _check(isinstance(reason, str) and reason != "", "it failed without a reason")
+    numbers = {name: _number(name, limits, result.get(name), done) for name, limits in NUMBERS.items()}
+    epochs = numbers["epochs"]
+    _check(not done or epochs == spec.epochs, f"it is done after {epochs} of {spec.epochs} epochs")
+    _check((numbers["best_epoch"] or 0) <= (epochs or 0), "its best epoch is later than its last")
+    return Entry(
+        spec=spec,
+        run_id=spec.run_id,
+        status=status,
+        reason=reason,
+        epoch_seconds=_epoch_seconds(result.get("epoch_seconds") or ()),
+        curve=_curve(result.get("curve") or (), done),
+        shares=_shares(result.get("shares") or ()),
+        weights_sha256=_digest("weights_sha256", result.get("weights_sha256")),
+        teacher_sha256=_digest("teacher_sha256", result.get("teacher_sha256")),
+        provenance=_provenance(result.get("provenance") or {}),
+        **numbers,
+    )
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(message)
+
+
+def _number(name: str, limits: Limits, value: Any, done: bool) -> Any:
+    if value is None:
+        _check(not done or limits.optional, f"its {name} is missing")
+        return None
+    kinds = (int,) if limits.kind is int else (int, float)
+    fits = isinstance(value, kinds) and not isinstance(value, bool) and _finite([value])
+    _check(fits and limits.low <= value <= limits.high, f"its {name} is {value!r}")
+    return limits.kind(value)
+
+
+def _finite(values: Iterable[Any]) -> bool:
+    try:
+        return all(map(math.isfinite, values))
+    except (TypeError, OverflowError):
+        return False
+
+
+def _epoch_seconds(seconds: Any) -> tuple[float, ...]:
+    _check(isinstance(seconds, (list, tuple)) and _finite(seconds), "its epoch_seconds are not a list of numbers")
+    _check(min(seconds, default=0) >= 0, f"its epoch_seconds have {min(seconds, default=0)!r}")
+    return tuple(map(float, seconds))
+
+
+def _curve(curve: Any, done: bool) -> tuple[tuple[float | None, ...], ...]:
+    rows = isinstance(curve, (list, tuple)) and {*map(type, curve)} <= {list, tuple}
+    _check(
+        rows and {*map(len, curve)} <= {len(CURVE_FIELDS)}, f"its curve has other rows than {', '.join(CURVE_FIELDS)}"
+    )
+    for name, column in zip(CURVE_FIELDS, zip(*curve, strict=True), strict=False):
+        values: Sequence[Any] = column if done else [value for value in column if value is not None]
+        _check(_finite(values), f"its curve has a {name} that is no number")
+        if name in ("top1", "top5"):
+            _check(not values or (min(values) >= 0 and max(values) <= 100), f"its curve has a {name} outside 0 to 100")
+        if name == "epoch":
+            _check(list(values) == sorted(set(values)), "the epochs of its curve do not rise")
+    return tuple(map(tuple, curve))
+
+
+def _shares(shares: Any) -> tuple[tuple[float | None, ...], ...]:
+    rows = isinstance(shares, (list, tuple)) and {*map(type, shares)} <= {list, tuple}
+    fits = rows and all(
+        len(row) == 1 + len(SHARE_FIELDS)
+        and _finite([row[0]])
+        and all(share is None or (_finite([share]) and 0 <= share <= 1) for share in row[1:])
+        for row in shares
+    )
+    _check(fits, f"its shares have other rows than epoch, {', '.join(SHARE_FIELDS)}")
+    return tuple(map(tuple, shares))
+
+
+def _digest(name: str, value: Any) -> str | None:
+    _check(
+        value is None or (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None),
+        f"its {name} is {value!r}, no SHA-256",
+    )
+    text: str | None = value
+    return text
+
+
+def _provenance(value: Any) -> dict[str, Any]:
+    _check(isinstance(value, dict), "its provenance is no JSON object")
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"its provenance cannot be written as JSON: {error}") from error
+    return dict(value)

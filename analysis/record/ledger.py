@@ -1,0 +1,376 @@
+"""The ledger: every finished run, one row each, in one SQLite file; and every sweep that was asked for.
+
+Journal mode DELETE, not WAL: WAL shares memory between processes, which network file systems lack, and keeps committed
+rows in a second file beside the ledger. Here a transaction is one short row, so readers hardly ever wait, and between
+transactions the one file is the whole ledger: copying it copies everything. `synchronous=EXTRA` is FULL that also
+flushes the folder, without which this mode may undo the last transaction when the power fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from analysis.record.entry import NUMBERS, Entry, entry_of
+from analysis.record.settings import Settings
+from analysis.record.settings import from_json as settings_from_json
+from trainables.errors import NewerError, UserError
+from trainables.storage.runs import RESULT_SCHEMA
+
+__all__ = ["SCHEMA", "Entry", "Ledger", "Merged", "Sweep"]
+
+APPLICATION_ID = 0x454B444C  # "EKDL"
+SCHEMA = 2
+WAIT_SECONDS = 30
+IDS_A_QUERY = 500
+
+_SPEC_COLUMNS = {
+    "dataset": "TEXT",
+    "teacher": "TEXT",
+    "student": "TEXT",
+    "method": "TEXT",
+    "treatment": "TEXT",
+    "seed": "INTEGER",
+    "epochs_asked": "INTEGER",
+    "lr": "REAL",
+    "batch_size": "INTEGER",
+    "precision": "TEXT",
+    "train_fraction": "REAL",
+    "temperature_rule": "TEXT",
+    "mixing_operation": "TEXT",
+    "mixing_selection": "TEXT",
+    "mixing_rate": "REAL",
+    "timing": "INTEGER",
+}
+_JSON_COLUMNS = ("provenance", "spec", "epoch_seconds", "curve", "shares")
+_LATER = {"shares": 2}
+"""Columns that ledgers of earlier schemas lack, and the schema that brought them."""
+_COLUMNS = {
+    "run_id": "TEXT NOT NULL PRIMARY KEY",
+    **dict.fromkeys(("name", "status", "reason"), "TEXT"),
+    **_SPEC_COLUMNS,
+    **{name: "INTEGER" if limits.kind is int else "REAL" for name, limits in NUMBERS.items()},
+    **dict.fromkeys(("weights_sha256", "teacher_sha256", *_JSON_COLUMNS), "TEXT"),
+}
+
+_CREATE = f"""
+CREATE TABLE runs ({", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())});
+CREATE TABLE sweeps (asked TEXT, tables TEXT, settings TEXT, command TEXT, UNIQUE (asked, tables, settings, command));
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA};
+"""
+_INSERT = f"""
+INSERT INTO runs ({", ".join(_COLUMNS)}) VALUES ({", ".join("?" * len(_COLUMNS))})
+ON CONFLICT (run_id) DO UPDATE SET {", ".join(f"{c} = excluded.{c}" for c in _COLUMNS if c != "run_id")}
+WHERE runs.status = 'failed'
+"""
+_REMEMBER = "INSERT OR IGNORE INTO sweeps (asked, tables, settings, command) VALUES (?, ?, ?, ?)"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What was asked for, and when (UTC, ISO 8601)."""
+
+    asked: str
+    tables: tuple[str, ...]
+    settings: Settings
+    command: str
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge did. conflicts: runs done in both ledgers with different weights, of which ours were kept."""
+
+    added: int
+    replaced: int
+    kept: int
+    conflicts: int
+    sweeps: int
+
+
+def _row(entry: Entry) -> tuple[Any, ...]:
+    """The values of _COLUMNS. Only `spec` is read back; its fields have columns for those who ask in SQL."""
+    spec, mixing = entry.spec, entry.spec.mixing
+    values: dict[str, Any] = {
+        **{name: getattr(spec, name) for name in _SPEC_COLUMNS if hasattr(spec, name)},
+        **{name: getattr(entry, name) for name in _COLUMNS if hasattr(entry, name)},
+        "name": spec.name,
+        "reason": entry.reason and _storable(entry.reason),
+        "epochs_asked": spec.epochs,
+        "temperature_rule": None if spec.temperature is None else spec.temperature.rule,
+        "mixing_operation": mixing and mixing.operation,
+        "mixing_selection": mixing and mixing.selection,
+        "mixing_rate": mixing and mixing.rate,
+        "provenance": _json(entry.provenance),
+        "spec": spec.canonical(),
+        "epoch_seconds": _json(entry.epoch_seconds),
+        "curve": _json(entry.curve),
+        "shares": _json(entry.shares),
+    }
+    return tuple(values[name] for name in _COLUMNS)
+
+
+def _storable(text: str) -> str:
+    """`text` without what UTF-8 cannot write, as a file name in another encoding may bring into a message."""
+    return text.encode(errors="replace").decode()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _result(row: Sequence[Any]) -> dict[str, Any]:
+    """The result that was recorded as `row`, as far as its JSON can be read."""
+    result: dict[str, Any] = {"schema": RESULT_SCHEMA} | dict(zip(_COLUMNS, row, strict=True))
+    for name in _JSON_COLUMNS:
+        try:
+            result[name] = [] if name in _LATER and result[name] is None else json.loads(result[name])
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UserError(f"its {name} is not JSON ({error})") from error
+    return result
+
+
+class Ledger:
+    """One open ledger. The rows are checked when written and again when read."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+
+    @staticmethod
+    def open(path: Path, *, readonly: bool = False) -> Ledger:
+        """The ledger at `path`; made if there is none, unless `readonly`. A file that is no ledger stays untouched."""
+        try:
+            if not readonly and not path.exists():
+                _make(path)
+            _check_header(path)
+        except FileNotFoundError:
+            raise UserError(_missing(path)) from None
+        except OSError as error:
+            raise UserError(f"cannot open the ledger {path}: {error.strerror}") from error
+        with _told(path), contextlib.ExitStack() as unless_opened:
+            connection = _connect(path)
+            unless_opened.callback(connection.close)
+            if readonly:
+                connection.execute("PRAGMA query_only = ON")
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            else:
+                _check_whole(path, connection)
+                _try_writing(connection)
+            unless_opened.pop_all()
+        return Ledger(path, connection)
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def record(self, result: dict[str, Any]) -> bool:
+        """Store a run's result in one transaction. A done run is never replaced (False then); a failed one is."""
+        try:
+            row = _row(entry_of(result))
+        except UserError as error:
+            raise UserError(f"run {_id_of(result)} cannot be recorded: {error}") from error
+        with self._transaction():
+            return self._connection.execute(_INSERT, row).rowcount > 0
+
+    def get(self, run_id: str) -> Entry | None:
+        return self.entries([run_id]).get(run_id)
+
+    def entries(self, run_ids: Iterable[str]) -> dict[str, Entry]:
+        """Those of the runs that are recorded, done or failed, in the order asked for."""
+        asked = list(dict.fromkeys(run_ids))
+        found: dict[str, Entry] = {}
+        for start in range(0, len(asked), IDS_A_QUERY):
+            some = asked[start : start + IDS_A_QUERY]
+            where = f"WHERE run_id IN ({', '.join('?' * len(some))})"
+            found |= {entry.run_id: entry for entry in self._read(where, some)}
+        return {run_id: found[run_id] for run_id in asked if run_id in found}
+
+    def all(self) -> list[Entry]:
+        """Every run, in the order in which they were first recorded."""
+        return list(self._read("ORDER BY rowid"))
+
+    def remember(self, tables: Sequence[str], settings: Settings, command: str) -> None:
+        """Note a sweep that was asked for, with the time."""
+        asked = datetime.now(UTC).isoformat(timespec="microseconds")
+        with self._transaction():
+            self._connection.execute(_REMEMBER, (asked, _json(list(tables)), settings.as_json(), _storable(command)))
+
+    def sweeps(self) -> list[Sweep]:
+        """Every sweep that was asked for, the latest last."""
+        with _told(self.path):
+            rows = self._connection.execute(
+                "SELECT asked, tables, settings, command FROM sweeps ORDER BY asked, rowid"
+            ).fetchall()
+        return [self._sweep(*row) for row in rows]
+
+    def settings_of(self, table: str) -> Settings | None:
+        """The settings of the latest sweep that named `table`, else of the latest of all."""
+        sweeps = self.sweeps()
+        named = [sweep for sweep in sweeps if table in sweep.tables]
+        return (named or sweeps)[-1].settings if sweeps else None
+
+    def merge(self, other: Ledger) -> Merged:
+        """Take over the runs and sweeps of `other` in one transaction. Done beats failed; ours beats theirs."""
+        with self._transaction():
+            ours = dict(self._connection.execute("SELECT run_id, status FROM runs"))
+            done = dict(self._connection.execute("SELECT run_id, weights_sha256 FROM runs WHERE status = 'done'"))
+            added = replaced = kept = conflicts = 0
+            for entry in other._read("ORDER BY rowid"):
+                if ours.get(entry.run_id) == "done" or (entry.run_id in ours and not entry.done):
+                    kept += 1
+                    conflicts += entry.done and done[entry.run_id] != entry.weights_sha256
+                    continue
+                self._connection.execute(_INSERT, _row(entry))
+                replaced += entry.run_id in ours
+                added += entry.run_id not in ours
+            before = self._connection.total_changes
+            for sweep in other.sweeps():
+                row = (sweep.asked, _json(list(sweep.tables)), sweep.settings.as_json(), sweep.command)
+                self._connection.execute(_REMEMBER, row)
+            return Merged(added, replaced, kept, conflicts, self._connection.total_changes - before)
+
+    def _read(self, where: str, values: Sequence[str] = ()) -> Iterator[Entry]:
+        with _told(self.path):
+            known = {name for _, name, *_ in self._connection.execute("PRAGMA table_info(runs)")}
+            columns = ", ".join(f"NULL AS {name}" if name in _LATER.keys() - known else name for name in _COLUMNS)
+            for row in self._connection.execute(f"SELECT {columns} FROM runs {where}", values):
+                try:
+                    yield entry_of(_result(row))
+                except NewerError as error:
+                    raise UserError(f"run {row[0]!r} of the ledger {self.path}: {error}") from error
+                except UserError as error:
+                    raise UserError(
+                        f"run {row[0]!r} of the ledger {self.path} is damaged: {error}; restore the ledger from a "
+                        "copy, or delete that row of its table `runs` (sqlite3) and run the sweep again"
+                    ) from error
+
+    def _sweep(self, asked: str, tables: str, settings: str, command: str) -> Sweep:
+        try:
+            names = json.loads(tables)
+            if not (isinstance(names, list) and all(isinstance(text, str) for text in (asked, command, *names))):
+                raise ValueError("its time, tables and command are not all texts")
+            return Sweep(asked, tuple(names), settings_from_json(settings), command)
+        except (UserError, TypeError, ValueError, RecursionError) as error:
+            raise UserError(f"the sweep of {asked} in the ledger {self.path} is damaged: {error}") from error
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of it or nothing, also when this process dies."""
+        with _told(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+
+def _id_of(result: Any) -> str:
+    return str(result.get("run_id")) if isinstance(result, dict) else "?"
+
+
+def _missing(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"the folder {path.parent} of the ledger does not exist: make it, or name another with --results"
+    return f"there is no ledger {path}: run a sweep first, or name another folder with --results"
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """SQLite's errors as one line that names the file and the way out."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = str(getattr(error, "sqlite_errorname", ""))
+        if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            reason = f"is being written by another process for more than {WAIT_SECONDS} s: try again when it has ended"
+        elif code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+            reason = "cannot be written: give yourself the right to write the file and its folder"
+        elif code == "SQLITE_FULL":
+            reason = "cannot grow: the disk is full"
+        elif code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "no such" in str(error):
+            reason = f"is damaged ({error}): restore it from a copy, or move it away and run the sweep again"
+        else:
+            reason = f"cannot be used: {error}"
+        raise UserError(f"the ledger {path} {reason}") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Mode rw even to read: only so can a reader undo the transaction of a writer that was killed in it."""
+    uri = path.absolute().as_uri() + "?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, timeout=WAIT_SECONDS, isolation_level=None)
+    connection.text_factory = lambda text: text.decode(errors="replace")
+    connection.execute("PRAGMA synchronous = EXTRA")
+    return connection
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what is no ledger before SQLite touches it. Fields: sqlite.org/fileformat, The Database Header."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise UserError(f"{path} is {'a folder' if path.is_dir() else 'no file'}: name the ledger's file")
+    with open(path, "rb") as file:
+        header = file.read(100)
+    if not header:
+        raise UserError(f"the ledger {path} is empty: restore it from a copy, or delete it to begin a new one")
+    if header[:16] != b"SQLite format 3\0" or int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise UserError(f"{path} is no ledger of this program, or is damaged: it stays as it is; name another file")
+    schema = int.from_bytes(header[60:64], "big")
+    if schema > SCHEMA:
+        raise UserError(f"the ledger {path} was written by a newer version (schema {schema}, not {SCHEMA}): upgrade")
+    if schema < 1:
+        raise UserError(f"the ledger {path} is damaged (schema {schema}): restore it from a copy")
+
+
+def _check_whole(path: Path, connection: sqlite3.Connection) -> None:
+    """Before anything is written: every page is there and fits the others."""
+    answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if answer != "ok":
+        reason = " ".join(str(answer).split())
+        raise UserError(f"the ledger {path} is damaged ({reason}): restore it from a copy, or move it away")
+
+
+def _try_writing(connection: sqlite3.Connection) -> None:
+    """Fail now and not after hours of training: write, and take it back. A ledger of an earlier schema gets the columns
+    that it lacks; its rows stay as they are."""
+    connection.execute("BEGIN IMMEDIATE")
+    (schema,) = connection.execute("PRAGMA user_version").fetchone()
+    missing = [name for name, since in _LATER.items() if since > schema]
+    for name in missing:
+        connection.execute(f"ALTER TABLE runs ADD COLUMN {name} {_COLUMNS[name]}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA}")
+    connection.execute("COMMIT" if missing else "ROLLBACK")
+
+
+def _make(path: Path) -> None:
+    """An empty ledger: made beside its place and then linked to it, so that there is never half a one."""
+    if not path.parent.is_dir():
+        raise UserError(_missing(path))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.unlink(missing_ok=True)
+        with _told(path), contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+            connection.executescript(_CREATE)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+        except OSError:
+            os.rename(temporary, path)  # a file system without hard links
+    finally:
+        temporary.unlink(missing_ok=True)

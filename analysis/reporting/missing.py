@@ -1,0 +1,107 @@
+"""What the ledger lacks: of what was asked for, and of the paper; with the commands that would run it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from analysis.record.settings import Settings
+from analysis.reporting.comparison import paper_settings
+from analysis.table.layout import Table, cells, chosen_pairs
+from analysis.table.value import Value
+from trainables.recipes import Pair
+
+COMMAND = "python sweeps/run.py"
+
+
+@dataclass(frozen=True)
+class RunCounts:
+    """Of an entry's runs."""
+
+    done: int
+    failed: int
+    asked: int
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Rows (by their keys) and pairs that lack the same."""
+
+    rows: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    state: RunCounts
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many of the paper's cells of a table are complete by the paper's own settings, and what is not."""
+
+    table: Table
+    cells: int
+    complete: int
+    gaps: tuple[Gap, ...]
+
+
+def unfinished(values: Iterable[Value]) -> list[Gap]:
+    """The entries that were asked for and lack runs."""
+    return _grouped(
+        (value.row, value.pair, RunCounts(value.n, value.failed, value.asked))
+        for value in values
+        if value.runs and value.n < value.asked
+    )
+
+
+def coverage(table: Table, settings: Settings, done: Collection[str]) -> Coverage:
+    """The paper's cells of a table against the runs that are done; settings: with which teachers."""
+    wanted = cells(table, paper_settings(table, settings))
+    counts = [sum(spec.run_id in done for spec in cell.specs) for cell in wanted]
+    gaps = _grouped(
+        (cell.row, cell.pair, RunCounts(count, 0, len(cell.specs)))
+        for cell, count in zip(wanted, counts, strict=True)
+        if count < len(cell.specs)
+    )
+    complete = sum(count == len(cell.specs) for cell, count in zip(wanted, counts, strict=True))
+    return Coverage(table, len(wanted), complete, tuple(gaps))
+
+
+def _grouped(lacking: Iterable[tuple[str, Pair, RunCounts]]) -> list[Gap]:
+    """Pairs that lack the same of one row together; then rows that lack the same of the same pairs."""
+    by_row: dict[tuple[str, RunCounts], dict[Pair, None]] = {}
+    for row, pair, state in lacking:
+        by_row.setdefault((row, state), {})[pair] = None
+    by_pairs: dict[tuple[tuple[Pair, ...], RunCounts], list[str]] = {}
+    for (row, state), pairs in by_row.items():
+        by_pairs.setdefault((tuple(pairs), state), []).append(row)
+    return [Gap(tuple(rows), pairs, state) for (pairs, state), rows in by_pairs.items()]
+
+
+def again(command: str, results: str, *, retry: bool) -> str:
+    """The command of a sweep, to go on with it in another results folder; retry: also what failed."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return command
+    kept = [word for before, word in zip(["", *words], words, strict=False) if "--results" not in (before, word)]
+    kept = [word for word in kept if not word.startswith("--results=") and word != "--retry"]
+    return shlex.join([*kept, "--results", results, *(["--retry"] if retry else [])])
+
+
+def carried(table: Table, settings: Settings, command: str) -> tuple[str, ...]:
+    """The options of an earlier command that name images and teachers, as far as the paper's table uses them."""
+    paper = paper_settings(table, settings)
+    if settings.on(table.dataset).dataset != paper.dataset:
+        return ()
+    taught = {pair.teacher for part in table.parts for pair in chosen_pairs(part, paper)}
+    names = ("--data-dir", "--teachers") if taught & {*dict(paper.teachers)} else ("--data-dir",)
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return ()
+    return tuple(word for name, value in pairwise(words) if name in names for word in (name, value))
+
+
+def whole(tables: Iterable[str], options: Iterable[str], results: str) -> str:
+    """The command that runs all of some of the paper's tables."""
+    return f"{COMMAND} {shlex.join([*tables, *options, '--results', results])}"

@@ -1,0 +1,123 @@
+"""How a report ends: what was asked for and is not finished, what of the paper was not run, and what failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from analysis import paper
+from analysis.record.settings import Settings
+from analysis.reporting import pictures
+from analysis.reporting.comparison import paper_settings
+from analysis.reporting.contents import Chapter, Knowledge, tables
+from analysis.reporting.document import CODE, Block, Column, Group, Heading, Listing, Styled, Words, listing, paragraph
+from analysis.reporting.missing import Coverage, Gap, again, carried, coverage, unfinished, whole
+from analysis.table import names
+from analysis.table.layout import PICTURES, Table, run_ids
+from trainables.recipes import Pair
+
+
+def lacking(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
+    yield from _figures(known)
+    yield from _unfinished(known, made)
+    yield from _not_run(known, made)
+    yield from _failed(known)
+
+
+def _figures(known: Knowledge) -> Iterator[Block]:
+    """Figures beside the tables that no table here stands for."""
+    folder = known.results / "tables"
+    for name in pictures.others(folder, set(paper.tables())):
+        for picture in pictures.found(folder, name, f"Figure {name[6:]}"):
+            yield Heading(picture.alt)
+            yield picture
+
+
+def _pairs(pairs: Sequence[Pair]) -> str:
+    return ", ".join(f"{names.network(pair.teacher)} / {names.network(pair.student)}" for pair in pairs)
+
+
+def _unfinished(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
+    """What the latest sweeps asked for and the ledger lacks, and the commands that go on."""
+    gaps = {chapter.table.key: unfinished(chapter.grid.values) for chapter in made if chapter.grid}
+    lacking = [chapter for chapter in made if gaps.get(chapter.table.key)]
+    if not lacking:
+        return
+    yield Heading("Asked for and not finished")
+    counts = [Column(head, right=True) for head in ("Done", "Failed", "Asked")]
+    groups = tuple(Group(one.table.title, tuple(map(_gap, gaps[one.table.key]))) for one in lacking)
+    yield Listing((Column("Rows", 0.34), Column("Pairs", 0.36), *counts), groups)
+    yield paragraph("To go on:")
+    for chapter in {chapter.sweep.command: chapter for chapter in lacking}.values():
+        same = [one for one in lacking if one.sweep.command == chapter.sweep.command]
+        retry = any(gap.state.failed for one in same for gap in gaps[one.table.key])
+        yield paragraph(Styled(again(chapter.sweep.command, str(known.results), retry=retry), CODE))
+
+
+def _gap(gap: Gap) -> tuple[Words, ...]:
+    state = gap.state
+    return Styled(", ".join(gap.rows), CODE), _pairs(gap.pairs), *map(str, (state.done, state.failed, state.asked))
+
+
+def _not_run(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
+    """The paper's tables of which cells lack runs by the paper's own settings, and its pictures that are not drawn."""
+    done = {run_id for run_id, entry in known.runs.items() if entry.done}
+    chapters = {chapter.table.key: chapter for chapter in made}
+    latest = known.sweeps[-1] if known.sweeps else None
+    lines: list[list[Words]] = []
+    commands: dict[tuple[str, ...], list[str]] = {}
+    for table in _of_the_paper():
+        chapter = chapters.get(table.key)
+        sweep = chapter.sweep if chapter else latest
+        settings, command = (sweep.settings, sweep.command) if sweep else (Settings(), "")
+        covered = coverage(table, settings, done)
+        missing = _missing(covered, undrawn=_undrawn(known, table, chapter))
+        if missing:
+            complete = f"{covered.complete} of {covered.cells}" if covered.cells else "-"
+            lines.append([table.title, complete, missing])
+            commands.setdefault(carried(table, settings, command), []).append(table.key)
+    if not lines:
+        return
+    yield Heading("Of the paper, not run")
+    yield paragraph(
+        "Cells that lack runs by the paper's data, schedule and seeds, whatever else was run; and pictures not drawn:"
+    )
+    yield listing([Column("Table", 0.32), Column("Complete"), Column("Missing", 0.5)], lines)
+    yield paragraph("To run what is missing of all of them, or of those that are named:")
+    for options, names_of in commands.items():
+        yield paragraph(Styled(whole(names_of, options, str(known.results)), CODE))
+
+
+def _of_the_paper() -> list[Table]:
+    return [table for table in tables() if re.match(r"(table|figure)\d", table.key) and table.trains]
+
+
+def _undrawn(known: Knowledge, table: Table, chapter: Chapter | None) -> bool:
+    """Whether a picture is not in the folder, or of other runs than the paper's."""
+    if table.plot not in PICTURES:
+        return False
+    if not pictures.found(known.results / "tables", table.key, table.title):
+        return True
+    if chapter is None:
+        return False
+    settings = chapter.sweep.settings
+    return chapter.grid is None or run_ids(table, settings) != run_ids(table, paper_settings(table, settings))
+
+
+def _missing(covered: Coverage, *, undrawn: bool) -> str:
+    """Rows by their keys and pairs, and the picture; all of a table where none of it is there."""
+    if covered.cells and not covered.complete and not any(gap.state.done for gap in covered.gaps):
+        return "all of it"
+    gaps = [f"{', '.join(gap.rows)} ({_pairs(gap.pairs)})" for gap in covered.gaps]
+    return "; ".join([*gaps, "the picture"] if undrawn else gaps)
+
+
+def _failed(known: Knowledge) -> Iterator[Block]:
+    failed = [entry for entry in known.runs.values() if not entry.done]
+    if not failed:
+        return
+    yield Heading("Failed runs")
+    lines: list[list[Words]] = [
+        [Styled(entry.spec.name, CODE), str(entry.epochs or 0), entry.reason or ""] for entry in failed
+    ]
+    yield listing([Column("Run", 0.46), Column("Epochs", right=True), Column("Reason", 0.42)], lines)

@@ -1,0 +1,249 @@
+"""One table of a report: its numbers, its picture, each cell against the paper, by what protocol and where it ran."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import replace
+
+from analysis.record.entry import Entry
+from analysis.reporting import pictures, provenance
+from analysis.reporting.contents import Chapter, Knowledge, cells
+from analysis.reporting.document import (
+    BAD,
+    CODE,
+    COPIED,
+    GOOD,
+    QUIET,
+    Block,
+    Column,
+    Group,
+    Heading,
+    Listing,
+    Styled,
+    Words,
+    listing,
+    paragraph,
+)
+from analysis.table import captions, names
+from analysis.table.grid import Grid
+from analysis.table.layout import Table
+from analysis.table.protocol import protocol
+from analysis.table.published import UNKNOWN
+from analysis.table.sheet import make_sheet, show
+from analysis.table.value import Value
+from analysis.table.verdicts import ABOVE, BELOW, NOT_COMPARABLE, ONE_SEED, PAPER_RUNS, Verdict, compared
+from trainables import shares
+
+_STYLES = {ABOVE: GOOD, BELOW: BAD, NOT_COMPARABLE: QUIET, ONE_SEED: QUIET}
+DOUBT = "?"
+ALONE = "(no teacher)"
+"""The row of the protocol that speaks of the students alone."""
+OWN = 0.54
+"""How much of a printed line the numbers of a row have in the table of the protocol."""
+MOST, PAD = 40, 5
+"""Letters of the longest entry of a column that count for its width, and what is added."""
+_NUMBERS = ("Measured", "Runs", "Paper", "Its runs", "Difference", "Noise", "p")
+
+
+def telling(chapter: Chapter, known: Knowledge, *, printed: bool) -> Iterator[Block]:
+    table, grid = chapter.table, chapter.grid
+    yield Heading(table.title)
+    if grid is None:
+        yield paragraph(f"This table cannot be drawn: {chapter.reason}.")
+        return
+    yield from _others(chapter, known)
+    if grid.values:
+        yield make_sheet(grid)
+    else:
+        yield paragraph(" ".join((captions.caption(grid), *captions.notes(grid))))
+    yield from _picture(grid, known, printed)
+    yield from _beside(chapter, known.metric)
+    yield from _protocol(table, grid, known)
+    yield from _provenance(grid, known)
+
+
+def _others(chapter: Chapter, known: Knowledge) -> Iterator[Block]:
+    """That other sweeps asked for the table with other settings."""
+    key = chapter.table.key
+    if len({sweep.settings for sweep in known.sweeps if key in sweep.tables}) > 1:
+        yield paragraph(
+            f"By the settings of the latest sweep that named it ({provenance.minute(chapter.sweep.asked)}). Others "
+            "asked for it with other settings: ",
+            Styled(f"python analysis/tables.py {key} --results {known.results} --sweep K", CODE),
+        )
+
+
+def _picture(grid: Grid, known: Knowledge, printed: bool) -> Iterator[Block]:
+    if pictures.is_drawn(grid):
+        yield from [pictures.drawn(grid, printed=printed)] if grid.values else []
+        return
+    found = pictures.found(known.results / "tables", grid.table.key, grid.table.title)
+    if found:
+        yield from found
+    elif grid.table.trains:
+        yield paragraph("A sweep draws this figure when its runs are done.")
+
+
+def _beside(chapter: Chapter, metric: str) -> Iterator[Block]:
+    """Each entry that has a number in the paper beside it, pair by pair; of the others, how many and why."""
+    if not chapter.judged:
+        return
+    yield Heading("Against the paper", 2)
+    titles = {part.key: part.title for part in chapter.table.parts}
+    groups: dict[tuple[str, str], list[tuple[Words, ...]]] = {}
+    for value, verdict in chapter.judged:
+        if value.paper is not None:
+            pair = f"{names.network(value.pair.teacher)} / {names.network(value.pair.student)}"
+            groups.setdefault((pair, titles[value.part]), []).append(_line(value, verdict))
+    if groups:
+        titled = [Group(", ".join(filter(None, title)), tuple(lines)) for title, lines in groups.items()]
+        numbers = (Column(head, right=True) for head in _NUMBERS)
+        yield Listing((Column("Row", 0.19), Column("Epoch"), *numbers, Column("Verdict", 0.18)), tuple(titled))
+        printed = [value for value, _ in chapter.judged if value.paper is not None]
+        yield from (paragraph(words) for words in _legend(printed, metric))
+    counts = Counter(verdict.why for _, verdict in chapter.judged if verdict.word == NOT_COMPARABLE)
+    yield from (paragraph(f"Not comparable ({cells(count)}): {why}.") for why, count in counts.items())
+
+
+def _legend(values: list[Value], metric: str) -> Iterator[str]:
+    """What the marks mean, and the columns that say of which epoch and of how many runs the paper's numbers are."""
+    if any(value.copied for value in values):
+        yield f"{COPIED}: the paper has this number from earlier papers."
+    accuracies = [value for value in values if value.paper_epoch]
+    if accuracies:
+        epoch = "Epoch: the test epoch of the paper's number, and of the measured one beside it"
+        if any(value.paper_epoch == UNKNOWN for value in accuracies):
+            epoch += f"; {DOUBT}: not known, and ours is of the {metric} one"
+        if any(value.of_another_epoch for value in accuracies):
+            epoch += f". Where it is not the {metric} one, the table above shows another number than this listing"
+        doubt = f"; {DOUBT}: not known, and {PAPER_RUNS} are taken" if not all(v.paper_runs for v in accuracies) else ""
+        yield f"{epoch}. Its runs: how many runs the paper's number is the mean of{doubt}."
+
+
+def _line(value: Value, verdict: Verdict) -> tuple[Words, ...]:
+    measured = compared(value)
+    shown = show(replace(value, mean=measured.mean, std=measured.std) if measured else value)
+    printed = show(replace(value, of_another_epoch=False)).paper
+    why = "" if verdict.word == NOT_COMPARABLE else verdict.why
+    words = f"{verdict.word}{'' if why.startswith('(') else ','} {why}" if why else verdict.word
+    return (
+        value.label,
+        DOUBT if value.paper_epoch == UNKNOWN else value.paper_epoch,
+        f"{shown.text} ± {shown.spread}" if shown.spread else shown.text,
+        str(value.n) if value.n == value.asked else f"{value.n} of {value.asked}",
+        f"{printed}{COPIED}" if value.copied else printed,
+        str(value.paper_runs or DOUBT) if value.paper_epoch else "",
+        "" if verdict.difference is None else f"{verdict.difference:+z.2f}",
+        "" if verdict.noise is None else f"{verdict.noise:.2f}",
+        "" if verdict.p is None else f"{verdict.p:.3f}" if verdict.p >= 0.001 else "< 0.001",
+        Styled(words, _STYLES[verdict.word]) if verdict.word in _STYLES else words,
+    )
+
+
+def _protocol(table: Table, grid: Grid, known: Knowledge) -> Iterator[Block]:
+    """By which numbers every row is trained, from the specs of its runs; and where, if not all ran at one place."""
+    found = protocol(table, replace(grid.settings, seeds=1))
+    if not found.rows:
+        return
+    yield Heading("Protocol", 2)
+    labels = {row.key: row.label for part in table.parts for row in part.rows}
+    texts = list(zip(found.heads, *found.rows, strict=True))[1:]
+    letters = [min(MOST, max(map(len, words))) for words in texts]
+    widths = [OWN * (width + PAD) / sum(other + PAD for other in letters) for width in letters]
+    own = [Column(head, width) for head, width in zip(found.heads[1:], widths, strict=True)]
+    measured, places = _shares(grid, known), _places(grid, known)
+    behind = [(head, texts) for head, texts in (("Shares", measured), ("Source", places)) if texts]
+    columns = [Column("Row", 0.17), Column("Key", 0.17), *own, *(Column(head) for head, _ in behind)]
+    lines: list[list[Words]] = [
+        [labels.get(key, "Student Acc."), Styled(key, CODE), *words, *(texts.get(key, "-") for _, texts in behind)]
+        for key, *words in found.rows
+    ]
+    yield listing(columns, lines)
+    yield paragraph("All rows: " if found.heads[1:] else "", f"{found.common}.")
+    if found.notes:
+        yield paragraph(". ".join(found.notes) + ".")
+    yield paragraph(
+        "T: one temperature for all samples, or that of the samples of low energy, of high energy (the share r of the "
+        "training set each) and of the others. x, after: the learning rate is multiplied by x after these epochs."
+        + (
+            " Shares: of the training images that really had low or high energy, or were mixed; off: by more than "
+            f"{100 * shares.MOST_OFF:g} points from r."
+            if measured
+            else ""
+        )
+        + (" Source: by its number under Provenance." if places else "")
+    )
+
+
+def _shares(grid: Grid, known: Knowledge) -> dict[str, str]:
+    """By row, the shares of low, high and mixed images in its runs."""
+    found: dict[str, list[Entry]] = {}
+    for value in grid.values:
+        if value.kind == "row":
+            found.setdefault(value.row, []).extend(known.runs[run_id] for run_id in value.runs if run_id in known.runs)
+    texts = {row: shares.in_words(shares.means(entry.shares) for entry in entries) for row, entries in found.items()}
+    off = {row: sum(bool(shares.off(entry.spec, entry.shares)) for entry in entries) for row, entries in found.items()}
+    return {
+        row: text + (f" ({off[row]} of {len(found[row])} off)" if off[row] else "")
+        for row, text in texts.items()
+        if text
+    }
+
+
+def _places(grid: Grid, known: Knowledge) -> dict[str, str]:
+    """By row, the numbers of the sources of its runs; nothing where a table has only one source."""
+    numbers = {share.source: number for number, share in enumerate(provenance.sources(_used(grid, known)), 1)}
+    if len(numbers) < 2:
+        return {}
+    found: dict[str, set[int]] = {}
+    for value in grid.values:
+        runs = [known.runs[run_id] for run_id in value.runs if run_id in known.runs]
+        key = ALONE if value.kind == "student" else value.row
+        found.setdefault(key, set()).update(numbers[provenance.source_of(run)] for run in runs)
+    return {key: ", ".join(map(str, sorted(places))) for key, places in found.items() if places}
+
+
+def _used(grid: Grid, known: Knowledge) -> list[Entry]:
+    """The runs behind a table's numbers, and those that taught them."""
+    left = deque(run_id for value in grid.values for run_id in value.runs)
+    found: dict[str, Entry] = {}
+    while left:
+        entry = known.runs.get(left.popleft())
+        if entry is not None and entry.run_id not in found:
+            found[entry.run_id] = entry
+            left += [entry.spec.teacher_run] if entry.spec.teacher_run else []
+    return list(found.values())
+
+
+def _provenance(grid: Grid, known: Knowledge) -> Iterator[Block]:
+    """Where the numbers of a table come from."""
+    used = _used(grid, known)
+    if not used:
+        return
+    yield Heading("Provenance", 2)
+    shares = provenance.sources(used)
+    columns = [
+        Column("Source"),
+        Column("Device", 0.2),
+        Column("Commit", 0.18),
+        Column("PyTorch", 0.14),
+        Column("Runs", right=True),
+        Column("Failed", right=True),
+        Column("Hours", right=True),
+        Column("Last run (UTC)"),
+    ]
+    lines: list[list[Words]] = [
+        [
+            str(number),
+            share.source.device,
+            Styled(share.source.commit, CODE),
+            share.source.torch,
+            str(share.done + share.failed),
+            str(share.failed),
+            provenance.hours(share.seconds),
+            provenance.minute(share.ended),
+        ]
+        for number, share in enumerate(shares, 1)
+    ]
+    yield listing(columns, lines)

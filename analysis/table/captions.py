@@ -1,0 +1,224 @@
+"""What must be said with a table's numbers: how they were made, what differs from the paper, and what they mean."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from analysis.record.settings import deviations
+from analysis.table import names
+from analysis.table.grid import Grid
+from analysis.table.layout import chosen_pairs, chosen_parts, chosen_rows
+from analysis.table.stats import ALPHA
+from analysis.table.value import Value
+
+SIGNIFICANT = "§"
+
+OTHER_EPOCH = "‡"
+"""Behind a number of the paper that is of another test epoch than the one shown."""
+_REPORTED = {"best": "the best test epoch, which the paper's released trainer reports", "last": "the last epoch"}
+_EPOCHS = {"best": "the best", "last": "the last", "unknown": "not known"}
+
+
+def caption(grid: Grid) -> str:
+    """One paragraph: the table's own words, what its numbers are, and every deviation from the paper."""
+    if grid.table.metric == "settings":
+        sentences = [grid.table.caption, "As the runs are trained here.", _protocol(grid), _beside(grid)]
+    else:
+        sentences = [
+            *(grid.table.caption, _numbers(grid), _differences(grid)),
+            *(_accuracies(grid), _energies(grid), _protocol(grid), _beside(grid)),
+        ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def notes(grid: Grid) -> tuple[str, ...]:
+    """Assumptions of the rows shown and, where the paper's numbers stand beside, what is odd about those and where
+    they come from."""
+    found = (*_assumptions(grid), _changed(grid), _elsewhere(grid), _copied(grid), _epochs(grid), _outdated(grid))
+    return tuple(dict.fromkeys(note for note in found if note))
+
+
+def _changed(grid: Grid) -> str:
+    changed = grid.settings.overrides or grid.settings.tail_teachers
+    return "What was set differs from these notes as the caption says." if changed and _assumptions(grid) else ""
+
+
+def _outdated(grid: Grid) -> str:
+    if not grid.outdated:
+        return ""
+    runs = "1 run" if grid.outdated == 1 else f"{grid.outdated} runs"
+    return (
+        f"The ledger has {runs} of an earlier version, where the same settings meant something else: kept, not shown "
+        "here, trained again by the same command."
+    )
+
+
+def _assumptions(grid: Grid) -> tuple[str, ...]:
+    rows = [row for part in chosen_parts(grid.table, grid.settings) for row in chosen_rows(part, grid.settings)]
+    paper = [grid.table.paper_note] if grid.comparable and grid.table.paper_note else []
+    return (*(row.note for row in rows if row.note), *paper)
+
+
+def _elsewhere(grid: Grid) -> str:
+    """In which tables of the paper the numbers of a table stand that is not one of the paper's."""
+    if not grid.table.published_in:
+        return ""
+    labels: dict[tuple[str, ...], list[str]] = {}
+    for label, values in _printed(grid).items():
+        cited = {match[1] for value in values if (match := re.search(r"Table (\d+)", value.source))}
+        labels.setdefault(tuple(sorted(cited)), []).append(label)
+    words = [
+        f"in its Table{'s' * (len(numbers) > 1)} {names.listed(numbers)} ({', '.join(of)})"
+        for numbers, of in labels.items()
+    ]
+    return f"The paper's numbers stand {names.listed(words)}." if words else ""
+
+
+def _copied(grid: Grid) -> str:
+    """Which of the paper's numbers are not of its own runs."""
+    words = []
+    for label, values in _printed(grid).items():
+        own = dict.fromkeys(_pair(value) for value in values if not value.copied)
+        if any(value.copied for value in values):
+            words.append(f"{label} (but not of {names.listed(list(own))})" if own else label)
+    return f"The paper has its numbers of {names.listed(words)} from earlier papers." if words else ""
+
+
+def _epochs(grid: Grid) -> str:
+    """Of which test epoch the paper's accuracies are."""
+    rows: dict[str, dict[str, list[str]]] = {}
+    for value in grid.values:
+        if value.paper_epoch and value.kind != "difference":
+            pairs = rows.setdefault(_unambiguous(grid, value), {}).setdefault(value.paper_epoch, [])
+            pairs += [_pair(value)] if _pair(value) not in pairs else []
+    said: dict[str, list[str]] = {}
+    for label, epochs in rows.items():
+        for epoch, pairs in epochs.items():
+            said.setdefault(epoch, []).append(f"{label} of {names.listed(pairs)}" if len(epochs) > 1 else label)
+    if len(said) == 1:
+        words = [_EPOCHS[epoch] for epoch in said]
+    else:
+        words = [f"{word} for {names.listed(said[epoch])}" for epoch, word in _EPOCHS.items() if epoch in said]
+    return f"Test epoch of the paper's numbers: {'; '.join(words).removesuffix('.')}." if words else ""
+
+
+def _unambiguous(grid: Grid, value: Value) -> str:
+    """The label of a row; where another row has the same one, with the first row of its block."""
+    blocks = [block for part in grid.table.parts for block in part.blocks]
+    same = {row.key for block in blocks for row in block.rows if row.label == value.label}
+    own = next((block for block in blocks if value.row in [row.key for row in block.rows]), None)
+    return f"{value.label} below {own.rows[0].label}" if own and len(same) > 1 else value.label
+
+
+def _printed(grid: Grid) -> dict[str, list[Value]]:
+    """The entries that have a number of the paper, by the labels of their rows."""
+    labels = dict.fromkeys(value.label for value in grid.values)
+    found = {label: [value for value in grid.values if value.label == label and value.source] for label in labels}
+    return {label: values for label, values in found.items() if values}
+
+
+def _pair(value: Value) -> str:
+    return f"{names.network(value.pair.teacher)}/{names.network(value.pair.student)}"
+
+
+def training(grid: Grid) -> str:
+    """The data set and the training in a few words, for a title: `CIFAR-100, 240 epochs, 3 seeds`."""
+    settings = grid.settings
+    words = [names.dataset(settings.dataset), names.epochs(*grid.epochs)]
+    if settings.train_fraction != 1:
+        words.append(f"{settings.train_fraction:.3g} of the training images")
+    return ", ".join([*words, "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"])
+
+
+def protocol(grid: Grid) -> list[str]:
+    """The deviations that matter for this table: a cost table's epochs only lengthen its measurement."""
+    settings = replace(grid.settings, epochs=None) if grid.table.metric == "cost" else grid.settings
+    return deviations(settings, grid.table.dataset, _own_lengths(grid))
+
+
+def _own_lengths(grid: Grid) -> dict[str, set[int]]:
+    """By row, the epochs of its pairs that have a schedule of their own."""
+    settings = grid.settings
+    found: dict[str, set[int]] = {}
+    for part in chosen_parts(grid.table, settings):
+        for row in chosen_rows(part, settings):
+            treatments = [row.treat(settings.recipe, pair) for pair in chosen_pairs(part, settings)]
+            if lengths := {treatment.schedule.epochs for treatment in treatments if treatment.schedule}:
+                found[row.label] = found.get(row.label, set()) | lengths
+    return found
+
+
+def _numbers(grid: Grid) -> str:
+    seeds = grid.settings.seeds
+    if grid.table.metric == "cost":
+        spread = f"Mean ± standard deviation over {seeds} runs" if seeds > 1 else "One run"
+        device = f" Measured on {' and on '.join(grid.devices)}." if grid.devices else ""
+        mixed = " The devices differ: the numbers cannot be compared." if len(grid.devices) > 1 else ""
+        return (
+            f"{spread} of {names.epochs(*grid.epochs)}, each the median of its epochs after the first.{device}{mixed}"
+        )
+    spread = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
+    return f"{spread} of {_REPORTED[grid.metric]}."
+
+
+def _differences(grid: Grid) -> str:
+    """How differences of rows were made, and what a mark behind one means."""
+    made = [value for value in grid.values if value.kind == "difference" and value.std is not None]
+    if not made:
+        return ""
+    words = "Differences are paired over seeds: their mean ± their standard deviation."
+    if any(value.p is not None and value.p < ALPHA for value in made):
+        words += (
+            f" {SIGNIFICANT}: p < {ALPHA:g} in a paired t-test, with Holm's correction over all rows that could have "
+            "been the best and all columns."
+        )
+    return words
+
+
+def _energies(grid: Grid) -> str:
+    """By which reading of r the rows are trained; nothing where a table sets both side by side."""
+    if len(grid.memberships) != 1:
+        return ""
+    return {
+        "view": "Low and high energy: each augmented image against thresholds on augmented images.",
+        "image": "Low and high energy: by the rank of the unaugmented image, once for all epochs.",
+    }[grid.memberships[0]]
+
+
+def _accuracies(grid: Grid) -> str:
+    if not any(part.accuracies for part in chosen_parts(grid.table, grid.settings)):
+        return ""
+    return "Teacher Acc.: of the weights that taught. Student Acc.: of the student without a teacher."
+
+
+def _protocol(grid: Grid) -> str:
+    different = "; ".join(protocol(grid))
+    if not grid.comparable:
+        trained = f" ({names.epochs(*grid.epochs)})" if grid.table.metric != "cost" else ""
+        return f"Not the paper's data and schedule{trained}: {different}. The paper's numbers do not apply."
+    if grid.shortened:
+        return f"Shortened, not the paper's schedule: {different}."
+    if different:
+        return f"Differs from the paper's protocol: {different}."
+    if grid.table.metric == "cost":
+        return ""
+    return f"Data and schedule as in the paper{', except as noted below' if _assumptions(grid) else ''}."
+
+
+def _beside(grid: Grid) -> str:
+    """What the numbers in parentheses are, with a warning where some are of another test epoch than ours."""
+    if not any(value.paper is not None for value in grid.values):
+        return ""
+    sentences = ["In parentheses: the paper's numbers."]
+    others = {value.paper_epoch for value in grid.values if value.of_another_epoch}
+    if other := others & {"best", "last"}:
+        sentences.append(
+            f"{OTHER_EPOCH}: the paper's number is of the {other.pop()} epoch, ours of the {grid.metric} one; the best "
+            "is never below the last, so this difference is not the method's alone."
+        )
+    if "mixed" in others:
+        sentences.append(
+            f"{OTHER_EPOCH} in a difference: the paper subtracts a number of the last epoch from one of the best."
+        )
+    return " ".join(sentences)

@@ -1,0 +1,47 @@
+"""What the commands have in common: arguments, the ledger of a results folder, the settings of a sweep, files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from analysis.record.ledger import Ledger
+from analysis.record.settings import Settings
+from analysis.table.layout import Table
+from trainables.errors import UserError
+from trainables.storage.runs import write_atomically
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaints are one line too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def ledger_path(results: Path) -> Path:
+    return results / "ledger.sqlite"
+
+
+def settings_of_sweep(ledger: Ledger, table: Table, sweep: int | None, results: Path) -> Settings:
+    """Those of the table's latest sweep, or of the `sweep`-th (from 1)."""
+    settings = ledger.settings_of(table.key) if sweep is None else _settings_of(ledger, sweep)
+    if settings is None:
+        raise UserError(f"no sweep was asked for in {results}: run python sweeps/run.py {table.key} first")
+    return settings
+
+
+def _settings_of(ledger: Ledger, number: int) -> Settings:
+    sweeps = ledger.sweeps()
+    if not 1 <= number <= len(sweeps):
+        raise UserError(f"there is no sweep {number}: the ledger has 1 to {len(sweeps)} (see --list)")
+    return sweeps[number - 1].settings
+
+
+def write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,355 @@
+"""The numbers of a table: every entry's mean and spread over the seeds, what is missing, and the paper's number."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from analysis.record.entry import Entry
+from analysis.record.settings import Settings, teacher_spec, vanilla_spec
+from analysis.table import published
+from analysis.table.layout import (
+    Block,
+    Cell,
+    Difference,
+    Part,
+    Table,
+    cells,
+    chosen_pairs,
+    chosen_parts,
+    chosen_rows,
+    increase_key,
+    on_paper_data,
+    settings_for,
+)
+from analysis.table.stats import holm, paired, summarise
+from analysis.table.value import Value
+from trainables.errors import UserError
+from trainables.recipes import TEACHER_SEED, Pair
+from trainables.spec import RunSpec, Temperature
+
+METRICS = ("best", "last")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table with its numbers. metric: `best` or `last` test epoch. comparable: the paper used this data set.
+
+    epochs: of the runs that the table asks for. shortened: the paper's data, but fewer epochs or images than its runs
+    had. devices: that trained what has been measured. memberships: by which the runs tell low from high energy, if they
+    do. outdated: how many runs the ledger has by an earlier revision alone.
+    """
+
+    table: Table
+    settings: Settings
+    metric: str
+    values: tuple[Value, ...]
+    epochs: tuple[int, ...]
+    shortened: bool
+    devices: tuple[str, ...]
+    memberships: tuple[str, ...]
+    outdated: int
+
+    @property
+    def comparable(self) -> bool:
+        return on_paper_data(self.table, self.settings)
+
+    def at(self, part: str, row: str, pair: Pair) -> Value:
+        """The entry of a row (or derived row) and a column."""
+        return next(value for value in self.values if (value.part, value.row, value.pair) == (part, row, pair))
+
+    def has(self, part: str, row: str) -> bool:
+        return any((value.part, value.row) == (part, row) for value in self.values)
+
+
+def measure(entry: Entry, table: Table, metric: str, number: str = "top1") -> float | None:
+    """A finished run's number: its top-1 (or `number`), or, of a cost table, its median seconds per epoch without the
+    first, which also warms up. The best top-5 is that of the epoch with the best top-1."""
+    if table.metric == "cost":
+        later = entry.epoch_seconds[1:]
+        return statistics.median(later) if later else None
+    found: float | None = getattr(entry, f"{metric}_{number}")
+    return found
+
+
+SETTINGS: dict[str, tuple[str, Callable[[Temperature], float]]] = {
+    "plus": ("T(+)", lambda temperature: temperature.plus),
+    "minus": ("|T(-)|", lambda temperature: abs(temperature.minus)),
+    "rate": ("r", lambda temperature: temperature.rate),
+}
+"""The lines of a table of hyperparameters (Tables 9 to 12), read from the specs of the runs themselves."""
+
+
+_Test = tuple[str, str, Pair, str]
+"""A comparison of a derived row: part, derived row, column, and the row that may be the best."""
+
+
+class _Maker:
+    """What every entry is made from. tests: the p-values of all comparisons, as they are made."""
+
+    def __init__(self, table: Table, settings: Settings, entries: Mapping[str, Entry], metric: str) -> None:
+        self.table, self.settings, self.entries, self.metric = table, settings, entries, metric
+        self.cells = {(cell.part, cell.row, cell.pair): cell for cell in cells(table, settings)}
+        self.tests: dict[_Test, float] = {}
+
+    def beside(self, part: Part, value: Value) -> Value:
+        """An entry with the paper's number, if it has one."""
+        if not on_paper_data(self.table, self.settings):
+            return value
+        number = published.look_up(self.table.key, part.key, value.row, value.pair) or self.elsewhere(part, value)
+        if number is None:
+            return value
+        value = replace(value, paper=number.value, source=number.source, paper_runs=number.runs)
+        return self.of_epoch(value, number.epoch)
+
+    def of_epoch(self, value: Value, epoch: str) -> Value:
+        """An entry whose number in the paper is of that test epoch."""
+        other = value.kind != "teacher" and epoch not in ("", published.UNKNOWN, self.metric)
+        return replace(value, paper_epoch=epoch, of_another_epoch=other)
+
+    def elsewhere(self, part: Part, value: Value) -> published.Published | None:
+        """What another table prints for the same runs."""
+        for table in self.table.published_in:
+            for other in table.parts:
+                number = published.look_up(table.key, other.key, value.row, value.pair)
+                if number is not None and self.same_runs(part, value, table, other):
+                    return number
+        return None
+
+    def same_runs(self, part: Part, value: Value, table: Table, other: Part) -> bool:
+        """Whether another table asks for the same; a teacher or a student alone is the same in all of one data set."""
+        if not on_paper_data(table, self.settings):
+            return False
+        if value.kind in ("teacher", "student"):
+            return True
+        asked = replace(self.settings, rows=(value.row,), pairs=(value.pair.key,))
+        own = self.cells.get((part.key, value.row, value.pair))
+        return own is not None and (other.key, own.specs) in {(cell.part, cell.specs) for cell in cells(table, asked)}
+
+    def shortened(self, cell: Cell) -> bool:
+        """Its runs had fewer epochs than by the recipe (where more would not be more of the same), or fewer images."""
+        part = next(part for part in self.table.parts if part.key == cell.part)
+        row = next(row for row in part.rows if row.key == cell.row)
+        recipe = self.settings.recipe
+        usual = recipe.schedule_of(row.treat(recipe, cell.pair))
+        fewer = self.table.metric != "cost" and min(spec.epochs for spec in cell.specs) < usual.epochs
+        return fewer or min(spec.train_fraction for spec in cell.specs) < 1
+
+    def found(self, specs: Iterable[RunSpec]) -> list[Entry]:
+        return [self.entries[spec.run_id] for spec in specs if spec.run_id in self.entries]
+
+    def value(self, part: Part, kind: str, row: str, label: str, pair: Pair, specs: Sequence[RunSpec]) -> Value:
+        """The mean over the seeds of one row, or of the students without a teacher."""
+        found = self.found(specs)
+        by_seed = self.by_seed(part, found, self.metric)
+        summary = summarise(by_seed.values())
+        made = Value(
+            part.key,
+            kind,
+            row,
+            label,
+            pair,
+            unit="s" if self.table.metric == "cost" else "%",
+            asked=len(specs),
+            n=summary.n,
+            failed=sum(not entry.done for entry in found),
+            mean=summary.mean if by_seed else None,
+            std=summary.std,
+            runs=tuple(spec.run_id for spec in specs),
+            measured=tuple(by_seed.values()),
+            seeds=tuple(by_seed),
+        )
+        made = self.beside(part, made)
+        if not (made.of_another_epoch and by_seed):
+            return made
+        return replace(made, alike=summarise(self.by_seed(part, found, made.paper_epoch).values()))
+
+    def by_seed(self, part: Part, found: Sequence[Entry], metric: str) -> dict[int, float]:
+        """The numbers of the runs that have one, by their seeds."""
+        numbers = {entry.spec.seed: measure(entry, self.table, metric, part.number) for entry in found if entry.done}
+        return {seed: number for seed, number in numbers.items() if number is not None}
+
+    def student(self, part: Part, pair: Pair) -> Value:
+        specs = [vanilla_spec(self.settings, pair, seed) for seed in range(1, self.settings.seeds + 1)]
+        return self.value(part, "student", "student", "Student Acc.", pair, specs)
+
+    def teacher(self, part: Part, pair: Pair) -> Value:
+        """The accuracy of the weights that taught: as its students' runs measured it, or else after its last epoch."""
+        students = [
+            [spec for spec in cell.specs if spec.teacher == pair.teacher]
+            for (_, _, column), cell in self.cells.items()
+            if column.teacher == pair.teacher
+        ]
+        seen = [
+            getattr(entry, f"teacher_{part.number}")
+            for entry in self.found(spec for specs in students for spec in specs)
+        ]
+        numbers = [number for number in seen if number is not None]
+        given = pair.teacher in dict(self.settings.teachers)
+        spec = None if given else teacher_spec(self.settings, pair.teacher)
+        own = self.entries.get(spec.run_id) if spec else None
+        after = getattr(own, f"last_{part.number}") if own and own.done else None
+        if not numbers and after is not None:
+            numbers = [after]
+        made = Value(
+            part.key,
+            "teacher",
+            "teacher",
+            "Teacher Acc.",
+            pair,
+            unit="%",
+            asked=1,
+            n=1 if numbers else 0,
+            failed=int(not numbers and own is not None and not own.done),
+            mean=numbers[0] if numbers else None,
+            runs=(spec.run_id,) if spec else (),
+            measured=tuple(numbers[:1]),
+            seeds=(TEACHER_SEED,) if numbers else (),
+        )
+        return self.beside(part, made)
+
+    def difference(self, part: Part, derived: Difference, rows: dict[str, Value]) -> Value | None:
+        """The row of the highest mean among some, minus another, paired over the seeds that both have.
+
+        The seeds choose the best row and measure its difference, so the difference is too large on average, the more
+        so the closer the rows are; its p-value (`_tested`) allows for the choice.
+        """
+        best = [rows[key] for key in derived.best if key in rows]
+        if not best or derived.minus not in rows:
+            return None
+        minus = rows[derived.minus]
+        compared = {value.row: paired(value.by_seed, minus.by_seed) for value in best}
+        for row, found in compared.items():
+            p = found.estimate.p() if found else None
+            if p is not None:
+                self.tests[part.key, derived.key, minus.pair, row] = p
+        highest = max((value for value in best if value.measured), key=lambda one: one.mean or 0.0, default=None)
+        result = compared[highest.row] if highest else None
+        made = Value(
+            part.key,
+            "difference",
+            derived.key,
+            derived.label,
+            minus.pair,
+            unit="points",
+            asked=minus.asked,
+            n=len(result.by_seed) if result else 0,
+            partial=any(value.state != "done" for value in (*best, minus)),
+            mean=result.summary.mean if result else None,
+            std=result.summary.std if result else None,
+            measured=tuple(number for _, number in result.by_seed) if result else (),
+            seeds=tuple(seed for seed, _ in result.by_seed) if result else (),
+            chosen=highest.row if highest and result else "",
+        )
+        return self.beside(part, made) if len(best) == len(derived.best) else self.of_some_rows(made, best, minus)
+
+    def of_some_rows(self, made: Value, best: Sequence[Value], minus: Value) -> Value:
+        """A difference with what the paper's numbers of these rows give; nothing where one of them has none."""
+        printed = {value.paper: value.paper_epoch for value in best if value.paper is not None}
+        if minus.paper is None or any(value.paper is None for value in best):
+            return made
+        epochs = {printed[max(printed)], minus.paper_epoch}
+        epoch = published.UNKNOWN if published.UNKNOWN in epochs else "mixed" if len(epochs) > 1 else epochs.pop()
+        return self.of_epoch(replace(made, paper=max(printed) - minus.paper), epoch)
+
+    def increase(self, part: Part, value: Value, base: Value) -> Value:
+        """How much more a row costs than another, in per cent."""
+        key = increase_key(value.row, base.row)
+        mean = None if value.mean is None or not base.mean else 100 * (value.mean / base.mean - 1)
+        made = Value(
+            part.key,
+            "increase",
+            key,
+            f"{value.label} over {base.label}",
+            value.pair,
+            unit="%",
+            asked=value.asked,
+            n=min(value.n, base.n),
+            mean=mean,
+        )
+        return self.beside(part, made)
+
+    def column(self, part: Part, block: Block, pair: Pair) -> list[Value]:
+        """One block of one pair: its rows with the best one marked, then its differences."""
+        chosen = {row.key for row in chosen_rows(part, self.settings)}
+        made = [
+            self.value(part, "row", row.key, row.label, pair, self.cells[part.key, row.key, pair].specs)
+            for row in block.rows
+            if row.key in chosen
+        ]
+        rows = {value.row: value for value in (_mark_best(made) if self.table.metric == "top1" else made)}
+        derived = [self.difference(part, difference, rows) for difference in block.differences]
+        return [*rows.values(), *(value for value in derived if value is not None)]
+
+    def settings_of(self, part: Part, pair: Pair) -> list[Value]:
+        """The temperatures that the runs of a part's one row are trained with."""
+        (row,) = part.rows
+        temperature = self.cells[part.key, row.key, pair].specs[0].temperature
+        assert temperature is not None
+        made = [
+            Value(part.key, "setting", key, label, pair, unit="", asked=1, n=1, mean=read(temperature))
+            for key, (label, read) in SETTINGS.items()
+        ]
+        return [self.beside(part, value) for value in made]
+
+    def part(self, part: Part) -> list[Value]:
+        """All entries of a part, column after column."""
+        if self.table.metric == "settings":
+            return [value for pair in chosen_pairs(part, self.settings) for value in self.settings_of(part, pair)]
+        values: list[Value] = []
+        for pair in chosen_pairs(part, self.settings):
+            if part.accuracies:
+                values += [self.teacher(part, pair), self.student(part, pair)]
+            rows = [value for block in part.blocks for value in self.column(part, block, pair)]
+            bases = [value for value in rows if value.row in self.table.baselines]
+            values += [*rows, *(self.increase(part, value, base) for base in bases for value in rows)]
+        return values
+
+
+def _tested(values: Iterable[Value], tests: Mapping[_Test, float]) -> Iterator[Value]:
+    """The differences with their p-values, by Holm's correction over the table's comparisons.
+
+    Every row that could have been the best counts as a comparison, so the choice of the best is corrected for.
+    """
+    corrected = dict(zip(tests, holm([*tests.values()]), strict=True))
+    for value in values:
+        yield replace(value, p=corrected.get((value.part, value.row, value.pair, value.chosen)))
+
+
+def _mark_best(values: list[Value]) -> list[Value]:
+    """The highest mean of the complete rows marked, and those printed like it; no mark where none can be compared."""
+    means = [round(value.mean, 2) for value in values if value.mean is not None and value.state == "done"]
+    if len(means) < 2:
+        return values
+    return [
+        replace(v, best=v.mean is not None and v.state == "done" and round(v.mean, 2) == max(means)) for v in values
+    ]
+
+
+def make_grid(table: Table, settings: Settings, entries: Mapping[str, Entry], metric: str = "best") -> Grid:
+    """The numbers of a table under these settings, from the runs' records by id (see `run_ids`)."""
+    if metric not in METRICS:
+        raise UserError(f"unknown metric {metric!r}: use best or last (test epoch)")
+    settings = settings_for(table, settings)
+    maker = _Maker(table, settings, entries, metric)
+    specs = [spec for cell in maker.cells.values() for spec in cell.specs]
+    values = [value for part in chosen_parts(table, settings) for value in maker.part(part)]
+    devices = {str(entry.provenance["device"]) for entry in maker.found(specs) if entry.provenance.get("device")}
+    return Grid(
+        table,
+        settings,
+        metric,
+        tuple(_tested(values, maker.tests)),
+        epochs=tuple(sorted({spec.epochs for spec in specs})),
+        shortened=on_paper_data(table, settings) and any(maker.shortened(cell) for cell in maker.cells.values()),
+        devices=tuple(sorted(devices)),
+        memberships=tuple(sorted({spec.membership for spec in specs if spec.end is not None})),
+        outdated=len(
+            {
+                spec.run_id
+                for spec in specs
+                if spec.run_id not in entries and any(old.run_id in entries for old in spec.earlier)
+            }
+        ),
+    )

@@ -1,0 +1,112 @@
+"""A sheet as LaTeX: one tabular a panel, no wider than the line; it needs `\\usepackage{booktabs,graphicx}`."""
+
+from __future__ import annotations
+
+import re
+
+from analysis.table.sheet import Line, Panel, Sheet, Shown
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "%": r"\%",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "±": r"$\pm$",
+    "§": r"\S{}",
+    "—": r"\textemdash{}",
+    "†": r"\dag{}",
+    "‡": r"\ddag{}",
+    "*": "{*}",
+    "[": "{[}",
+    "]": "{]}",
+}
+
+TALL = 30
+"""Lines of numbers from which on they are printed smaller."""
+
+
+def escape(text: str) -> str:
+    r"""Any text as LaTeX that prints it, also after a `\\`; what a bare pdflatex does not know, by its code."""
+    words = "".join(_SPECIAL.get(c, c if " " <= c <= "~" else f"{{[}}U+{ord(c):04X}{{]}}") for c in text)
+    return re.sub("-(?=-)", "-{}", words)
+
+
+def _number(text: str) -> str:
+    """Signed numbers with a real minus; anything else as text."""
+    match = re.fullmatch(r"([+-][\d.]+)(%?‡?)", text)
+    return f"${match[1]}${escape(match[2])}" if match else escape(text)
+
+
+def _main(entry: Shown) -> str:
+    text = _number(entry.text)
+    bold = rf"\textbf{{{text}}}" if entry.best else text
+    return bold + (rf" {{\scriptsize $\pm$ {escape(entry.spread)}}}" if entry.spread else "")
+
+
+def _rows(line: Line) -> list[list[str]]:
+    """The paper's numbers, and what is missing, stand below on lines of their own: six columns then fit a page."""
+    below = [
+        [f"({_number(entry.paper)})" if entry.paper else "" for entry in line.entries],
+        [escape(entry.note) for entry in line.entries],
+        [escape(entry.lost) for entry in line.entries],
+    ]
+    small = [[rf"{{\scriptsize {text}}}" if text else "" for text in texts] for texts in below if any(texts)]
+    return [[escape(line.label), *(_main(entry) for entry in line.entries)], *(["", *texts] for texts in small)]
+
+
+def tabular(panel: Panel) -> str:
+    """pandas' Styler writes the tabular; the rules between groups and below shared teachers are added to its lines."""
+    import pandas as pd
+
+    groups = [[row for line in group for row in _rows(line)] for group in panel.groups]
+    heads = [[escape(name) for name in head] for head in panel.heads]
+    columns = pd.MultiIndex.from_arrays(heads) if len(heads) > 1 else pd.Index(heads[0])
+    frame = pd.DataFrame([row for group in groups for row in group], columns=columns)
+    styled = frame.style.hide(axis="index").to_latex(
+        hrules=True, column_format="l" + "c" * (len(heads[0]) - 1), multicol_align="c"
+    )
+    top, body = styled.split("\\midrule\n")
+    rows = body.splitlines()
+    ends = {sum(len(group) for group in groups[: count + 1]) for count in range(len(groups) - 1)}
+    ruled = [line + ("\n\\midrule" if number in ends else "") for number, line in enumerate(rows, 1)]
+    return "\n".join([top + "\\midrule", *ruled])
+
+
+def latex(sheet: Sheet) -> str:
+    """A table environment to paste, and behind it the notes, which would not fit on its page with a tall table."""
+    label, short = f"tab:ekd-{sheet.key}", escape(_short(sheet.title))
+    columns = max((len(panel.heads[0]) for panel in sheet.panels), default=0)
+    lines = sum(len(_rows(line)) for panel in sheet.panels for line in panel.lines)
+    out = [
+        f"% {sheet.key}: needs \\usepackage{{booktabs,graphicx}}",
+        r"\begin{table}[t]",
+        r"\centering\emergencystretch=3em",
+        rf"\caption[{{{short}}}]{{{short}. {escape(sheet.caption)}}}",
+        rf"\label{{{label}}}",
+        r"\footnotesize" if lines > TALL else r"\small",
+        rf"\setlength{{\tabcolsep}}{{{3 if columns > 7 else 4}pt}}",
+    ]
+    for panel in sheet.panels:
+        out.append(rf"\par\medskip{{{escape(panel.title)}}}\par\smallskip" if panel.title else r"\par\medskip")
+        out += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%", tabular(panel) + "}"]
+    out.append(r"\end{table}")
+    if sheet.notes:
+        notes = escape(" ".join(sheet.notes))
+        out.append(rf"{{\footnotesize\emergencystretch=3em\noindent Notes to Table~\ref{{{label}}}: {notes}\par}}")
+    return "\n".join([*out, ""])
+
+
+def _short(title: str) -> str:
+    """`Table 1: methods` as `Methods (Table 1 of the Energy KD paper)`; another title as it is."""
+    match = re.fullmatch(r"((?:Table|Figure) \d+): (.)(.*)", title, re.DOTALL)
+    return f"{match[2].upper()}{match[3]} ({match[1]} of the Energy KD paper)" if match else title

@@ -1,0 +1,204 @@
+"""A table's numbers as text, Markdown, HTML, CSV, JSON or LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import html as html_text
+import io
+import json
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from analysis.table import captions
+from analysis.table.grid import Grid
+from analysis.table.latex import latex
+from analysis.table.sheet import Line, Panel, Sheet, Shown, make_sheet
+from analysis.table.value import Value
+
+TEXT_WIDTH = 120
+_TIDY = ("table", "part", "kind", "row", "label", "teacher", "student", "unit", "metric")
+_TIDY_NUMBERS = ("asked", "n", "failed", "mean", "std", "p", "paper", "paper_epoch", "paper_runs", "state", "best")
+
+
+def text(sheet: Sheet, width: int = TEXT_WIDTH) -> str:
+    """For a terminal: the paper's numbers beside the measured ones, or below where the lines would be too long."""
+    parts = [sheet.title]
+    for panel in sheet.panels:
+        wide = _text_panel(panel, stacked=False)
+        fits = max(len(line) for line in wide) <= width
+        lines = wide if fits else _text_panel(panel, stacked=True)
+        parts.append("\n".join([panel.title, *lines] if panel.title else lines))
+    marked = any(entry.best for panel in sheet.panels for line in panel.lines for entry in line.entries)
+    legend = " In brackets: the best of its block." if marked else ""
+    paragraphs = [_wrapped(paragraph, width) for paragraph in (sheet.caption + legend, *sheet.notes)]
+    return "\n\n".join([*parts, *paragraphs]) + "\n"
+
+
+def _wrapped(paragraph: str, width: int) -> str:
+    return "\n".join(textwrap.wrap(paragraph, width, break_long_words=False, break_on_hyphens=False))
+
+
+def _text_entry(entry: Shown) -> tuple[str, str]:
+    main = f"[{entry.text}]" if entry.best else entry.text
+    main += f" ± {entry.spread}" if entry.spread else ""
+    return main, entry.aside
+
+
+def _text_lines(line: Line, stacked: bool) -> list[list[str]]:
+    entries = [_text_entry(entry) for entry in line.entries]
+    if not stacked:
+        return [[line.label, *(" ".join(word for word in entry if word) for entry in entries)]]
+    below = [["", *(second for _, second in entries)]] if any(second for _, second in entries) else []
+    return [[line.label, *(main for main, _ in entries)], *below]
+
+
+def _text_panel(panel: Panel, stacked: bool) -> list[str]:
+    blocks = [[list(head) for head in panel.heads]]
+    blocks += [[row for line in group for row in _text_lines(line, stacked)] for group in panel.groups]
+    widths = [max(len(row[i]) for block in blocks for row in block) for i in range(len(panel.heads[0]))]
+    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    out = []
+    for block in blocks:
+        out += ["  ".join(word.ljust(size) for word, size in zip(row, widths, strict=True)).rstrip() for row in block]
+        out.append(rule)
+    return out
+
+
+def markdown_text(string: str) -> str:
+    """Text that GitHub's Markdown shows as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>|~#$&])", r"\\\1", " ".join(string.split()))
+
+
+def _md_entry(entry: Shown) -> str:
+    words = [f"**{markdown_text(entry.text)}**" if entry.best else markdown_text(entry.text)]
+    words += [f"± {markdown_text(entry.spread)}"] if entry.spread else []
+    words += [f"<sub>({markdown_text(entry.paper)})</sub>"] if entry.paper else []
+    return " ".join([*words, *([f"<sub>{markdown_text(entry.remark)}</sub>"] if entry.remark else [])])
+
+
+def markdown(sheet: Sheet) -> str:
+    """As GitHub reads it: one header row, so a teacher stands above its student in one entry."""
+    out = [f"**{markdown_text(sheet.title)}**", ""]
+    for panel in sheet.panels:
+        out += [markdown_text(panel.title), ""] if panel.title else []
+        out.append(
+            markdown_row(
+                ["<br>".join(markdown_text(name) for name in column) for column in zip(*panel.heads, strict=True)]
+            )
+        )
+        out.append(markdown_row([":--", *(":-:" for _ in panel.heads[0][1:])]))
+        out += [
+            markdown_row([markdown_text(line.label), *(_md_entry(entry) for entry in line.entries)])
+            for line in panel.lines
+        ]
+        out.append("")
+    return "\n".join([*out, markdown_text(sheet.caption), *(f"\n{markdown_text(note)}" for note in sheet.notes), ""])
+
+
+def markdown_row(entries: Sequence[str]) -> str:
+    """Entries that are Markdown already, as a line of a table."""
+    return f"| {' | '.join(entries)} |"
+
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
+div { overflow-x: auto; }
+table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; margin: 1rem 0; }
+th, td { padding: .2rem .7rem; text-align: center; white-space: nowrap; font-weight: normal; }
+th:first-child { text-align: left; }
+tbody { border-top: 1px solid; }
+small { display: block; opacity: .7; }
+i { opacity: .8; font-size: 85%; font-style: normal; }
+""".strip()
+
+
+def _html_entry(entry: Shown) -> str:
+    escape = html_text.escape
+    main = f"<b>{escape(entry.text)}</b>" if entry.best else escape(entry.text)
+    main += f" <i>± {escape(entry.spread)}</i>" if entry.spread else ""
+    return f"<td>{main}{f'<small>{escape(entry.aside)}</small>' if entry.aside else ''}</td>"
+
+
+def html_panel(panel: Panel, level: int = 2) -> list[str]:
+    """A table in a box that scrolls where it is too wide; level: of its heading."""
+    escape = html_text.escape
+    out = [f"<h{level}>{escape(panel.title)}</h{level}>"] if panel.title else []
+    out += ["<div><table>", "<thead>"]
+    for head in panel.heads:
+        out.append("<tr>" + "".join(f'<th scope="col">{escape(name)}</th>' for name in head) + "</tr>")
+    out.append("</thead>")
+    for group in panel.groups:
+        out.append("<tbody>")
+        for line in group:
+            entries = "".join(_html_entry(entry) for entry in line.entries)
+            out.append(f'<tr><th scope="row">{escape(line.label)}</th>{entries}</tr>')
+        out.append("</tbody>")
+    return [*out, "</table></div>"]
+
+
+def html(sheet: Sheet) -> str:
+    """One file that needs no other."""
+    escape = html_text.escape
+    body = [line for panel in sheet.panels for line in html_panel(panel)]
+    body += [f"<p>{escape(paragraph)}</p>" for paragraph in (sheet.caption, *sheet.notes)]
+    head = f'<meta charset="utf-8">\n<title>{escape(sheet.title)}</title>\n<style>\n{_STYLE}\n</style>'
+    page = "\n".join([f"<h1>{escape(sheet.title)}</h1>", *body])
+    return f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{page}\n</body>\n</html>\n'
+
+
+def _tidy(grid: Grid, value: Value) -> dict[str, Any]:
+    """One entry under the names of the CSV's columns."""
+    pair = {"teacher": value.pair.teacher, "student": value.pair.student}
+    named: dict[str, Any] = {"table": grid.table.key, "metric": grid.metric} | pair
+    return {name: named[name] if name in named else getattr(value, name) for name in (*_TIDY, *_TIDY_NUMBERS)}
+
+
+def to_csv(grid: Grid) -> str:
+    """Tidy: one line an entry, numbers in full."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, (*_TIDY, *_TIDY_NUMBERS), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_tidy(grid, value) for value in grid.values)
+    return buffer.getvalue()
+
+
+def to_json(grid: Grid) -> str:
+    """Everything in full: entries with their runs and each run's number, settings, deviations, caption, notes."""
+    return (
+        json.dumps(
+            {
+                "table": grid.table.key,
+                "title": grid.table.title,
+                "metric": grid.metric,
+                "comparable": grid.comparable,
+                "shortened": grid.shortened,
+                "deviations": captions.protocol(grid),
+                "caption": captions.caption(grid),
+                "notes": captions.notes(grid),
+                "settings": json.loads(grid.settings.as_json()),
+                "devices": grid.devices,
+                "entries": [
+                    _tidy(grid, value)
+                    | {"chosen": value.chosen, "measured": value.measured, "seeds": value.seeds, "runs": value.runs}
+                    for value in grid.values
+                ],
+            },
+            indent=1,
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+        + "\n"
+    )
+
+
+_OF_SHEET: dict[str, Callable[[Sheet], str]] = {"text": text, "latex": latex, "markdown": markdown, "html": html}
+_OF_GRID: dict[str, Callable[[Grid], str]] = {"csv": to_csv, "json": to_json}
+FORMATS = (*_OF_SHEET, *_OF_GRID)
+
+
+def render(grid: Grid, form: str) -> str:
+    """The table in one of FORMATS."""
+    return _OF_GRID[form](grid) if form in _OF_GRID else _OF_SHEET[form](make_sheet(grid))

@@ -1,0 +1,168 @@
+"""A table as it is shown, before any format: panels of lines of entries with spreads, notes and paper's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from analysis.table import captions, names
+from analysis.table.grid import SETTINGS, Grid
+from analysis.table.layout import Part, chosen_pairs, chosen_parts, chosen_rows, increase_key
+from analysis.table.stats import ALPHA
+from analysis.table.value import Value
+from trainables.recipes import Pair
+
+NOTHING = "—"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One entry: `text` ± `spread` (`paper`); `note` and `lost` say how many runs it has and how many failed."""
+
+    text: str
+    spread: str = ""
+    paper: str = ""
+    note: str = ""
+    lost: str = ""
+    best: bool = False
+
+    @property
+    def remark(self) -> str:
+        return ", ".join(word for word in (self.note, self.lost) if word)
+
+    @property
+    def aside(self) -> str:
+        """The paper's number and the remark."""
+        return " ".join(word for word in (f"({self.paper})" if self.paper else "", self.remark) if word)
+
+
+@dataclass(frozen=True)
+class Line:
+    label: str
+    entries: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One grid of entries. heads: rows of column names, the first of each names the row. groups: ruled off."""
+
+    title: str
+    heads: tuple[tuple[str, ...], ...]
+    groups: tuple[tuple[Line, ...], ...]
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        return tuple(line for group in self.groups for line in group)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    key: str
+    title: str
+    panels: tuple[Panel, ...]
+    caption: str
+    notes: tuple[str, ...]
+
+
+def make_sheet(grid: Grid) -> Sheet:
+    """The table laid out as in the paper."""
+    table, settings = grid.table, grid.settings
+    panels: list[Panel] = []
+    for part in chosen_parts(table, settings):
+        if table.metric == "cost":
+            panels += [_rates(grid, part, pair) for pair in chosen_pairs(part, settings)]
+        else:
+            panels.append(_panel(grid, part))
+    return Sheet(table.key, table.title, tuple(panels), captions.caption(grid), captions.notes(grid))
+
+
+def show(value: Value) -> Shown:
+    """An entry's number in words; what it lacks where it lacks something."""
+    write = _WRITE.get(value.kind, seconds if value.unit == "s" else percent)
+    paper = "" if value.paper is None else write(value.paper) + (captions.OTHER_EPOCH if value.of_another_epoch else "")
+    if value.kind in ("increase", "difference"):
+        if value.mean is None:
+            return Shown(NOTHING, paper=paper)
+        return Shown(write(value.mean), _spread(value), paper, _lacks(value))
+    if value.mean is None and value.state == "failed":
+        return Shown("failed", paper=paper)
+    lost = f"{value.failed} failed" if value.failed else ""
+    if value.mean is None:
+        return Shown(NOTHING, paper=paper, note=f"{value.n}/{value.asked}", lost=lost)
+    text = write(value.mean)
+    spread = "" if value.std is None else f"{value.std:.{len(text.partition('.')[2])}f}"
+    note = "" if value.n == value.asked else f"{value.n}/{value.asked} seeds"
+    return Shown(text, spread, paper, note, lost, value.best)
+
+
+def _spread(value: Value) -> str:
+    """The standard deviation of the differences, marked where they are significant."""
+    if value.std is None:
+        return ""
+    significant = value.p is not None and value.p < ALPHA
+    return f"{value.std:.2f}{captions.SIGNIFICANT if significant else ''}"
+
+
+def _lacks(value: Value) -> str:
+    """`2/3 seeds` where a difference has fewer; `incomplete` where another row may still become the best."""
+    if value.kind == "difference" and len(value.measured) < value.asked:
+        return f"{len(value.measured)}/{value.asked} seeds"
+    return "" if value.state == "done" else "incomplete"
+
+
+def percent(number: float) -> str:
+    return f"{number:.2f}"
+
+
+def seconds(number: float) -> str:
+    return f"{number:.3f}" if number < 1 else f"{number:.2f}"
+
+
+_WRITE: dict[str, Callable[[float], str]] = {
+    "difference": lambda points: f"{points:+z.2f}",
+    "increase": lambda increase: f"{increase:+z.2f}%",
+    "setting": lambda number: f"{number:.1f}",
+}
+
+
+def _line(grid: Grid, part: Part, row: str, pairs: tuple[Pair, ...]) -> Line:
+    values = [grid.at(part.key, row, pair) for pair in pairs]
+    return Line(values[0].label, tuple(show(value) for value in values))
+
+
+def _panel(grid: Grid, part: Part) -> Panel:
+    """Pairs across, rows down: accuracies, then each block with its differences."""
+    pairs = chosen_pairs(part, grid.settings)
+    shown = [row.key for row in chosen_rows(part, grid.settings)]
+    groups: list[tuple[str, ...]] = [("teacher", "student")] if part.accuracies else []
+    if grid.table.metric == "settings":
+        groups, shown = [tuple(SETTINGS)], []
+    for block in part.blocks:
+        rows = tuple(row.key for row in block.rows if row.key in shown)
+        groups.append(rows)
+        groups.append(tuple(d.key for d in block.differences if grid.has(part.key, d.key)))
+    return Panel(
+        part.title,
+        (
+            ("Teacher", *(names.network(pair.teacher) for pair in pairs)),
+            ("Student", *(names.network(pair.student) for pair in pairs)),
+        ),
+        tuple(tuple(_line(grid, part, row, pairs) for row in rows) for rows in groups if rows),
+    )
+
+
+def _rates(grid: Grid, part: Part, pair: Pair) -> Panel:
+    """Rates across, as in Table 7: seconds per epoch, then the increase over each baseline."""
+    rows = chosen_rows(part, grid.settings)
+    measured = Line("Seconds/epoch", tuple(show(grid.at(part.key, row.key, pair)) for row in rows))
+    increases = tuple(
+        Line(
+            f"Over {base.label}",
+            tuple(show(grid.at(part.key, increase_key(row.key, base.key), pair)) for row in rows),
+        )
+        for base in rows
+        if base.key in grid.table.baselines
+    )
+    title = f"{names.network(pair.teacher)} / {names.network(pair.student)}"
+    head = ("Augmented share", *(row.label for row in rows))
+    return Panel(f"{part.title} {title}".strip(), (head,), tuple(group for group in ((measured,), increases) if group))

@@ -1,0 +1,243 @@
+"""A plan as it is shown before anything runs: what, by which protocol, for how long; for people or as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from analysis.claim.power import of_runs, sensitivity, spread
+from analysis.record.entry import Entry
+from analysis.record.settings import Settings, teacher_spec
+from analysis.table import names
+from analysis.table.grid import make_grid
+from analysis.table.layout import PICTURES, Table, settings_for
+from analysis.table.protocol import protocol
+from analysis.table.verdicts import SEED_STD
+from sweeps.planning.estimate import CostEstimate
+from sweeps.planning.plan import Plan
+from sweeps.planning.teacher_caches import Banks
+from sweeps.request.request import Request, teachers
+from sweeps.request.teacher_weights import Given
+from trainables.recipes import RECIPES
+
+LEAST_WIDTH = 120
+ASSUMED = f"assumed from {SEED_STD} points of a run: the ledger has too few of these runs"
+
+
+def forecast_json(plan: Plan, estimate: CostEstimate, banks: Banks) -> str:
+    """One object: cells; runs by kind, done or not, each once; how many more the tables would train one by one
+    (shared_runs); runs done; runs that an earlier revision trained (outdated); jobs left; what they cost.
+    """
+    return json.dumps(
+        {
+            "cells": plan.cells,
+            "runs": {kind: len(runs) for kind, runs in plan.runs.items()},
+            "unique_runs": len(plan.all_runs),
+            "shared_runs": plan.shared,
+            "done": len(plan.done),
+            "failed": len(plan.failed),
+            "outdated": len(plan.outdated),
+            "jobs": len(plan.jobs),
+            "device_hours": round(estimate.device_hours, 4),
+            "hours": round(estimate.hours, 4),
+            "disk_bytes": estimate.disk_bytes,
+            "banks": banks.count,
+            "bank_bytes": banks.bytes,
+            "device": estimate.device,
+            "estimated": estimate.how,
+        }
+    )
+
+
+def show(plan: Plan, request: Request, entries: Mapping[str, Entry]) -> None:
+    """The plan on standard output. entries: what is known of its runs."""
+    parts: list[RenderableType] = []
+    for table in request.tables:
+        parts += _protocol(table, request.settings)
+    _print([*parts, _runs(plan), *map(Text, [*_lines(plan, request), *_visible(request, entries)])])
+
+
+def _visible(request: Request, entries: Mapping[str, Entry]) -> list[str]:
+    """Which differences of accuracy so many seeds can tell; nothing where no table compares accuracies."""
+    compared = [table for table in request.tables if table.metric == "top1" and table.plot not in PICTURES]
+    if not compared:
+        return []
+    found = spread((make_grid(table, request.settings, entries) for table in compared), "from the ledger")
+    return [sensitivity(request.settings.seeds, found or of_runs(SEED_STD, ASSUMED))]
+
+
+def show_cost(estimate: CostEstimate, where: str, banks: Banks, most: float) -> None:
+    """What the plan costs, on standard output. where: on what the sweep runs, in words."""
+    lines = (
+        f"about {hours_words(estimate.device_hours)} on one device like this ({estimate.device}); "
+        f"from start to end {hours_words(estimate.hours)} {where}",
+        f"  measured {estimate.how}",
+        f"about {size_words(estimate.disk_bytes)} on disk",
+        *bank_lines(banks, most),
+    )
+    _print([*map(Text, lines)])
+
+
+def bank_lines(banks: Banks, most: float) -> list[str]:
+    """What the teachers' banks take. most: gigabytes that they may."""
+    lines = []
+    if banks.count:
+        kept = f", of which at most {most:g} GB are kept (--bank)" if banks.bytes > most * 10**9 else " (--bank)"
+        lines.append(
+            f"and {size_words(banks.bytes)} for the answers of teachers in {_count(banks.count, 'bank')}{kept}"
+        )
+    if banks.too_large:
+        what, size = banks.too_large
+        lines.append(
+            f"no bank: {what} would take {size_words(size)}, more than --bank {most:g}; that teacher answers live"
+        )
+    return lines
+
+
+def _print(parts: list[RenderableType]) -> None:
+    console = Console()
+    if console.width < LEAST_WIDTH and not console.is_terminal:
+        console = Console(width=LEAST_WIDTH)
+    console.print(Group(*parts), soft_wrap=False)
+
+
+def images(request: Request) -> list[str]:
+    """What the images are that are not the published ones."""
+    return [f"data: {source}" for _, source in request.images]
+
+
+def one_line(plan: Plan) -> str:
+    """What a sweep is about to do."""
+    left = len({spec.run_id for job in plan.jobs for spec in job.specs})
+    jobs = f"{left} to train in {_count(len(plan.jobs), 'job')}" if left else "nothing left to train"
+    failed = f", {len(plan.failed)} failed earlier (--retry trains them again)" if plan.failed else ""
+    return f"{_count(plan.cells, 'cell')}: {_count(len(plan.all_runs), 'run')}, {len(plan.done)} done{failed}, {jobs}"
+
+
+def outdated(plan: Plan) -> list[str]:
+    """What the ledger has of an earlier revision alone."""
+    if not plan.outdated:
+        return []
+    return [
+        f"{_count(len(plan.outdated), 'run')} to train again: an earlier version trained them when the same settings "
+        "meant something else; the ledger keeps those results (README.md, Ledgers of earlier versions)"
+    ]
+
+
+def _protocol(table: Table, settings: Settings) -> list[RenderableType]:
+    found = protocol(table, settings)
+    settings = settings_for(table, settings)
+    title = f"{_title(table, settings.dataset)}, {_count(settings.seeds, 'seed')}"
+    grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for head in found.heads:
+        grid.add_column(Text(head), overflow="fold")
+    for row in found.rows:
+        grid.add_row(*map(Text, row))
+    below = [Text(f"all rows: {found.common}"), *map(Text, found.notes), Text("")]
+    return [Text(title, "bold"), grid, *below]
+
+
+def _title(table: Table, dataset: str) -> str:
+    """The table's title with the data set of this plan, once."""
+    own, here = names.dataset(table.dataset), names.dataset(dataset)
+    if own in table.title:
+        return table.title.replace(own, here)
+    if any(names.dataset(name) in table.title for name in RECIPES):
+        return table.title if own == here else f"{table.title}; here on {here}"
+    return f"{table.title}, on {here}"
+
+
+def _runs(plan: Plan) -> RenderableType:
+    left = {spec.run_id for job in plan.jobs for spec in job.specs}
+    grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for head in ("runs", "asked for", "done", "failed earlier", "to train"):
+        grid.add_column(head, justify="left" if head == "runs" else "right")
+    for kind, runs in plan.runs.items():
+        counts = (
+            len(runs),
+            len(runs.keys() & plan.done),
+            len(runs.keys() & plan.failed.keys()),
+            len(runs.keys() & left),
+        )
+        grid.add_row(KINDS[kind], *map(str, counts))
+    return grid
+
+
+KINDS = {
+    "distilled": "distilled students",
+    "vanilla": "students without a teacher",
+    "teacher": "teachers and assistants",
+}
+
+
+def _lines(plan: Plan, request: Request) -> list[str]:
+    shared = f"; {_count(plan.shared, 'run')} saved by sharing" if plan.shared else ""
+    lines = [f"{_count(plan.cells, 'cell')} in {_count(len(request.tables), 'table')}{shared}"]
+    lines += [*images(request), *_teachers(plan, request)]
+    if plan.failed:
+        lines.append(f"{_count(len(plan.failed), 'run')} failed earlier and will not be tried again without --retry")
+    lines += outdated(plan)
+    if not plan.jobs:
+        return [*lines, "nothing is left to train"]
+    kinds = Counter(job.kind for job in plan.jobs)
+    largest = max(len(job.specs) for job in plan.jobs)
+    lines.append(
+        f"{_count(len(plan.jobs), 'job')}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}; "
+        f"the largest trains {_count(largest, 'student')} at once"
+    )
+    return lines
+
+
+def _teachers(plan: Plan, request: Request) -> list[str]:
+    given = {(teacher.dataset, teacher.network): teacher for teacher in request.given}
+    trained = {spec.run_id for job in plan.jobs if job.kind == "teacher" for spec in job.specs}
+    asked = teachers(request.tables, request.settings)
+    words = []
+    for dataset, networks in asked.items():
+        for network in networks:
+            spec = teacher_spec(request.settings.on(dataset), network)
+            found = given.get((dataset, network))
+            seen = spec.dataset if found is None else dataset
+            place = f" on {names.dataset(seen)}" if len(asked) > 1 or seen != dataset else ""
+            if found is not None:
+                words.append(_given(found, place))
+            elif spec.run_id in trained:
+                words.append(f"{network}{place} will be trained first{_HINTS.get(dataset, '')}")
+            else:
+                words.append(f"{network}{place} is trained")
+    return [f"teacher {line}" for line in dict.fromkeys(words)]
+
+
+_HINTS = {"imagenet": " (--download fetches torchvision's published weights instead)"}
+
+
+def _given(teacher: Given, place: str) -> str:
+    return f"{teacher.network}{place} is given: {teacher.path} (sha256 {teacher.sha256[:12]})"
+
+
+def _count(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def hours_words(hours: float) -> str:
+    """A duration as people say it."""
+    minutes = hours * 60
+    if minutes < 1:
+        return f"{math.ceil(minutes * 60)} s"
+    if hours < 1:
+        return f"{minutes:.0f} min"
+    return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
+
+
+def size_words(count: int) -> str:
+    """Bytes as people say them."""
+    if count < 10**6:
+        return f"{count / 10**3:.0f} kB"
+    return f"{count / 10**6:.0f} MB" if count < 10**9 else f"{count / 10**9:.1f} GB"

@@ -1,0 +1,324 @@
+"""A sweep while it runs: on a terminal the table itself, filling in; elsewhere one plain line for each event.
+
+Both follow the engine's events and print nothing else. `follow` picks one.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live
+from rich.text import Text
+
+from analysis.record.entry import Entry
+from analysis.record.settings import Settings
+from analysis.table.grid import Grid, make_grid
+from analysis.table.layout import Table
+from sweeps.display.live_table import RunProgress, board, height, summary
+from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
+from trainables.spec import RunSpec
+
+REDRAWS_A_SECOND = 2
+QUIET_SECONDS = 30
+MOST_JOBS = 6
+MOST_FAILURES = 3
+SMALL_HEIGHT = 32
+SMALL_JOBS = 2
+MOST_IMAGES = 12
+
+
+@dataclass
+class RunningJob:
+    """A job under way: when it started and where it is. first: the epoch it began with, where it was resumed."""
+
+    job: PlannedJob
+    began: float
+    epochs: int
+    epoch: int = 0
+    first: int = 0
+    at: float = 0.0
+    ended: set[str] = field(default_factory=set)
+
+    def left(self, now: float) -> float | None:
+        """Seconds until its end, once an epoch is done."""
+        if self.epoch < self.first or self.first == 0:
+            return None
+        pace = (self.at - self.began) / (self.epoch - self.first + 1)
+        return max(0.0, (self.epochs - self.epoch) * pace - (now - self.at))
+
+
+class State:
+    """What the events say, and what follows from it."""
+
+    def __init__(self, plan: Plan, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.began = clock()
+        self.specs = {spec.run_id: spec for job in plan.jobs for spec in job.specs}
+        self.already = len(plan.done - self.specs.keys())
+        self.started = False
+        self.jobs: dict[str, RunningJob] = {}
+        self.done: set[str] = set()
+        self.failed: dict[str, str] = {}
+        self.stopped: set[str] = set()
+        self.troubles: list[str] = []
+        self.unreadable: dict[str, str] = {}
+        self.trained: dict[str, int] = {}
+        self._seconds: dict[tuple[str | None, str], list[float]] = {}
+
+    def take(self, event: Event) -> None:
+        now = self.clock()
+        match event:
+            case JobStarted(job):
+                self.started = True
+                epochs = max(spec.epochs for spec in job.specs)
+                self.jobs[job.key] = RunningJob(job, began=now, epochs=epochs, at=now)
+            case EpochDone(job, report):
+                self._advance(job, report.epoch, report.metrics, now)
+                self.stopped |= set(report.stopped)
+                new = {path: why for path, why in report.unreadable.items() if path not in self.unreadable}
+                self.unreadable |= new
+                self.troubles += [f"damaged  {line}" for line in report.damaged]
+                self.troubles += [f"note     {line}" for line in report.notes]
+                self.troubles += [f"image    cannot be decoded: {path} ({why})" for path, why in new.items()]
+            case RunEnded(entry):
+                self._end(entry)
+            case JobFailed(job, reason):
+                self.jobs.pop(job.key, None)
+                lost = [spec.run_id for spec in job.specs if self._open(spec.run_id)]
+                self.failed |= dict.fromkeys(lost, reason)
+                self._trouble(f"{job.key} ({len(lost)} run{'s' * (len(lost) != 1)})", reason)
+
+    def _advance(self, job: PlannedJob, epoch: int, metrics: Mapping[str, Mapping[str, float]], now: float) -> None:
+        running = self.jobs.get(job.key)
+        for run_id, numbers in metrics.items():
+            self.trained[run_id] = epoch
+            if run_id in self.specs and "seconds" in numbers:
+                self._seconds.setdefault(_networks(self.specs[run_id]), []).append(numbers["seconds"])
+        if running is not None and epoch > 0:
+            running.first = running.first or epoch
+            running.epoch, running.at = epoch, now
+            if epoch >= running.epochs:
+                del self.jobs[job.key]
+
+    def _end(self, entry: Entry) -> None:
+        if entry.done:
+            self.done.add(entry.run_id)
+        else:
+            self.failed[entry.run_id] = entry.reason or ""
+            self._trouble(entry.spec.name, entry.reason or "")
+        for key, running in list(self.jobs.items()):
+            if not any(self._open(spec.run_id) for spec in running.job.specs):
+                del self.jobs[key]
+
+    def _open(self, run_id: str) -> bool:
+        return run_id not in self.done and run_id not in self.failed and run_id not in self.stopped
+
+    def _trouble(self, what: str, reason: str) -> None:
+        self.troubles.append(f"failed   {what}: {' '.join(reason.split())}")
+
+    @property
+    def running(self) -> dict[str, RunProgress]:
+        """The runs under way, by id."""
+        return {
+            spec.run_id: RunProgress(self.trained.get(spec.run_id, 0), spec.epochs)
+            for running in self.jobs.values()
+            for spec in running.job.specs
+            if self._open(spec.run_id)
+        }
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until all is done, at the pace of the epochs so far: each pair's own, or the mean of all."""
+        if not self._seconds:
+            return None
+        paces = {key: sum(values) / len(values) for key, values in self._seconds.items()}
+        usual = sum(paces.values()) / len(paces)
+        waiting = [spec for spec in self.specs.values() if self._open(spec.run_id)]
+        work = sum(
+            (spec.epochs - self.trained.get(spec.run_id, 0)) * paces.get(_networks(spec), usual) for spec in waiting
+        )
+        longest = max((running.left(self.clock()) or 0 for running in self.jobs.values()), default=0.0)
+        return max(work / max(1, len(self.jobs)), longest)
+
+    @property
+    def counts(self) -> str:
+        ended = self.already + len(self.done)
+        words = f"{ended} of {self.already + len(self.specs)} runs done"
+        return words + (f", {len(self.failed)} failed" if self.failed else "")
+
+
+def _networks(spec: RunSpec) -> tuple[str | None, str]:
+    return spec.teacher, spec.student
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `5:07 min`, `2:15 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def students(job: PlannedJob) -> str:
+    return f"{len(job.specs)} students" if len(job.specs) > 1 else "1 student"
+
+
+class Lines:
+    """For files and pipes: lines, each written at once."""
+
+    def __init__(self, state: State, out: TextIO) -> None:
+        self.state, self.out = state, out
+        self._said: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        told = len(self.state.troubles)
+        self.state.take(event)
+        for line in self.state.troubles[told:]:
+            self._say(line)
+        match event:
+            case JobStarted(job):
+                self._said[job.key] = self.state.clock()
+                self._say(f"started  {job.key}  ({students(job)})")
+            case EpochDone(job, report) if report.epoch > 0:
+                self._epoch(job, report.epoch, report.epochs)
+            case RunEnded(entry) if entry.done:
+                self._say(
+                    f"done     {entry.spec.name}  top-1 {entry.best_top1:.2f}  ({self.state.counts}{self._left()})"
+                )
+
+    def _epoch(self, job: PlannedJob, epoch: int, epochs: int) -> None:
+        now = self.state.clock()
+        running = self.state.jobs.get(job.key)
+        if running is None or now - self._said.get(job.key, -QUIET_SECONDS) < QUIET_SECONDS:
+            return
+        self._said[job.key] = now
+        left = running.left(now)
+        self._say(f"epoch    {job.key}  {epoch}/{epochs}" + (f"  {duration(left)} left" if left is not None else ""))
+
+    def _left(self) -> str:
+        left = self.state.left
+        return f", about {duration(left)} left" if left else ""
+
+    def _say(self, line: str) -> None:
+        print(line, file=self.out, flush=True)
+
+
+class Screen:
+    """For a terminal: the tables, the jobs under way, and how far all is. Drawn by another thread."""
+
+    def __init__(self, state: State, tables: Sequence[Table], settings: Settings, entries: Mapping[str, Entry]) -> None:
+        self.state, self.tables, self.settings = state, tables, settings
+        self.entries = dict(entries)
+        self._grids: list[Grid] | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            self.state.take(event)
+            if isinstance(event, RunEnded):
+                self.entries[event.entry.run_id] = event.entry
+                self._grids = None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        with self._lock:
+            if self._grids is None:
+                self._grids = [make_grid(table, self.settings, self.entries) for table in self.tables]
+            small = console.height < SMALL_HEIGHT
+            jobs = self._job_lines(options.max_width, SMALL_JOBS if small else MOST_JOBS)
+            failures = self._failure_lines(1 if small else MOST_FAILURES)
+            footer = [*jobs, *failures, self._overall()]
+            yield Group(*self._tables(console, options.max_width, console.height - len(footer) - 1), *footer)
+
+    def _tables(self, console: Console, width: int, lines: int) -> list[RenderableType]:
+        """As many tables as fit, those with runs under way first; the others in one line each."""
+        assert self._grids is not None
+        running = self.state.running
+        wanted = sorted(self._grids, key=lambda grid: not any(run in running for v in grid.values for run in v.runs))
+        free = lines - len(wanted)
+        shown: dict[str, RenderableType] = {}
+        for grid in wanted:
+            for derived in (True, False):
+                if grid.table.key not in shown and height(grid, derived=derived) <= free + 1:
+                    shown[grid.table.key] = board(grid, running, console, width, derived=derived)
+                    free -= height(grid, derived=derived) - 1
+        return [shown.get(grid.table.key) or summary(grid, running) for grid in self._grids]
+
+    def _job_lines(self, width: int, most: int) -> list[Text]:
+        now = self.state.clock()
+        lines = []
+        jobs = sorted(self.state.jobs.values(), key=lambda job: job.began)
+        for running in jobs[:most]:
+            left = running.left(now)
+            where = f"epoch {running.epoch}/{running.epochs}" if running.epoch else "starting"
+            tail = f"  {students(running.job)}  {where}" + (f"  {duration(left)} left" if left is not None else "")
+            name = Text(running.job.key)
+            name.truncate(max(10, width - len(tail)), overflow="ellipsis")
+            lines.append(name + Text(tail, "cyan"))
+        if len(jobs) > most:
+            lines.append(Text(f"and {len(jobs) - most} more jobs", "dim"))
+        return lines
+
+    def _failure_lines(self, most: int) -> list[Text]:
+        return [_one_line(trouble, "red") for trouble in self.state.troubles[-most:]]
+
+    def _overall(self) -> Text:
+        left = self.state.left
+        words = [self.state.counts, f"{duration(self.state.clock() - self.state.began)} so far"]
+        words += [f"about {duration(left)} left"] if left is not None else []
+        words += ["starting Ray"] if not self.state.started else []
+        return _one_line(" · ".join(words), "bold")
+
+
+def _one_line(text: str, style: str) -> Text:
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
+
+
+@contextmanager
+def follow(
+    plan: Plan, tables: Sequence[Table], settings: Settings, entries: Mapping[str, Entry], out: TextIO = sys.stdout
+) -> Iterator[Callable[[Event], None]]:
+    """What the engine should tell its events to: a live table on a terminal, lines elsewhere."""
+    state = State(plan)
+    try:
+        with _shown(state, tables, settings, entries, out) as show:
+            yield show
+    finally:
+        for line in unreadable_images(state.unreadable):
+            print(line, file=out, flush=True)
+
+
+def unreadable_images(found: Mapping[str, str]) -> list[str]:
+    """A last word on images that could not be decoded."""
+    if not found:
+        return []
+    more = [f"  and {len(found) - MOST_IMAGES} more"] if len(found) > MOST_IMAGES else []
+    return [
+        f"{len(found)} image{'s' * (len(found) > 1)} could not be decoded (for a training image the next of its class "
+        "was taken, a test image counts as wrong):",
+        *(f"  {path} ({why})" for path, why in list(found.items())[:MOST_IMAGES]),
+        *more,
+    ]
+
+
+@contextmanager
+def _shown(
+    state: State, tables: Sequence[Table], settings: Settings, entries: Mapping[str, Entry], out: TextIO
+) -> Iterator[Callable[[Event], None]]:
+    console = Console(file=out)
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield Lines(state, out)
+        return
+    screen = Screen(state, tables, settings, entries)
+    with Live(screen, console=console, refresh_per_second=REDRAWS_A_SECOND, transient=True):
+        yield screen

@@ -1,0 +1,120 @@
+"""How long the jobs of a plan take, from what a step and an answer of each network cost.
+
+A job's epoch is its batches, its teacher's answer to every view (once each, however many students share it), each
+student's step (longer by the mixed share of its images), and each student's test.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sweeps.planning.job_queue import Feed
+from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.planning.resources import Resources
+from trainables.data.facts import Facts
+from trainables.spec import RunSpec
+
+START_SECONDS = 15.0
+"""Of a sweep without training: Ray starts, a worker imports torch, tables are written. 12 s and 3 s on two cores."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one network at one batch size and precision, in seconds: a training step; an image in evaluation mode.
+
+    bytes: of its state, as it is stored. once: by a single step, because the time for measuring was over.
+    """
+
+    step: float
+    image: float
+    bytes: int
+    once: bool = False
+
+
+CostOf = Callable[[RunSpec, str], Cost]
+FactsOf = Callable[[RunSpec], Facts]
+
+
+def seconds_by_job(
+    jobs: Sequence[PlannedJob], cost: CostOf, facts_of: FactsOf, spared: Mapping[str, int]
+) -> dict[str, float]:
+    """Of each job, by its key. spared: by job, the epochs whose answers a bank has. A teacher is asked about all test
+    images once, for its accuracy, and about all training images once for each set of energies that runs compare by."""
+    asked: set[tuple[object, ...]] = set()
+    found: dict[str, float] = {}
+    for job in jobs:
+        first, facts = job.specs[0], facts_of(job.specs[0])
+        seconds = job_seconds(job.specs, cost, facts)
+        if first.teacher is not None:
+            image = cost(first, first.teacher).image
+            seconds -= facts.train_size * image * spared.get(job.key, 0)
+            teacher = (first.dataset, first.teacher_source, first.precision)
+            wanted: dict[tuple[object, ...], int] = {teacher: facts.test_size}
+            wanted |= {(*teacher, *_energies(spec)): facts.train_size for spec in job.specs if spec.end is not None}
+            seconds += image * sum(images for answer, images in wanted.items() if answer not in asked)
+            asked |= wanted.keys()
+        found[job.key] = seconds
+    return found
+
+
+def _energies(spec: RunSpec) -> tuple[object, ...]:
+    """Which energies a run compares by: those of its own crops, or of the images as they are."""
+    return (spec.membership, spec.seed, spec.augmentation) if spec.membership == "view" else (spec.membership,)
+
+
+def job_seconds(specs: Sequence[RunSpec], cost: CostOf, facts: Facts) -> float:
+    """All epochs of a job; runs that exist for their timing share nothing."""
+    if specs[0].timing:
+        return sum(_shared_seconds([spec], cost, facts) for spec in specs)
+    return _shared_seconds(specs, cost, facts)
+
+
+def _shared_seconds(specs: Sequence[RunSpec], cost: CostOf, facts: Facts) -> float:
+    total = 0.0
+    ends = sorted({spec.epochs for spec in specs})
+    for before, end in zip([0, *ends], ends, strict=False):
+        active = [spec for spec in specs if spec.epochs >= end]
+        total += (end - before) * _epoch_seconds(active, cost, facts)
+    return total
+
+
+def _epoch_seconds(active: Sequence[RunSpec], cost: CostOf, facts: Facts) -> float:
+    from trainables.methods import find, make
+
+    first = active[0]
+    images = facts.train_size
+    seconds = 0.0
+    if first.teacher is not None:
+        mixed = {(spec.mixing, spec.membership): spec.mixing.rate for spec in active if spec.mixing is not None}
+        weak = len({find(spec.method).BATCH_STATISTICS for spec in active})
+        strong = any(make(spec.method, spec.params).wants_strong for spec in active)
+        views = weak + sum(mixed.values()) + strong
+        seconds += images * cost(first, first.teacher).image * views
+    for spec in active:
+        own = cost(spec, spec.student)
+        steps = images / spec.batch_size
+        seconds += steps * own.step * (1 + (spec.mixing.rate if spec.mixing else 0)) + facts.test_size * own.image
+    return seconds
+
+
+def wall_seconds(plan: Plan, seconds: Mapping[str, float], resources: Resources, at_once: int) -> float:
+    """From the command to its end, on `at_once` devices (or shares of them), with the jobs handed out as the sweep does
+    it: students wait for their teacher, and at the end some devices have nothing to do. No job takes more of them."""
+    feed = Feed(plan)
+    now, running = START_SECONDS, list[tuple[float, int, PlannedJob]]()
+
+    def fits(job: PlannedJob) -> bool:
+        taken = sum(resources.devices(other.specs) for _, _, other in running)
+        return taken + resources.devices(job.specs) <= at_once
+
+    while True:
+        while (job := feed.take(fits)) is not None:
+            heapq.heappush(running, (now + seconds[job.key] / resources.speed(job.specs), plan.jobs.index(job), job))
+        if not running:
+            return now
+        now, _, ended = heapq.heappop(running)
+        for spec in ended.specs:
+            feed.done(spec.run_id)
+        feed.ended(ended, None)

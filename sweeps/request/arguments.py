@@ -1,0 +1,229 @@
+"""The command line of a sweep, read and checked as far as it can be without looking at anything else."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis import paper
+from analysis.table.command_line import Parser
+from trainables.data.facts import names
+from trainables.errors import UserError
+from trainables.spec import PRECISIONS
+
+EXAMPLES = """\
+examples:
+  python sweeps/run.py --list                              tables, rows, pairs, networks, methods, data sets
+  python sweeps/run.py table5 --dataset digits --gpus 0    a small real table on the CPU, nothing to download
+  python sweeps/run.py table5 --plan                       what it would train, by which protocol, at what cost
+  python sweeps/run.py table5 --data-dir ~/cifar100        the paper's table, on all GPUs of this machine
+  python sweeps/run.py all --plan                          the whole paper: what it would cost
+  python sweeps/run.py table5 --pairs resnet56/resnet20 --rows kd kd_he_da_40 --teachers checkpoints/
+  python sweeps/run.py table4 --rows energy_kd --set temperature.rule=reversed
+
+The same command again resumes: what is finished is never trained twice. Exit status: 0 all done, 1 something failed or
+was not run, 2 bad input."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says. Paths are absolute; the other fields are as they were given."""
+
+    tables: tuple[str, ...]
+    dataset: str | None
+    data_dir: Path
+    download: bool
+    teachers: Path | None
+    pairs: tuple[str, ...]
+    rows: tuple[str, ...]
+    seeds: int
+    epochs: int | None
+    train_fraction: float
+    imbalance: float | None
+    assistant: str
+    tail_teachers: bool
+    batch_size: int | None
+    precision: str
+    overrides: tuple[tuple[str, str], ...]
+    gpus: int | None
+    gpus_per_job: float
+    cpus_per_job: int
+    pack: int | None
+    bank: float
+    cuda_graphs: bool
+    address: str | None
+    results: Path
+    retry: bool
+    plan: bool
+    json: bool
+    list: bool
+    debug: bool
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """The options of a command line; raises UserError, or SystemExit after --help."""
+    options = Options(**known_options(_parser(), argv))
+    if options.json and not options.plan:
+        raise UserError(
+            "--json goes with --plan; python analysis/tables.py TABLE --format json gives a table's numbers"
+        )
+    if not options.tables and not options.list:
+        raise UserError("name a table, for example table5; --list shows all of them")
+    return options
+
+
+def known_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
+    """What a command line says, lists as tuples; refuses an option that there is not."""
+    found, unknown = parser.parse_known_intermixed_args(argv)
+    if unknown:
+        known = [option for action in parser._actions for option in action.option_strings]
+        near = difflib.get_close_matches(unknown[0].partition("=")[0], known, 1)
+        hint = f": did you mean {near[0]}?" if near else ""
+        raise UserError(f"unknown option {unknown[0]}{hint} (see {parser.prog} --help)")
+    fields = vars(found)
+    fields["overrides"] = tuple(dict(fields["overrides"]).items())
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="run.py",
+        usage="python sweeps/run.py TABLE [TABLE ...] [options]",
+        description="Rebuild tables of the Energy KD / HE-DA paper: train what is missing, then draw the tables.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"all, {', '.join(paper.tables())}")
+    what = parser.add_argument_group("what to train")
+    what.add_argument("--pairs", nargs="+", default=[], metavar="T/S", help="teacher/student columns, not the paper's")
+    what.add_argument("--rows", nargs="+", default=[], metavar="KEY", help="only these rows (--list shows their keys)")
+    what.add_argument("--assistant", default="", metavar="NETWORK", help="between teacher and student in TAKD's rows")
+    add_what(what)
+    add_where(parser.add_argument_group("where to train"))
+    modes = parser.add_argument_group("instead of training")
+    modes.add_argument("--plan", action="store_true", help="show runs, protocol, device-hours, disk; train nothing")
+    modes.add_argument("--json", action="store_true", help="with --plan: one JSON object")
+    modes.add_argument("--list", action="store_true", help="show what can be named here")
+    parser.add_argument("--debug", action="store_true", help="full tracebacks, and what Ray says")
+    return parser
+
+
+def add_what(group: Any) -> None:
+    """What sweeps and searches have in common."""
+    add = group.add_argument
+    add("--dataset", metavar="NAME", help=f"{', '.join(names())} (default: the one of the paper's table)")
+    add("--data-dir", type=_path, default=_path("data"), metavar="DIR", help="folder of the images (default: data)")
+    add("--download", action="store_true", help="fetch into --data-dir what is not there and can be fetched")
+    add("--teachers", type=_path, metavar="DIR|FILE", help="trained weights: NETWORK.pth, NETWORK_vanilla/*.pth, ...")
+    add("--seeds", type=whole(1), default=3, metavar="N", help="runs of each cell (default: 3)")
+    add("--epochs", type=whole(1), metavar="N", help="of every run, milestones scaled (default: the paper's)")
+    add("--train-fraction", type=_fraction, default=1.0, metavar="F", help="share of each class's training images")
+    add("--imbalance", type=_fraction, metavar="F", help="smallest class / largest (default: 1; of cifar100_lt 0.5)")
+    add("--tail-teachers", action="store_true", help="train the teachers of cifar100_lt on its long tail too")
+    add("--batch-size", type=whole(2), metavar="N", help="of a step, over all its GPUs (default: the paper's)")
+    add("--precision", choices=PRECISIONS, default="fp32", help="default: fp32")
+    add(
+        "--set",
+        dest="overrides",
+        nargs="+",
+        action="extend",
+        type=_override,
+        default=[],
+        metavar="FIELD=VALUE",
+        help="any other number of the students: lr=0.1, temperature.plus=3, mixing.rate=0.35, params.beta=6",
+    )
+
+
+def add_where(group: Any) -> None:
+    add = group.add_argument
+    add("--gpus", type=whole(0), metavar="N", help="GPUs to use (default: all there are); 0: train on the CPU")
+    add("--gpus-per-job", type=_share, default=1.0, metavar="F", help="0.5: two jobs share a GPU; 4: a job has four")
+    add("--cpus-per-job", type=whole(1), default=1, metavar="N", help="processor cores of a job (default: 1)")
+    add("--pack", type=whole(1), metavar="N", help="most students in one job (default: all that share a teacher)")
+    add(
+        "--bank",
+        type=_gigabytes,
+        default=20.0,
+        metavar="GB",
+        help="disk that teachers' answers may take (default: 20; 0: none)",
+    )
+    add(
+        "--cuda-graphs",
+        action="store_true",
+        help="record steps as CUDA graphs (faster on small networks; not measured)",
+    )
+    add("--address", metavar="HOST:PORT", help="join a running Ray cluster (auto: the one of this machine)")
+    add(
+        "--results",
+        type=_path,
+        default=_path("results"),
+        metavar="DIR",
+        help="ledger, weights, tables (default: results)",
+    )
+    add("--retry", action="store_true", help="train again what is recorded as failed")
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("is empty: name a path")
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"must be a folder that all machines see, not {text}")
+    return Path(text).expanduser().absolute()
+
+
+def whole(least: int) -> Callable[[str], int]:
+    def parse_whole(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number, {least} or more, not {text!r}")
+        return value
+
+    return parse_whole
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _fraction(text: str) -> float:
+    if not 0 < (value := _number(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, not {text!r}")
+    return value
+
+
+def _share(text: str) -> float:
+    if not 0 < (value := _number(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    return value
+
+
+def _gigabytes(text: str) -> float:
+    if not 0 <= (value := _number(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of gigabytes, 0 or more, not {text!r}")
+    return value
+
+
+def _override(text: str) -> tuple[str, str]:
+    """FIELD=VALUE as a field and its JSON text. A value with commas is a list; what is no JSON is a word."""
+    field, equals, value = text.partition("=")
+    if not (field and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} should be FIELD=VALUE, for example mixing.rate=0.4")
+    if "," in value and not value.startswith("["):
+        value = f"[{value.strip(',')}]"
+    try:
+        parsed: Any = json.loads(value)
+    except (ValueError, RecursionError):
+        parsed = value
+    return field, json.dumps(parsed, separators=(",", ":"))

@@ -1,0 +1,241 @@
+"""What was asked for, checked as far as it can be without torch: tables, settings, given teachers."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from analysis import paper
+from analysis.record.settings import Settings, parse_pair
+from analysis.table.layout import Table, cells, check_rows, chosen_pairs, settings_for, taught_parts
+from sweeps.planning.plan import make_plan
+from sweeps.request.arguments import Options
+from sweeps.request.teacher_weights import Given, find_each, published
+from trainables.data.facts import STREAMED, check_name, fingerprinted
+from trainables.errors import UserError
+from trainables.recipes import RECIPES, Pair, recipe
+from trainables.spec import RunSpec, flatten
+
+if TYPE_CHECKING:
+    from trainables.data.source import Source
+
+ALL = "all"
+NEAR = 0.6
+WEIGHTS = "torchvision-weights"
+OPTIONS = {
+    "epochs": "--epochs",
+    "batch_size": "--batch-size",
+    "precision": "--precision",
+    "train_fraction": "--train-fraction",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """Tables and the settings that they are trained by. given: the teachers that were given.
+
+    images: the data sets whose images are not the published ones, each with a line that says what they are.
+    """
+
+    tables: tuple[Table, ...]
+    settings: Settings
+    given: tuple[Given, ...]
+    images: tuple[tuple[str, str], ...] = ()
+
+
+def make_request(options: Options) -> Request:
+    """The request of a command line; refuses what does not exist or contradicts itself."""
+    tables = tuple({table.key: table for name in options.tables for table in named(name)}.values())
+    if options.dataset is not None:
+        _check_dataset(options.dataset)
+    _check_pairs(options.pairs)
+    _check_networks([options.assistant] if options.assistant else [], "--assistant")
+    own = {table.dataset for table in tables}
+    settings = Settings(
+        dataset=options.dataset or (own.pop() if len(own) == 1 else ""),
+        pairs=tuple(dict.fromkeys(options.pairs)),
+        rows=tuple(dict.fromkeys(options.rows)),
+        seeds=options.seeds,
+        epochs=options.epochs,
+        train_fraction=options.train_fraction,
+        batch_size=options.batch_size,
+        precision=options.precision,
+        imbalance=options.imbalance,
+        assistant=options.assistant,
+        tail_teachers=options.tail_teachers,
+    )
+    _check_rows(tables, settings)
+    found = _unpublished(options, datasets(tables, settings))
+    settings = replace(settings, data=_data(found, mixed=not settings.dataset))
+    given = _given(options, tables, settings)
+    settings = replace(settings, teachers=_named_teachers(given, mixed=not settings.dataset))
+    specs = _specs(tables, settings)
+    if options.tail_teachers and specs == _specs(tables, replace(settings, tail_teachers=False)):
+        raise UserError(f"--tail-teachers: no run of {' '.join(table.key for table in tables)} would change")
+    if options.overrides:
+        settings = _overridden(tables, settings, options.overrides)
+    return Request(tables, settings, given, tuple((name, source.source) for name, source in found.items()))
+
+
+def named(name: str) -> Sequence[Table]:
+    """The table of that name, or all."""
+    tables = paper.tables()
+    if name.lower() == ALL:
+        return list(tables.values())
+    if name.lower() not in tables:
+        hint = closest(name, tables) or f": use one of {', '.join(tables)} or {ALL}"
+        raise UserError(f"unknown table {name!r}{hint} (--list shows all)")
+    return [tables[name.lower()]]
+
+
+def datasets(tables: Iterable[Table], settings: Settings) -> list[str]:
+    """The data sets that these tables train on."""
+    trained = [table for table in tables if table.trains]
+    return list(dict.fromkeys(settings_for(table, settings).dataset for table in trained))
+
+
+def teachers(tables: Iterable[Table], settings: Settings) -> dict[str, list[str]]:
+    """The networks that teach in these tables, by data set."""
+    found: dict[str, list[str]] = {}
+    for table in (table for table in tables if table.trains):
+        own = settings_for(table, settings)
+        networks = [pair.teacher for part in taught_parts(table, own) for pair in chosen_pairs(part, own)]
+        found[own.dataset] = list(dict.fromkeys([*found.get(own.dataset, []), *networks]))
+    return {dataset: networks for dataset, networks in found.items() if networks}
+
+
+def _given(options: Options, tables: Sequence[Table], settings: Settings) -> tuple[Given, ...]:
+    """The teachers' weights that were given, and torchvision's where they are there."""
+    asked = teachers(tables, settings)
+    given = find_each(options.teachers, asked) if options.teachers and asked else ()
+    have = {teacher.network for teacher in given if teacher.dataset == "imagenet"}
+    networks = [network for network in asked.get("imagenet", []) if network not in have]
+    folder = options.data_dir / WEIGHTS
+    return (*given, *(published(folder, networks, download=options.download) if networks else ()))
+
+
+def _named_teachers(given: Sequence[Given], *, mixed: bool) -> tuple[tuple[str, str], ...]:
+    """As Settings hold them: under the data set where there are several."""
+    return tuple(
+        (f"{teacher.dataset}/{teacher.network}" if mixed else teacher.network, teacher.sha256) for teacher in given
+    )
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """`: did you mean X?` where something is near, else nothing."""
+    by_lower = {word.lower(): word for word in known}
+    near = {word: difflib.SequenceMatcher(None, word, name.lower()).ratio() for word in by_lower}
+    best = sorted((word for word in near if near[word] >= NEAR), key=lambda word: -near[word])[:3]
+    return f": did you mean {' or '.join(by_lower[word] for word in best)}?" if best else ""
+
+
+def _check_dataset(name: str) -> None:
+    try:
+        check_name(name)
+    except UserError as error:
+        hint = closest(name, (*RECIPES, "imagefolder"))
+        raise UserError(f"unknown data set {name!r}{hint} (--list shows all)" if hint else str(error)) from error
+
+
+def _check_pairs(pairs: Sequence[str]) -> None:
+    """Networks that no recipe names are looked up among all, which needs torch."""
+    asked = [network for text in pairs for pair in [parse_pair(text)] for network in (pair.teacher, pair.student)]
+    _check_networks(asked, "--pairs")
+
+
+def _check_networks(asked: Sequence[str], option: str) -> None:
+    usual = {name for each in RECIPES.values() for pair in each.pairs for name in (pair.teacher, pair.student)}
+    if all(network in usual for network in asked):
+        return
+    from trainables.models import names
+
+    for network in asked:
+        if network not in names():
+            hint = closest(network, names()) or f": use one of {', '.join(names())}"
+            raise UserError(f"unknown network {network!r} in {option}{hint}")
+
+
+def _check_rows(tables: Sequence[Table], settings: Settings) -> None:
+    known = {row.key for table in tables for part in table.parts for row in part.rows}
+    for row in settings.rows:
+        if row not in known and (hint := closest(row, known)):
+            raise UserError(f"unknown row {row!r}{hint} (--list shows all rows)")
+    check_rows(list(tables), settings)
+
+
+def _data(found: Mapping[str, Source], *, mixed: bool) -> str:
+    """What names, in a run's identity, images that are not the published ones; by data set where there are several."""
+    prints = {name: source.fingerprint[:16] for name, source in found.items()}
+    return " ".join(f"{name}={value}" for name, value in prints.items()) if mixed else "".join(prints.values())
+
+
+def _unpublished(options: Options, datasets: Iterable[str]) -> dict[str, Source]:
+    """The data sets whose images are not the published ones; their folders stay as they are."""
+    return {name: _opened(options, name) for name in datasets if fingerprinted(name, options.data_dir)}
+
+
+def _opened(options: Options, name: str) -> Source:
+    from trainables.data import load
+
+    return load(
+        name,
+        options.data_dir,
+        train_fraction=options.train_fraction,
+        imbalance=recipe(name).imbalance if options.imbalance is None else options.imbalance,
+        download=options.download and name not in STREAMED,
+        convert=False,
+    )
+
+
+def _overridden(tables: Sequence[Table], settings: Settings, overrides: Sequence[tuple[str, str]]) -> Settings:
+    """The settings with --set; refuses one that the runs cannot have, that reaches none of them, or that makes two rows
+    of a table the same."""
+    said = " ".join(f"{path}={value}" for path, value in overrides)
+    for path, _ in overrides:
+        if path in OPTIONS:
+            raise UserError(f"--set {path}: use {OPTIONS[path]}, which also holds for the teachers")
+    try:
+        changed = replace(settings, overrides=tuple(overrides))
+        specs = _specs(tables, changed)
+        check_methods(specs)
+    except UserError as error:
+        hint = "; --rows can leave out rows without such a rule" if "temperature.rule" in dict(overrides) else ""
+        raise UserError(f"--set {said}: {error}{hint}") from error
+    flat = [flatten(spec) for spec in specs]
+    for path, value in overrides:
+        if not any(path in fields and fields[path] == json.loads(value) for fields in flat):
+            others = tuple(pair for pair in overrides if pair != (path, value))
+            if {*specs} == {*_specs(tables, replace(settings, overrides=others))}:
+                names = " ".join(table.key for table in tables)
+                raise UserError(f"--set {path}={value}: no run of {names} would change")
+    for table in tables:
+        before, after = _alike(table, settings), _alike(table, changed)
+        if same := sorted(after - before):
+            one, two = same[0]
+            raise UserError(f"--set {said} makes the rows {one} and {two} of {table.key} the same: choose with --rows")
+    return changed
+
+
+def _alike(table: Table, settings: Settings) -> set[tuple[str, str]]:
+    """Pairs of rows that train the same runs in some column."""
+    rows: dict[tuple[str, Pair, tuple[RunSpec, ...]], set[str]] = {}
+    for cell in cells(table, settings) if table.trains else ():
+        rows.setdefault((cell.part, cell.pair, cell.specs), set()).add(cell.row)
+    return {two for found in rows.values() for two in combinations(sorted(found), 2)}
+
+
+def check_methods(specs: Iterable[RunSpec]) -> None:
+    """Refuse numbers that a method does not take, and peers that are no network."""
+    from trainables.methods import make
+
+    for method, params in dict.fromkeys((spec.method, spec.params) for spec in specs):
+        make(method, params)
+    _check_networks([spec.peer for spec in specs if spec.peer is not None], "peer")
+
+
+def _specs(tables: Sequence[Table], settings: Settings) -> list[RunSpec]:
+    return list(make_plan(tables, settings, {}, pack=None).all_runs.values())

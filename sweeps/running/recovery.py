@@ -1,0 +1,79 @@
+"""Runs that ended while no driver was alive: their results lie in the results folder, and belong into the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from analysis.record.entry import Entry, entry_of
+from analysis.record.ledger import Ledger
+from trainables.errors import UserError
+from trainables.storage.runs import (
+    drop_checkpoints,
+    drop_temporaries,
+    read_result,
+    run_dir,
+    stop_path,
+    stopped_path,
+    weights_path,
+)
+
+
+def ingest(results: Path, ledger: Ledger, run_ids: Iterable[str]) -> int:
+    """Record the results of runs that ended while no driver was alive, and remove what killed processes left behind.
+
+    Returns how many were recorded. For the holder of the driver's lock.
+    """
+    wanted = list(run_ids)
+    found = _unrecorded(results, ledger.entries(wanted), wanted)
+    for result in found:
+        usable(results, result)
+    recorded = sum(map(ledger.record, found))
+    for run_id, entry in ledger.entries(wanted).items():
+        if entry.done and weights_path(results, run_id).exists():
+            drop_checkpoints(results, run_id)
+    for folder in (results, results / "jobs", results / "tables"):
+        drop_temporaries(folder)
+    return recorded
+
+
+def forget_end(results: Path, run_id: str) -> None:
+    """A run is to be trained (again): what is left of a failure or of a wish to stop it must not end it."""
+    stop_path(results, run_id).unlink(missing_ok=True)
+    stopped_path(results, run_id).unlink(missing_ok=True)
+    result = read_result(results, run_id)
+    if result is not None and result["status"] == "failed":
+        (run_dir(results, run_id) / "result.json").unlink()
+
+
+def known(results: Path, run_ids: Iterable[str]) -> dict[str, Entry]:
+    """What is known of the runs, from the ledger and from results that are not in it yet; nothing is written."""
+    wanted = list(run_ids)
+    entries: dict[str, Entry] = {}
+    if (results / "ledger.sqlite").exists():
+        with Ledger.open(results / "ledger.sqlite", readonly=True) as ledger:
+            entries = ledger.entries(wanted)
+    return entries | {
+        entry.run_id: entry for entry in (usable(results, one) for one in _unrecorded(results, entries, wanted))
+    }
+
+
+def usable(results: Path, result: dict[str, Any]) -> Entry:
+    """The entry that a result makes; refused where it is not one."""
+    try:
+        return entry_of(result)
+    except UserError as error:
+        folder = run_dir(results, result["run_id"])
+        raise UserError(
+            f"cannot use {folder / 'result.json'} ({error}): delete {folder} to train that run again"
+        ) from error
+
+
+def _unrecorded(results: Path, entries: dict[str, Entry], run_ids: Iterable[str]) -> list[dict[str, Any]]:
+    """Results that the ledger lacks, or knows only as an earlier failure."""
+    if not (results / "runs").is_dir():
+        return []
+    open_runs = [run_id for run_id in run_ids if run_id not in entries or not entries[run_id].done]
+    found = [result for run_id in open_runs if (result := read_result(results, run_id)) is not None]
+    return [result for result in found if result["run_id"] not in entries or result["status"] == "done"]

@@ -1,0 +1,109 @@
+"""The command line of a search."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from analysis.table.command_line import Parser
+from sweeps.request import arguments
+from sweeps.request.arguments import Options
+from sweeps.searching.points import find_row, table_of
+from sweeps.searching.space import USUAL
+from trainables.errors import UserError
+
+SAMPLERS = ("tpe", "gp")
+EXAMPLES = """\
+examples:
+  python sweeps/search.py --pair vgg13/vgg8 --trials 50 --gpus 8
+  python sweeps/search.py --pair resnet20/resnet8 --dataset digits --trials 12 --gpus 0
+  python sweeps/search.py --pair vgg13/vgg8 --trials 50 --space T=2:8 r=0.1:0.5 lr=0.01:0.1:log
+  python sweeps/search.py --pair vgg13/vgg8 --row dkd --space params.beta=1:12 T=2:6 --trials 30 --prune
+
+A range: FIELD=LOW:HIGH, FIELD=LOW:HIGH:log, FIELD=LOW:HIGH:STEP or FIELD=A,B. T, T+, T-, r and rule are the
+temperature's; any other field as in run.py --set. The same command again goes on; with more --trials it trains only
+what is new."""
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """run: what a search has in common with a sweep."""
+
+    run: Options
+    row: str
+    trials: int
+    space: tuple[str, ...]
+    sampler: str
+    prune: bool
+    holdout: float
+    trial_epochs: int | None
+    top: int
+    pack: int
+
+
+def parse(argv: Sequence[str]) -> SearchOptions:
+    parser = Parser(
+        prog="search.py",
+        usage="python sweeps/search.py --pair TEACHER/STUDENT --trials N [options]",
+        description="Search hyperparameters of a row of the paper; compare the best with the paper's own.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument_group("what to search").add_argument
+    add("--pair", required=True, metavar="T/S", help="teacher and student")
+    add("--trials", type=arguments.whole(1), default=50, metavar="N", help="in all, earlier ones counted (default: 50)")
+    add("--row", default="energy_kd", metavar="KEY", help="what to vary: a row of table1, table5, direction")
+    add("--space", nargs="+", default=list(USUAL), metavar="RANGE", help=f"default: {' '.join(USUAL)}")
+    add("--sampler", choices=SAMPLERS, default="", help="default: tpe with --prune, else gp")
+    add("--prune", action="store_true", help="stop trials below the median, after the first fall of the learning rate")
+    add(
+        "--holdout",
+        type=_part,
+        default=0.1,
+        metavar="F",
+        help="share of the training images that scores (0.1)",
+    )
+    add("--trial-epochs", type=arguments.whole(1), metavar="N", help="of a trial, milestones scaled (default: all)")
+    add("--top", type=arguments.whole(1), default=3, metavar="K", help="best trials to train again (default: 3)")
+    arguments.add_what(parser.add_argument_group("what to train"))
+    arguments.add_where(parser.add_argument_group("where to train"))
+    parser.add_argument("--debug", action="store_true", help="full tracebacks, and what Ray says")
+    found = arguments.known_options(parser, argv)
+    row = find_row(found["row"])
+    own = {field.name for field in fields(SearchOptions)} | {"pair"}
+    options = Options(
+        **{name: value for name, value in found.items() if name not in own or name == "pack"},
+        tables=(table_of(row),),
+        pairs=(found["pair"],),
+        rows=(row.key,),
+        assistant="",
+        plan=False,
+        json=False,
+        list=False,
+    )
+    if found["prune"] and found["sampler"] == "gp":
+        raise UserError("--sampler gp learns from trials that ended only: leave out --prune, or take --sampler tpe")
+    return SearchOptions(
+        run=options,
+        row=row.key,
+        trials=found["trials"],
+        space=found["space"],
+        sampler=found["sampler"] or ("tpe" if found["prune"] else "gp"),
+        prune=found["prune"],
+        holdout=found["holdout"],
+        trial_epochs=found["trial_epochs"],
+        top=found["top"],
+        pack=options.pack or 4,
+    )
+
+
+def _part(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 1.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and below 1, not {text!r}")
+    return value

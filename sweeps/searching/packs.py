@@ -1,0 +1,52 @@
+"""What a search has the engine train: first the teacher, then packs of trials as Optuna proposes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sweeps.planning.job_queue import Feed
+from sweeps.planning.plan import Plan, PlannedJob
+
+
+class Packs(Feed):
+    """A feed whose jobs after the plan's own (the teacher) are asked for when there is room for one.
+
+    ask: the next pack of trials, or None when there will be none. like: a job of the same needs and devices, so that
+    nobody is asked before there is room: the later a proposal, the more it knows. most: how many packs there can be.
+    """
+
+    GIVES_UP = True
+
+    def __init__(self, plan: Plan, ask: Callable[[], PlannedJob | None], like: PlannedJob, most: int) -> None:
+        super().__init__(plan)
+        self._ask, self._like, self._most = ask, like, most
+        self._held: PlannedJob | None = None
+        self._dry = most == 0
+
+    @property
+    def exhausted(self) -> bool:
+        return super().exhausted and (self._dry or self.lost)
+
+    @property
+    def lost(self) -> bool:
+        """Whether there will be no teacher."""
+        return bool(self._like.needs & self._failed.keys())
+
+    @property
+    def most_jobs(self) -> int:
+        return super().most_jobs + self._most
+
+    def take(self, fits: Callable[[PlannedJob], bool] = lambda job: True) -> PlannedJob | None:
+        first = super().take(fits)
+        if first is not None or not super().exhausted or self._dry:
+            return first
+        if not self._like.needs <= self._trained or not fits(self._held or self._like):
+            return None
+        job = self._held or self._ask()
+        self._dry = job is None
+        self._held = job if job is not None and not fits(job) else None
+        if job is None or self._held:
+            return None
+        self._asked |= {spec.run_id for spec in job.specs}
+        self._running[job.key] = job
+        return job

@@ -1,0 +1,126 @@
+"""A search's words and its runs: the base run that it varies, trials on held-out images, finalists on all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from analysis import paper
+from analysis.record.settings import Settings, student_spec
+from analysis.table.layout import Row
+from sweeps.request.request import check_methods
+from sweeps.searching.space import SHORT, Scalar, Space
+from trainables.errors import UserError
+from trainables.recipes import Pair, Recipe, Treatment, energy_kd
+from trainables.spec import RunSpec, flatten
+
+TABLES = ("table1", "table5", "direction")
+SEED = 1
+"""Of every trial: what varies is the point."""
+
+
+def rows() -> dict[str, Row]:
+    """The rows of the paper's tables that a search can start from."""
+    found = [row for key in TABLES for part in paper.find(key).parts for row in part.rows]
+    return {row.key: row for row in reversed(found)}
+
+
+def table_of(row: Row) -> str:
+    """A table that has the row."""
+    return next(key for key in TABLES if any(row in part.rows for part in paper.find(key).parts))
+
+
+def find_row(key: str) -> Row:
+    known = rows()
+    if key not in known:
+        raise UserError(f"unknown row {key!r} in --row: use one of {', '.join(sorted(known))}")
+    return known[key]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched: a row of the paper for one pair, over a space. trial_epochs: of a trial, None for as many as a
+    finalist has."""
+
+    settings: Settings
+    pair: Pair
+    row: Row
+    space: Space
+    holdout: float
+    trial_epochs: int | None = None
+
+    def trial(self, fields: Mapping[str, Scalar]) -> RunSpec:
+        """A point on the training images but the held-out ones."""
+        settings = self.settings if self.trial_epochs is None else replace(self.settings, epochs=self.trial_epochs)
+        teacher = self.finalist({}, SEED)
+        return replace(self._spec(settings, fields, SEED), holdout=self.holdout, teacher_source=teacher.teacher_source)
+
+    def like(self, point: RunSpec) -> RunSpec:
+        """A finalist's trial: the same point on the training images but the held-out ones."""
+        return replace(self.trial(self.fields_of(point)), temperature=point.temperature)
+
+    def finalist(self, fields: Mapping[str, Scalar], seed: int) -> RunSpec:
+        """A point on all training images."""
+        return self._spec(self.settings, fields, seed)
+
+    def _spec(self, settings: Settings, fields: Mapping[str, Scalar], seed: int) -> RunSpec:
+        overrides = tuple((SHORT.get(name, name), json.dumps(value)) for name, value in fields.items())
+        treatment = self.row.treat(settings.recipe, self.pair)
+        return student_spec(replace(settings, overrides=(*settings.overrides, *overrides)), self.pair, treatment, seed)
+
+    @property
+    def base(self) -> float:
+        """T of the row as it is: where T is not searched."""
+        temperature = self.finalist({}, SEED).temperature
+        return temperature.base if temperature is not None else 1.0
+
+    def check(self) -> None:
+        """Refuse a space that the row's runs have not, or of which some point is no run."""
+        if self.row.treat(self.settings.recipe, self.pair).assistant is not None:
+            raise UserError(f"{self.row.key} has an assistant between teacher and student: search the row kd")
+        usual = flatten(self.finalist({}, SEED))
+        fixed = dict(self.settings.overrides)
+        for each in self.space.ranges:
+            if usual.get(each.path) is None:
+                raise UserError(f"--space {each.text}: a run of the row {self.row.key} has no {each.path}")
+            if isinstance(usual[each.path], int) and not each.whole:
+                how = f"write {each.path}=4:12:2 (every other) or {each.path}=4,8,12"
+                raise UserError(f"--space {each.text}: {each.path} takes whole numbers only: {how}")
+            if each.path in fixed:
+                raise UserError(f"--set {each.path}={fixed[each.path]}: it is searched ({each.text}); leave out one")
+        for asked in self.space.samples():
+            fields = self.space.point(asked, self.base)
+            try:
+                trial = self.trial(fields)
+                check_methods([trial])
+                got = flatten(trial)
+            except UserError as error:
+                raise UserError(f"--space {self.space.text}: {error}") from error
+            for name, value in fields.items():
+                if got[SHORT.get(name, name)] != value:
+                    raise UserError(f"--space: {name} = {value} would change nothing in a run of {self.row.key}")
+
+    def known_runs(self) -> dict[str, Callable[[int], RunSpec]]:
+        """The paper's point and the released code's (its direction reversed): a run of each for a seed."""
+        found: dict[str, Callable[[int], RunSpec]] = {"paper": partial(self.finalist, {})}
+        if self.row.treat is energy_kd:
+            found["released code"] = partial(replace(self, row=replace(self.row, treat=_reversed)).finalist, {})
+        return found
+
+    def known_points(self) -> dict[str, dict[str, Scalar] | None]:
+        """The same as fields of the space; None for one that differs from the row in what the space does not vary."""
+        found: dict[str, dict[str, Scalar] | None] = {}
+        for name, run in self.known_runs().items():
+            fields = self.fields_of(run(SEED))
+            found[name] = fields if self.trial(fields) == self.like(run(SEED)) else None
+        return found
+
+    def fields_of(self, spec: RunSpec) -> dict[str, Scalar]:
+        flat = flatten(spec)
+        return {each.name: flat[each.path] for each in self.space.ranges}
+
+
+def _reversed(source: Recipe, pair: Pair) -> Treatment:
+    return energy_kd(source, pair, "reversed")

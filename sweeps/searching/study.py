@@ -1,0 +1,300 @@
+"""An Optuna study in one SQLite file: what was tried, with what result, and what to try next."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.importance import FanovaImportanceEvaluator
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import URL
+
+from analysis.record.entry import Entry
+from sweeps.searching.space import Point, Scalar, Space
+from trainables.errors import UserError
+
+FIRST_AT_RANDOM = 8
+FEWEST = 4
+"""Trials that say how much each field matters."""
+FIELDS, RUN, ORIGIN, FAILED, LOST, INSTEAD = "fields", "run", "origin", "failed", "lost", "instead of trial"
+"""Of a trial: FAILED is why its point has no score, LOST why it ended without being tried."""
+
+
+def score_of(entry: Entry) -> float | None:
+    """Top-1 of the held-out images after the last epoch: the best of all epochs would be chosen by them."""
+    return entry.last_top1 if entry.done else None
+
+
+def sampler(name: str, seed: int) -> BaseSampler:
+    """With every argument that decides where it looks; the defaults of Optuna have changed between versions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if name == "gp":
+            return GPSampler(seed=seed, n_startup_trials=FIRST_AT_RANDOM, deterministic_objective=False)
+        return TPESampler(
+            seed=seed,
+            n_startup_trials=FIRST_AT_RANDOM,
+            n_ei_candidates=24,
+            multivariate=True,
+            group=False,
+            constant_liar=True,
+        )
+
+
+def pruner(grace: int | None) -> BasePruner:
+    """None prunes nothing. Else a trial is pruned that is worse than the median at its epoch, after `grace` epochs:
+    before the first fall of the learning rate the order of students says little."""
+    if grace is None:
+        return NopPruner()
+    return MedianPruner(n_startup_trials=FIRST_AT_RANDOM, n_warmup_steps=grace, n_min_trials=4)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial that has ended. score: of the held-out images. fields: of the run.
+
+    state: `complete` or `pruned`, with a score; `failed`, whose run cannot be trained; `lost`, for a machine failed or
+    the search was stopped, so that its point is asked for again; `retried`, which failed and was asked for again.
+    """
+
+    number: int
+    state: str
+    score: float | None
+    fields: dict[str, Scalar]
+    run: str
+    origin: str
+    reason: str = ""
+
+
+class Study:
+    """The study of a search. Only this process writes it.
+
+    A point whose run cannot be trained is told to Optuna as complete with the least score so far, or `chance` if that
+    is less: samplers pass over what is told as failed, and would go on looking there.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        space: Space,
+        base: float,
+        make_sampler: Callable[[int], BaseSampler],
+        pruner: BasePruner,
+        chance: float,
+    ) -> None:
+        """make_sampler: from a seed, which is another one each time that the study goes on."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            storage = RDBStorage(URL.create("sqlite", database=str(path)).render_as_string())
+            self.study = optuna.create_study(
+                storage=storage,
+                study_name=name,
+                direction="maximize",
+                pruner=pruner,
+                load_if_exists=True,
+            )
+        except Exception as error:
+            raise UserError(f"{path} cannot be used as a study: {_line(error)}; move it away to begin anew") from error
+        self.path, self.space, self.base, self.chance = path, space, base, chance
+        self._open: dict[str, list[Trial]] = {}
+        self._lost = 0
+        self.study.sampler = make_sampler(len(self._trials()))
+        self._orphans()
+
+    def _orphans(self) -> None:
+        """Points that an earlier search asked for and did not try, are asked for again."""
+        for trial in self._trials():
+            if trial.state == TrialState.RUNNING:
+                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        self._ask_again([trial for trial in self._trials() if trial.state == TrialState.FAIL])
+
+    def retry(self) -> None:
+        """Ask again for the points whose runs could not be trained."""
+        self._ask_again([trial for trial in self._trials() if FAILED in trial.user_attrs])
+
+    def _ask_again(self, trials: Sequence[FrozenTrial]) -> None:
+        """Once for each: the trial that is asked for instead names it."""
+        replaced = self._replaced()
+        for trial in trials:
+            asked = trial.system_attrs.get("fixed_params", {}) | trial.params
+            if asked and trial.number not in replaced:
+                attrs = {ORIGIN: trial.user_attrs.get(ORIGIN, ""), INSTEAD: trial.number}
+                self.study.enqueue_trial(asked, user_attrs=attrs)
+
+    def _replaced(self) -> set[int]:
+        return {trial.user_attrs[INSTEAD] for trial in self._trials() if INSTEAD in trial.user_attrs}
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+    @property
+    def counted(self) -> int:
+        """What a search's number of trials counts: those with an end of their own, those under way, and those that were
+        lost since this search began, which the next one asks for again."""
+        ends, replaced = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING), self._replaced()
+        return self._lost + sum(trial.state in ends and trial.number not in replaced for trial in self._trials())
+
+    def propose(self, point: Point, origin: str) -> bool:
+        """Have a point tried first, if it lies in the space and was not proposed before."""
+        if any(trial.user_attrs.get(ORIGIN) == origin for trial in self._trials()):
+            return True
+        if not self.space.holds(point):
+            return False
+        self.study.enqueue_trial(self.space.asked(point, self.base), user_attrs={ORIGIN: origin})
+        return True
+
+    def ask(self) -> tuple[Trial, dict[str, Scalar]]:
+        """The next trial and the fields of its run."""
+        trial = self.study.ask(self.space.distributions())
+        fields = self.space.point(trial.params, self.base)
+        trial.set_user_attr(FIELDS, json.dumps(fields))
+        return trial, fields
+
+    def under_way(self, run_id: str) -> bool:
+        return run_id in self._open
+
+    def pruned(self, run_id: str) -> bool:
+        """Whether the run was stopped at an earlier trial, and would be again."""
+        if isinstance(self.study.pruner, NopPruner):
+            return False
+        return any(trial.state == TrialState.PRUNED and trial.user_attrs.get(RUN) == run_id for trial in self._trials())
+
+    def begin(self, trial: Trial, run_id: str) -> None:
+        """The trial shares the end of its run, and the scores that another one reported of the same run."""
+        trial.set_user_attr(RUN, run_id)
+        others = self._open.setdefault(run_id, [])
+        before = others[0].number if others else trial.user_attrs.get(INSTEAD)
+        if before is not None:
+            self._replay([trial], self._trials()[before].intermediate_values)
+        others.append(trial)
+
+    def refuse(self, trial: Trial, reason: str) -> str:
+        """The point of a trial that has not begun is no run."""
+        self._tell_failed(trial, reason)
+        return _said(trial, f"failed: {' '.join(reason.split())}")
+
+    def report(self, run_id: str, epoch: int, score: float) -> bool:
+        """An epoch's score; whether the run should stop."""
+        trials = self._open.get(run_id, [])
+        self._replay(trials, {epoch: score})
+        return any(trial.should_prune() for trial in trials)
+
+    @staticmethod
+    def _replay(trials: Sequence[Trial], scores: Mapping[int, float]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # An epoch that is trained again after a stop was reported before.
+            for trial in trials:
+                for epoch, score in scores.items():
+                    trial.report(score, epoch)
+
+    def end(self, run_id: str, score: float, curve: Mapping[int, float] | None = None) -> list[str]:
+        """A run was trained to its end: a line for each of its trials. curve: its scores by epoch, if not reported."""
+        self._replay(self._open.get(run_id, []), curve or {})
+        return self._close(run_id, lambda trial: self.study.tell(trial, score), f"held-out top-1 {score:.2f}")
+
+    def prune(self, run_id: str) -> list[str]:
+        """A run was stopped at its last report."""
+        return self._close(run_id, lambda trial: self.study.tell(trial, state=TrialState.PRUNED), "pruned")
+
+    def fail(self, run_id: str, reason: str) -> list[str]:
+        """A run cannot be trained, for a reason of its own."""
+        return self._close(
+            run_id, lambda trial: self._tell_failed(trial, reason), f"failed: {' '.join(reason.split())}"
+        )
+
+    def lose(self, run_id: str, reason: str) -> list[str]:
+        """A run was not trained, for no reason of its own: its trials are asked for again by the next search."""
+
+        def tell(trial: Trial) -> None:
+            self._lost += 1
+            trial.set_user_attr(LOST, reason)
+            self.study.tell(trial, state=TrialState.FAIL)
+
+        return self._close(run_id, tell, f"lost: {' '.join(reason.split())}")
+
+    def _close(self, run_id: str, tell: Callable[[Trial], object], how: str) -> list[str]:
+        trials = self._open.pop(run_id, [])
+        for trial in trials:
+            tell(trial)
+        return [_said(trial, how) for trial in trials]
+
+    def _tell_failed(self, trial: Trial, reason: str) -> None:
+        scores = [each.value for each in self._complete() if each.value is not None]
+        trial.set_user_attr(FAILED, reason)
+        self.study.tell(trial, min([*scores, self.chance]))
+
+    def _complete(self) -> list[FrozenTrial]:
+        """The trials that were trained to their end."""
+        found = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return [trial for trial in found if FAILED not in trial.user_attrs]
+
+    def tried(self) -> list[Tried]:
+        """The trials that ended, in their order."""
+        replaced = self._replaced()
+        return [_tried(trial, trial.number in replaced) for trial in self._trials() if trial.state.is_finished()]
+
+    def best(self, count: int) -> list[Tried]:
+        """The `count` best distinct points that were trained to their end."""
+        found: list[Tried] = []
+        for one in sorted(self.tried(), key=lambda one: -(one.score or 0)):
+            if one.state == "complete" and one.fields not in [other.fields for other in found]:
+                found.append(one)
+        return found[:count]
+
+    def importances(self) -> dict[str, float]:
+        """By parameter (T- by its share), of trials that were trained to their end; none where they say too little."""
+        complete = self._complete()
+        if len(complete) < FEWEST or len({trial.value for trial in complete}) < 2:
+            return {}
+        scored = optuna.create_study(direction="maximize")
+        scored.add_trials(complete)
+        return optuna.importance.get_param_importances(scored, evaluator=FanovaImportanceEvaluator(seed=0))
+
+    def close(self) -> None:
+        """Leave no trial under way: what a stopped search has not finished is asked for again by the next one."""
+        for run_id in list(self._open):
+            self.lose(run_id, "the search was stopped")
+
+
+def _tried(trial: FrozenTrial, replaced: bool) -> Tried:
+    reason = trial.user_attrs.get(FAILED) or trial.user_attrs.get(LOST, "")
+    failed = "retried" if replaced else "failed"
+    state = failed if FAILED in trial.user_attrs else trial.state.name.lower()
+    if trial.state == TrialState.FAIL:
+        state, reason = "lost", reason or "the search was killed"
+    return Tried(
+        trial.number,
+        state,
+        trial.value if state in ("complete", "pruned") else None,
+        json.loads(trial.user_attrs.get(FIELDS, "{}")),
+        trial.user_attrs.get(RUN, ""),
+        trial.user_attrs.get(ORIGIN, ""),
+        reason,
+    )
+
+
+def _said(trial: Trial, how: str) -> str:
+    fields = json.loads(trial.user_attrs[FIELDS])
+    return f"trial {trial.number:<4d} {how}  ({', '.join(f'{name} {value}' for name, value in fields.items())})"
+
+
+@contextlib.contextmanager
+def opened(study: Study) -> Iterator[Study]:
+    try:
+        yield study
+    finally:
+        study.close()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

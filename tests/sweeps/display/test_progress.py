@@ -1,0 +1,257 @@
+"""The progress display: what is said of each event, and what a terminal of any size shows."""
+
+from __future__ import annotations
+
+import io
+import re
+from itertools import pairwise
+
+import pytest
+from fake_job import result
+from rich.console import Console
+
+from analysis import paper
+from analysis.record.entry import Entry, entry_of
+from analysis.record.settings import Settings
+from sweeps.display.progress import QUIET_SECONDS, REDRAWS_A_SECOND, Lines, Screen, State, duration, follow
+from sweeps.planning.plan import Plan, PlannedJob, make_plan
+from sweeps.running.events import EpochDone, JobFailed, JobStarted, RunEnded
+from trainables.job import EpochReport
+from trainables.spec import RunSpec
+
+TABLE = paper.find("table5")
+SETTINGS = Settings(dataset="cifar100", seeds=2)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def job_of(plan: Plan, kind: str, number: int = 0) -> PlannedJob:
+    return [job for job in plan.jobs if job.kind == kind][number]
+
+
+def epoch_done(job: PlannedJob, epoch: int, seconds: float = 1.0) -> EpochDone:
+    epochs = max(spec.epochs for spec in job.specs)
+    metrics = {spec.run_id: {"top1": 50.0, "seconds": seconds} for spec in job.specs}
+    return EpochDone(job, EpochReport(epoch, epochs, metrics, (), {}))
+
+
+def done(spec: RunSpec, top1: float = 71.25) -> Entry:
+    return entry_of(result(spec) | {"best_top1": top1, "last_top1": top1, "curve": []})
+
+
+def failed(spec: RunSpec) -> Entry:
+    return entry_of(result(spec, "diverged:\nthe loss is nan"))
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return make_plan([TABLE], SETTINGS, {}, pack=None)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def state(plan: Plan, clock: Clock) -> State:
+    return State(plan, clock)
+
+
+def test_lines_say_each_event_once(plan: Plan, state: State, clock: Clock) -> None:
+    out = io.StringIO()
+    say = Lines(state, out)
+    teacher, other = job_of(plan, "teacher"), job_of(plan, "teacher", 1)
+    say(JobStarted(teacher))
+    clock.now = 10
+    say(RunEnded(done(teacher.specs[0])))
+    say(JobStarted(other))
+    say(JobFailed(other, "its process died"))
+    student = job_of(plan, "distilled").specs[0]
+    say(RunEnded(failed(student)))
+    total = len(plan.all_runs)
+    assert out.getvalue().splitlines() == [
+        f"started  {teacher.key}  (1 student)",
+        f"done     {teacher.specs[0].name}  top-1 71.25  (1 of {total} runs done)",
+        f"started  {other.key}  (1 student)",
+        f"failed   {other.key} (1 run): its process died",
+        f"failed   {student.name}: diverged: the loss is nan",
+    ]
+
+
+def test_a_job_speaks_at_most_every_thirty_seconds(plan: Plan, state: State, clock: Clock) -> None:
+    out = io.StringIO()
+    say = Lines(state, out)
+    job = job_of(plan, "distilled")
+    say(JobStarted(job))
+    spoke = []
+    for epoch in range(1, 101):
+        clock.now = 4.0 * epoch
+        before = out.tell()
+        say(epoch_done(job, epoch))
+        if out.tell() > before:
+            spoke.append(clock.now)
+    assert spoke[0] >= QUIET_SECONDS
+    assert all(later - sooner >= QUIET_SECONDS for sooner, later in pairwise(spoke))
+    assert len(spoke) == 400 // 32
+    assert f"epoch    {job.key}  8/240  15:28 min left" in out.getvalue()
+
+
+def test_the_time_left_of_a_resumed_job_counts_from_where_it_went_on(plan: Plan, state: State, clock: Clock) -> None:
+    job = job_of(plan, "distilled")
+    state.take(JobStarted(job))
+    assert state.jobs[job.key].left(0) is None
+    clock.now = 30
+    state.take(epoch_done(job, 201))
+    assert state.jobs[job.key].left(30) == pytest.approx(39 * 30)
+    clock.now = 50
+    state.take(epoch_done(job, 202))
+    assert state.jobs[job.key].left(50) == pytest.approx(38 * 25)
+    assert state.jobs[job.key].left(60) == pytest.approx(38 * 25 - 10)
+
+
+def test_the_time_left_of_the_sweep_is_work_over_jobs(plan: Plan, state: State, clock: Clock) -> None:
+    assert state.left is None
+    one, two = job_of(plan, "distilled"), job_of(plan, "distilled", 1)
+    state.take(JobStarted(one))
+    state.take(JobStarted(two))
+    clock.now = 9
+    state.take(epoch_done(one, 1, seconds=1.0))
+    state.take(epoch_done(two, 1, seconds=1.0))
+    epochs = sum(spec.epochs for job in plan.jobs for spec in job.specs)
+    finished = len(one.specs) + len(two.specs)
+    assert state.left == pytest.approx(max((epochs - finished) / 2, 239 * 9))
+
+
+def test_a_run_that_was_already_done_is_counted_once(plan: Plan) -> None:
+    """Also when it is trained again because its weights are gone."""
+    teacher = job_of(plan, "teacher").specs[0]
+    entries = {teacher.run_id: done(teacher)}
+    again = make_plan([TABLE], SETTINGS, entries, pack=None, has_weights=lambda run_id: False)
+    state = State(again)
+    assert teacher.run_id in again.done
+    assert state.counts == f"0 of {len(plan.all_runs)} runs done"
+    for job in again.jobs:
+        for spec in job.specs:
+            state.take(RunEnded(done(spec)))
+    assert state.counts == f"{len(plan.all_runs)} of {len(plan.all_runs)} runs done"
+
+
+def test_a_failed_job_takes_only_its_unfinished_runs_with_it(plan: Plan, state: State) -> None:
+    job = job_of(plan, "distilled")
+    state.take(JobStarted(job))
+    state.take(RunEnded(done(job.specs[0])))
+    state.take(JobFailed(job, "out of memory"))
+    assert set(state.failed) == {spec.run_id for spec in job.specs[1:]}
+    assert state.troubles == [f"failed   {job.key} (8 runs): out of memory"]
+    assert not state.running
+
+
+def drawn(screen: Screen, width: int, height: int) -> str:
+    console = Console(file=io.StringIO(), width=width, height=height, record=True, force_terminal=True)
+    console.print(screen)
+    return console.export_text()
+
+
+@pytest.fixture
+def screen(plan: Plan, state: State, clock: Clock) -> Screen:
+    """One cell done, one with a failure, one under way with a seed done, the rest waiting."""
+    screen = Screen(state, [TABLE], SETTINGS, {})
+    taught = [job for job in plan.jobs if job.kind == "distilled" and job.specs[0].student == "resnet20"]
+    first, second = sorted(taught, key=lambda job: job.specs[0].seed)
+    by_treatment = {spec.treatment: spec for spec in second.specs}
+    screen(JobStarted(first))
+    for spec in first.specs:
+        screen(RunEnded(done(spec, 70.0)))
+    screen(JobStarted(second))
+    clock.now = 60
+    screen(epoch_done(second, 12))
+    screen(RunEnded(done(by_treatment["kd"], 71.0)))
+    screen(RunEnded(failed(by_treatment["kd-cutmix100"])))
+    return screen
+
+
+def line_of(text: str, label: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(label))
+
+
+def test_a_wide_screen_shows_the_cells_in_full(screen: Screen) -> None:
+    text = drawn(screen, 160, 50)
+    assert re.search(r"KD\*\s+0/2\s+70\.50 ± 0\.71\s+0/2", text)
+    assert "1/2 1 failed" in line_of(text, "w/ CutMix** (100%)")
+    assert "1/2 ep 12/240" in line_of(text, "w/ HE-DA (20%)")
+    assert "9 students  epoch 12/240  " in text
+    assert "failed   cifar100-resnet56-resnet20-kd-cutmix100" in text
+    assert "diverged: the loss is nan" in text
+    assert "10 of 124 runs done, 1 failed · 1:00 min so far" in text
+
+
+def test_a_narrow_screen_shows_less_of_each_cell(screen: Screen) -> None:
+    text = drawn(screen, 92, 50)
+    assert "ResNet56" in text
+    assert "ep 12 " in line_of(text, "w/ HE-DA (20%)")
+    assert "12/240" not in line_of(text, "w/ HE-DA (20%)")
+
+
+def test_a_very_narrow_screen_counts_cells(screen: Screen) -> None:
+    text = drawn(screen, 60, 50)
+    assert "ResNet56" not in text
+    assert "1 done" in line_of(text, "KD*")
+    assert "0 done, 1 running" in line_of(text, "w/ HE-DA (20%)")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 160, 240])
+@pytest.mark.parametrize("height", [8, 16, 24, 32, 60])
+def test_no_screen_overflows(screen: Screen, width: int, height: int) -> None:
+    lines = drawn(screen, width, height).splitlines()
+    assert len(lines) < height
+    assert max(map(len, lines)) <= width
+    assert "runs done" in lines[-1]
+
+
+def test_tables_that_do_not_fit_become_one_line() -> None:
+    """First come those with runs under way."""
+    tables = [paper.find(name) for name in ("table5", "table4", "table13")]
+    plan = make_plan(tables, SETTINGS, {}, pack=1)
+    screen = Screen(State(plan), tables, SETTINGS, {})
+    screen(JobStarted(next(job for job in plan.jobs if job.specs[0].temperature.rule == "low")))
+    text = drawn(screen, 160, 24)
+    assert "table5  54 cells: 0 done" in text
+    assert "Low energy only" in text
+    assert "table13  36 cells: 0 done" in text
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_the_table_and_a_pipe_gets_lines(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    terminal, pipe = Terminal(), io.StringIO()
+    for out in (terminal, pipe):
+        with follow(plan, [TABLE], SETTINGS, {}, out) as on_event:
+            on_event(JobStarted(plan.jobs[0]))
+    assert "\x1b[" in terminal.getvalue()
+    assert "Table 5" in terminal.getvalue()
+    assert pipe.getvalue() == f"started  {plan.jobs[0].key}  (1 student)\n"
+
+
+def test_the_screen_is_drawn_at_most_four_times_a_second() -> None:
+    assert REDRAWS_A_SECOND <= 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59.4, "59 s"), (59.6, "1:00 min"), (3599.4, "59:59 min"), (3600, "1:00 h"), (360000, "100:00 h")],
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -1,0 +1,218 @@
+"""A study: what it counts, what it forgets when a search is killed, whom it stops."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from sweeps.searching.space import parse_space
+from sweeps.searching.study import Study, opened, pruner, sampler
+from trainables.errors import UserError
+
+SPACE = parse_space(["T=2:8", "T-=-4:0", "rule=energy,reversed"])
+PAPER = {"T": 4.0, "T-": -2.0, "rule": "energy"}
+
+
+def study(folder: Path, name: str = "tpe", grace: int | None = None) -> Study:
+    return Study(folder / "study.sqlite", "one", SPACE, 4, partial(sampler, name), pruner(grace), 10)
+
+
+def tried(each: Study, count: int, *, score: float = 50) -> list[str]:
+    """Trials from asking to their end, worse and worse."""
+    runs = []
+    for place in range(count):
+        trial, _ = each.ask()
+        runs.append(f"run{trial.number}")
+        each.begin(trial, runs[-1])
+        each.end(runs[-1], score - place)
+    return runs
+
+
+def test_known_points_come_first_and_once(tmp_path: Path) -> None:
+    for _ in range(2):
+        one = study(tmp_path)
+        assert one.propose(PAPER, "paper")
+        assert one.propose(PAPER | {"rule": "reversed"}, "released code")
+        assert not one.propose(PAPER | {"T": 9.0}, "elsewhere")
+    assert [one.ask()[1] for _ in range(2)] == [PAPER, PAPER | {"rule": "reversed"}]
+    one.ask()
+    assert one.counted == 3
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp"])
+def test_a_search_goes_on_where_it_was(name: str, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        first = study(tmp_path, name)
+        tried(first, 9)
+        again = study(tmp_path, name)
+        assert again.counted == 9
+        tried(again, 3, score=70)
+    assert [one.number for one in again.tried()] == list(range(12))
+    assert [one.score for one in again.best(2)] == [70, 69]
+    assert len({str(one.fields) for one in again.tried()}) == 12
+
+
+def test_what_was_under_way_when_a_search_died_is_asked_for_again(tmp_path: Path) -> None:
+    killed = study(tmp_path)
+    killed.propose(PAPER, "paper")
+    lost = [killed.ask() for _ in range(3)]
+    for number, (trial, _) in enumerate(lost):
+        killed.begin(trial, f"run{number}")
+    killed.end("run1", 60.0)
+    after = study(tmp_path)
+    states = [trial.state for trial in after.study.get_trials()]
+    assert TrialState.RUNNING not in states
+    assert after.counted == 1
+    assert [after.ask()[1] for _ in range(2)] == [lost[0][1], lost[2][1]]
+
+
+def test_a_stopped_search_leaves_nothing_under_way(tmp_path: Path) -> None:
+    with opened(study(tmp_path)) as one:
+        trial, fields = one.ask()
+        one.begin(trial, "run")
+    after = study(tmp_path)
+    assert after.counted == 0
+    assert after.ask()[1] == fields
+
+
+def test_failures_count_and_pruned_trials_are_told_as_such(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    for run in ("fails", "pruned"):
+        one.begin(one.ask()[0], run)
+    assert "failed: diverged now" in one.fail("fails", "diverged\nnow")[0]
+    one.report("pruned", 1, 30.0)
+    one.prune("pruned")
+    assert one.end("pruned", 99.0) == []
+    assert [(each.state, each.score, each.reason) for each in one.tried()] == [
+        ("failed", None, "diverged\nnow"),
+        ("pruned", 30, ""),
+    ]
+    assert one.counted == 2
+    assert one.best(3) == []
+
+
+@pytest.mark.parametrize(("scores", "floor"), [((), 10), ((60.0, 30.0), 10), ((60.0, 4.0), 4)])
+def test_samplers_are_told_the_worst_of_what_cannot_be_trained(
+    scores: tuple[float, ...], floor: float, tmp_path: Path
+) -> None:
+    one = study(tmp_path)
+    for number, score in enumerate(scores):
+        one.begin(one.ask()[0], f"run{number}")
+        one.end(f"run{number}", score)
+    for number in range(4):
+        one.begin(one.ask()[0], f"bad{number}")
+        one.fail(f"bad{number}", "diverged")
+    one.refuse(one.ask()[0], "no run")
+    trials = one.study.get_trials()
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+    assert {trial.value for trial in trials if "failed" in trial.user_attrs} == {floor}
+    assert [each.score for each in one.best(9)] == sorted(scores, reverse=True)
+    assert one.importances() == {}
+
+
+def test_what_a_machine_lost_is_no_trial_and_is_asked_for_once_by_each_search(tmp_path: Path) -> None:
+    for _ in range(3):
+        one = study(tmp_path)
+        one.propose(PAPER, "paper")
+        assert one.counted == 0
+        trial, fields = one.ask()
+        assert fields == PAPER
+        one.begin(trial, "run")
+        assert "lost: out of memory" in one.lose("run", "out of memory")[0]
+        assert one.counted == 1
+        assert one.ask()[1] != PAPER
+    last = study(tmp_path)
+    trial, _ = last.ask()
+    assert trial.user_attrs["origin"] == "paper"
+    last.begin(trial, "run")
+    last.end("run", 70.0)
+    assert last.best(1)[0].origin == "paper"
+    assert [one.reason for one in last.tried() if one.run == "run"][:3] == ["out of memory"] * 3
+
+
+def test_a_retried_trial_takes_the_place_of_the_failed_one(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    trial, fields = one.ask()
+    one.begin(trial, "run")
+    one.fail("run", "diverged")
+    again = study(tmp_path)
+    again.retry()
+    assert again.counted == 0
+    trial, asked = again.ask()
+    assert asked == fields
+    again.begin(trial, "run")
+    again.fail("run", "diverged")
+    assert study(tmp_path).counted == 1
+
+
+def test_scores_survive_a_kill_and_come_from_the_ledger(tmp_path: Path) -> None:
+    killed = study(tmp_path)
+    for run in ("one", "other"):
+        killed.begin(killed.ask()[0], run)
+        killed.report(run, 1, 20.0)
+        killed.report(run, 2, 30.0)
+    after = study(tmp_path)
+    resumed, answered, shared = (after.ask()[0] for _ in range(3))
+    after.begin(resumed, "one")
+    after.report("one", 3, 40.0)
+    after.begin(shared, "one")
+    after.begin(answered, "other")
+    after.end("other", 50.0, {1: 20.0, 2: 30.0, 3: 50.0})
+    curves = [trial.intermediate_values for trial in after.study.get_trials() if trial.state != TrialState.FAIL]
+    assert curves == [{1: 20, 2: 30, 3: 40}, {1: 20, 2: 30, 3: 50}, {1: 20, 2: 30, 3: 40}]
+
+
+def test_a_trial_that_was_killed_while_it_was_asked_for(tmp_path: Path) -> None:
+    killed = study(tmp_path)
+    killed.propose(PAPER, "paper")
+    killed.study.ask()
+    assert study(tmp_path).ask()[1] == PAPER
+
+
+@pytest.mark.parametrize("folder", ["what?mode=ro", "100%20{a}#b"])
+def test_any_folder_holds_a_study(folder: str, tmp_path: Path) -> None:
+    tried(study(tmp_path / folder), 1)
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
+    assert study(tmp_path / folder).counted == 1
+
+
+def test_two_trials_of_one_run_end_together(tmp_path: Path) -> None:
+    one = study(tmp_path)
+    for _ in range(2):
+        one.begin(one.ask()[0], "run")
+    assert len(one.end("run", 60.0)) == 2
+    assert {trial.value for trial in one.study.get_trials()} == {60.0}
+
+
+def test_the_worse_half_is_stopped_after_the_grace_and_by_what_an_earlier_search_saw(tmp_path: Path) -> None:
+    before = study(tmp_path, grace=5)
+    for place in range(10):
+        before.begin(before.ask()[0], f"run{place}")
+        for epoch in range(1, 11):
+            assert not before.report(f"run{place}", epoch, 50.0 + place)
+        before.end(f"run{place}", 50.0 + place)
+    after = study(tmp_path, grace=5)
+    for run, level in (("good", 58.0), ("bad", 51.0)):
+        after.begin(after.ask()[0], run)
+        stops = [epoch for epoch in range(1, 11) if after.report(run, epoch, level)]
+        assert stops == ([] if run == "good" else [5, 6, 7, 8, 9, 10])
+
+
+def test_a_file_that_is_no_study(tmp_path: Path) -> None:
+    (tmp_path / "study.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(UserError, match=r"study\.sqlite cannot be used as a study") as error:
+        study(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_the_arguments_of_samplers_are_those_of_the_installed_optuna() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        assert isinstance(sampler("tpe", 0), optuna.samplers.TPESampler)
+        assert isinstance(sampler("gp", 0), optuna.samplers.GPSampler)

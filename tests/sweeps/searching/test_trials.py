@@ -1,0 +1,375 @@
+"""A search from its command to its end with an engine that trains nothing: what is asked, told, handed out, left."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import fake_job
+import optuna
+import pytest
+
+from analysis.record.ledger import Ledger
+from analysis.reporting.search_results import Searched
+from sweeps import search
+from sweeps.planning.job_queue import Feed, Outcome
+from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.running.events import EpochDone, JobFailed, JobStarted, RunEnded
+from sweeps.running.recovery import forget_end
+from sweeps.searching.points import Search
+from trainables.errors import UserError
+from trainables.job import EpochReport
+from trainables.spec import RunSpec, flatten
+from trainables.storage.runs import run_dir, stop_path, stopped_path, stream_key, weights_path, write_result
+
+COMMON = ("--pair", "resnet20/resnet8", "--dataset", "digits", "--gpus", "0", "--epochs", "3", "--seeds", "1")
+SPACE = ("--space", "T=3:8", "lr=0.01:0.1:log", "--sampler", "tpe", "--top", "1")
+
+
+class MachineError(Exception):
+    """Ends the job."""
+
+
+def score(spec: RunSpec) -> float:
+    """The less, the further from lr = 0.05."""
+    return round(90 - 100 * abs(spec.lr - 0.05), 4)
+
+
+EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+@dataclass
+class Engine:
+    """In place of Ray's: trains jobs at once, `wide` of them taken together. fate: of a run, a score or the reason why
+    it diverges; it may raise MachineError. epochs: the numbers of every epoch, to be stopped by."""
+
+    results: Path
+    fate: Callable[[RunSpec], float | str] = score
+    wide: int = 1
+    most: int = 99
+    jobs: list[PlannedJob] = field(default_factory=list)
+    plans: list[Plan] = field(default_factory=list)
+    pruned: list[str] = field(default_factory=list)
+
+    def __call__(
+        self, plan: Plan, ledger: Ledger, place: Any, resources: Any, tell: Callable[[Any], None], **rest: Any
+    ) -> Outcome:
+        feed: Feed = rest["feed"]
+        self.plans.append(plan)
+        for spec in (spec for job in plan.jobs for spec in job.specs):
+            forget_end(self.results, spec.run_id)
+        while len(self.jobs) < self.most:
+            taken = [job for _ in range(self.wide) if (job := feed.take()) is not None]
+            if not taken:
+                assert feed.exhausted
+                return feed.outcome()
+            self.jobs += taken
+            for job in taken:
+                tell(JobStarted(job))
+                self._train(job, feed, ledger, tell)
+        return feed.outcome("stopped by Ctrl-C")
+
+    def _train(self, job: PlannedJob, feed: Feed, ledger: Ledger, tell: Callable[[Any], None]) -> None:
+        for spec in job.specs:
+            folder = run_dir(self.results, spec.run_id)
+            folder.mkdir(parents=True, exist_ok=True)
+            assert not stop_path(self.results, spec.run_id).exists()
+            assert not stopped_path(self.results, spec.run_id).exists()
+            assert not (folder / "result.json").exists()
+            try:
+                ends = self.fate(spec)
+            except MachineError as error:
+                feed.ended(job, str(error))
+                tell(JobFailed(job, str(error)))
+                return
+            if isinstance(ends, float) and self._stopped(job, spec, ends, tell):
+                feed.stopped(spec.run_id)
+                continue
+            numbers = {"best_top1": ends, "last_top1": ends, "weights_sha256": EMPTY} if isinstance(ends, float) else {}
+            result = fake_job.result(spec, ends if isinstance(ends, str) else None) | numbers
+            write_result(self.results, result)
+            weights_path(self.results, spec.run_id).touch()
+            ledger.record(result)
+            entry = ledger.get(spec.run_id)
+            assert entry is not None
+            feed.done(spec.run_id) if entry.done else feed.failed(spec.run_id, entry.reason or "")
+            tell(RunEnded(entry))
+        feed.ended(job, None)
+
+    def _stopped(self, job: PlannedJob, spec: RunSpec, ends: float, tell: Callable[[Any], None]) -> bool:
+        """As a job does: it sees the file after an epoch whose numbers the driver does not know yet."""
+        for epoch in range(1, spec.epochs + 1):
+            stop = stop_path(self.results, spec.run_id).exists()
+            ids = (spec.run_id,) if stop else ()
+            stop_path(self.results, spec.run_id).unlink(missing_ok=True)
+            tell(EpochDone(job, EpochReport(epoch, spec.epochs, {spec.run_id: {"top1": ends}}, (), {}, stopped=ids)))
+            if stop:
+                self.pruned.append(spec.run_id)
+                return True
+        return False
+
+    @property
+    def trials(self) -> list[RunSpec]:
+        return [spec for job in self.jobs for spec in job.specs if spec.holdout]
+
+    @property
+    def finals(self) -> list[RunSpec]:
+        return [spec for job in self.jobs if job.kind == "distilled" for spec in job.specs]
+
+
+@dataclass
+class Bench:
+    results: Path
+    patch: pytest.MonkeyPatch
+    capture: pytest.CaptureFixture[str]
+    shown: list[Searched] = field(default_factory=list)
+
+    def __call__(self, *words: str, **how: Any) -> tuple[int, Engine, str]:
+        """Search: exit status, what the engine was given, what was printed."""
+        engine = Engine(self.results, **how)
+        self.patch.setattr("sweeps.running.engine.execute", engine)
+        self.patch.setattr("sweeps.search.write_search", lambda found, folder: self.shown.append(found) or [])
+        status = search.main([*COMMON, *SPACE, "--results", str(self.results), *words])
+        return status, engine, self.capture.readouterr().out
+
+    @property
+    def study(self) -> optuna.Study:
+        (path,) = self.results.glob("search/*/study.sqlite")
+        return optuna.load_study(study_name=path.parent.name, storage=f"sqlite:///{path}")
+
+    def states(self) -> list[str]:
+        return [trial.state.name for trial in self.study.get_trials()]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
+    return Bench(tmp_path / "results", monkeypatch, capsys)
+
+
+def test_a_search_goes_on_and_trains_only_what_is_new(bench: Bench) -> None:
+    status, engine, said = bench("--trials", "6")
+    assert status == 0
+    assert [job.kind for job in engine.jobs] == ["teacher", "trials", "trials", "distilled"]
+    assert [len(job.specs) for job in engine.jobs[1:3]] == [4, 2]
+    assert said.count("held-out top-1") == 6
+    status, engine, said = bench("--trials", "8", "--seeds", "2")
+    assert status == 0
+    assert "6 trials tried, 2 to come" in said
+    assert len(engine.trials) == 2
+    assert bench.states() == ["COMPLETE"] * 8
+
+
+def test_a_machines_failure_is_no_trial_and_is_asked_for_by_the_next_search(bench: Bench) -> None:
+    broken = []
+
+    def fate(spec: RunSpec) -> float:
+        if spec.holdout and not broken:
+            broken.append(spec)
+            raise MachineError("the disk is full")
+        return score(spec)
+
+    status, engine, said = bench("--trials", "8", fate=fate)
+    assert status == 1
+    assert "failed: 4 runs: the disk is full" in said
+    assert len(engine.trials) == 8
+    assert bench.states() == ["FAIL"] * 4 + ["COMPLETE"] * 4
+    lost = engine.trials[:4]
+    status, engine, said = bench("--trials", "8")
+    assert status == 0
+    assert "4 trials tried, 4 to come" in said
+    assert {spec.run_id for spec in engine.trials} == {spec.run_id for spec in lost}
+    assert bench.states()[8:] == ["COMPLETE"] * 4
+    assert {trial.user_attrs["origin"] for trial in bench.study.get_trials()[8:]} == {"paper", ""}
+
+
+def test_a_broken_machine_is_not_asked_for_ever(bench: Bench) -> None:
+    def fate(spec: RunSpec) -> float:
+        if spec.holdout:
+            raise MachineError("no CUDA device is visible")
+        return score(spec)
+
+    status, engine, said = bench("--trials", "50", "--pack", "2", fate=fate)
+    assert status == 1
+    assert len(engine.trials) == 6
+    assert not engine.finals
+    assert "3 jobs failed one after the other" in said
+    assert "failed: 6 runs: no CUDA device is visible" in said
+    assert bench("--trials", "6", "--pack", "2")[0] == 0
+
+
+def test_what_diverged_counts_unless_it_is_tried_again(bench: Bench) -> None:
+    def fate(spec: RunSpec) -> float | str:
+        return "diverged: nan" if spec.holdout and spec.lr != 0.05 else score(spec)
+
+    status, engine, said = bench("--trials", "4", fate=fate)
+    assert status == 1
+    assert "--retry trains again" in said
+    values = [trial.value for trial in bench.study.get_trials()]
+    assert values == [90.0, 10.0, 10.0, 10.0]
+    again, idle, said = bench("--trials", "4", fate=fate)
+    assert (again, idle.jobs) == (0, [])
+    bad = {spec.run_id for spec in engine.trials[1:]}
+    status, engine, said = bench("--trials", "4", "--retry")
+    assert status == 0
+    assert {spec.run_id for spec in engine.trials} == bad
+    assert "1 trials tried, 3 to come" in said
+
+
+def test_a_failed_teacher_is_said_to_have_failed_and_is_trained_again_when_asked(bench: Bench) -> None:
+    def fate(spec: RunSpec) -> float | str:
+        return "diverged: nan" if spec.teacher is None else score(spec)
+
+    status, engine, said = bench("--trials", "4", fate=fate)
+    assert (status, len(engine.jobs)) == (1, 1)
+    assert "failed   digits-resnet20" in said
+    assert "done     digits-resnet20" not in said
+    status, engine, said = bench("--trials", "4")
+    assert (status, engine.jobs) == (1, [])
+    assert "failed: 1 run: diverged: nan" in said
+    assert bench("--trials", "4", "--retry")[0] == 0
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_a_stopped_search_says_so_by_its_exit_status(most: int, bench: Bench) -> None:
+    assert bench("--trials", "4", most=most)[0] == 1
+    assert "RUNNING" not in bench.states()
+    assert bench("--trials", "4")[0] == 0
+
+
+def test_no_wish_to_stop_outlives_a_pruned_run(bench: Bench) -> None:
+    before: list[RunSpec] = []
+
+    def fate(spec: RunSpec) -> float:
+        before.append(spec)
+        return (20.0 if len(before) > 12 and spec.holdout else 60.0) + spec.lr
+
+    words = ("--trials", "20", "--prune", "--epochs", "8", "--set", "milestones=2,", "--pack", "1")
+    status, engine, said = bench(*words, fate=fate)
+    assert status == 0
+    assert engine.pruned
+    assert said.count(" pruned ") == len(engine.pruned)
+    assert not list(bench.results.glob("runs/*/stop"))
+
+
+def test_a_job_is_of_one_stream(bench: Bench) -> None:
+    words = ("--space", "augmentation=none,crop", "precision=fp32,bf16", "T=3:8")
+    status, engine, _ = bench("--trials", "10", *words)
+    assert status == 0
+    assert {len({stream_key(spec) for spec in job.specs}) for job in engine.jobs} == {1}
+    assert len({stream_key(spec) for spec in engine.trials}) > 1
+    assert bench.states() == ["COMPLETE"] * 10
+
+
+def test_a_run_is_handed_out_once(bench: Bench) -> None:
+    status, engine, said = bench("--trials", "7", "--space", "rule=energy,reversed,low", "--pack", "1", wide=3)
+    assert status == 0
+    assert len({spec.run_id for spec in engine.trials}) == len(engine.trials) <= 3
+    assert said.count("held-out top-1") == 7
+    assert bench.states() == ["COMPLETE"] * 7
+
+
+def test_a_point_that_is_no_run_ends_its_trial(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Search.trial
+    asked: list[object] = []
+
+    def trial(self: Search, fields: dict[str, float]) -> RunSpec:
+        asked.append(fields)
+        if fields and 0.06 < fields["lr"] < 0.099:
+            raise UserError("not this one")
+        return real(self, fields)
+
+    monkeypatch.setattr(Search, "trial", trial)
+    status, _, said = bench("--trials", "12")
+    assert status == 0
+    assert 0 < said.count("failed: not this one") < 12
+    assert bench.states() == ["COMPLETE"] * 12
+    assert "0 to come" in bench("--trials", "12")[2]
+
+
+def test_a_stopped_run_that_is_asked_for_anew_is_trained(bench: Bench) -> None:
+    status, engine, _ = bench("--trials", "4", most=1)
+    first = replace(engine.plans[0].runs["trials"].popitem()[1])
+    for path in (stop_path(bench.results, first.run_id), stopped_path(bench.results, first.run_id)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    status, engine, _ = bench("--trials", "4")
+    assert status == 0
+    assert first.run_id in [spec.run_id for spec in engine.trials]
+
+
+def test_the_plan_has_a_trial_for_the_machines_check(bench: Bench, weights: Path) -> None:
+    status, engine, _ = bench("--trials", "2", "--pair", "resnet8/resnet8", "--teachers", str(weights))
+    assert status == 0
+    assert engine.plans[0].jobs == ()
+    assert [spec.holdout for spec in engine.plans[0].all_runs.values()] == [0.1]
+
+
+def test_trials_and_finals_have_the_papers_point(bench: Bench) -> None:
+    _, engine, _ = bench("--trials", "3")
+    flat = flatten(engine.trials[0])
+    assert (flat["temperature.base"], flat["lr"], flat["holdout"]) == (4, 0.05, 0.1)
+    assert {spec.holdout for spec in engine.finals} == {0}
+
+
+def test_what_is_shown_has_all_trials_and_what_differs_from_the_paper(bench: Bench) -> None:
+    def fate(spec: RunSpec) -> float | str:
+        return "diverged: nan" if spec.holdout and spec.lr != 0.05 else score(spec)
+
+    bench("--trials", "4", "--trial-epochs", "2", "--set", "weight_decay=0.001", fate=fate)
+    (found,) = bench.shown
+    assert [(one.state, one.score, one.reason) for one in found.trials[:2]] == [
+        ("complete", 90.0, ""),
+        ("failed", None, "diverged: nan"),
+    ]
+    assert len(found.scored) == 1
+    assert found.trial_epochs == 2
+    assert found.deviations[0] == "data set digits, not the paper's"
+    assert found.deviations[-1] == "weight_decay = 0.001"
+    assert [one.name for one in found.finalists] == ["Paper's", "Released code's"]
+    said = bench("--trials", "6", "--trial-epochs", "2", "--set", "weight_decay=0.001", "--seeds", "2")[2]
+    assert "4 trials tried, 2 to come" in said
+
+
+def test_a_trial_that_the_ledger_answers_says_so(bench: Bench) -> None:
+    bench("--trials", "4")
+    for path in bench.results.glob("search/*/study.sqlite"):
+        path.unlink()
+    status, engine, said = bench("--trials", "1")
+    assert (status, engine.trials) == (0, [])
+    assert "trial 0    held-out top-1 90.00" in said
+    (trial,) = bench.study.get_trials()
+    assert list(trial.intermediate_values) == [1, 2, 3]
+
+
+def test_a_pruned_run_that_is_proposed_again_is_not_trained_again(bench: Bench) -> None:
+    """Of few points many are proposed twice; with pruning off they are trained to their end."""
+
+    def fate(spec: RunSpec) -> float:
+        return (20.0 if spec.temperature and spec.temperature.base > 5 and spec.holdout else 60.0) + spec.lr
+
+    words = ("--prune", "--epochs", "8", "--set", "milestones=2,", "--pack", "1", "--space", "T=3:7:1", "r=0.1,0.2")
+    status, engine, said = bench(*words, "--trials", "40", fate=fate)
+    assert status == 0
+    assert engine.pruned
+    ids = [spec.run_id for spec in engine.trials]
+    assert len(ids) == len(set(ids)) <= 10
+    assert said.count(" pruned ") > len(engine.pruned)
+    assert bench.states().count("PRUNED") == said.count(" pruned ")
+
+
+def test_a_search_that_is_told_to_end_with_its_last_trials_goes_no_further(bench: Bench) -> None:
+    """All trials were done by then; the runs on the test images are not begun."""
+
+    class Interrupted(Engine):
+        def __call__(self, *words: Any, **rest: Any) -> Outcome:
+            return replace(super().__call__(*words, **rest), interrupted="stopped by Ctrl-C: ...")
+
+    engine = Interrupted(bench.results)
+    bench.patch.setattr("sweeps.running.engine.execute", engine)
+    assert search.main([*COMMON, *SPACE, "--results", str(bench.results), "--trials", "4"]) == 1
+    assert "to resume: python" in bench.capture.readouterr().err
+    assert not engine.finals
+    assert bench("--trials", "4")[1].finals

@@ -1,0 +1,335 @@
+"""One student in training: weights, optimizer, and what is known of it after each epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from trainables.data.source import Source
+from trainables.data.stream import WHOLE, Share, generator
+from trainables.errors import UserError
+from trainables.methods import Method, Setup, make, whole_batches
+from trainables.models import Network, build
+from trainables.models.checkpoint import save_weights
+from trainables.shares import asked
+from trainables.spec import RunSpec
+from trainables.storage.locks import held
+from trainables.storage.restore import fits
+from trainables.storage.runs import (
+    RESULT_SCHEMA,
+    checkpoints,
+    drop_checkpoints,
+    drop_temporaries,
+    run_dir,
+    save_checkpoint,
+    unsealed,
+    weights_path,
+    write_atomically,
+    write_result,
+)
+from trainables.storage.writer import Writer
+from trainables.training.cuda_graphs import Capture, Replayed
+from trainables.training.distributed import gathered, in_step, summed, with_shared_norms
+from trainables.training.evaluation import Scores
+from trainables.training.steps import Learner, Steps
+from trainables.training.views import Teaching
+
+Made = TypeVar("Made")
+
+NUMBERS = (
+    *("best_top1", "best_top5", "best_epoch", "last_top1", "last_top5", "last_loss", "train_loss"),
+    *("parameters", "weights_sha256", "teacher_sha256", "teacher_top1", "teacher_top5"),
+)
+
+
+@dataclass
+class Record:
+    """What a run's result says about its training so far. Everything here survives a restart.
+
+    shares: one row an epoch, as in `trainables.shares`; epochs trained by an earlier version have no row.
+    unreadable: by path, why an image could not be decoded, on whichever device.
+    """
+
+    epoch: int = 0
+    seconds: float = 0.0
+    epoch_seconds: list[float] = field(default_factory=list)
+    curve: list[list[float]] = field(default_factory=list)
+    shares: list[list[float | None]] = field(default_factory=list)
+    started: str = ""
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def best(self) -> list[float] | None:
+        """The epoch of the highest top-1; the first of equals."""
+        return max(self.curve, key=lambda row: row[2], default=None)
+
+
+def initial_model(spec: RunSpec, num_classes: int) -> Network:
+    """The network with initial weights that depend on (network, seed) alone."""
+    return _seeded(spec.seed, f"initial weights of {spec.student}", lambda: build(spec.student, num_classes))
+
+
+def _seeded(seed: int, purpose: str, make: Callable[[], Made]) -> Made:
+    """What `make` draws from torch's global generator depends on (seed, purpose) alone, and leaves no trace in it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(generator(seed, purpose).integers(2**63 - 1)))
+        return make()
+
+
+class Student:
+    """A run in progress. `steps` never wait for the device; `end_epoch` does, once.
+
+    share: which part of each batch this process takes, where several train the run together. capture: how its steps are
+    recorded, if they are.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        *,
+        dataset: Source,
+        teaching: Teaching | None,
+        results: Path,
+        started: str,
+        share: Share = WHOLE,
+        writer: Writer | None = None,
+        capture: Capture | None = None,
+    ) -> None:
+        self.spec, self.results, self.share = spec, results, share
+        self.writer = writer or Writer()
+        self.device = dataset.device.type
+        self.method = make(spec.method, spec.params)
+        check_method(self.method, spec, share)
+        self.model = initial_model(spec, dataset.num_classes)
+        self.extra = self._extra(dataset, teaching)
+        if self.method.BATCH_STATISTICS and teaching is not None:
+            # Made and moved to the device now, not within an epoch.
+            _ = teaching.teacher.by_batch
+        self.learner = Learner(self.model, self.extra, features=self.method.FEATURES)
+        if share != WHOLE:
+            with_shared_norms(self.learner, self.device)
+        self.learner.to(dataset.device).to(memory_format=torch.channels_last).train()
+        answer = in_step(self.learner) if share != WHOLE else self.learner
+        replayed = Replayed(capture) if capture is not None and share == WHOLE else None
+        self.steps = Steps(spec, self.method, self.learner, answer, share, replayed)
+        self.optimizer = self.steps.optimizer
+        self.record = Record(started=started)
+        self.epoch_time = 0.0
+        self.damaged: list[str] = []
+        self._resume()
+
+    def _extra(self, dataset: Source, teaching: Teaching | None) -> nn.Module | None:
+        """The method's own modules, made for the shapes of what both networks say of one image."""
+        if type(self.method).extra is Method.extra:
+            return None
+        image = torch.zeros(1, 3, dataset.side, dataset.side)
+        with torch.no_grad():
+            student = self.model.eval().forward_features(image)
+        setup = Setup(
+            student=student,
+            teacher=teaching.teacher.outputs(image.to(dataset.device)) if teaching else None,
+            teacher_norms=teaching.teacher.norms if teaching else (),
+            labels=dataset.train_labels,
+            num_classes=dataset.num_classes,
+            peer=self.spec.peer,
+        )
+        return _seeded(self.spec.seed, f"modules of {self.spec.method}", lambda: self.method.extra(setup))
+
+    @property
+    def ended(self) -> bool:
+        return self.record.epoch >= self.spec.epochs
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.steps.begin_epoch(epoch)
+        self.epoch_time = 0.0
+
+    def end_epoch(self, epoch: int, dataset: Source, scores: Scores) -> str | None:
+        """Note the student's scores and save its state. Returns why it cannot go on, or None."""
+        steps = self.steps
+        own = [*steps.sums.tolist(), steps.mixed, steps.samples]
+        loss_sum, *counts, samples = summed(own, dataset.device, self.share)
+        train_loss = loss_sum / samples
+        self.record.epoch = epoch
+        self.record.seconds += self.epoch_time
+        self.record.epoch_seconds.append(self.epoch_time)
+        if not math.isfinite(train_loss):
+            return f"diverged: the training loss is {train_loss} in epoch {epoch}"
+        for found in gathered(dataset.unreadable, self.share):
+            self.record.unreadable |= found
+        if not math.isfinite(scores.loss):
+            return f"diverged: the test loss is {scores.loss} after epoch {epoch}"
+        self.record.curve.append([epoch, train_loss, *scores])
+        shares = zip(counts, asked(self.spec), strict=True)
+        self.record.shares.append([epoch, *(None if wanted is None else count / samples for count, wanted in shares)])
+        if not self.ended and self.share.rank == 0:
+            self._save()
+        return None
+
+    def metrics(self) -> dict[str, float]:
+        _, train_loss, top1, top5, test_loss = self.record.curve[-1]
+        seconds = self.record.epoch_seconds[-1]
+        return {"top1": top1, "top5": top5, "train_loss": train_loss, "test_loss": test_loss, "seconds": seconds}
+
+    def _save(self) -> None:
+        state = {
+            "run_id": self.spec.run_id,
+            "model": self.model.state_dict(),
+            "extra": self.extra.state_dict() if self.extra is not None else {},
+            "optimizer": self.optimizer.state_dict(),
+            "record": vars(self.record),
+        }
+        self.writer.save(self.spec.run_id, functools.partial(self._write, _copied(state)))
+
+    def _write(self, state: dict[str, Any]) -> None:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        save_checkpoint(self.results, self.spec.run_id, buffer.getvalue())
+
+    def _stored(self) -> dict[str, Any] | None:
+        """The newest checkpoint that is whole; those that are not are noted. A bad last one goes where the one before
+        is good, whose place it would take at the next save."""
+        last, before = checkpoints(self.results, self.spec.run_id)
+        for path in (last, before):
+            state = None
+            try:
+                state = _state_in(path.read_bytes(), self.device)
+                why = "is damaged"
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                why = f"cannot be read ({(error.strerror or str(error)).lower()})"
+            if state is not None and fits(state, self.spec.run_id, self.model, self.extra, self.optimizer, Record()):
+                if path == before and self.share.rank == 0:
+                    with contextlib.suppress(OSError):
+                        last.unlink(missing_ok=True)
+                return state
+            self.damaged.append(f"{path.name} of {self.spec.name} {why}: not used")
+        return None
+
+    def _resume(self) -> None:
+        state = self._stored()
+        if self.damaged:
+            self.damaged[-1] += f"; it goes on after epoch {state['record']['epoch'] if state else 0}"
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        if self.extra is not None:
+            self.extra.load_state_dict(state["extra"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.record = Record(**state["record"])
+
+    def finish(self, reason: str | None, teaching: Teaching | None, provenance: dict[str, Any]) -> None:
+        """Write the weights, then the result (last: its presence means complete), then drop the checkpoint."""
+        if self.share.rank != 0:
+            return
+        self.writer.wait(self.spec.run_id)
+        record, spec = self.record, self.spec
+        best = record.best
+        last = Scores(*record.curve[-1][2:]) if record.curve else None
+        facts = teaching.facts if teaching and spec.teacher else None
+        digest = None
+        if reason is None:
+            extra = self.extra.state_dict() if self.extra is not None else None
+            digest = save_weights(self.model, weights_path(self.results, spec.run_id), extra)
+        write_result(
+            self.results,
+            _result(spec, reason, provenance)
+            | {
+                "best_top1": best[2] if best else None,
+                "best_top5": best[3] if best else None,
+                "best_epoch": int(best[0]) if best else None,
+                "last_top1": last.top1 if last else None,
+                "last_top5": last.top5 if last else None,
+                "last_loss": last.loss if last else None,
+                "train_loss": record.curve[-1][1] if record.curve else None,
+                "epochs": record.epoch,
+                "seconds": record.seconds,
+                "epoch_seconds": record.epoch_seconds,
+                "parameters": sum(p.numel() for p in self.model.parameters()),
+                "weights_sha256": digest,
+                "teacher_sha256": facts.sha256 if facts else None,
+                "teacher_top1": facts.scores.top1 if facts else None,
+                "teacher_top5": facts.scores.top5 if facts else None,
+                "curve": record.curve,
+                "shares": record.shares,
+            },
+        )
+        drop_checkpoints(self.results, spec.run_id)
+
+
+def check_method(method: Method, spec: RunSpec, share: Share) -> None:
+    """Refuse a run that its method cannot serve."""
+    if (spec.teacher is not None) != method.TEACHER:
+        raise UserError(f"{spec.method} {'needs a teacher' if method.TEACHER else 'has no teacher'}")
+    if (spec.peer is not None) != method.PEER:
+        raise UserError(f"{spec.method} {'needs a peer network' if method.PEER else 'has no peer network'}")
+    if method.TEMPERED and spec.temperature is None:
+        raise UserError(f"{spec.method} needs a temperature")
+    if spec.mixing is not None and not method.MIXES:
+        raise UserError(f"{spec.method} has no loss on mixed images: mix with kd or dkd")
+    if share != WHOLE and whole_batches(spec):
+        what = "mixing" if spec.mixing is not None else spec.method
+        raise UserError(f"{what} needs whole batches, which devices cannot share: --gpus-per-job 1")
+
+
+def write_refusal(spec: RunSpec, results: Path, reason: str, provenance: dict[str, Any]) -> None:
+    """The result of a run that could not begin."""
+    numbers = dict.fromkeys(NUMBERS) | {"epochs": 0, "seconds": 0.0, "epoch_seconds": [], "curve": [], "shares": []}
+    write_result(results, _result(spec, reason, provenance) | numbers)
+
+
+def _result(spec: RunSpec, reason: str | None, provenance: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "schema": RESULT_SCHEMA,
+        "run_id": spec.run_id,
+        "name": spec.name,
+        "spec": spec.as_dict(),
+        "status": "done" if reason is None else "failed",
+        "reason": reason,
+        "provenance": provenance,
+    }
+
+
+def _state_in(stored: bytes, device: str) -> dict[str, Any] | None:
+    """What `_save` wrote; None where it was something else."""
+    content = unsealed(stored)
+    try:
+        state = None if content is None else torch.load(io.BytesIO(content), device, weights_only=True)
+    # Damaged bytes make torch raise almost anything.
+    except Exception:  # noqa: BLE001
+        return None
+    return state if isinstance(state, dict) else None
+
+
+def _copied(state: Any) -> Any:
+    """The same with tensors of its own on the processor, so that training may go on."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {key: _copied(value) for key, value in state.items()}
+    return [_copied(value) for value in state] if isinstance(state, list) else state
+
+
+@contextlib.contextmanager
+def held_folder(spec: RunSpec, results: Path, *, seconds: float) -> Iterator[None]:
+    """The run's folder, held against other processes; its spec in it, readable by people, and no half-written files."""
+    folder = run_dir(results, spec.run_id)
+    with contextlib.ExitStack() as lock:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.enter_context(held(folder / "lock", seconds=seconds))
+            drop_temporaries(folder)
+            write_atomically(folder / "spec.json", (spec.canonical() + "\n").encode())
+        except OSError as error:
+            reason = f"{error.strerror}; choose another folder for the results"
+            raise UserError(f"cannot write to {folder}: {reason}") from error
+        yield
