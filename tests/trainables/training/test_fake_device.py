@@ -125,7 +125,7 @@ def test_a_plan_is_measured() -> None:
     printed = said("""
 from analysis import paper
 from analysis.record.settings import Settings
-from sweeps import estimate
+from sweeps.planning import estimate
 from sweeps.planning.plan import make_plan
 from sweeps.planning.resources import Resources
 from trainables.data.facts import facts
@@ -158,7 +158,7 @@ def test_a_plan_is_measured_at_whole_batches(table: str, settings: dict[str, obj
     printed = said(f"""
 from analysis import paper
 from analysis.record.settings import Settings
-from sweeps import estimate
+from sweeps.planning import estimate
 from sweeps.planning.plan import make_plan
 from sweeps.planning.resources import Resources
 from trainables.data.facts import Facts
