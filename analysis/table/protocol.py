@@ -165,7 +165,6 @@ _FIELDS: dict[str, Parts] = {
     "method": _method,
     "T": _temperature,
     "mixing": lambda pair, spec: _mixing(spec.mixing),
-    "energies by": lambda pair, spec: {"": NOTHING if spec.end is None else spec.membership},
     "epochs": lambda pair, spec: {"": str(spec.epochs)},
     "lr": _lr,
     "x": lambda pair, spec: {"": f"{spec.lr_decay:g}"},
@@ -177,5 +176,6 @@ _FIELDS: dict[str, Parts] = {
     "normalisation": lambda pair, spec: {"": NOTHING if spec.normalisation == "own" else spec.normalisation},
     "precision": lambda pair, spec: {"": spec.precision},
     "long tail": lambda pair, spec: {"": f"{spec.imbalance:g}" if spec.imbalance < 1 else NOTHING},
+    "low and high energy by": lambda pair, spec: {"": spec.membership},
     "train fraction": lambda pair, spec: {"": f"{spec.train_fraction:g}"},
 }

@@ -18,10 +18,10 @@ def row(table: str, key: str, settings: Settings) -> dict[str, str]:
 
 def test_table5_says_the_papers_numbers_once() -> None:
     found = protocol(paper.find("table5"), Settings())
-    assert found.heads == ["row", "method", "T", "mixing", "energies by"]
+    assert found.heads == ["row", "method", "T", "mixing"]
     assert found.common == (
         "epochs 240, lr 0.05 [1], x 0.1, after 150 180 210, batch 64, momentum 0.9, weight decay 0.0005, "
-        "augmentation crop_flip, precision fp32, train fraction 1"
+        "augmentation crop_flip, precision fp32, low and high energy by view, train fraction 1"
     )
     assert found.notes[0] == "[1] 0.01 for MobileNetV2, ShuffleV2"
     assert [line[0] for line in found.rows][-1] == "(no teacher)"
