@@ -41,6 +41,8 @@ ALONE = "(no teacher)"
 """The row of the protocol that speaks of the students alone."""
 OWN = 0.54
 """How much of a printed line the numbers of a row have in the table of the protocol."""
+SHARES = 0.15
+"""How much of it the shares have, where runs recorded any."""
 MOST, PAD = 40, 5
 """Letters of the longest entry of a column that count for its width, and what is added."""
 _NUMBERS = ("Measured", "Runs", "Paper", "Its runs", "Difference", "Noise", "p")
@@ -150,11 +152,17 @@ def _protocol(table: Table, grid: Grid, known: Knowledge) -> Iterator[Block]:
     labels = {row.key: row.label for part in table.parts for row in part.rows}
     texts = list(zip(found.heads, *found.rows, strict=True))[1:]
     letters = [min(MOST, max(map(len, words))) for words in texts]
-    widths = [OWN * (width + PAD) / sum(other + PAD for other in letters) for width in letters]
-    own = [Column(head, width) for head, width in zip(found.heads[1:], widths, strict=True)]
     measured, places = _shares(grid, known), _places(grid, known)
+    room = OWN - SHARES if measured else OWN
+    widths = [room * (width + PAD) / sum(other + PAD for other in letters) for width in letters]
+    own = [Column(head, width) for head, width in zip(found.heads[1:], widths, strict=True)]
     behind = [(head, texts) for head, texts in (("Shares", measured), ("Source", places)) if texts]
-    columns = [Column("Row", 0.17), Column("Key", 0.17), *own, *(Column(head) for head, _ in behind)]
+    columns = [
+        Column("Row", 0.17),
+        Column("Key", 0.17),
+        *own,
+        *(Column(head, SHARES if texts is measured else 0.0) for head, texts in behind),
+    ]
     lines: list[list[Words]] = [
         [labels.get(key, "Student Acc."), Styled(key, CODE), *words, *(texts.get(key, "-") for _, texts in behind)]
         for key, *words in found.rows
