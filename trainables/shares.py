@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from trainables.spec import RunSpec
 
 FIELDS = ("low", "high", "mixed")
-"""After the number of the epoch, the shares of a row: of the images that the run trained on in that epoch."""
+"""A row has the number of the epoch, then these shares of the images that the run trained on in it."""
 MOST_OFF = 0.02
 
 Row = Sequence[float | None]

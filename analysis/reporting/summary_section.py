@@ -61,7 +61,9 @@ def _totals(known: Knowledge) -> list[list[Words]]:
     ]
     if old := Counter(entry.spec.treatment for entry in known.runs.values() if entry.spec.outdated):
         words = ", ".join(f"{count} {treatment}" for treatment, count in sorted(old.items()))
-        lines.append(["Earlier version", f"{words}: kept, in no table, for the same settings mean something else now"])
+        lines.append(
+            ["Earlier version", f"{words}: kept but shown in no table: the same settings now mean something else"]
+        )
     for head, name in _COUNTED:
         for word, (count, seconds) in provenance.counted(shares, name).items():
             lines.append([head, f"{word}: {runs(count)}, {provenance.hours(seconds)} h"])

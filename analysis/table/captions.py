@@ -41,7 +41,11 @@ def notes(grid: Grid) -> tuple[str, ...]:
 
 def _changed(grid: Grid) -> str:
     changed = grid.settings.overrides or grid.settings.tail_teachers
-    return "What was set differs from these notes as the caption says." if changed and _assumptions(grid) else ""
+    return (
+        "These notes describe the defaults; the caption says what was set otherwise."
+        if changed and _assumptions(grid)
+        else ""
+    )
 
 
 def _outdated(grid: Grid) -> str:
@@ -49,8 +53,8 @@ def _outdated(grid: Grid) -> str:
         return ""
     runs = "1 run" if grid.outdated == 1 else f"{grid.outdated} runs"
     return (
-        f"The ledger has {runs} of an earlier version, where the same settings meant something else: kept, not shown "
-        "here, trained again by the same command."
+        f"The ledger also has {runs} of an earlier version, in which the same settings meant something else. They are "
+        "kept but not shown; the same sweep trains them again."
     )
 
 

@@ -215,7 +215,7 @@ def test_the_digits_are_shown_and_not_compared() -> None:
 def test_a_short_schedule_is_not_the_papers() -> None:
     found = page_of(SHORT)
     assert "epochs 4 instead of 240, milestones 2 3 instead of 150 180 210" in found.text
-    assert "3 kd-he_cutmix40-revision1: kept, in no table" in found.text
+    assert "3 kd-he_cutmix40-revision1: kept but shown in no table" in found.text
     assert "4c4256c" in found.text
 
 
