@@ -6,8 +6,8 @@
 
 All sides train in this process, in turns, on the same noise images with the same (untrained) teacher: speed does not
 depend on the weights, and the thresholds come from the same teacher, so the shares of mixed images are the table's.
-`live`: the teacher answers in every step. `bank`: its answers on unmixed images are read from a filled bank; `graphs`:
-and the steps are replayed as CUDA graphs; `beside`: those of each student on a stream of its own. A ratio is
+`live`: the teacher answers in every step. `cache`: its answers on unmixed images are read from a filled cache;
+`graphs`: and the steps are replayed as CUDA graphs; `beside`: those of each student on a stream of its own. A ratio is
 (student-steps a second) / (student-steps a second of the plain runs in the same turn). `peak` is the rate of the
 students' and the teacher's floating-point operations over that of a large matrix product in the same precision here.
 """
@@ -40,12 +40,12 @@ from benchmarks.plain import MEAN, STD, PlainRun
 from ekd_core import energy, energy_thresholds
 from trainables.data.dataset import Dataset, Split
 from trainables.errors import UserError, exit_status
-from trainables.job import Place, prepare_torch, train_epoch
+from trainables.job import Execution, prepare_torch, train_epoch
 from trainables.models import build
 from trainables.spec import RunSpec
 from trainables.training.cpu_memory import LITTLE, keep_freed
 from trainables.training.cuda_graphs import WARM_UP, cuda_graphs
-from trainables.training.cuda_streams import CudaLanes, Lanes
+from trainables.training.cuda_streams import CudaStreams, OneStream
 from trainables.training.evaluation import Scores
 from trainables.training.student import Student
 from trainables.training.teacher_cache import opened
@@ -100,7 +100,7 @@ def plain_side(scene: Scene) -> list[PlainRun]:
 
 
 class Pack:
-    """The scene's students as this project trains them, with a bank in `results` or with a live teacher."""
+    """The scene's students as this project trains them, with a cache in `results` or with a live teacher."""
 
     def __init__(
         self,
@@ -122,10 +122,10 @@ class Pack:
         )
         if results is not None:
             spec, notes = replace(first, epochs=epochs), list[str]()
-            bank = opened(spec, scene.dataset, self.stream, self.teacher, "", results, math.inf, notes)
-            self.teaching.bank = stack.enter_context(bank)
-            if self.teaching.bank is None:
-                raise UserError(f"no room for a bank in {results} {' '.join(notes)}: fewer --turns or --steps")
+            cache = opened(spec, scene.dataset, self.stream, self.teacher, "", results, math.inf, notes)
+            self.teaching.cache = stack.enter_context(cache)
+            if self.teaching.cache is None:
+                raise UserError(f"no room for a cache in {results} {' '.join(notes)}: fewer --turns or --steps")
         nowhere = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self.students = [
             Student(
@@ -138,7 +138,7 @@ class Pack:
             )
             for spec in self.specs
         ]
-        self.lanes = CudaLanes() if beside else Lanes()
+        self.cuda_streams = CudaStreams() if beside else OneStream()
         self.epoch, self.graphs = 0, graphs
         self.teacher_seconds = self.seconds = 0.0
         inner = self.teacher.logits
@@ -154,18 +154,18 @@ class Pack:
         self.teacher.logits = timed  # type: ignore[method-assign]
 
     def fill(self, epochs: int) -> float:
-        """Images a second at which the bank of so many epochs is filled."""
-        assert self.teaching.bank is not None
+        """Images a second at which the cache of so many epochs is filled."""
+        assert self.teaching.cache is not None
         began = time.perf_counter()
         for epoch in range(1, epochs + 1):
-            self.teaching.bank.fill(epoch)
-        return epochs * self.teaching.bank.source.train_size / (time.perf_counter() - began)
+            self.teaching.cache.fill(epoch)
+        return epochs * self.teaching.cache.source.train_size / (time.perf_counter() - began)
 
     def steps(self) -> int:
         """One pass over the images; returns the student-steps done."""
         self.epoch += 1
         began = time.perf_counter()
-        train_epoch(self.epoch, self.students, self.stream, self.teaching, self.lanes)
+        train_epoch(self.epoch, self.students, self.stream, self.teaching, self.cuda_streams)
         self.seconds += time.perf_counter() - began
         return len(self.students) * self.stream.steps
 
@@ -201,7 +201,7 @@ def packs(scene: Scene, turns: int) -> Iterator[dict[str, Pack]]:
         for precision in DTYPES:
             results = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             found[f"live {precision}"] = Pack(scene, precision, None, stack, epochs=turns + 2)
-            found[f"bank {precision}"] = Pack(scene, precision, results, stack, epochs=turns + 2)
+            found[f"cache {precision}"] = Pack(scene, precision, results, stack, epochs=turns + 2)
             if scene.device == "cuda":
                 for name, beside in (("graphs", False), ("beside", True)):
                     found[f"{name} {precision}"] = Pack(
@@ -214,13 +214,13 @@ def operations(sides: Mapping[str, Pack]) -> dict[str, float]:
     """Floating-point operations of one student-step of each pack, the teacher's included."""
     found: dict[str, float] = {}
     for name, pack in sides.items():
-        # Once before they are counted: a bank's first answers are compared with the teacher's, and steps are recorded
+        # Once before they are counted: a cache's first answers are compared with the teacher's, and steps are recorded
         # after some that are not.
         pack.steps()
         if pack.graphs:
-            # Replayed operations cannot be counted. They are those with the same bank.
+            # Replayed operations cannot be counted. They are those with the same cache.
             pack.steps()
-            found[name] = found[f"bank {name.split()[-1]}"]
+            found[name] = found[f"cache {name.split()[-1]}"]
         else:
             found[name] = flops(pack.steps) / pack.stream.steps / len(pack.students)
     return found
@@ -237,7 +237,7 @@ def measure(scene: Scene, turns: int) -> dict[str, Any]:
         return len(plain) * plain_steps
 
     with packs(scene, turns) as sides:
-        fills = {name: pack.fill(turns + 2) for name, pack in sides.items() if name.startswith("bank")}
+        fills = {name: pack.fill(turns + 2) for name, pack in sides.items() if name.startswith("cache")}
         work = operations(sides)
         for run in plain:
             run.steps(1)
@@ -274,7 +274,7 @@ def main() -> int:
     check_device(options.device, options.threads)
     if options.device == "cuda" and options.steps <= WARM_UP:
         raise UserError(f"--steps must be above {WARM_UP} on a GPU, where steps are recorded after so many")
-    prepare_torch(Place(Path(), device=options.device, threads=options.threads))
+    prepare_torch(Execution(Path(), device=options.device, threads=options.threads))
     scene = make_scene(options.pair, options.rows, options.steps, options.device)
     found = measure(scene, options.turns)
     if options.json:

@@ -29,22 +29,22 @@ from sweeps.planning.resources import Resources
 from sweeps.running.engine import execute
 from sweeps.running.events import Event, JobStarted, RunEnded
 from trainables.errors import UserError, exit_status
-from trainables.job import EpochReport, Place
+from trainables.job import EpochReport, Execution
 from trainables.spec import RunSpec
 from trainables.storage.runs import RESULT_SCHEMA, run_dir, write_result
 from trainables.training.student import NUMBERS
 
 
-def sleep(specs: Sequence[RunSpec], place: Place, *, seconds: float) -> Iterator[EpochReport]:
+def sleep(specs: Sequence[RunSpec], execution: Execution, *, seconds: float) -> Iterator[EpochReport]:
     """The runs of a job, slept."""
     for spec in specs:
-        run_dir(place.results, spec.run_id).mkdir(parents=True, exist_ok=True)
+        run_dir(execution.results, spec.run_id).mkdir(parents=True, exist_ok=True)
         time.sleep(seconds)
         numbers = dict.fromkeys(NUMBERS) | {"best_top1": 50.0, "best_top5": 90.0, "best_epoch": 1, "parameters": 1}
         numbers |= {"last_top1": 50.0, "last_top5": 90.0, "last_loss": 1.0, "train_loss": 1.0}
         curve = {"epochs": 1, "seconds": seconds, "epoch_seconds": [seconds], "curve": [[1, 1.0, 50.0, 90.0, 1.0]]}
         about = {"schema": RESULT_SCHEMA, "run_id": spec.run_id, "name": spec.name, "spec": spec.as_dict()}
-        write_result(place.results, about | {"status": "done", "reason": None, "provenance": {}} | numbers | curve)
+        write_result(execution.results, about | {"status": "done", "reason": None, "provenance": {}} | numbers | curve)
         metrics = {spec.run_id: {"top1": 50.0, "train_loss": 1.0, "seconds": seconds}}
         yield EpochReport(1, 1, metrics, (spec.run_id,), {})
 
@@ -65,9 +65,9 @@ def measure(runs: int, seconds: float, at_once: int) -> dict[str, float]:
             last = time.perf_counter()
 
     with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder) / "ledger.sqlite") as ledger:
-        place = Place(Path(folder))
+        execution = Execution(Path(folder))
         began = time.perf_counter()
-        outcome = execute(plan, ledger, place, Resources(0), on_event, train=partial(sleep, seconds=seconds))
+        outcome = execute(plan, ledger, execution, Resources(0), on_event, train=partial(sleep, seconds=seconds))
         ended = time.perf_counter()
     if not outcome.complete:
         raise RuntimeError(f"{len(outcome.done)} of {runs} runs: {outcome.stopped or outcome.failed}")

@@ -31,7 +31,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import DTYPES, Numbers, check_device, device_name, in_turns, ratios
 from trainables.errors import UserError, exit_status
-from trainables.job import Place, prepare_torch
+from trainables.job import Execution, prepare_torch
 from trainables.models import build
 from trainables.training.evaluation import autocast
 
@@ -192,7 +192,7 @@ def main() -> int:
     if min(options.turns, options.steps, options.students) < 1:
         raise UserError("--turns, --steps and --students must be at least 1")
     check_device(options.device, options.threads)
-    prepare_torch(Place(Path(), device=options.device, threads=options.threads))
+    prepare_torch(Execution(Path(), device=options.device, threads=options.threads))
     found = measure(
         options.student, options.students, options.device, options.turns, options.steps, compiles=options.compile
     )

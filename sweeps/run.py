@@ -33,12 +33,12 @@ from sweeps.running.recovery import ingest, known
 from trainables.data.facts import FETCHED, STREAMED, Facts, facts
 from trainables.errors import UserError, exit_status
 from trainables.spec import RunSpec
-from trainables.storage.job_file import Place
+from trainables.storage.job_file import Execution
 from trainables.storage.runs import has_weights
 
 if TYPE_CHECKING:
     from sweeps.planning.estimate import CostEstimate
-    from sweeps.planning.teacher_caches import Banks
+    from sweeps.planning.teacher_caches import TeacherCaches
     from sweeps.running.events import Event
 FAILED = 1
 STOPPED = 130
@@ -79,26 +79,26 @@ def show_plan(options: Options, request: Request) -> int:
     """Print what a sweep would do. Reads the results folder if there is one and writes nothing."""
     from sweeps.display import forecast
     from sweeps.planning.estimate import NOTHING
-    from sweeps.planning.teacher_caches import banks_of
+    from sweeps.planning.teacher_caches import find_teacher_caches
 
     entries = known(options.results, asked_runs(request.tables, request.settings))
     plan = plan_of(options, request, entries)
     resources, cost, at_once = planned_resources(options), NOTHING, 1
     facts_of = facts_in(options.data_dir)
     check_facts(plan, facts_of)
-    banks = banks_of(plan.jobs, facts_of, options.bank * 10**9)
+    caches = find_teacher_caches(plan.jobs, facts_of, options.teacher_cache * 10**9)
     if not options.json:
         forecast.show(plan, request, entries)
     if plan.jobs:
         at_once = max(1, resources.devices_at_once(cpus_here()))
-        cost = estimated(plan, facts_of, resources, at_once, banks)
+        cost = estimated(plan, facts_of, resources, at_once, caches)
     if options.json:
-        print(forecast.forecast_json(plan, cost, banks))
+        print(forecast.forecast_json(plan, cost, caches))
     elif plan.jobs:
         jobs = min(at_once, len(plan.jobs))
         beside = f"with {jobs} job{'s' * (jobs > 1)} at a time"
         where = f"on {resources.gpus} of them" if resources.gpus else beside
-        forecast.show_cost(cost, where, banks, options.bank)
+        forecast.show_cost(cost, where, caches, options.teacher_cache)
     return 0
 
 
@@ -112,7 +112,7 @@ def planned_resources(options: Options) -> Resources:
 
 
 def estimated(
-    plan: Plan, facts_of: Callable[[RunSpec], Facts], resources: Resources, at_once: int, banks: Banks
+    plan: Plan, facts_of: Callable[[RunSpec], Facts], resources: Resources, at_once: int, caches: TeacherCaches
 ) -> CostEstimate:
     """The cost of a plan, measured on a GPU where the sweep would use one and there is one here."""
     from sweeps.planning.estimate import estimate
@@ -124,7 +124,7 @@ def estimated(
         resources,
         device="cuda" if resources.gpus and here else "cpu",
         at_once=at_once,
-        banks=banks,
+        caches=caches,
         tell=lambda line: print(line, file=sys.stderr, flush=True),
     )
     if resources.gpus and not here:
@@ -261,7 +261,7 @@ def train(
                 remembered = True
             show(event)
 
-        return execute(plan, ledger, place_of(options, request, command), resources, on_event, debug=options.debug)
+        return execute(plan, ledger, execution_of(options, request, command), resources, on_event, debug=options.debug)
 
 
 def remember(ledger: Ledger, request: Request, command: str) -> None:
@@ -269,14 +269,14 @@ def remember(ledger: Ledger, request: Request, command: str) -> None:
     ledger.remember([table.key for table in request.tables], request.settings, command)
 
 
-def place_of(options: Options, request: Request, command: str) -> Place:
-    return Place(
+def execution_of(options: Options, request: Request, command: str) -> Execution:
+    return Execution(
         results=options.results,
         data_dir=options.data_dir,
         teachers=tuple((teacher.sha256, str(teacher.path)) for teacher in request.given),
         command=command,
-        bank_gb=options.bank,
-        graphs=options.cuda_graphs,
+        teacher_cache_gb=options.teacher_cache,
+        cuda_graphs=options.cuda_graphs,
     )
 
 

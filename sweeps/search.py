@@ -32,7 +32,7 @@ from sweeps.display.progress import Lines, State
 from sweeps.planning.job_queue import Feed, Outcome
 from sweeps.planning.plan import Plan, job_of, packed
 from sweeps.request.request import Request, make_request
-from sweeps.run import check_all, check_writable, facts_in, guarded, place_of, report, typed
+from sweeps.run import check_all, check_writable, execution_of, facts_in, guarded, report, typed
 from sweeps.running.lock import driver_lock
 from sweeps.running.recovery import ingest
 from sweeps.searching.arguments import SearchOptions, parse
@@ -91,7 +91,7 @@ class _Searching:
     ) -> None:
         self.options, self.search, self.ledger, self.resources = options, search, ledger, resources
         self.results, self.classes = options.run.results, classes
-        self.place = place_of(options.run, request, command)
+        self.execution = execution_of(options.run, request, command)
         self.folder = self.results / "search" / self.name
 
     @property
@@ -127,13 +127,13 @@ class _Searching:
             outcome, ready = self._trials(study)
         outcome = replace(outcome, stopped=outcome.stopped or outcome.interrupted)
         if outcome.stopped or not ready:
-            return report(outcome, self.place.command)
+            return report(outcome, self.execution.command)
         ended = self._finals(study)
         self._show(study)
         failed = outcome.failed | ended.failed
         not_run = outcome.not_run | ended.not_run
         both = Outcome(outcome.done | ended.done, failed, not_run, ended.stopped)
-        return report(both, self.place.command)
+        return report(both, self.execution.command)
 
     @property
     def grace(self) -> int | None:
@@ -204,7 +204,7 @@ class _Searching:
         from sweeps.running.engine import execute
 
         options = self.options.run
-        return execute(plan, self.ledger, self.place, self.resources, on_event, debug=options.debug, feed=feed)
+        return execute(plan, self.ledger, self.execution, self.resources, on_event, debug=options.debug, feed=feed)
 
     def _finalists(self, study: Study) -> list[tuple[str, dict[int, RunSpec], float | None]]:
         """The paper's point, the released code's, and the best others: by name, a run for each seed, and the score."""

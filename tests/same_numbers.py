@@ -36,7 +36,7 @@ from analysis.table.render import FORMATS, render
 from analysis.tables import load_grid
 from trainables.job import run
 from trainables.spec import MEMBERSHIPS, OPERATIONS, SELECTIONS, TARGETS, Mixing, RunSpec, Temperature
-from trainables.storage.job_file import Place
+from trainables.storage.job_file import Execution
 from trainables.storage.provenance import surroundings
 from trainables.storage.runs import stream_key
 
@@ -120,7 +120,7 @@ def trained(results: Path) -> dict[str, str]:
     """Of each run's weights and numbers, by its name."""
     found = {}
     for job in in_order(trained_runs()):
-        for report in run(job, Place(results, threads=1)):
+        for report in run(job, Execution(results, threads=1)):
             assert not report.failed, report.failed
         for spec in job:
             weights, numbers = small_jobs.outcome(results, spec)

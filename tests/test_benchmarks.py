@@ -36,17 +36,17 @@ def measured(script: str, *options: str) -> dict[str, Any]:
 def test_students_against_plain_runs() -> None:
     options = ("--pair", "resnet14/resnet8", "--rows", "kd", "kd_he_da_50", "--turns", "2", "--steps", "2")
     found = measured("pack", *options, "--threads", "1")
-    sides = {f"{teacher} {precision}" for teacher in ("live", "bank") for precision in ("fp32", "bf16")}
+    sides = {f"{teacher} {precision}" for teacher in ("live", "cache") for precision in ("fp32", "bf16")}
     assert found["students"] == 2
     assert found["ratios"].keys() == found["teacher"].keys() == found["peak"].keys() == sides
     assert found["rates"].keys() == sides | {"plain"}
     assert all(numbers["n"] == 2 and numbers["median"] > 0 for numbers in found["ratios"].values())
-    assert found["teacher"]["bank fp32"] < found["teacher"]["live fp32"]
+    assert found["teacher"]["cache fp32"] < found["teacher"]["live fp32"]
     assert all(0 < share < 3 for share in found["peak"].values())
 
 
 @pytest.mark.parametrize("steps", [2, 4])
-def test_operations_of_a_student_with_a_bank_are_its_own(steps: int) -> None:
+def test_operations_of_a_student_with_a_cache_are_its_own(steps: int) -> None:
     from benchmarks.pack import make_scene, operations, packs
 
     scene = make_scene("resnet14/resnet8", ("kd",), steps, "cpu")
@@ -56,7 +56,7 @@ def test_operations_of_a_student_with_a_bank_are_its_own(steps: int) -> None:
     with torch.no_grad():
         answers = flops(lambda: scene.teacher(images))
     with packs(scene, 2) as sides:
-        for name in ("bank fp32", "bank bf16"):
+        for name in ("cache fp32", "cache bf16"):
             sides[name].fill(4)
         found = operations(sides)
     assert found == {name: own + answers * name.startswith("live") for name in sides}

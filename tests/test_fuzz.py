@@ -39,7 +39,7 @@ from trainables.errors import UserError
 from trainables.models import build
 from trainables.models.checkpoint import load_weights
 from trainables.spec import RunSpec, flatten, from_dict, from_json
-from trainables.storage.job_file import Place, job_json, read_job
+from trainables.storage.job_file import Execution, job_json, read_job
 from trainables.storage.runs import checkpoint_path, run_dir, sealed
 from trainables.training.student import Student
 
@@ -62,7 +62,7 @@ def test_json_of_a_run(text: str) -> None:
     accepts(lambda: from_json(text))
 
 
-JOB = json.loads(job_json([SPEC], Place(Path("results"), teachers=(("a" * 64, "w.pth"),), threads=1)))
+JOB = json.loads(job_json([SPEC], Execution(Path("results"), teachers=(("a" * 64, "w.pth"),), threads=1)))
 
 
 @many
@@ -70,10 +70,10 @@ JOB = json.loads(job_json([SPEC], Place(Path("results"), teachers=(("a" * 64, "w
 def test_job_files(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "JOB.json").write_bytes(content)
     if accepts(lambda: read_job(tmp_path / "JOB.json")):
-        specs, place = read_job(tmp_path / "JOB.json")
+        specs, execution = read_job(tmp_path / "JOB.json")
         assert all(isinstance(spec, RunSpec) for spec in specs)
-        assert job_json(specs, place)
-        assert isinstance(place.threads, int)
+        assert job_json(specs, execution)
+        assert isinstance(execution.threads, int)
 
 
 # Results, settings, ledgers

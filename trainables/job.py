@@ -2,7 +2,8 @@
 
     python trainables/job.py JOB.json [--debug]
 
-JOB.json: {"runs": [fields of a RunSpec, ...], "place": {"results": DIR, "data_dir": DIR, ...}}. Needs torch, not Ray.
+JOB.json: {"runs": [fields of a RunSpec, ...], "execution": {"results": DIR, "data_dir": DIR, ...}}.
+Needs torch, not Ray.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ from trainables.errors import UserError, disk_errors_told, exit_status
 from trainables.methods import find
 from trainables.shares import off
 from trainables.spec import RunSpec
-from trainables.storage.job_file import Place, read_job
+from trainables.storage.job_file import Execution, read_job
 from trainables.storage.provenance import now, surroundings
 from trainables.storage.runs import has_weights, read_result, stop_path, stopped_path, stream_key, there
 from trainables.storage.writer import Writer, writing
 from trainables.training.cpu_memory import give_back, keep_freed
 from trainables.training.cuda_graphs import Capture, cuda_graphs
-from trainables.training.cuda_streams import CudaLanes, Lanes
+from trainables.training.cuda_streams import CudaStreams, OneStream
 from trainables.training.distributed import gathered, wait_for_all
 from trainables.training.evaluation import evaluate_models
 from trainables.training.student import Student, held_folder, write_refusal
@@ -68,18 +69,18 @@ class EpochReport:
     notes: tuple[str, ...] = ()
 
 
-def prepare_torch(place: Place) -> None:
+def prepare_torch(execution: Execution) -> None:
     """The same numbers every time: deterministic kernels, a fixed number of threads. Memory is kept between steps."""
-    if place.device == "cuda":
+    if execution.device == "cuda":
         if not torch.cuda.is_available():
             raise UserError("no CUDA device is visible to this process: use --gpus 0 to train on the CPU")
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     else:
         keep_freed()
-    if place.threads:
-        torch.set_num_threads(place.threads)
+    if execution.threads:
+        torch.set_num_threads(execution.threads)
     # Max-pooling's backward pass counts as non-deterministic on CUDA, though its kernel adds nothing in random order.
-    torch.use_deterministic_algorithms(True, warn_only=place.device == "cuda")
+    torch.use_deterministic_algorithms(True, warn_only=execution.device == "cuda")
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
@@ -103,29 +104,29 @@ def _loaded(
     return replace(source, beside=beside) if isinstance(source, ImageNet) else source
 
 
-def load_data(spec: RunSpec, place: Place) -> Source:
+def load_data(spec: RunSpec, execution: Execution) -> Source:
     """The data set of a run on its device, normalised as the run has it; refuses images other than those the run was
     planned for."""
     images = spec.train_fraction, spec.imbalance, spec.holdout
-    dataset = _loaded(spec.dataset, place.data_dir, *images, spec.data, place.device, place.beside)
+    dataset = _loaded(spec.dataset, execution.data_dir, *images, spec.data, execution.device, execution.beside)
     if spec.data and not dataset.fingerprint.startswith(spec.data):
         raise UserError(
-            f"the images in {place.data_dir} have changed since the sweep was planned: start the sweep again"
+            f"the images in {execution.data_dir} have changed since the sweep was planned: start the sweep again"
         )
     return normalised(dataset, spec.normalisation)
 
 
-def make_teaching(specs: Sequence[RunSpec], dataset: Source, stream: Stream, place: Place) -> Teaching | None:
+def make_teaching(specs: Sequence[RunSpec], dataset: Source, stream: Stream, execution: Execution) -> Teaching | None:
     """The teacher of runs that share it, and what they need to know of it."""
     spec = specs[0]
     if spec.teacher is None:
         return None
-    path = teacher_file(spec, place.results, dict(place.teachers))
-    teacher, digest = load_teacher(spec, path, num_classes=dataset.num_classes, device=place.device)
-    return Teaching(teacher, facts(teacher, digest, dataset, stream, specs, place.results))
+    path = teacher_file(spec, execution.results, dict(execution.teachers))
+    teacher, digest = load_teacher(spec, path, num_classes=dataset.num_classes, device=execution.device)
+    return Teaching(teacher, facts(teacher, digest, dataset, stream, specs, execution.results))
 
 
-def run(specs: Sequence[RunSpec], place: Place, share: Share = WHOLE) -> Iterator[EpochReport]:
+def run(specs: Sequence[RunSpec], execution: Execution, share: Share = WHOLE) -> Iterator[EpochReport]:
     """Train the runs together, each from where its checkpoint left it, and report every epoch.
 
     A run is complete when its result and its weights are there; one that lost its weights is trained again.
@@ -140,58 +141,58 @@ def run(specs: Sequence[RunSpec], place: Place, share: Share = WHOLE) -> Iterato
     if len({spec.run_id for spec in specs}) != len(specs):
         raise UserError("a job names one of its runs twice: name each run once")
     epochs = max(spec.epochs for spec in specs)
-    with disk_errors_told(place.results), contextlib.ExitStack() as locks:
+    with disk_errors_told(execution.results), contextlib.ExitStack() as locks:
         for spec in sorted(specs, key=lambda spec: spec.run_id) if share.rank == 0 else ():
-            locks.enter_context(held_folder(spec, place.results, seconds=LOCK_SECONDS))
+            locks.enter_context(held_folder(spec, execution.results, seconds=LOCK_SECONDS))
         wait_for_all(share)
-        known = {spec.run_id: read_result(place.results, spec.run_id) for spec in specs}
+        known = {spec.run_id: read_result(execution.results, spec.run_id) for spec in specs}
         done = tuple(
             run_id
             for run_id, result in known.items()
-            if result and result["status"] == "done" and has_weights(place.results, run_id)
+            if result and result["status"] == "done" and has_weights(execution.results, run_id)
         )
         if done:
             yield EpochReport(0, epochs, {}, done, {})
         missing = [spec for spec in specs if spec.run_id not in done]
         if missing:
             try:
-                yield from _train(missing, place, epochs, share)
+                yield from _train(missing, execution, epochs, share)
             finally:
                 give_back()
 
 
-def check_precision(precision: str, place: Place) -> None:
+def check_precision(precision: str, execution: Execution) -> None:
     """Refuse what the GPU cannot do: torch would pretend to, up to the first convolution."""
-    if place.device == "cuda" and precision == "bf16" and torch.cuda.get_device_capability()[0] < AMPERE:
+    if execution.device == "cuda" and precision == "bf16" and torch.cuda.get_device_capability()[0] < AMPERE:
         raise UserError(f"{torch.cuda.get_device_name()} does not compute in bfloat16: use --precision fp32")
 
 
-def _train(specs: Sequence[RunSpec], place: Place, epochs: int, share: Share) -> Iterator[EpochReport]:
-    prepare_torch(place)
-    check_precision(specs[0].precision, place)
-    provenance = surroundings(place.device) | {"command": place.command, "threads": torch.get_num_threads()}
+def _train(specs: Sequence[RunSpec], execution: Execution, epochs: int, share: Share) -> Iterator[EpochReport]:
+    prepare_torch(execution)
+    check_precision(specs[0].precision, execution)
+    provenance = surroundings(execution.device) | {"command": execution.command, "threads": torch.get_num_threads()}
     first = specs[0]
-    dataset = load_data(first, place)
+    dataset = load_data(first, execution)
     stream = dataset.stream(seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation, share=share)
-    teaching = make_teaching(specs, dataset, stream, place)
+    teaching = make_teaching(specs, dataset, stream, execution)
     notes: list[str] = []
-    with _banked(specs, dataset, stream, teaching, place, notes), writing() as writer:
-        yield from _epochs(specs, place, epochs, dataset, stream, teaching, provenance, writer, notes)
+    with _cached(specs, dataset, stream, teaching, execution, notes), writing() as writer:
+        yield from _epochs(specs, execution, epochs, dataset, stream, teaching, provenance, writer, notes)
 
 
 @contextlib.contextmanager
-def _banked(
+def _cached(
     specs: Sequence[RunSpec],
     dataset: Source,
     stream: Stream,
     teaching: Teaching | None,
-    place: Place,
+    execution: Execution,
     notes: list[str],
 ) -> Iterator[None]:
-    """With a bank of the teacher's answers, where logits are all that is asked of it and nobody measures its cost."""
+    """With a cache of the teacher's answers, where logits are all that is asked of it and nobody measures its cost."""
     first = specs[0]
     more = first.timing or any(find(spec.method).FEATURES for spec in specs)
-    if teaching is None or more or not place.bank_gb:
+    if teaching is None or more or not execution.teacher_cache_gb:
         yield
         return
     teacher, digest = teaching.teacher, teaching.facts.sha256
@@ -201,17 +202,17 @@ def _banked(
         stream,
         teacher,
         digest,
-        place.results,
-        place.bank_gb * GB,
+        execution.results,
+        execution.teacher_cache_gb * GB,
         notes,
-    ) as bank:
-        teaching.bank = bank
+    ) as cache:
+        teaching.cache = cache
         yield
 
 
 def _epochs(
     specs: Sequence[RunSpec],
-    place: Place,
+    execution: Execution,
     epochs: int,
     dataset: Source,
     stream: Stream,
@@ -229,17 +230,17 @@ def _epochs(
                     spec,
                     dataset=dataset,
                     teaching=teaching,
-                    results=place.results,
+                    results=execution.results,
                     started=now(),
                     share=share,
                     writer=writer,
-                    capture=capture_on(place),
+                    capture=capture_on(execution),
                 )
             )
         except UserError as error:
             refused[spec.run_id] = str(error)
             if share.rank == 0:
-                write_refusal(spec, place.results, str(error), provenance | {"ended": now()})
+                write_refusal(spec, execution.results, str(error), provenance | {"ended": now()})
     damaged = tuple(line for student in students for line in student.damaged)
     if refused or damaged:
         yield EpochReport(0, epochs, {}, (), refused, damaged=damaged)
@@ -248,7 +249,7 @@ def _epochs(
     remarks = [student.method.remark(dataset.num_classes) for student in students]
     notes += dict.fromkeys(remark for remark in remarks if remark is not None)
     wait_for_all(share)
-    lanes = lanes_on(place, share)
+    cuda_streams = cuda_streams_on(execution, share)
     start = min(student.record.epoch for student in students) + 1
     named: dict[str, str] = {}
     for epoch in range(start, epochs + 1):
@@ -258,7 +259,7 @@ def _epochs(
         if specs[0].timing:
             writer.wait_for_all()
         for group in [[student] for student in active] if specs[0].timing else [active]:
-            train_epoch(epoch, group, stream, teaching, lanes)
+            train_epoch(epoch, group, stream, teaching, cuda_streams)
         finished, failed = [], {}
         scores = evaluate_models([student.model for student in active], dataset, specs[0].precision, share=share)
         for student, found in zip(active, scores, strict=True):
@@ -282,7 +283,7 @@ def _epochs(
         known = {path: why for student in active for path, why in student.record.unreadable.items()}
         new = {path: why for path, why in known.items() if path not in named}
         named |= new
-        stopped = [student for student in students if not student.ended and _told_to_stop(student, place, share)]
+        stopped = [student for student in students if not student.ended and _told_to_stop(student, execution, share)]
         for student in stopped:
             writer.wait(student.spec.run_id)
         students = [student for student in students if student not in stopped]
@@ -292,25 +293,25 @@ def _epochs(
         yield EpochReport(epoch, epochs, metrics, tuple(finished), failed, new, ends, notes=told)
 
 
-def capture_on(place: Place) -> Capture | None:
-    return cuda_graphs() if place.graphs and place.device == "cuda" else None
+def capture_on(execution: Execution) -> Capture | None:
+    return cuda_graphs() if execution.cuda_graphs and execution.device == "cuda" else None
 
 
-def lanes_on(place: Place, share: Share) -> Lanes:
-    return CudaLanes() if place.graphs and place.device == "cuda" and share == WHOLE else Lanes()
+def cuda_streams_on(execution: Execution, share: Share) -> OneStream:
+    return CudaStreams() if execution.cuda_graphs and execution.device == "cuda" and share == WHOLE else OneStream()
 
 
-def _told_to_stop(student: Student, place: Place, share: Share) -> bool:
-    path = stop_path(place.results, student.spec.run_id)
+def _told_to_stop(student: Student, execution: Execution, share: Share) -> bool:
+    path = stop_path(execution.results, student.spec.run_id)
     told = gathered(there(path), share)[0]
     if told and share.rank == 0:
-        stopped_path(place.results, student.spec.run_id).touch()
+        stopped_path(execution.results, student.spec.run_id).touch()
         path.unlink(missing_ok=True)
     return told
 
 
 def train_epoch(
-    epoch: int, students: Sequence[Student], stream: Stream, teaching: Teaching | None, lanes: Lanes
+    epoch: int, students: Sequence[Student], stream: Stream, teaching: Teaching | None, cuda_streams: OneStream
 ) -> None:
     """Every step of an epoch for every student; each is charged an equal share of the time."""
     if not students:
@@ -321,15 +322,15 @@ def train_epoch(
     began = time.perf_counter()
     for student in students:
         student.begin_epoch(epoch)
-    if teaching and teaching.bank:
-        teaching.bank.fill(epoch)
+    if teaching and teaching.cache:
+        teaching.cache.fill(epoch)
     for chunk in stream.epoch(epoch):
         views = Views(chunk, stream, dtype, teaching, features=features, asked=bool(eval_mode))
         for student in students:
             student.steps.prepare(views, teaching)
-        with lanes.beside():
+        with cuda_streams.overlap():
             for student in students:
-                with lanes.lane(student.spec.run_id) if student.steps.recorded else contextlib.nullcontext():
+                with cuda_streams.use(student.spec.run_id) if student.steps.recorded else contextlib.nullcontext():
                     for step in range(len(chunk.bounds) - 1):
                         student.steps.step(views, step, epoch, teaching)
     if stream.device.type == "cuda":
@@ -342,15 +343,15 @@ def main() -> int:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if len(arguments) != 1:
         raise UserError("usage: python trainables/job.py JOB.json [--debug]")
-    specs, place = read_job(Path(arguments[0]))
+    specs, execution = read_job(Path(arguments[0]))
     names = {spec.run_id: spec.name for spec in specs}
     for run_id in names:
-        for path in (stop_path(place.results, run_id), stopped_path(place.results, run_id)):
+        for path in (stop_path(execution.results, run_id), stopped_path(execution.results, run_id)):
             # Whether the folder can be written is told when the run begins.
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
     failures = 0
-    for report in run(specs, place):
+    for report in run(specs, execution):
         for line in (*report.damaged, *report.notes):
             print(line, flush=True)
         for run_id, numbers in report.metrics.items():

@@ -26,12 +26,12 @@ from tensorboardX import event_file_writer  # type: ignore[import-untyped]
 
 from trainables.data.stream import Share
 from trainables.errors import UserError
-from trainables.job import EpochReport, Place, load_data
+from trainables.job import EpochReport, Execution, load_data
 from trainables.spec import RunSpec, flatten, from_json
 from trainables.storage.runs import read_result, stopped_path, there
 
 Train = Callable[..., Iterator[EpochReport]]
-"""Trains runs at a place, as `job.run` does."""
+"""Trains runs, as `job.run` does."""
 
 LONGEST_REASON = 300
 COLLECTIVE_SECONDS = 24 * 3600
@@ -62,8 +62,8 @@ def memory_was_full(error: BaseException) -> bool:
     return False
 
 
-def trial(place: Place, train: Train) -> Callable[[dict[str, Any]], None]:
-    """A function for Tune that trains the runs of `config["runs"]` (canonical JSON) at `place`.
+def trial(execution: Execution, train: Train) -> Callable[[dict[str, Any]], None]:
+    """A function for Tune that trains the runs of `config["runs"]` (canonical JSON) as `execution` says.
 
     Every epoch it reports {"report": EpochReport}. When the job fails it reports {"error": one line} and raises, so
     that Tune replaces the process: after an error of the device nothing else could be trained in it. When one of
@@ -75,12 +75,12 @@ def trial(place: Place, train: Train) -> Callable[[dict[str, Any]], None]:
         _end_with_parent()
         _keep_modules()
         specs = [from_json(text) for text in config["runs"]]
-        here = replace(place, beside=_beside())
+        here = replace(execution, beside=_beside())
         devices = config.get("devices", 1)
         try:
-            _check_results(place)
+            _check_results(execution)
             if devices > 1:
-                _train_on_several(specs, place, train, devices)
+                _train_on_several(specs, execution, train, devices)
             else:
                 _report(specs, _unended(specs, here, train))
         except ProcessDiedError:
@@ -116,45 +116,46 @@ def _report(specs: Sequence[RunSpec], reports: Iterator[EpochReport]) -> None:
             tune.report({"report": last, "done": True})
 
 
-def unfit(place: Place, specs: Sequence[RunSpec], mark: Path) -> str | None:
+def unfit(execution: Execution, specs: Sequence[RunSpec], mark: Path) -> str | None:
     """Why this machine could not train the runs, or None. mark: a file that the driver made in the results folder."""
     try:
-        if not mark.exists() or not os.access(place.results, os.W_OK):
+        if not mark.exists() or not os.access(execution.results, os.W_OK):
             what = "not writable" if mark.exists() else "another folder, or none,"
-            return f"{place.results} is {what} here: --results must be shared by all machines"
-        for _, path in place.teachers:
+            return f"{execution.results} is {what} here: --results must be shared by all machines"
+        for _, path in execution.teachers:
             if not os.access(path, os.R_OK):
                 return f"the teacher {path} cannot be read here: it must be in a folder that all machines share"
         for spec in specs:
-            load_data(spec, replace(place, device="cpu"))
+            load_data(spec, replace(execution, device="cpu"))
     except UserError as error:
         return reason(error)
     return None
 
 
-def _check_results(place: Place) -> None:
+def _check_results(execution: Execution) -> None:
     """Refuse to train on a machine that joined later and does not have what the driver wrote before the first job."""
-    if not (place.results / "jobs").is_dir():
-        raise UserError(f"there is no {place.results} here: --results must be shared by all machines")
+    if not (execution.results / "jobs").is_dir():
+        raise UserError(f"there is no {execution.results} here: --results must be shared by all machines")
 
 
-def _train_on_several(specs: Sequence[RunSpec], place: Place, train: Train, devices: int) -> None:
+def _train_on_several(specs: Sequence[RunSpec], execution: Execution, train: Train, devices: int) -> None:
     """Ray Train starts one process a device, which train the runs together; the first one's reports come here.
 
     The processes end by themselves when the runs do: Tune stops no such trial, which would leave their reservations.
     """
     trainer = TorchTrainer(
         _device_loop,
-        train_loop_config={"runs": specs, "place": place, "train": train},
+        train_loop_config={"runs": specs, "execution": execution, "train": train},
         torch_config=TorchConfig(timeout_s=COLLECTIVE_SECONDS),
         scaling_config=ScalingConfig(
             num_workers=devices,
-            use_gpu=place.device == "cuda",
-            resources_per_worker={"CPU": max(1, place.threads)} | ({"GPU": 1} if place.device == "cuda" else {}),
+            use_gpu=execution.device == "cuda",
+            resources_per_worker={"CPU": max(1, execution.threads)}
+            | ({"GPU": 1} if execution.device == "cuda" else {}),
         ),
         run_config=RunConfig(
             name=f"train-{tune.get_context().get_trial_id()}",
-            storage_path=str(place.results / "tune" / "train"),
+            storage_path=str(execution.results / "tune" / "train"),
             failure_config=FailureConfig(max_failures=0),
             callbacks=[cast(Any, TuneReportCallback())],
         ),
@@ -186,7 +187,7 @@ def _device_loop(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     share = Share(context.get_world_rank(), context.get_world_size())
     train = functools.partial(config["train"], share=share)
-    for report in _unended(config["runs"], replace(config["place"], beside=_beside()), train):
+    for report in _unended(config["runs"], replace(config["execution"], beside=_beside()), train):
         ray.train.report({"report": report})
 
 
@@ -204,16 +205,16 @@ def reserved(resources: dict[str, float]) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([{name: amount for name, amount in resources.items() if amount}])
 
 
-def _unended(specs: Sequence[RunSpec], place: Place, train: Train) -> Iterator[EpochReport]:
+def _unended(specs: Sequence[RunSpec], execution: Execution, train: Train) -> Iterator[EpochReport]:
     """Train all but the runs that failed in this job, or were stopped, before its process died."""
-    results = {spec.run_id: read_result(place.results, spec.run_id) for spec in specs}
+    results = {spec.run_id: read_result(execution.results, spec.run_id) for spec in specs}
     failed = {run_id: str(r["reason"]) for run_id, r in results.items() if r and r["status"] == "failed"}
-    stopped = tuple(run_id for run_id in results if there(stopped_path(place.results, run_id)))
+    stopped = tuple(run_id for run_id in results if there(stopped_path(execution.results, run_id)))
     if failed or stopped:
         yield EpochReport(0, max(spec.epochs for spec in specs), {}, (), failed, stopped=stopped)
     rest = [spec for spec in specs if spec.run_id not in (*failed, *stopped)]
     if rest:
-        yield from train(rest, place)
+        yield from train(rest, execution)
 
 
 def reason(error: BaseException) -> str:

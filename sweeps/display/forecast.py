@@ -22,7 +22,7 @@ from analysis.table.protocol import protocol
 from analysis.table.verdicts import SEED_STD
 from sweeps.planning.estimate import CostEstimate
 from sweeps.planning.plan import Plan
-from sweeps.planning.teacher_caches import Banks
+from sweeps.planning.teacher_caches import TeacherCaches
 from sweeps.request.request import Request, teachers
 from sweeps.request.teacher_weights import Given
 from trainables.recipes import RECIPES
@@ -31,7 +31,7 @@ LEAST_WIDTH = 120
 ASSUMED = f"assumed from {SEED_STD} points of a run: the ledger has too few of these runs"
 
 
-def forecast_json(plan: Plan, estimate: CostEstimate, banks: Banks) -> str:
+def forecast_json(plan: Plan, estimate: CostEstimate, caches: TeacherCaches) -> str:
     """One object: cells; runs by kind, done or not, each once; how many more the tables would train one by one
     (shared_runs); runs done; runs that an earlier revision trained (outdated); jobs left; what they cost.
     """
@@ -48,8 +48,8 @@ def forecast_json(plan: Plan, estimate: CostEstimate, banks: Banks) -> str:
             "device_hours": round(estimate.device_hours, 4),
             "hours": round(estimate.hours, 4),
             "disk_bytes": estimate.disk_bytes,
-            "banks": banks.count,
-            "bank_bytes": banks.bytes,
+            "teacher_caches": caches.count,
+            "teacher_cache_bytes": caches.bytes,
             "device": estimate.device,
             "estimated": estimate.how,
         }
@@ -73,30 +73,35 @@ def _visible(request: Request, entries: Mapping[str, Entry]) -> list[str]:
     return [sensitivity(request.settings.seeds, found or of_runs(SEED_STD, ASSUMED))]
 
 
-def show_cost(estimate: CostEstimate, where: str, banks: Banks, most: float) -> None:
+def show_cost(estimate: CostEstimate, where: str, caches: TeacherCaches, most: float) -> None:
     """What the plan costs, on standard output. where: on what the sweep runs, in words."""
     lines = (
         f"about {hours_words(estimate.device_hours)} on one device like this ({estimate.device}); "
         f"from start to end {hours_words(estimate.hours)} {where}",
         f"  measured {estimate.how}",
         f"about {size_words(estimate.disk_bytes)} on disk",
-        *bank_lines(banks, most),
+        *teacher_cache_lines(caches, most),
     )
     _print([*map(Text, lines)])
 
 
-def bank_lines(banks: Banks, most: float) -> list[str]:
-    """What the teachers' banks take. most: gigabytes that they may."""
+def teacher_cache_lines(caches: TeacherCaches, most: float) -> list[str]:
+    """What the teacher caches take. most: gigabytes that they may."""
     lines = []
-    if banks.count:
-        kept = f", of which at most {most:g} GB are kept (--bank)" if banks.bytes > most * 10**9 else " (--bank)"
-        lines.append(
-            f"and {size_words(banks.bytes)} for the answers of teachers in {_count(banks.count, 'bank')}{kept}"
+    if caches.count:
+        kept = (
+            f", of which at most {most:g} GB are kept (--teacher-cache)"
+            if caches.bytes > most * 10**9
+            else " (--teacher-cache)"
         )
-    if banks.too_large:
-        what, size = banks.too_large
         lines.append(
-            f"no bank: {what} would take {size_words(size)}, more than --bank {most:g}; that teacher answers live"
+            f"and {size_words(caches.bytes)} for the logits of teachers in {_count(caches.count, 'cache')}{kept}"
+        )
+    if caches.too_large:
+        what, size = caches.too_large
+        lines.append(
+            f"the logits of {what} would take {size_words(size)}, more than --teacher-cache {most:g}: they are not "
+            "cached, and the teacher runs in every epoch"
         )
     return lines
 

@@ -40,7 +40,7 @@ FactsOf = Callable[[RunSpec], Facts]
 def seconds_by_job(
     jobs: Sequence[PlannedJob], cost: CostOf, facts_of: FactsOf, spared: Mapping[str, int]
 ) -> dict[str, float]:
-    """Of each job, by its key. spared: by job, the epochs whose answers a bank has. A teacher is asked about all test
+    """Of each job, by its key. spared: by job, the epochs whose answers a cache has. A teacher is asked about all test
     images once, for its accuracy, and about all training images once for each set of energies that runs compare by."""
     asked: set[tuple[object, ...]] = set()
     found: dict[str, float] = {}

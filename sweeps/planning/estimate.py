@@ -18,7 +18,7 @@ from sweeps.planning.background_load import company
 from sweeps.planning.durations import Cost, CostOf, FactsOf, seconds_by_job, wall_seconds
 from sweeps.planning.plan import Plan
 from sweeps.planning.resources import Resources, cpus_here
-from sweeps.planning.teacher_caches import Banks
+from sweeps.planning.teacher_caches import TeacherCaches
 from trainables.data.facts import STREAMED, Facts
 from trainables.spec import MEMBERSHIPS, PLAIN, RunSpec
 
@@ -55,7 +55,7 @@ class CostEstimate:
     how: str
 
 
-NO_BANKS = Banks(0, 0, None, {})
+NO_TEACHER_CACHES = TeacherCaches(0, 0, None, {})
 NOTHING = CostEstimate(0.0, 0.0, 0, "", "nothing is left to train")
 
 
@@ -83,12 +83,12 @@ def estimate(
     device: str,
     at_once: int,
     seconds: float = SECONDS,
-    banks: Banks = NO_BANKS,
+    caches: TeacherCaches = NO_TEACHER_CACHES,
     tell: Callable[[str], None] = lambda line: None,
 ) -> CostEstimate:
     """The cost of a plan's jobs, measured on this machine's `device`, on `at_once` devices (or shares of them).
 
-    The disk is that of the runs, without their teachers' `banks`, which spare time. tell: is told in one line, before,
+    The disk is that of the runs, without their teachers' `caches`, which spare time. tell: is told in one line, before,
     what is measured and how long that takes."""
     if not plan.jobs:
         return NOTHING
@@ -105,7 +105,7 @@ def estimate(
     busy = 0 if quiet else min(at_once, cpus_here(), sum(devices)) - 1
     costs = _measure(specs, facts_of, device, threads, busy, seconds)
     took = time.perf_counter() - began
-    by_job = seconds_by_job(plan.jobs, costs_of(costs), facts_of, banks.spared)
+    by_job = seconds_by_job(plan.jobs, costs_of(costs), facts_of, caches.spared)
     sizes = sorted((sum(_checkpoint(spec, costs) for spec in job.specs) for job in plan.jobs), reverse=True)
     under_way = max(1, at_once // min(devices))
     disk = sum(costs[_student(spec)].bytes + RECORD_BYTES for spec in specs) + sum(sizes[:under_way])
@@ -159,7 +159,7 @@ def _measure(
     processor while `busy` other cores have work, but for runs that exist for their timing."""
     import torch
 
-    from trainables.job import Place, check_precision, prepare_torch
+    from trainables.job import Execution, check_precision, prepare_torch
 
     trained = {_student(spec): spec for spec in specs}
     asked = {_asked(spec): spec for spec in specs if spec.teacher is not None}
@@ -167,8 +167,8 @@ def _measure(
     # One thread's own time does not grow with what else it waits for.
     clock = time.thread_time if device == "cpu" and threads == 1 else time.perf_counter
     before = torch.get_num_threads()
-    prepare_torch(Place(results=Path(), device=device, threads=threads if device == "cpu" else 0))
-    check_precision(specs[0].precision, Place(results=Path(), device=device))
+    prepare_torch(Execution(results=Path(), device=device, threads=threads if device == "cpu" else 0))
+    check_precision(specs[0].precision, Execution(results=Path(), device=device))
     costs: dict[_Work, Cost] = {}
     alike: dict[tuple[object, ...], Cost] = {}
     works = {**tested, **asked, **trained}

@@ -54,7 +54,7 @@ class Options:
     gpus_per_job: float
     cpus_per_job: int
     pack: int | None
-    bank: float
+    teacher_cache: float
     cuda_graphs: bool
     address: str | None
     results: Path
@@ -147,7 +147,7 @@ def add_where(group: Any) -> None:
     add("--cpus-per-job", type=whole(1), default=1, metavar="N", help="processor cores of a job (default: 1)")
     add("--pack", type=whole(1), metavar="N", help="most students in one job (default: all that share a teacher)")
     add(
-        "--bank",
+        "--teacher-cache",
         type=_gigabytes,
         default=20.0,
         metavar="GB",

@@ -29,7 +29,7 @@ from sweeps.running.stopping import Ending, forget_stops, interrupts
 from trainables.errors import UserError
 from trainables.job import EpochReport, check_precision, run
 from trainables.ray_trial import Curves, MemoryFullError, ProcessDiedError, Train, reserved, trial
-from trainables.storage.job_file import Place, job_json
+from trainables.storage.job_file import Execution, job_json
 from trainables.storage.runs import read_result, run_dir, write_atomically
 
 __all__ = [
@@ -58,7 +58,7 @@ INTERRUPTED = (
 def execute(
     plan: Plan,
     ledger: Ledger,
-    place: Place,
+    execution: Execution,
     resources: Resources,
     on_event: Callable[[Event], None],
     *,
@@ -68,7 +68,7 @@ def execute(
 ) -> Outcome:
     """Train the plan's jobs, or those that another `feed` hands out; a failing one never stops the others.
 
-    The device and the threads of `place` are set from `resources`. Ctrl-C, SIGTERM, a machine that joins and is unfit
+    The device and threads of `execution` are set from `resources`. Ctrl-C, SIGTERM, a machine that joins and is unfit
     (all after the epochs under way, for a while) and the death of Ray (at once) end the sweep early, with the reason in
     `Outcome.stopped`; a second Ctrl-C raises KeyboardInterrupt.
     """
@@ -76,29 +76,29 @@ def execute(
     feed = feed or Feed(plan)
     if feed.exhausted:
         return feed.outcome()
-    place = replace(
-        place,
-        results=place.results.absolute(),
-        data_dir=place.data_dir and place.data_dir.absolute(),
-        teachers=tuple((digest, os.path.abspath(path)) for digest, path in place.teachers),
+    execution = replace(
+        execution,
+        results=execution.results.absolute(),
+        data_dir=execution.data_dir and execution.data_dir.absolute(),
+        teachers=tuple((digest, os.path.abspath(path)) for digest, path in execution.teachers),
         device="cuda" if resources.gpus else "cpu",
         threads=resources.cpus_per_job,
     )
     for precision in {spec.precision for job in plan.jobs for spec in job.specs} if resources.address is None else ():
-        check_precision(precision, place)
+        check_precision(precision, execution)
     for job in plan.jobs:
         for spec in job.specs:
-            forget_end(place.results, spec.run_id)
-    _forget_experiments(place.results / "tune")
-    _write_jobs(place, plan)
+            forget_end(execution.results, spec.run_id)
+    _forget_experiments(execution.results / "tune")
+    _write_jobs(execution, plan)
     try:
         with interrupts() as interrupted, cluster(resources, debug=debug) as (watch, at_once):
-            machines = Machines(place, plan, resources) if resources.address is not None else None
-            sweep = _Sweep(feed, ledger, place, on_event, at_once, watch, interrupted, resources, machines)
+            machines = Machines(execution, plan, resources) if resources.address is not None else None
+            sweep = _Sweep(feed, ledger, execution, on_event, at_once, watch, interrupted, resources, machines)
             if machines is not None:
                 machines.check_all(sweep.check)
             with environment(_tune_settings(at_once())), contextlib.closing(sweep):
-                _tuner(sweep, feed.most_jobs, resources, trial(place, train), debug).fit()
+                _tuner(sweep, feed.most_jobs, resources, trial(execution, train), debug).fit()
                 sweep.check()
                 return replace(feed.outcome(), interrupted=sweep.ending)
     except StoppedError as stop:
@@ -124,7 +124,7 @@ def _tune_settings(at_once: int) -> dict[str, str]:
 def _tuner(
     sweep: _Sweep, jobs: int, resources: Resources, function: Callable[[dict[str, Any]], None], debug: bool
 ) -> tune.Tuner:
-    folder = sweep.place.results / "tune"
+    folder = sweep.execution.results / "tune"
     return tune.Tuner(
         tune.with_resources(function, lambda config: reserved(resources.per_job(config["devices"]))),
         tune_config=tune.TuneConfig(
@@ -164,7 +164,7 @@ class _Sweep:
         self,
         feed: Feed,
         ledger: Ledger,
-        place: Place,
+        execution: Execution,
         on_event: Callable[[Event], None],
         at_once: Callable[[], int],
         watch: Watch,
@@ -173,7 +173,7 @@ class _Sweep:
         machines: Machines | None,
     ) -> None:
         self.feed = feed
-        self.place = place
+        self.execution = execution
         self.jobs: dict[str, PlannedJob] = {}
         self._started: set[str] = set()
         self._furthest: dict[str, int] = {}
@@ -195,7 +195,7 @@ class _Sweep:
         if reason is None and self._machines is not None:
             reason = self._machines.refused()
         if self._ending is None and reason is not None:
-            self._ending = Ending(self.place.results, reason, self._started & self.jobs.keys())
+            self._ending = Ending(self.execution.results, reason, self._started & self.jobs.keys())
         if self._ending is None or self._complete:
             return
         if not self._ending.waits(self.jobs):
@@ -227,7 +227,7 @@ class _Sweep:
         job = self.feed.take(lambda job: self.devices(job) <= free)
         if job is not None:
             self.jobs[trial_id] = job
-            forget_stops(self.place.results, [spec.run_id for spec in job.specs])
+            forget_stops(self.execution.results, [spec.run_id for spec in job.specs])
         return job
 
     def devices(self, job: PlannedJob) -> int:
@@ -298,7 +298,7 @@ class _Sweep:
 
     def _result(self, run_id: str) -> dict[str, Any]:
         """What a run that has ended wrote: on another machine perhaps, so that this one sees it a while later."""
-        where = self.place.results
+        where = self.execution.results
         deadline = time.monotonic() + (SEEN_SECONDS if self._machines is not None else 0)
         while (result := read_result(where, run_id)) is None:
             if time.monotonic() >= deadline or self._ending is not None:
@@ -389,9 +389,9 @@ def _forget_experiments(folder: Path) -> None:
         shutil.rmtree(experiment, ignore_errors=True)
 
 
-def _write_jobs(place: Place, plan: Plan) -> None:
+def _write_jobs(execution: Execution, plan: Plan) -> None:
     """Each job as a file that `python trainables/job.py` trains without Ray: to profile it, or elsewhere."""
-    folder = place.results / "jobs"
+    folder = execution.results / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
     for job in plan.jobs:
-        write_atomically(folder / f"{job.key}.json", job_json(job.specs, place).encode())
+        write_atomically(folder / f"{job.key}.json", job_json(job.specs, execution).encode())

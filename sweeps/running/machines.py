@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sweeps.planning.plan import Plan
 from sweeps.planning.resources import Resources
 from trainables.errors import UserError
-from trainables.job import Place
+from trainables.job import Execution
 from trainables.ray_trial import reason, unfit
 
 ANSWER_SECONDS = 600.0
@@ -31,9 +31,9 @@ def name(address: str, host: str) -> str:
 class Machines:
     """Asks every machine that jobs could be sent to whether it could train them, also those that join later."""
 
-    def __init__(self, place: Place, plan: Plan, resources: Resources) -> None:
+    def __init__(self, execution: Execution, plan: Plan, resources: Resources) -> None:
         runs = [spec for job in plan.jobs for spec in job.specs] or list(plan.all_runs.values())
-        self._place = place
+        self._execution = execution
         self._one_of_each = list({spec.dataset: spec for spec in runs}.values())
         self._resource = "GPU" if resources.gpus else "CPU"
         self._nodes: dict[str, str] = {}
@@ -86,11 +86,11 @@ class Machines:
 
     def _ask(self, question: _Question) -> None:
         if self._mark is None:
-            self._mark = self._place.results / f".here-{secrets.token_hex(8)}"
+            self._mark = self._execution.results / f".here-{secrets.token_hex(8)}"
             self._mark.touch()
         there = NodeAffinitySchedulingStrategy(question.node, soft=False)
         task = ray.remote(unfit).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
-        self._asked[task.remote(self._place, self._one_of_each, self._mark)] = question
+        self._asked[task.remote(self._execution, self._one_of_each, self._mark)] = question
 
     def close(self) -> None:
         """Nobody is asked any more."""

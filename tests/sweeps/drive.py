@@ -16,7 +16,7 @@ from sweeps.running import stopping
 from sweeps.running.engine import Event, Resources, execute, ingest
 from sweeps.running.lock import driver_lock
 from trainables.errors import exit_status
-from trainables.job import Place
+from trainables.job import Execution
 
 
 def show(event: Event) -> None:
@@ -35,7 +35,7 @@ def main() -> int:
         done = frozenset(ledger.entries(specs))
         left = tuple(PlannedJob(one.name, "vanilla", (one,)) for run_id, one in specs.items() if run_id not in done)
         plan = Plan(0, {"vanilla": specs}, done, {}, left)
-        outcome = execute(plan, ledger, Place(results), Resources(gpus=0, address=address), show, train=train)
+        outcome = execute(plan, ledger, Execution(results), Resources(gpus=0, address=address), show, train=train)
     if outcome.failed:
         print(f"failed: {outcome.failed}")
     if outcome.stopped:

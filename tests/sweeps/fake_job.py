@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from trainables.job import EpochReport, Place
+from trainables.job import EpochReport, Execution
 from trainables.spec import RunSpec
 from trainables.storage.locks import held
 from trainables.storage.runs import checkpoint_path, read_result, run_dir, stop_path, write_atomically, write_result
@@ -42,50 +42,50 @@ def log_lines(results: Path, what: str) -> list[str]:
     return [line.removeprefix(f"{what} ") for line in lines if line.startswith(f"{what} ")]
 
 
-def train(specs: Sequence[RunSpec], place: Place) -> Iterator[EpochReport]:
+def train(specs: Sequence[RunSpec], execution: Execution) -> Iterator[EpochReport]:
     epochs = max(spec.epochs for spec in specs)
     with ExitStack() as locks:
         for one in specs:
-            run_dir(place.results, one.run_id).mkdir(parents=True, exist_ok=True)
-            locks.enter_context(held(run_dir(place.results, one.run_id) / "lock", seconds=60))
-        done = tuple(s.run_id for s in specs if read_result(place.results, s.run_id) is not None)
+            run_dir(execution.results, one.run_id).mkdir(parents=True, exist_ok=True)
+            locks.enter_context(held(run_dir(execution.results, one.run_id) / "lock", seconds=60))
+        done = tuple(s.run_id for s in specs if read_result(execution.results, s.run_id) is not None)
         if done:
             yield EpochReport(0, epochs, {}, done, {})
         left = [one for one in specs if one.run_id not in done]
-        for epoch in range(1 + min((_epoch(one, place) for one in left), default=0), epochs + 1):
-            active = [one for one in left if _epoch(one, place) == epoch - 1 and epoch <= one.epochs]
+        for epoch in range(1 + min((_epoch(one, execution) for one in left), default=0), epochs + 1):
+            active = [one for one in left if _epoch(one, execution) == epoch - 1 and epoch <= one.epochs]
             if not left:
                 break
             time.sleep(EPOCH_SECONDS)
             finished, failed = [], {}
             for one in active:
-                reason = _train_epoch(one, epoch, place)
+                reason = _train_epoch(one, epoch, execution)
                 if reason:
                     failed[one.run_id] = reason
                     left.remove(one)
                 elif epoch == one.epochs:
                     finished.append(one.run_id)
             numbers = {one.run_id: {"top1": top1(epoch), "train_loss": 1 / epoch} for one in active}
-            stopped = [one for one in left if one.run_id not in finished and _told_to_stop(one, place)]
+            stopped = [one for one in left if one.run_id not in finished and _told_to_stop(one, execution)]
             left = [one for one in left if one not in stopped]
             ends = tuple(one.run_id for one in stopped)
             yield EpochReport(epoch, epochs, numbers, tuple(finished), failed, stopped=ends)
 
 
-def _told_to_stop(one: RunSpec, place: Place) -> bool:
-    path = stop_path(place.results, one.run_id)
+def _told_to_stop(one: RunSpec, execution: Execution) -> bool:
+    path = stop_path(execution.results, one.run_id)
     told = path.exists()
     path.unlink(missing_ok=True)
     return told
 
 
-def _epoch(one: RunSpec, place: Place) -> int:
-    path = checkpoint_path(place.results, one.run_id)
+def _epoch(one: RunSpec, execution: Execution) -> int:
+    path = checkpoint_path(execution.results, one.run_id)
     return int(path.read_text()) if path.exists() else 0
 
 
-def _train_epoch(one: RunSpec, epoch: int, place: Place) -> str | None:
-    folder = run_dir(place.results, one.run_id)
+def _train_epoch(one: RunSpec, epoch: int, execution: Execution) -> str | None:
+    folder = run_dir(execution.results, one.run_id)
     if epoch == 2 and one.student == "raises":
         raise OSError(28, "No space left on device", str(folder))
     died = folder / f"died-{epoch}"
@@ -97,22 +97,22 @@ def _train_epoch(one: RunSpec, epoch: int, place: Place) -> str | None:
         died.touch()
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     diverged = epoch == 2 and one.student == "diverges"
-    _log(place, f"epoch {one.run_id} {epoch}")
-    write_atomically(checkpoint_path(place.results, one.run_id), str(epoch).encode())
+    _log(execution, f"epoch {one.run_id} {epoch}")
+    write_atomically(checkpoint_path(execution.results, one.run_id), str(epoch).encode())
     if diverged or epoch == one.epochs:
-        write_result(place.results, result(one, "diverged: nan" if diverged else None, place))
+        write_result(execution.results, result(one, "diverged: nan" if diverged else None, execution))
         if one.student == "garbles":
             (folder / "result.json").write_text('{"half')
-        _log(place, f"result {one.run_id}")
+        _log(execution, f"result {one.run_id}")
     return "diverged: nan" if diverged else None
 
 
-def _log(place: Place, line: str) -> None:
-    with open(place.results / "log", "a") as file:
+def _log(execution: Execution, line: str) -> None:
+    with open(execution.results / "log", "a") as file:
         file.write(line + "\n")
 
 
-def result(one: RunSpec, reason: str | None = None, place: Place | None = None) -> dict[str, object]:
+def result(one: RunSpec, reason: str | None = None, execution: Execution | None = None) -> dict[str, object]:
     epochs = 1 if reason else one.epochs
     return {
         "schema": 1,
@@ -139,8 +139,8 @@ def result(one: RunSpec, reason: str | None = None, place: Place | None = None) 
         "curve": [[epoch, 1.0, top1(epoch), 90.0, 1.0] for epoch in range(1, epochs + 1)],
         "provenance": {
             "device": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
-            "threads": place.threads if place else 0,
-            "beside": place.beside if place else 0,
+            "threads": execution.threads if execution else 0,
+            "beside": execution.beside if execution else 0,
             "command": json.dumps(os.getcwd()),
         },
     }

@@ -31,7 +31,7 @@ from test_faults import Driver, ledger_of
 
 from analysis.record.entry import Entry
 from trainables.data import load
-from trainables.job import Place, run
+from trainables.job import Execution, run
 from trainables.models import build
 from trainables.models.checkpoint import save_weights, sha256
 from trainables.storage.runs import weights_path
@@ -101,11 +101,13 @@ def test_a_few_faults(given: Given, scratch: Path, tmp_path: Path, capsys: pytes
     assert sorted(entry.status for entry in entries.values()) == ["done", "done", "done", "failed"]
     campaign.assert_little_was_repeated()
     assert {len(set(epochs)) for epochs in epochs_of_runs(results).values()} == {10}
-    place = Place(tmp_path / "alone", given.images, teachers=((sha256(given.teacher), str(given.teacher)),), threads=1)
+    execution = Execution(
+        tmp_path / "alone", given.images, teachers=((sha256(given.teacher), str(given.teacher)),), threads=1
+    )
     for entry in entries.values():
-        list(run([entry.spec], place))
+        list(run([entry.spec], execution))
         if entry.done:
-            assert sha256(weights_path(place.results, entry.run_id)) == entry.weights_sha256
+            assert sha256(weights_path(execution.results, entry.run_id)) == entry.weights_sha256
 
 
 @pytest.mark.slow

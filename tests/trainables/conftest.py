@@ -52,5 +52,5 @@ def alone(teacher: GivenTeacher, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """Each of the nine students trained alone and undisturbed."""
     results = tmp_path_factory.mktemp("alone")
     for spec in students(teacher).values():
-        train([spec], teacher.place(results))
+        train([spec], teacher.execution(results))
     return results

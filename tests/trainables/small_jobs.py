@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from trainables.data.facts import facts
 from trainables.errors import UserError
-from trainables.job import EpochReport, Place, run
+from trainables.job import EpochReport, Execution, run
 from trainables.models import Network, Outputs, build
 from trainables.models.checkpoint import load_state
 from trainables.spec import Mixing, RunSpec, Temperature, params
@@ -76,9 +76,9 @@ class GivenTeacher:
     path: Path
     digest: str
 
-    def place(self, results: Path, **changes: Any) -> Place:
-        place = Place(results, teachers=((self.digest, str(self.path)),), threads=1)
-        return replace(place, **changes)
+    def execution(self, results: Path, **changes: Any) -> Execution:
+        execution = Execution(results, teachers=((self.digest, str(self.path)),), threads=1)
+        return replace(execution, **changes)
 
     def spec(self, method: str = "kd", **changes: Any) -> RunSpec:
         numbers = {"kd": params(ce=0.1, kd=0.9), "dkd": DKD}[method]
@@ -104,8 +104,8 @@ def students(teacher: GivenTeacher) -> dict[str, RunSpec]:
     }
 
 
-def train(specs: Sequence[RunSpec], place: Place) -> list[EpochReport]:
-    return list(run(specs, place))
+def train(specs: Sequence[RunSpec], execution: Execution) -> list[EpochReport]:
+    return list(run(specs, execution))
 
 
 def outcome(results: Path, spec: RunSpec) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -125,9 +125,9 @@ def assert_same(one: Path, two: Path, specs: Sequence[RunSpec]) -> None:
         assert left == right
 
 
-def stop_after(specs: Sequence[RunSpec], place: Place, epoch: int) -> list[EpochReport]:
+def stop_after(specs: Sequence[RunSpec], execution: Execution, epoch: int) -> list[EpochReport]:
     """A job that is stopped when it has reported `epoch`."""
-    reports, going = [], run(specs, place)
+    reports, going = [], run(specs, execution)
     for report in going:
         reports.append(report)
         if report.epoch == epoch:

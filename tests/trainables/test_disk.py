@@ -17,7 +17,7 @@ from small_jobs import VANILLA, assert_same, one_line, stop_after, train
 from tensorboardX import event_file_writer
 
 from trainables.errors import UserError, disk_errors_told
-from trainables.job import Place
+from trainables.job import Execution
 from trainables.ray_trial import _Events
 from trainables.storage.runs import checkpoint_path, drop_temporaries, run_dir, sealed, unsealed, weights_path
 
@@ -40,29 +40,29 @@ def full_for(names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_disk_ends_a_job_in_one_line_and_loses_nothing(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone, place = Place(tmp_path / "alone", threads=1), Place(tmp_path / "full", threads=1)
+    alone, execution = Execution(tmp_path / "alone", threads=1), Execution(tmp_path / "full", threads=1)
     train([VANILLA], alone)
     with monkeypatch.context() as patch:
         full_for((name,), patch)
         with pytest.raises(UserError) as error:
-            train([VANILLA], place)
+            train([VANILLA], execution)
         assert "no space left on device" in one_line(error)
-        assert str(place.results) in one_line(error)
-    train([VANILLA], place)
-    assert_same(alone.results, place.results, [VANILLA])
-    assert sorted(path.name for path in run_dir(place.results, VANILLA.run_id).iterdir()) == [
+        assert str(execution.results) in one_line(error)
+    train([VANILLA], execution)
+    assert_same(alone.results, execution.results, [VANILLA])
+    assert sorted(path.name for path in run_dir(execution.results, VANILLA.run_id).iterdir()) == [
         *("lock", "result.json", "spec.json", "weights.pt")
     ]
 
 
 def test_a_checkpoint_that_found_no_room_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec, place = replace(VANILLA, epochs=4), Place(tmp_path, threads=1)
-    stop_after([spec], place, 2)
+    spec, execution = replace(VANILLA, epochs=4), Execution(tmp_path, threads=1)
+    stop_after([spec], execution, 2)
     with monkeypatch.context() as patch:
         full_for(("checkpoint.pt",), patch)
         with pytest.raises(UserError, match="no space left"):
-            train([spec], place)
-    assert [report.epoch for report in train([spec], place)] == [3, 4]
+            train([spec], execution)
+    assert [report.epoch for report in train([spec], execution)] == [3, 4]
 
 
 def flip(path: Path) -> None:
@@ -75,8 +75,8 @@ def flip(path: Path) -> None:
 def test_a_damaged_checkpoint_never_takes_the_place_of_a_good_one(
     fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec, place = replace(VANILLA, epochs=5), Place(tmp_path, threads=1)
-    stop_after([spec], place, 3)
+    spec, execution = replace(VANILLA, epochs=5), Execution(tmp_path, threads=1)
+    stop_after([spec], execution, 3)
     flip(checkpoint_path(tmp_path, spec.run_id))
     with monkeypatch.context() as patch:
         if fails == "replace":
@@ -91,16 +91,16 @@ def test_a_damaged_checkpoint_never_takes_the_place_of_a_good_one(
 
             patch.setattr(os, "fsync", full)
         with pytest.raises(UserError, match="no space left"):
-            train([spec], place)
-    assert [report.epoch for report in train([spec], place)] == [3, 4, 5]
+            train([spec], execution)
+    assert [report.epoch for report in train([spec], execution)] == [3, 4, 5]
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
 def test_a_checkpoint_that_cannot_be_read_costs_one_epoch(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec, place = replace(VANILLA, epochs=4), Place(tmp_path, threads=1)
-    stop_after([spec], place, 3)
+    spec, execution = replace(VANILLA, epochs=4), Execution(tmp_path, threads=1)
+    stop_after([spec], execution, 3)
     broken, read = checkpoint_path(tmp_path, spec.run_id), Path.read_bytes
 
     def read_bytes(path: Path) -> bytes:
@@ -109,7 +109,7 @@ def test_a_checkpoint_that_cannot_be_read_costs_one_epoch(
         return read(path)
 
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
-    said, *reports = train([spec], place)
+    said, *reports = train([spec], execution)
     why = os.strerror(number).lower()
     assert said.damaged == (f"checkpoint.pt of {spec.name} cannot be read ({why}): not used; it goes on after epoch 2",)
     assert [report.epoch for report in reports] == [3, 4]
@@ -139,8 +139,8 @@ def no_optimizer(state: dict[str, Any]) -> None:
 def test_a_whole_checkpoint_of_another_version_is_not_used_and_its_pack_goes_on(
     change: Callable[[dict[str, Any]], None], tmp_path: Path
 ) -> None:
-    spec, other, place = replace(VANILLA, epochs=3), replace(VANILLA, lr=0.01), Place(tmp_path, threads=1)
-    stop_after([spec], place, 2)
+    spec, other, execution = replace(VANILLA, epochs=3), replace(VANILLA, lr=0.01), Execution(tmp_path, threads=1)
+    stop_after([spec], execution, 2)
     path = checkpoint_path(tmp_path, spec.run_id)
     content = unsealed(path.read_bytes())
     assert content
@@ -149,7 +149,7 @@ def test_a_whole_checkpoint_of_another_version_is_not_used_and_its_pack_goes_on(
     buffer = io.BytesIO()
     torch.save(state, buffer)
     path.write_bytes(sealed(buffer.getvalue()))
-    said, *reports = train([spec, other], place)
+    said, *reports = train([spec, other], execution)
     assert said.damaged == (f"checkpoint.pt of {spec.name} is damaged: not used; it goes on after epoch 1",)
     assert [set(report.metrics) for report in reports] == [{other.run_id}, {other.run_id, spec.run_id}, {spec.run_id}]
 
@@ -184,7 +184,7 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for name in (".checkpoint.pt.123", ".weights.pt.4567"):
         (folder / name).write_bytes(b"half")
-    train([VANILLA], Place(tmp_path, threads=1))
+    train([VANILLA], Execution(tmp_path, threads=1))
     assert not list(folder.glob(".*"))
     assert weights_path(tmp_path, VANILLA.run_id).exists()
     assert not checkpoint_path(tmp_path, VANILLA.run_id).exists()

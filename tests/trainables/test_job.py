@@ -28,7 +28,7 @@ from small_jobs import (
 from trainables.data.dataset import Dataset
 from trainables.job import EpochReport, run
 from trainables.spec import RunSpec
-from trainables.storage.job_file import Place, job_json
+from trainables.storage.job_file import Execution, job_json
 from trainables.storage.runs import checkpoint_path, read_result, run_dir, weights_path
 from trainables.training import student
 from trainables.training.steps import Steps
@@ -46,7 +46,7 @@ def test_students_differ(teacher: GivenTeacher, alone: Path) -> None:
 def test_alone_and_packed(teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     specs = students(teacher)
     torch.manual_seed(12345)
-    reports = train(list(specs.values()), teacher.place(tmp_path))
+    reports = train(list(specs.values()), teacher.execution(tmp_path))
     assert_same(alone, tmp_path, list(specs.values()))
 
     ids = {name: spec.run_id for name, spec in specs.items()}
@@ -70,19 +70,19 @@ def test_alone_and_packed(teacher: GivenTeacher, alone: Path, tmp_path: Path) ->
 
 def test_resumed_in_packs_of_other_students(teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     """Stopped three times; each time others are in the pack, at other epochs, in another order."""
-    specs, place = list(students(teacher).values()), teacher.place(tmp_path)
+    specs, execution = list(students(teacher).values()), teacher.execution(tmp_path)
     for part, epoch in ((specs[:3], 1), (specs[1:7], 1), ([specs[6], specs[0]], 2)):
-        stop_after(part, place, epoch)
-    train(specs[::-1], place)
+        stop_after(part, execution, epoch)
+    train(specs[::-1], execution)
     assert_same(alone, tmp_path, specs)
 
 
 def test_resuming_begins_where_each_run_was_left(teacher: GivenTeacher, tmp_path: Path) -> None:
     every = students(teacher)
-    ahead, behind, place = every["he_cutmix"], every["kd"], teacher.place(tmp_path)
-    stop_after([ahead], place, 2)
-    stop_after([behind], place, 1)
-    reports = train([behind, ahead], place)
+    ahead, behind, execution = every["he_cutmix"], every["kd"], teacher.execution(tmp_path)
+    stop_after([ahead], execution, 2)
+    stop_after([behind], execution, 1)
+    reports = train([behind, ahead], execution)
     assert [(report.epoch, set(report.metrics)) for report in reports] == [(2, {behind.run_id}), (3, {ahead.run_id})]
 
 
@@ -135,12 +135,12 @@ def test_dying_at_a_given_place(
 ) -> None:
     """In a step, between two students' checkpoints, before or after weights and results are written."""
     every = students(teacher)
-    specs, place = [every[name] for name in ("gradation", "kd", "half_mixup_dkd")], teacher.place(tmp_path)
+    specs, execution = [every[name] for name in ("gradation", "kd", "half_mixup_dkd")], teacher.execution(tmp_path)
     with monkeypatch.context() as patch:
         crash_at(patch, owner, name, call, after=after)
         with pytest.raises(DeathError):
-            train(specs, place)
-    train(specs, place)
+            train(specs, execution)
+    train(specs, execution)
     assert_same(alone, tmp_path, specs)
     for spec in specs:
         files = {file.name for file in run_dir(tmp_path, spec.run_id).iterdir()}
@@ -151,11 +151,11 @@ def test_bfloat16(teacher: GivenTeacher, tmp_path: Path) -> None:
     every = students(teacher)
     specs = [replace(every[name], precision="bf16") for name in ("energy_kd", "he_cutmix", "reversed_dkd")]
     for spec in specs:
-        train([spec], teacher.place(tmp_path / "alone"))
-    train(specs, teacher.place(tmp_path / "packed"))
+        train([spec], teacher.execution(tmp_path / "alone"))
+    train(specs, teacher.execution(tmp_path / "packed"))
     assert_same(tmp_path / "alone", tmp_path / "packed", specs)
-    stop_after(specs[1:], teacher.place(tmp_path / "resumed"), 1)
-    train(specs, teacher.place(tmp_path / "resumed"))
+    stop_after(specs[1:], teacher.execution(tmp_path / "resumed"), 1)
+    train(specs, teacher.execution(tmp_path / "resumed"))
     assert_same(tmp_path / "alone", tmp_path / "resumed", specs)
     for spec in specs:
         weights, result = outcome(tmp_path / "alone", spec)
@@ -166,8 +166,8 @@ def test_bfloat16(teacher: GivenTeacher, tmp_path: Path) -> None:
 def test_vanilla_students_pack_too(tmp_path: Path) -> None:
     specs = [VANILLA, replace(VANILLA, student="wrn_16_1"), replace(VANILLA, lr=0.01, epochs=1)]
     for spec in specs:
-        train([spec], Place(tmp_path / "alone", threads=1))
-    train(specs, Place(tmp_path / "packed", threads=1))
+        train([spec], Execution(tmp_path / "alone", threads=1))
+    train(specs, Execution(tmp_path / "packed", threads=1))
     assert_same(tmp_path / "alone", tmp_path / "packed", specs)
 
 
@@ -175,15 +175,15 @@ def test_seeds_differ(tmp_path: Path) -> None:
     weights = []
     for seed in (1, 2):
         spec = replace(VANILLA, seed=seed, epochs=1)
-        train([spec], Place(tmp_path, threads=1))
+        train([spec], Execution(tmp_path, threads=1))
         weights.append(outcome(tmp_path, spec)[0])
     assert all(not torch.equal(weights[0][key], weights[1][key]) for key in weights[0] if key.endswith("conv1.weight"))
 
 
-def kill_until_done(place: Place, specs: Sequence[RunSpec], moments: Sequence[float], folder: Path) -> int:
+def kill_until_done(execution: Execution, specs: Sequence[RunSpec], moments: Sequence[float], folder: Path) -> int:
     """`python trainables/job.py`, killed so many seconds after its first line at every start but the last."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "JOB.json").write_text(job_json(specs, place))
+    (folder / "JOB.json").write_text(job_json(specs, execution))
     command = [sys.executable, str(ROOT / "trainables" / "job.py"), str(folder / "JOB.json")]
     kills = 0
     for moment in (*moments, None):
@@ -210,7 +210,7 @@ def test_sigkill(teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     every = students(teacher)
     specs = [every[name] for name in ("he_cutmix", "reversed_dkd", "gradation")]
     moments = [random.Random(0).uniform(0, 0.8)]
-    assert kill_until_done(teacher.place(tmp_path / "results"), specs, moments, tmp_path) >= 1
+    assert kill_until_done(teacher.execution(tmp_path / "results"), specs, moments, tmp_path) >= 1
     assert_same(alone, tmp_path / "results", specs)
 
 
@@ -220,7 +220,7 @@ def test_sigkill_again_and_again(seed: int, teacher: GivenTeacher, alone: Path, 
     draw = random.Random(seed)
     specs = list(students(teacher).values())
     moments = [draw.uniform(0, 2.5) for _ in range(5)]
-    assert kill_until_done(teacher.place(tmp_path / "results"), specs, moments, tmp_path) >= 1
+    assert kill_until_done(teacher.execution(tmp_path / "results"), specs, moments, tmp_path) >= 1
     assert_same(alone, tmp_path / "results", specs)
 
 
@@ -231,9 +231,9 @@ def test_sigkill_again_and_again(seed: int, teacher: GivenTeacher, alone: Path, 
 def test_damaged_checkpoint(damage: str, teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     """The run starts again from its first epoch, says so, and ends as ever; its neighbour goes on."""
     every = students(teacher)
-    kd, other, place = every["kd"], every["he_cutmix"], teacher.place(tmp_path)
-    stop_after([other], place, 2)
-    stop_after([kd], place, 1)
+    kd, other, execution = every["kd"], every["he_cutmix"], teacher.execution(tmp_path)
+    stop_after([other], execution, 2)
+    stop_after([kd], execution, 1)
     file = checkpoint_path(tmp_path, kd.run_id)
     whole = file.read_bytes()
     middle = len(whole) // 2
@@ -246,7 +246,7 @@ def test_damaged_checkpoint(damage: str, teacher: GivenTeacher, alone: Path, tmp
             "of another run": checkpoint_path(tmp_path, other.run_id).read_bytes(),
         }[damage]
     )
-    said, *reports = train([kd, other], place)
+    said, *reports = train([kd, other], execution)
     assert said.damaged == (f"checkpoint.pt of {kd.name} is damaged: not used; it goes on after epoch 0",)
     assert [set(report.metrics) for report in reports] == [{kd.run_id}, {kd.run_id}, {other.run_id}]
     assert_same(alone, tmp_path, [kd, other])
@@ -255,29 +255,29 @@ def test_damaged_checkpoint(damage: str, teacher: GivenTeacher, alone: Path, tmp
 @pytest.mark.parametrize("damage", ["truncated", "lost"])
 def test_a_damaged_checkpoint_costs_one_epoch(damage: str, teacher: GivenTeacher, tmp_path: Path) -> None:
     spec = replace(students(teacher)["kd"], epochs=4)
-    alone, place = teacher.place(tmp_path / "alone"), teacher.place(tmp_path / "damaged")
+    alone, execution = teacher.execution(tmp_path / "alone"), teacher.execution(tmp_path / "damaged")
     train([spec], alone)
-    stop_after([spec], place, 3)
-    file = checkpoint_path(place.results, spec.run_id)
+    stop_after([spec], execution, 3)
+    file = checkpoint_path(execution.results, spec.run_id)
     if damage == "lost":
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[:-1])
-    reports = train([spec], place)
+    reports = train([spec], execution)
     assert [report.epoch for report in reports if report.epoch] == [3, 4]
     assert [line.partition(" of ")[0] for line in reports[0].damaged] == ["checkpoint.pt"] * (damage != "lost")
-    assert_same(alone.results, place.results, [spec])
-    assert not list(run_dir(place.results, spec.run_id).glob("checkpoint*"))
+    assert_same(alone.results, execution.results, [spec])
+    assert not list(run_dir(execution.results, spec.run_id).glob("checkpoint*"))
 
 
 def test_a_complete_run_is_not_trained_again(teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     """Not even where its teacher is gone, and a run that is not complete trains on beside it."""
     kd, energy, *_ = students(teacher).values()
-    train([kd], teacher.place(tmp_path))
+    train([kd], teacher.execution(tmp_path))
     before = weights_path(tmp_path, kd.run_id).stat().st_mtime_ns
-    (report,) = run([kd], Place(tmp_path, threads=1))
+    (report,) = run([kd], Execution(tmp_path, threads=1))
     assert report == EpochReport(0, 2, {}, (kd.run_id,), {})
-    reports = train([energy, kd], teacher.place(tmp_path))
+    reports = train([energy, kd], teacher.execution(tmp_path))
     assert reports[0].finished == (kd.run_id,)
     assert [set(report.metrics) for report in reports[1:]] == [{energy.run_id}] * 2
     assert weights_path(tmp_path, kd.run_id).stat().st_mtime_ns == before
@@ -297,5 +297,5 @@ def test_the_test_images_are_read_once_for_all(
 
     monkeypatch.setattr(Dataset, "scan", watched)
     several = [teacher.spec(), teacher.spec("dkd"), teacher.spec(lr=0.01)]
-    train(several, teacher.place(tmp_path))
+    train(several, teacher.execution(tmp_path))
     assert splits.count("test") == 1 + several[0].epochs

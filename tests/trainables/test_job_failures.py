@@ -26,7 +26,7 @@ from trainables.job import check_precision, run
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
 from trainables.spec import params
-from trainables.storage.job_file import Place, job_json, read_job
+from trainables.storage.job_file import Execution, job_json, read_job
 from trainables.storage.runs import read_result, run_dir, stop_path, stopped_path
 
 
@@ -35,7 +35,7 @@ def test_a_student_that_diverges_is_dropped(when: str, teacher: GivenTeacher, al
     every = students(teacher)
     good = [every["kd"], every["he_cutmix"]]
     wild = teacher.spec(lr=1e30) if when == "at once" else teacher.spec(lr_decay=1e30)
-    reports = train([good[0], wild, good[1]], teacher.place(tmp_path))
+    reports = train([good[0], wild, good[1]], teacher.execution(tmp_path))
     assert_same(alone, tmp_path, good)
 
     (epoch,) = (report.epoch for report in reports if report.failed)
@@ -58,23 +58,23 @@ def test_a_student_that_diverges_is_dropped(when: str, teacher: GivenTeacher, al
 
 def test_a_job_whose_students_all_diverge_ends(teacher: GivenTeacher, tmp_path: Path) -> None:
     wild = teacher.spec(lr=1e30, epochs=300)
-    reports = train([wild], teacher.place(tmp_path))
+    reports = train([wild], teacher.execution(tmp_path))
     assert len(reports) == 1
     assert set(reports[0].failed) == {wild.run_id}
 
 
 def test_a_failed_run_fails_again_when_it_is_asked_for_again(teacher: GivenTeacher, tmp_path: Path) -> None:
     wild = teacher.spec(lr=1e30)
-    first, second = (train([wild], teacher.place(tmp_path))[-1].failed for _ in range(2))
+    first, second = (train([wild], teacher.execution(tmp_path))[-1].failed for _ in range(2))
     assert first == second != {}
 
 
 def test_teacher_that_changed(teacher: GivenTeacher, tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     save_weights(build("resnet8", 10), path)
-    place = teacher.place(tmp_path, teachers=((teacher.digest, str(path)),))
+    execution = teacher.execution(tmp_path, teachers=((teacher.digest, str(path)),))
     with pytest.raises(UserError) as error:
-        train([teacher.spec()], place)
+        train([teacher.spec()], execution)
     assert "has changed" in one_line(error)
     assert str(path) in one_line(error)
 
@@ -82,29 +82,29 @@ def test_teacher_that_changed(teacher: GivenTeacher, tmp_path: Path) -> None:
 def test_teacher_of_another_kind(teacher: GivenTeacher, tmp_path: Path) -> None:
     spec = replace(teacher.spec(), teacher="wrn_16_1")
     with pytest.raises(UserError) as error:
-        train([spec], teacher.place(tmp_path))
+        train([spec], teacher.execution(tmp_path))
     assert "does not fit wrn_16_1" in one_line(error)
 
 
 @pytest.mark.parametrize("missing", ["not given", "no file", "not trained"])
 def test_missing_teacher(missing: str, teacher: GivenTeacher, tmp_path: Path) -> None:
-    spec, place = teacher.spec(), teacher.place(tmp_path)
+    spec, execution = teacher.spec(), teacher.execution(tmp_path)
     if missing == "not given":
-        place = replace(place, teachers=())
+        execution = replace(execution, teachers=())
     if missing == "no file":
-        place = replace(place, teachers=((teacher.digest, str(tmp_path / "nowhere.pth")),))
+        execution = replace(execution, teachers=((teacher.digest, str(tmp_path / "nowhere.pth")),))
     if missing == "not trained":
         spec = replace(spec, teacher_source=f"run:{VANILLA.run_id}")
     with pytest.raises(UserError) as error:
-        train([spec], place)
+        train([spec], execution)
     assert {"not given": "--teachers", "no file": "nowhere.pth", "not trained": "not trained yet"}[missing] in one_line(
         error
     )
 
 
 def test_teacher_trained_here(tmp_path: Path) -> None:
-    place = Place(tmp_path, threads=1)
-    train([VANILLA], place)
+    execution = Execution(tmp_path, threads=1)
+    train([VANILLA], execution)
     teacher_result = read_result(tmp_path, VANILLA.run_id)
     assert teacher_result is not None
     spec = replace(
@@ -115,7 +115,7 @@ def test_teacher_trained_here(tmp_path: Path) -> None:
         teacher="resnet8",
         teacher_source=f"run:{VANILLA.run_id}",
     )
-    train([spec], place)
+    train([spec], execution)
     _, result = outcome(tmp_path, spec)
     assert result["teacher_sha256"] == teacher_result["weights_sha256"]
     assert result["teacher_top1"] == pytest.approx(teacher_result["last_top1"], abs=0.2)
@@ -125,26 +125,26 @@ def test_teacher_trained_here(tmp_path: Path) -> None:
 def test_runs_of_different_streams_do_not_share_a_job(teacher: GivenTeacher, tmp_path: Path) -> None:
     for other in ({"seed": 2}, {"batch_size": 64}, {"precision": "bf16"}, {"train_fraction": 0.2}, {"timing": True}):
         with pytest.raises(UserError, match="must share"):
-            train([teacher.spec(), teacher.spec(**other)], teacher.place(tmp_path))
+            train([teacher.spec(), teacher.spec(**other)], teacher.execution(tmp_path))
     with pytest.raises(UserError, match="must share"):
-        train([teacher.spec(), VANILLA], teacher.place(tmp_path))
+        train([teacher.spec(), VANILLA], teacher.execution(tmp_path))
 
 
 def test_a_run_named_twice(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="twice"):
-        train([VANILLA, replace(VANILLA)], Place(tmp_path, threads=1))
+        train([VANILLA, replace(VANILLA)], Execution(tmp_path, threads=1))
 
 
 def test_no_runs(tmp_path: Path) -> None:
     with pytest.raises(UserError):
-        train([], Place(tmp_path))
+        train([], Execution(tmp_path))
 
 
 def test_cuda_where_there_is_none(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(UserError, match="--gpus 0"):
-        train([VANILLA], Place(tmp_path, device="cuda"))
+        train([VANILLA], Execution(tmp_path, device="cuda"))
 
 
 # --- locks ---------------------------------------------------------------------------------------------------------
@@ -152,14 +152,14 @@ def test_cuda_where_there_is_none(tmp_path: Path) -> None:
 
 def test_a_run_under_way_elsewhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "LOCK_SECONDS", 0.2)
-    going = run([VANILLA], Place(tmp_path, threads=1))
+    going = run([VANILLA], Execution(tmp_path, threads=1))
     next(going)
     with pytest.raises(UserError) as error:
-        train([VANILLA], Place(tmp_path, threads=1))
+        train([VANILLA], Execution(tmp_path, threads=1))
     assert "held by another process" in one_line(error)
     assert VANILLA.run_id in one_line(error)
     going.close()  # type: ignore[attr-defined]
-    assert train([VANILLA], Place(tmp_path, threads=1))[-1].finished == (VANILLA.run_id,)
+    assert train([VANILLA], Execution(tmp_path, threads=1))[-1].finished == (VANILLA.run_id,)
 
 
 def test_a_dying_predecessor_is_waited_for(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_dying_predecessor_is_waited_for(tmp_path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         timer = threading.Timer(0.5, lambda: fcntl.flock(file, fcntl.LOCK_UN))
         timer.start()
-        reports = train([replace(VANILLA)], Place(tmp_path, threads=1))
+        reports = train([replace(VANILLA)], Execution(tmp_path, threads=1))
         timer.join()
     assert reports[-1].finished == (VANILLA.run_id,)
 
@@ -184,15 +184,19 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def test_job_file(teacher: GivenTeacher, tmp_path: Path) -> None:
     specs = list(students(teacher).values())
-    for place in (teacher.place(tmp_path, command="x"), Place(tmp_path), Place(tmp_path, data_dir=tmp_path / "data")):
-        (tmp_path / "JOB.json").write_text(job_json(specs, place))
-        assert read_job(tmp_path / "JOB.json") == (specs, place)
+    for execution in (
+        teacher.execution(tmp_path, command="x"),
+        Execution(tmp_path),
+        Execution(tmp_path, data_dir=tmp_path / "data"),
+    ):
+        (tmp_path / "JOB.json").write_text(job_json(specs, execution))
+        assert read_job(tmp_path / "JOB.json") == (specs, execution)
 
 
 def test_a_job_by_hand_forgets_old_wishes_to_stop_and_tells_new_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "JOB.json").write_text(job_json([VANILLA], Place(tmp_path, threads=1)))
+    (tmp_path / "JOB.json").write_text(job_json([VANILLA], Execution(tmp_path, threads=1)))
     run_dir(tmp_path, VANILLA.run_id).mkdir(parents=True)
     stop_path(tmp_path, VANILLA.run_id).touch()
     stopped_path(tmp_path, VANILLA.run_id).touch()
@@ -200,7 +204,7 @@ def test_a_job_by_hand_forgets_old_wishes_to_stop_and_tells_new_ones(
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["epoch", "epoch", "done"]
 
     other = replace(VANILLA, seed=2)
-    (tmp_path / "JOB.json").write_text(job_json([other], Place(tmp_path, threads=1)))
+    (tmp_path / "JOB.json").write_text(job_json([other], Execution(tmp_path, threads=1)))
     with monkeypatch.context() as patch:
         patch.setattr(job, "there", lambda path: path.name == "stop")
         assert command(patch, str(tmp_path / "JOB.json")) == 1
@@ -211,12 +215,12 @@ def test_command(
     teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, wild = teacher.spec(epochs=2), teacher.spec(lr=1e30, epochs=2)
-    (tmp_path / "JOB.json").write_text(job_json([good], teacher.place(tmp_path)))
+    (tmp_path / "JOB.json").write_text(job_json([good], teacher.execution(tmp_path)))
     assert command(monkeypatch, str(tmp_path / "JOB.json")) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["epoch", "epoch", "done"]
     assert all(good.name in line for line in lines)
-    (tmp_path / "JOB.json").write_text(job_json([good, wild], teacher.place(tmp_path)))
+    (tmp_path / "JOB.json").write_text(job_json([good, wild], teacher.execution(tmp_path)))
     assert command(monkeypatch, str(tmp_path / "JOB.json"), "--debug") == 1
     printed = capsys.readouterr()
     assert f"failed  {wild.name}: diverged" in printed.out
@@ -231,12 +235,12 @@ def test_command(
         "[]",
         "{}",
         '{"runs": []}',
-        '{"runs": [], "place": {}}',
-        '{"runs": 3, "place": {"results": "r"}}',
-        '{"runs": [{"dataset": "digits"}], "place": {"results": "r"}}',
-        '{"runs": [], "place": {"results": "r"}}',
-        '{"runs": [], "place": {"results": "r", "colour": 1}}',
-        '{"runs": [], "place": {"results": "r", "bank_gb": 1%s}}' % (400 * "0"),
+        '{"runs": [], "execution": {}}',
+        '{"runs": 3, "execution": {"results": "r"}}',
+        '{"runs": [{"dataset": "digits"}], "execution": {"results": "r"}}',
+        '{"runs": [], "execution": {"results": "r"}}',
+        '{"runs": [], "execution": {"results": "r", "colour": 1}}',
+        '{"runs": [], "execution": {"results": "r", "teacher_cache_gb": 1%s}}' % (400 * "0"),
         None,
     ],
 )
@@ -262,7 +266,7 @@ def test_results_that_cannot_be_written(
 ) -> None:
     """A file where the folder should be: nobody can write there, not even root."""
     (tmp_path / "file").write_text("")
-    (tmp_path / "JOB.json").write_text(job_json([VANILLA], Place(tmp_path / "file" / "results")))
+    (tmp_path / "JOB.json").write_text(job_json([VANILLA], Execution(tmp_path / "file" / "results")))
     assert command(monkeypatch, str(tmp_path / "JOB.json")) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith("error: ")
@@ -277,18 +281,22 @@ def test_a_gpu_without_bfloat16_is_told_at_once(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (capability, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
-    place = Place(tmp_path, device="cuda")
+    execution = Execution(tmp_path, device="cuda")
     if not refused:
-        check_precision(precision, place)
+        check_precision(precision, execution)
         return
     with pytest.raises(UserError, match="Tesla T4 does not compute in bfloat16: use --precision fp32"):
-        check_precision(precision, place)
-    monkeypatch.setattr(job, "prepare_torch", lambda place: None)
+        check_precision(precision, execution)
+    monkeypatch.setattr(job, "prepare_torch", lambda execution: None)
     with pytest.raises(UserError, match="use --precision fp32"):
-        train([replace(VANILLA, precision=precision)], place)
+        train([replace(VANILLA, precision=precision)], execution)
 
 
-def test_a_bank_of_whole_gigabytes(tmp_path: Path) -> None:
+def test_a_cache_of_whole_gigabytes(tmp_path: Path) -> None:
     file = tmp_path / "job.json"
-    file.write_text(job_json([VANILLA], Place(tmp_path, bank_gb=2.0)).replace('"bank_gb": 2.0', '"bank_gb": 2'))
-    assert read_job(file)[1].bank_gb == 2.0
+    file.write_text(
+        job_json([VANILLA], Execution(tmp_path, teacher_cache_gb=2.0)).replace(
+            '"teacher_cache_gb": 2.0', '"teacher_cache_gb": 2'
+        )
+    )
+    assert read_job(file)[1].teacher_cache_gb == 2.0

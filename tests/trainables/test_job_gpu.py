@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_jobs import VANILLA, GivenTeacher, assert_same, outcome, stop_after, train
 
-from trainables.job import Place
+from trainables.job import Execution
 from trainables.spec import Mixing
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -22,12 +22,12 @@ def test_alone_packed_and_resumed(precision: str, teacher: GivenTeacher, tmp_pat
         teacher.spec("dkd", precision=precision, mixing=Mixing("cutmix", "high", 0.5)),
     ]
     folders = alone, packed, resumed = [tmp_path / name for name in ("alone", "packed", "resumed")]
-    places = [teacher.place(folder, device="cuda") for folder in folders]
+    executions = [teacher.execution(folder, device="cuda") for folder in folders]
     for spec in specs:
-        train([spec], places[0])
-    train(specs, places[1])
-    stop_after(specs, places[2], 1)
-    train(specs, places[2])
+        train([spec], executions[0])
+    train(specs, executions[1])
+    stop_after(specs, executions[2], 1)
+    train(specs, executions[2])
     assert_same(alone, packed, specs)
     assert_same(alone, resumed, specs)
 
@@ -38,6 +38,6 @@ def test_max_pooling_is_repeatable(network: str, tmp_path: Path) -> None:
     """Of windows side by side, and of windows that overlap."""
     spec = replace(VANILLA, student=network)
     for name in ("one", "two"):
-        train([spec], Place(tmp_path / name, device="cuda"))
+        train([spec], Execution(tmp_path / name, device="cuda"))
     assert outcome(tmp_path / "one", spec)[1]["status"] == "done"
     assert_same(tmp_path / "one", tmp_path / "two", [spec])

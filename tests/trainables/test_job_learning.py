@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from trainables.data import load
 from trainables.data.dataset import Dataset
-from trainables.job import Place
+from trainables.job import Execution
 from trainables.models import build
 from trainables.models.checkpoint import load_weights
 from trainables.spec import Mixing, RunSpec, Temperature, params
@@ -128,7 +128,7 @@ def test_equals_a_plain_loop(kind: str, teacher: GivenTeacher, tmp_path: Path) -
     }[kind]
     spec = replace(spec, epochs=3, milestones=(1, 2), lr=0.02, batch_size=32)
     model, losses = plain_loop(spec, teacher)
-    train([spec], teacher.place(tmp_path))
+    train([spec], teacher.execution(tmp_path))
     weights, result = outcome(tmp_path, spec)
     assert [row[1] for row in result["curve"]] == pytest.approx(losses, rel=1e-4)
     for key, value in model.state_dict().items():
@@ -156,12 +156,12 @@ def test_learning_rate_falls_after_each_milestone(digits: Dataset, tmp_path: Pat
 def learned(results: Path, choose: Callable[[RunSpec, RunSpec], list[RunSpec]], fraction: float) -> dict[str, float]:
     """Test accuracy by treatment after a few epochs under a teacher that was trained here; chance is 10 per cent."""
     alone = replace(VANILLA, batch_size=32, train_fraction=fraction, epochs=4, milestones=(3,))
-    place = Place(results, threads=1)
-    train([alone], place)
+    execution = Execution(results, threads=1)
+    train([alone], execution)
     source = f"run:{alone.run_id}"
     kd = replace(alone, method="kd", params=params(ce=0.1, kd=0.9), teacher="resnet8", teacher_source=source)
     specs = choose(kd, replace(kd, method="dkd", params=DKD))
-    train(specs, place)
+    train(specs, execution)
     return {spec.treatment: outcome(results, spec)[1]["last_top1"] for spec in (alone, *specs)}
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from trainables.data import load
 from trainables.data.stream import normalise
-from trainables.job import Place, run
+from trainables.job import Execution, run
 from trainables.models import build
 from trainables.models.checkpoint import load_weights, sha256
 from trainables.spec import from_dict
@@ -78,7 +78,7 @@ PROVENANCE = {
 
 def test_result(teacher: GivenTeacher, tmp_path: Path) -> None:
     spec = students(teacher)["he_cutmix"]
-    train([spec, teacher.spec()], teacher.place(tmp_path, command="sweep table5"))
+    train([spec, teacher.spec()], teacher.execution(tmp_path, command="sweep table5"))
     result = json.loads((run_dir(tmp_path, spec.run_id) / "result.json").read_text())
     assert set(result) == FIELDS
     assert result["schema"] == 1
@@ -123,7 +123,7 @@ def test_result(teacher: GivenTeacher, tmp_path: Path) -> None:
 
 
 def test_result_of_a_student_alone(tmp_path: Path) -> None:
-    train([VANILLA], Place(tmp_path, threads=1))
+    train([VANILLA], Execution(tmp_path, threads=1))
     _, result = outcome(tmp_path, VANILLA)
     assert (result["teacher_sha256"], result["teacher_top1"], result["teacher_top5"]) == (None, None, None)
     assert set(result) | {"seconds", "epoch_seconds", "provenance"} == FIELDS
@@ -132,11 +132,11 @@ def test_result_of_a_student_alone(tmp_path: Path) -> None:
 
 
 def test_time_spent_before_a_stop_counts(teacher: GivenTeacher, tmp_path: Path) -> None:
-    place = teacher.place(tmp_path)
-    reports = stop_after([teacher.spec()], place, 1)
+    execution = teacher.execution(tmp_path)
+    reports = stop_after([teacher.spec()], execution, 1)
     spent = [report.metrics[teacher.spec().run_id]["seconds"] for report in reports]
     started = datetime.now().astimezone()
-    train([teacher.spec()], place)
+    train([teacher.spec()], execution)
     result = read_result(tmp_path, teacher.spec().run_id)
     assert result is not None
     assert result["epoch_seconds"][:1] == spent
@@ -152,8 +152,8 @@ def test_timing_runs_share_nothing(
 ) -> None:
     """Three students of one teacher: it sees every image once an epoch, or for timing once a student."""
     specs = [teacher.spec(timing=timing, epochs=2, lr=lr) for lr in (0.05, 0.02, 0.01)]
-    train(specs[:1], teacher.place(tmp_path / "alone"))
-    stop_after(specs, teacher.place(tmp_path / "packed"), 1)
+    train(specs[:1], teacher.execution(tmp_path / "alone"))
+    stop_after(specs, teacher.execution(tmp_path / "packed"), 1)
     seen, original = [], Teacher.logits
 
     def counting(self: Teacher, images: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ def test_timing_runs_share_nothing(
         return original(self, images)
 
     monkeypatch.setattr(Teacher, "logits", counting)
-    train(specs, teacher.place(tmp_path / "packed"))
+    train(specs, teacher.execution(tmp_path / "packed"))
     assert sum(seen) == asked * IMAGES
     assert_same(tmp_path / "alone", tmp_path / "packed", specs[:1])
 
@@ -169,10 +169,10 @@ def test_timing_runs_share_nothing(
 def test_seconds_are_shared_out(teacher: GivenTeacher, tmp_path: Path) -> None:
     """Packed students split the time between them; timing runs are each charged their own."""
     specs = [teacher.spec(epochs=1), teacher.spec(epochs=1, lr=0.01)]
-    (report,) = run(specs, teacher.place(tmp_path))
+    (report,) = run(specs, teacher.execution(tmp_path))
     one, two = (numbers["seconds"] for numbers in report.metrics.values())
     assert one == pytest.approx(two, rel=0.05)
     timed = [replace(spec, timing=True) for spec in specs]
     timed[1] = replace(timed[1], student="wrn_16_2")
-    (report,) = run(timed, teacher.place(tmp_path))
+    (report,) = run(timed, teacher.execution(tmp_path))
     assert report.metrics[timed[1].run_id]["seconds"] > 1.3 * report.metrics[timed[0].run_id]["seconds"]

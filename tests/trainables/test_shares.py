@@ -21,7 +21,7 @@ from trainables.methods.multi import Multi
 from trainables.models import build
 from trainables.models.checkpoint import load_weights
 from trainables.spec import Mixing, RunSpec, Temperature, params
-from trainables.storage.job_file import Place
+from trainables.storage.job_file import Execution
 from trainables.storage.runs import read_result, unsealed
 from trainables.training.steps import Steps
 from trainables.training.teachers import Teacher, facts
@@ -69,11 +69,11 @@ def assert_near(results: Path, spec: RunSpec, points: float) -> None:
 def test_digits(tmp_path: Path) -> None:
     """Of a teacher that was trained on them."""
     guide = replace(whole(VANILLA), epochs=4, milestones=(3,))
-    place = Place(tmp_path, threads=1)
-    train([guide], place)
+    execution = Execution(tmp_path, threads=1)
+    train([guide], execution)
     numbers = {"method": "kd", "params": params(ce=0.1, kd=0.9)}
     specs = runs(replace(whole(VANILLA), **numbers, teacher="resnet8", teacher_source=f"run:{guide.run_id}"))
-    train(specs, place)
+    train(specs, execution)
     for spec in specs:
         assert_near(tmp_path, spec, 2)
 
@@ -88,7 +88,7 @@ def test_real_images_of_the_published_teacher(tmp_path: Path) -> None:
     given = GivenTeacher(weights, load_weights(build("wrn_16_2", 100), weights, "wrn_16_2"))
     cifar = {"dataset": "cifar100", "teacher": "wrn_16_2", "augmentation": "crop_flip"}
     specs = runs(replace(whole(given.spec()), **cifar))
-    train(specs, given.place(tmp_path, data_dir=data / "cifar100"))
+    train(specs, given.execution(tmp_path, data_dir=data / "cifar100"))
     for spec in specs:
         assert_near(tmp_path, spec, 1)
 
@@ -142,7 +142,7 @@ def test_by_image_the_same_images_are_meant_in_every_epoch(
     monkeypatch.setattr(Steps, "prepare", watched)
     spec = whole(teacher.spec(mixing=Mixing("cutmix", "high", rate), membership="image"))
     spec = replace(spec, epochs=3)
-    train([spec], teacher.place(tmp_path))
+    train([spec], teacher.execution(tmp_path))
     count = int(1200 * rate)
     assert len(mixed) == count
     (file,) = (tmp_path / "teachers").glob("*-image-*.pt")
@@ -154,7 +154,7 @@ def test_by_image_the_same_images_are_meant_in_every_epoch(
 def test_a_run_that_is_off_says_so(teacher: GivenTeacher, tmp_path: Path) -> None:
     """In batches of six one chosen image is often alone, and then is not mixed."""
     spec = teacher.spec(mixing=Mixing("cutmix", "high", 0.15))
-    reports = train([spec], teacher.place(tmp_path))
+    reports = train([spec], teacher.execution(tmp_path))
     (line,) = [line for report in reports for line in report.notes]
     assert line.startswith(f"{spec.name}: of its training images, ")
     assert line.endswith("% were mixed instead of 15 %")
@@ -189,6 +189,6 @@ def test_energy_multi_has_one_temperature_a_sample(
 
     monkeypatch.setattr(Multi, "loss", watched)
     spec = whole(teacher.spec(temperature=ENERGY[0.2]))
-    train([replace(spec, method="multi", params=MULTI)], teacher.place(tmp_path))
+    train([replace(spec, method="multi", params=MULTI)], teacher.execution(tmp_path))
     assert all(torch.equal(weak, strong) for weak, strong in found)
     assert {float(value) for weak, _ in found for value in weak} == {2, 4, 6}

@@ -27,12 +27,12 @@ def ofd(teacher: GivenTeacher, **changes: int) -> RunSpec:
 def test_ofd_leaves_the_others_of_its_pack_their_teacher(teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     """Energy KD beside it has the bits that it has alone; OFD those that it has alone and stopped."""
     run, other = ofd(teacher), students(teacher)["energy_kd"]
-    train([run, other], teacher.place(tmp_path / "pack"))
+    train([run, other], teacher.execution(tmp_path / "pack"))
     assert_same(alone, tmp_path / "pack", [other])
-    place = teacher.place(tmp_path / "stopped")
-    stop_after([run], place, 1)
-    train([run], place)
-    assert_same(tmp_path / "pack", place.results, [run])
+    execution = teacher.execution(tmp_path / "stopped")
+    stop_after([run], execution, 1)
+    train([run], execution)
+    assert_same(tmp_path / "pack", execution.results, [run])
 
 
 def test_ofd_sees_a_teacher_in_training_mode(
@@ -50,7 +50,7 @@ def test_ofd_sees_a_teacher_in_training_mode(
         return loss(self, step)
 
     monkeypatch.setattr(OFD, "loss", watched)
-    train([ofd(teacher, epochs=1)], teacher.place(tmp_path))
+    train([ofd(teacher, epochs=1)], teacher.execution(tmp_path))
     assert agree == [True] * STEPS
 
 
@@ -65,23 +65,23 @@ def test_a_run_of_another_normalisation_is_trained_on_it(teacher: GivenTeacher, 
     """Its teacher is asked about its images too, and what is known of that is kept apart."""
     usual = students(teacher)["energy_kd"]
     other = replace(usual, normalisation="imagenet")
-    place = teacher.place(tmp_path)
-    train([other], place)
-    train([usual], place)
+    execution = teacher.execution(tmp_path)
+    train([other], execution)
+    train([usual], execution)
     assert_same(alone, tmp_path, [usual])
     one, two = (outcome(tmp_path, spec)[1] for spec in (usual, other))
     assert one["weights_sha256"] != two["weights_sha256"]
     for name in ("scores", "view"):
         assert len(list((tmp_path / "teachers").glob(f"*-{name}-*.pt"))) == 2
     with pytest.raises(UserError, match="must share"):
-        train([usual, other], place)
+        train([usual, other], execution)
 
 
 def test_dkd_with_both_labels_is_another_run(teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     usual = students(teacher)["half_mixup_dkd"]
     assert usual.mixing is not None
     both = replace(usual, mixing=replace(usual.mixing, target="both"))
-    train([both, usual], teacher.place(tmp_path))
+    train([both, usual], teacher.execution(tmp_path))
     assert_same(alone, tmp_path, [usual])
     assert outcome(tmp_path, both)[1]["weights_sha256"] != outcome(tmp_path, usual)[1]["weights_sha256"]
 
@@ -94,5 +94,5 @@ def test_what_a_method_has_to_say_of_a_data_set_is_said_once(
     assert make("dkd", DKD).remark(3) is None
     monkeypatch.setattr(find("dkd"), "remark", lambda self, num_classes: said if num_classes == 10 else None)
     runs = [teacher.spec("dkd", student=student) for student in ("resnet8", "wrn_16_1")]
-    reports = train([*runs, teacher.spec()], teacher.place(tmp_path))
+    reports = train([*runs, teacher.spec()], teacher.execution(tmp_path))
     assert [note for report in reports for note in report.notes] == [said]

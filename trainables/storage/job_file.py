@@ -12,13 +12,18 @@ from trainables.spec import RunSpec, from_dict
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where and how a job is trained. Nothing of it may change a run's numbers, except the device and its threads.
+class Execution:
+    """Where and how a job is trained. Only the device and its threads may change a run's numbers.
 
-    teachers: (sha256, path) of weights files that were given. threads: of the processor, 0 for torch's own choice.
-    bank_gb: what all teacher banks together may take on the disk, 0 for none. beside: devices of this machine that
-    train at the same time; they share its cores to decode images. graphs: steps are recorded as CUDA graphs, those
-    of several students replayed beside each other.
+    results: the results folder.
+    data_dir: the folder with the user's images, None for the project's own.
+    teachers: (sha256, path) of the weights files that were given.
+    device: "cpu" or "cuda".
+    threads: CPU threads of torch; 0 leaves the choice to torch.
+    command: the command line that asked for the job, for the record.
+    teacher_cache_gb: gigabytes that all teacher caches together may take; 0 for no cache.
+    beside: devices of this machine that train at the same time and share its cores to decode images.
+    cuda_graphs: record steps as CUDA graphs and replay those of several students on CUDA streams.
     """
 
     results: Path
@@ -27,41 +32,44 @@ class Place:
     device: str = "cpu"
     threads: int = 0
     command: str = ""
-    bank_gb: float = 0.0
+    teacher_cache_gb: float = 0.0
     beside: int = 1
-    graphs: bool = False
+    cuda_graphs: bool = False
 
 
-def read_job(path: Path) -> tuple[list[RunSpec], Place]:
-    """The runs and the place that a JOB.json describes."""
+def read_job(path: Path) -> tuple[list[RunSpec], Execution]:
+    """Read the runs of a JOB.json, and where and how to train them."""
     try:
         job = json.loads(path.read_text())
-        place = dict(job["place"])
+        execution = dict(job["execution"])
         kinds = {
             "results": str,
             "device": str,
             "command": str,
             "threads": int,
-            "bank_gb": float,
+            "teacher_cache_gb": float,
             "beside": int,
-            "graphs": bool,
+            "cuda_graphs": bool,
         }
-        if type(place.get("bank_gb")) is int:
-            place["bank_gb"] = float(place["bank_gb"])
-        wrong = [name for name, kind in kinds.items() if name in place and type(place[name]) is not kind]
+        if type(execution.get("teacher_cache_gb")) is int:
+            execution["teacher_cache_gb"] = float(execution["teacher_cache_gb"])
+        wrong = [name for name, kind in kinds.items() if name in execution and type(execution[name]) is not kind]
         if wrong:
-            raise TypeError(f"its {wrong[0]} is {place[wrong[0]]!r}")
-        place["results"] = Path(place["results"])
-        place["data_dir"] = Path(place["data_dir"]) if place.get("data_dir") else None
-        place["teachers"] = tuple((str(digest), str(file)) for digest, file in place.get("teachers", ()))
-        return [from_dict(fields) for fields in job["runs"]], Place(**place)
+            raise TypeError(f"its {wrong[0]} is {execution[wrong[0]]!r}")
+        execution["results"] = Path(execution["results"])
+        execution["data_dir"] = Path(execution["data_dir"]) if execution.get("data_dir") else None
+        execution["teachers"] = tuple((str(digest), str(file)) for digest, file in execution.get("teachers", ()))
+        return [from_dict(fields) for fields in job["runs"]], Execution(**execution)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise UserError(f"{path} is no job: {error!r}; it needs `runs` and a `place` with `results`") from error
+        raise UserError(f"{path} is no job: {error!r}; it needs `runs` and an `execution` with `results`") from error
 
 
-def job_json(specs: Sequence[RunSpec], place: Place) -> str:
+def job_json(specs: Sequence[RunSpec], execution: Execution) -> str:
     """The text that `read_job` reads."""
-    fields = asdict(place) | {"results": str(place.results), "data_dir": place.data_dir and str(place.data_dir)}
-    return json.dumps({"runs": [spec.as_dict() for spec in specs], "place": fields}, indent=1)
+    fields = asdict(execution) | {
+        "results": str(execution.results),
+        "data_dir": execution.data_dir and str(execution.data_dir),
+    }
+    return json.dumps({"runs": [spec.as_dict() for spec in specs], "execution": fields}, indent=1)

@@ -124,8 +124,8 @@ def stop_path(results: Path, run_id: str) -> Path:
     return run_dir(results, run_id) / "stop"
 
 
-def bank_bytes(spec: RunSpec, images: int, classes: int) -> int:
-    """What the bank of a run's teacher and seed takes on the disk: its logits for each image of each epoch."""
+def teacher_cache_bytes(spec: RunSpec, images: int, classes: int) -> int:
+    """What the cache of a run's teacher and seed takes on the disk: its logits for each image of each epoch."""
     return spec.epochs * images * classes * (2 if spec.precision == "bf16" else 4)
 
 

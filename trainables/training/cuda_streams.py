@@ -1,4 +1,4 @@
-"""Lanes of a pack: what is launched in different ones may run on the device at the same time.
+"""CUDA streams for the students of a pack, so that their steps may overlap on the device.
 
 A step of a small network does not fill a GPU. Recorded steps are launched faster than they end, so those of several
 students can overlap, each on a CUDA stream of its own.
@@ -16,26 +16,26 @@ MOST = 16
 """Streams of a pack. torch has 32 and gives them out in turns; work on streams that coincide would share workspaces."""
 
 
-class Lanes:
-    """All of them the one that everything runs in: one student after the other."""
+class OneStream:
+    """Everything runs on the current stream: one student after the other."""
 
-    def beside(self) -> AbstractContextManager[None]:
-        """Inside, lanes run beside each other, after all that was launched before and before all that comes after."""
+    def overlap(self) -> AbstractContextManager[None]:
+        """Inside, streams run beside each other, after all that was launched before and before all that comes after."""
         return contextlib.nullcontext()
 
-    def lane(self, name: str) -> AbstractContextManager[object]:
-        """What is launched inside runs in this lane. It must not make what another lane reads."""
+    def use(self, name: str) -> AbstractContextManager[object]:
+        """Launch what is inside on the stream of this name. It must not make what another stream reads."""
         return contextlib.nullcontext()
 
 
-class CudaLanes(Lanes):
-    """A stream each; shared by some where there are more than MOST."""
+class CudaStreams(OneStream):
+    """One CUDA stream for each name; names share streams where there are more than MOST."""
 
     def __init__(self) -> None:
         self._streams: dict[str, torch.cuda.Stream] = {}
 
     @contextlib.contextmanager
-    def beside(self) -> Iterator[None]:
+    def overlap(self) -> Iterator[None]:
         main = torch.cuda.current_stream()
         for stream in self._streams.values():
             stream.wait_stream(main)
@@ -45,7 +45,7 @@ class CudaLanes(Lanes):
             for stream in self._streams.values():
                 main.wait_stream(stream)
 
-    def lane(self, name: str) -> AbstractContextManager[object]:
+    def use(self, name: str) -> AbstractContextManager[object]:
         if name not in self._streams:
             streams = list(self._streams.values())
             new = torch.cuda.Stream() if len(streams) < MOST else streams[len(streams) % MOST]

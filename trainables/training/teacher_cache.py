@@ -1,12 +1,12 @@
-"""A teacher bank: what a teacher says of every augmented image of a seed, computed once and kept for all later jobs.
+"""A teacher cache: what a teacher says of every augmented image of a seed, computed once and kept for all later jobs.
 
-    results/bank/NETWORK-KEY/logits    (epochs, images, C), in the precision in which the teacher computes
-    results/bank/NETWORK-KEY/sums      (epochs, steps): a checksum of each chunk, where it begins; 0: not there yet
+    results/teacher_cache/NETWORK-KEY/logits    (epochs, images, C), in the precision in which the teacher computes
+    results/teacher_cache/NETWORK-KEY/sums      (epochs, steps): a checksum of each chunk; 0: not there yet
 
-A bank changes no number: it keeps the very bits that the teacher gives, and is known by all that they depend on. So it
+A cache changes no number: it keeps the very bits that the teacher gives, and is known by all that they depend on. So it
 may be removed at any time, be filled by several jobs (on several machines) together, and be damaged: a chunk that does
 not fit its checksum is computed again. Chunks are read and written, not mapped: a full or lost disk is then an error
-that costs the bank, not a signal that kills the job.
+that costs the cache, not a signal that kills the job.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from trainables.data.stream import WHOLE, BatchStream, Chunk, Stream, sent
 from trainables.spec import RunSpec
 from trainables.storage.locks import held, shared, tried
 from trainables.storage.provenance import surroundings
-from trainables.storage.runs import bank_bytes
+from trainables.storage.runs import teacher_cache_bytes
 from trainables.training.evaluation import at_once
 from trainables.training.teachers import BATCH, Teacher
 
@@ -41,8 +41,8 @@ SUM = 4
 BLOCK = 512
 
 
-class Bank:
-    """The bank of one teacher over one stream. notes: is told what a person should know of it, in a sentence each."""
+class TeacherCache:
+    """The cache of one teacher over one stream. notes: is told what a person should know of it, in a sentence each."""
 
     def __init__(self, folder: Path, source: Source, stream: Stream, teacher: Teacher, notes: list[str]) -> None:
         self.folder, self.source, self.stream, self.teacher = folder, source, stream, teacher
@@ -154,7 +154,7 @@ class Bank:
         if torch.equal(live.cpu(), stored[:part]):
             return True
         os.ftruncate(self._sums, 0)
-        self.notes.append(f"the teacher bank {self.folder} does not fit its teacher: made anew")
+        self.notes.append(f"the teacher cache {self.folder} does not fit its teacher: made anew")
         return False
 
     def _write(self, epoch: int, step: int, answers: Tensor) -> None:
@@ -169,7 +169,7 @@ class Bank:
             os.pwrite(self._sums, _sum(content), sum_place)
         except OSError as error:
             self._writing = False
-            self.notes.append(f"the teacher bank is written no further: {_reason(error)}")
+            self.notes.append(f"the teacher cache is written no further: {_reason(error)}")
 
     @contextlib.contextmanager
     def _claimed(self, epoch: int, step: int) -> Iterator[bool]:
@@ -183,7 +183,7 @@ class Bank:
             return
         except OSError as error:
             self._locking = False
-            self.notes.append(f"the teacher bank is not shared with jobs at the same time: {_reason(error)}")
+            self.notes.append(f"the teacher cache is not shared with jobs at the same time: {_reason(error)}")
         try:
             yield True
         finally:
@@ -209,39 +209,44 @@ def opened(
     results: Path,
     most_bytes: float,
     notes: list[str],
-) -> Iterator[Bank | None]:
-    """The bank of a run's teacher and seed, where there is room for it: `most_bytes` for all banks together, of which
+) -> Iterator[TeacherCache | None]:
+    """The cache of a run's teacher and seed, where there is room for it: `most_bytes` for all caches together, of which
     the least recently used go first, and never more than half of what is free on the disk. A disk that cannot be
-    written costs the bank, which `notes` is told."""
-    need = bank_bytes(spec, source.train_size, source.num_classes)
-    bank = None
+    written costs the cache, which `notes` is told."""
+    need = teacher_cache_bytes(spec, source.train_size, source.num_classes)
+    cache = None
     with contextlib.ExitStack() as stack:
         if need <= most_bytes and stream.share == WHOLE:
-            banks, key = results / "bank", _key(spec, source, stream, teacher, digest)
+            caches, key = results / "teacher_cache", _key(spec, source, stream, teacher, digest)
             try:
-                bank = _made(
-                    banks, key, need, most_bytes, stack, lambda: Bank(banks / key, source, stream, teacher, notes)
+                cache = _made(
+                    caches,
+                    key,
+                    need,
+                    most_bytes,
+                    stack,
+                    lambda: TeacherCache(caches / key, source, stream, teacher, notes),
                 )
             except OSError as error:
-                notes.append(f"no teacher bank: {_reason(error)}")
-        yield bank
+                notes.append(f"no teacher cache: {_reason(error)}")
+        yield cache
 
 
 def _made(
-    banks: Path, key: str, need: int, most_bytes: float, stack: contextlib.ExitStack, make: Callable[[], Bank]
-) -> Bank | None:
-    """A bank with its room reserved, in use until the stack is left; None where there is no room."""
-    banks.mkdir(parents=True, exist_ok=True)
-    with held(banks / "lock", seconds=math.inf):
-        stack.enter_context(shared(banks / f"{key}.lock"))
-        (banks / key).mkdir(exist_ok=True)
-        os.utime(banks / key)
-        if not _make_room(banks, key, need, most_bytes):
+    caches: Path, key: str, need: int, most_bytes: float, stack: contextlib.ExitStack, make: Callable[[], TeacherCache]
+) -> TeacherCache | None:
+    """A cache with its room reserved, in use until the stack is left; None where there is no room."""
+    caches.mkdir(parents=True, exist_ok=True)
+    with held(caches / "lock", seconds=math.inf):
+        stack.enter_context(shared(caches / f"{key}.lock"))
+        (caches / key).mkdir(exist_ok=True)
+        os.utime(caches / key)
+        if not _make_room(caches, key, need, most_bytes):
             return None
-        bank = make()
-        stack.callback(bank.close)
-        bank.reserve(need)
-        return bank
+        cache = make()
+        stack.callback(cache.close)
+        cache.reserve(need)
+        return cache
 
 
 def _key(spec: RunSpec, source: Source, stream: Stream, teacher: Teacher, digest: str) -> str:
@@ -256,23 +261,23 @@ def _key(spec: RunSpec, source: Source, stream: Stream, teacher: Teacher, digest
     return f"{spec.teacher}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
 
 
-def _make_room(banks: Path, key: str, need: int, most_bytes: float) -> bool:
-    """Remove banks that nobody uses, the oldest first, until `need` bytes fit. Whether they do."""
-    others = sorted((folder for folder in banks.iterdir() if folder.is_dir() and folder.name != key), key=_used)
+def _make_room(caches: Path, key: str, need: int, most_bytes: float) -> bool:
+    """Remove caches that nobody uses, the oldest first, until `need` bytes fit. Whether they do."""
+    others = sorted((folder for folder in caches.iterdir() if folder.is_dir() and folder.name != key), key=_used)
     for folder in list(others):
         if sum(_reserved(one) for one in others) + need <= most_bytes:
             break
-        with tried(banks / f"{folder.name}.lock") as unused:
+        with tried(caches / f"{folder.name}.lock") as unused:
             if unused:
                 shutil.rmtree(folder, ignore_errors=True)
                 others.remove(folder)
-    coming = need - _written(banks / key) + sum(_reserved(one) - _written(one) for one in others)
+    coming = need - _written(caches / key) + sum(_reserved(one) - _written(one) for one in others)
     fits = sum(_reserved(one) for one in others) + need <= most_bytes
-    return fits and coming <= shutil.disk_usage(banks).free / 2
+    return fits and coming <= shutil.disk_usage(caches).free / 2
 
 
 def _facts(folder: Path) -> list[os.stat_result]:
-    """Of a bank's files; of none where it has just been removed."""
+    """Of a cache's files; of none where it has just been removed."""
     found = []
     for path in (folder, folder / "logits", folder / "sums"):
         with contextlib.suppress(OSError):

@@ -27,7 +27,7 @@ from trainables.models import Outputs
 from trainables.spec import Mixing, Temperature
 from trainables.training.outputs import joined, logits_only
 from trainables.training.selection import Selection, chosen, everything
-from trainables.training.teacher_cache import Bank
+from trainables.training.teacher_cache import TeacherCache
 from trainables.training.teachers import Teacher, TeacherFacts
 
 TemperatureOf = float | Tensor
@@ -56,15 +56,15 @@ class View:
 
 
 class Teaching:
-    """A teacher, and the thresholds between low and high energy; both kept for the whole job. bank: of its answers, if
+    """A teacher, and the thresholds between low and high energy; both kept for the whole job. cache: of its answers, if
     there is one.
 
     A sample is compared by its score: by `view` its energy in this view; by `image` the rank of its image's energy in
     the training set, so that with N images int(N r) are below the low threshold and as many above the high one.
     """
 
-    def __init__(self, teacher: Teacher, facts: TeacherFacts, bank: Bank | None = None) -> None:
-        self.teacher, self.facts, self.bank = teacher, facts, bank
+    def __init__(self, teacher: Teacher, facts: TeacherFacts, cache: TeacherCache | None = None) -> None:
+        self.teacher, self.facts, self.cache = teacher, facts, cache
         self._thresholds: dict[tuple[str, float], tuple[Tensor, Tensor]] = {}
         self._edges: dict[tuple[str, int], Tensor] = {}
         self._selections: dict[Mixing, tuple[int, Selection]] = {}
@@ -98,16 +98,16 @@ class Teaching:
         return view.ends[key]
 
     def selection(self, mixing: Mixing, epoch: int) -> Selection | None:
-        """The samples of an epoch that are mixed by their energies, where a bank knows all answers of it."""
-        bank = self.bank
-        if bank is None or not bank.filled(epoch):
+        """The samples of an epoch that are mixed by their energies, where a cache knows all answers of it."""
+        cache = self.cache
+        if cache is None or not cache.filled(epoch):
             return None
         known, found = self._selections.get(mixing, (0, None))
         if known != epoch or found is None:
-            logits = bank.epoch_logits()
-            step = torch.arange(len(logits), device=logits.device) // bank.stream.batch_size
+            logits = cache.epoch_logits()
+            step = torch.arange(len(logits), device=logits.device) // cache.stream.batch_size
             assert mixing.end is not None
-            found = chosen(energy(logits), step, bank.stream.steps, mixing, self.thresholds("view", mixing.end))
+            found = chosen(energy(logits), step, cache.stream.steps, mixing, self.thresholds("view", mixing.end))
             self._selections[mixing] = epoch, found
         return found
 
@@ -158,9 +158,9 @@ class Views:
         images = self.chunk.images.to(self.dtype)
         if not self.asked:
             return self._plain(images, None)
-        bank = self.teaching.bank if self.teaching and not self.features else None
+        cache = self.teaching.cache if self.teaching and not self.features else None
         return self._plain(
-            images, logits_only(bank.logits(self.chunk)) if bank else self._answers(images, self.features)
+            images, logits_only(cache.logits(self.chunk)) if cache else self._answers(images, self.features)
         )
 
     @cached_property

@@ -25,7 +25,7 @@ from sweeps.planning.plan import Plan, PlannedJob, job_of, make_plan
 from sweeps.planning.resources import Resources
 from trainables.data.dataset import Dataset
 from trainables.data.facts import Facts, facts
-from trainables.job import Place, run
+from trainables.job import Execution, run
 from trainables.models import build
 from trainables.spec import RunSpec
 from trainables.storage.runs import weights_path
@@ -83,7 +83,7 @@ def test_sharing_a_teacher_is_cheaper_than_training_alone() -> None:
 
 
 def test_each_seed_asks_the_teacher_about_its_training_images_the_first_about_the_test_images_too() -> None:
-    """For the thresholds, and for the teacher's accuracy. A bank spares epochs, not these."""
+    """For the thresholds, and for the teacher's accuracy. A cache spares epochs, not these."""
     plan = planned("table5", seeds=2)
     plain = {job.key: job_seconds(job.specs, cost, FACTS) for job in plan.jobs}
     first, second = (job for job in plan.jobs if job.kind == "distilled")
@@ -163,11 +163,11 @@ def test_the_estimate_is_near_what_a_job_takes(tmp_path: Path) -> None:
     teacher, *_ = plan.jobs
     about = facts("digits", None)
     found = estimate(only(plan, teacher), lambda spec: about, CPU, device="cpu", at_once=1, seconds=3)
-    place = Place(tmp_path, threads=1)
-    for _ in run([replace(teacher.specs[0], epochs=1)], place):
+    execution = Execution(tmp_path, threads=1)
+    for _ in run([replace(teacher.specs[0], epochs=1)], execution):
         pass
     began = time.process_time()
-    for _ in run(teacher.specs, place):
+    for _ in run(teacher.specs, execution):
         pass
     took = time.process_time() - began
     assert 0.4 * took < found.device_hours * 3600 < 2.5 * took

@@ -1,4 +1,4 @@
-"""What a plan says of teachers' banks: who shares one, what they take, and whose teacher is spared."""
+"""What a plan says of teacher caches: who shares one, what they take, and whose teacher is spared."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pytest
 
 from analysis import paper
 from analysis.record.settings import Settings
-from sweeps.display.forecast import bank_lines
+from sweeps.display.forecast import teacher_cache_lines
 from sweeps.planning import estimate as estimate_module
-from sweeps.planning.estimate import NO_BANKS, Cost, estimate
+from sweeps.planning.estimate import NO_TEACHER_CACHES, Cost, estimate
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.resources import Resources
-from sweeps.planning.teacher_caches import Banks, banks_of
+from sweeps.planning.teacher_caches import TeacherCaches, find_teacher_caches
 from trainables.data.facts import Facts, facts
 from trainables.spec import RunSpec
 
@@ -28,41 +28,43 @@ def about(spec: RunSpec) -> Facts:
     return facts(spec.dataset, None)
 
 
-def banks(plan: Plan, most: float = 1000 * GB) -> Banks:
-    return banks_of(plan.jobs, about, most)
+def caches(plan: Plan, most: float = 1000 * GB) -> TeacherCaches:
+    return find_teacher_caches(plan.jobs, about, most)
 
 
 @pytest.mark.parametrize(("precision", "size"), [("fp32", 4), ("bf16", 2)])
-def test_a_bank_for_each_teacher_and_seed(precision: str, size: int) -> None:
+def test_a_cache_for_each_teacher_and_seed(precision: str, size: int) -> None:
     """VGG8 and MobileNetV2 learn from one VGG13; 2.4 GB each at two bytes a logit."""
-    found = banks(planned("table5", seeds=2, precision=precision))
+    found = caches(planned("table5", seeds=2, precision=precision))
     assert found.count == 2 * 2
     assert found.bytes == 4 * 240 * 50_000 * 100 * size
     assert sorted(found.spared.values()) == [0, 0, 0, 0, 240, 240]
 
 
 def test_whoever_trains_longer_asks_for_the_rest_itself() -> None:
-    """Energy KD's 360 epochs make the bank longer than KD's 240 fill it."""
-    found = banks(planned("table1", pairs=("vgg13/vgg8",), rows=("kd", "energy_kd"), pack=1))
+    """Energy KD's 360 epochs make the cache longer than KD's 240 fill it."""
+    found = caches(planned("table1", pairs=("vgg13/vgg8",), rows=("kd", "energy_kd"), pack=1))
     assert found.bytes == 360 * 50_000 * 100 * 4
     assert set(found.spared.values()) <= {0, 240, 360}
     assert sum(found.spared.values()) == 240
 
 
 def test_feature_methods_and_measured_times_have_none() -> None:
-    assert banks(planned("table1", rows=("reviewkd", "crd"))).count == 0
-    assert banks(planned("table7")).count == 0
+    assert caches(planned("table1", rows=("reviewkd", "crd"))).count == 0
+    assert caches(planned("table7")).count == 0
 
 
 def test_what_does_not_fit_is_said() -> None:
     plan = planned("table3", dataset="imagenet", pairs=("imagenet_resnet34/imagenet_resnet18",), rows=("kd",))
-    found = banks(plan, 20 * GB)
+    found = caches(plan, 20 * GB)
     assert found.count == 0
     assert found.too_large == ("imagenet_resnet34 on imagenet", 150 * 1_281_167 * 1000 * 4)
-    (line,) = bank_lines(found, 20)
-    assert line.startswith("no bank: imagenet_resnet34 on imagenet would take 768.7 GB, more than --bank 20")
-    assert banks(plan, 0) == NO_BANKS == Banks(0, 0, None, {})
-    assert bank_lines(NO_BANKS, 0) == []
+    (line,) = teacher_cache_lines(found, 20)
+    assert line.startswith(
+        "the logits of imagenet_resnet34 on imagenet would take 768.7 GB, more than --teacher-cache 20"
+    )
+    assert caches(plan, 0) == NO_TEACHER_CACHES == TeacherCaches(0, 0, None, {})
+    assert teacher_cache_lines(NO_TEACHER_CACHES, 0) == []
 
 
 class Costs(dict[object, Cost]):
@@ -74,11 +76,11 @@ def test_the_estimate_counts_a_shared_teacher_once(monkeypatch: pytest.MonkeyPat
     """Of nine jobs of one student each, eight do not ask; mixed images are asked about all the same."""
     small = {"dataset": "digits", "pairs": ("resnet20/resnet8",), "epochs": 1000}
     plan = planned("table5", pack=1, rows=("kd", "dkd"), **small)
-    found = banks(plan)
+    found = caches(plan)
     assert sorted(found.spared.values()) == [0, 1000]
     monkeypatch.setattr(estimate_module, "_measure", lambda *_: Costs())
-    with_banks, without = (
-        estimate(plan, about, Resources(0), device="cpu", at_once=1, banks=each).device_hours
-        for each in (found, NO_BANKS)
+    with_caches, without = (
+        estimate(plan, about, Resources(0), device="cpu", at_once=1, caches=each).device_hours
+        for each in (found, NO_TEACHER_CACHES)
     )
-    assert (without - with_banks) * 3600 == pytest.approx(1000 * facts("digits", None).train_size * 0.001)
+    assert (without - with_caches) * 3600 == pytest.approx(1000 * facts("digits", None).train_size * 0.001)

@@ -29,7 +29,7 @@ from sweeps.running.engine import EpochDone, Event, JobFailed, JobStarted, Outco
 from trainables.errors import UserError
 from trainables.ray_trial import memory_was_full
 from trainables.spec import RunSpec
-from trainables.storage.job_file import Place, read_job
+from trainables.storage.job_file import Execution, read_job
 from trainables.storage.runs import read_result, run_dir, write_result
 
 CPU = Resources(gpus=0)
@@ -104,7 +104,7 @@ def sweep(results: Path, whole: Plan, resources: Resources = CPU) -> Seen:
         Ledger.open(results / "ledger.sqlite") as ledger,
         everything_printed() as said,
     ):
-        outcome = execute(whole, ledger, Place(results), resources, on_event, train=fake_job.train)
+        outcome = execute(whole, ledger, Execution(results), resources, on_event, train=fake_job.train)
     return Seen(results, outcome, events, said[0], addresses)
 
 
@@ -366,7 +366,7 @@ def test_ray_costs_little(tmp_path: Path) -> None:
         execute(
             plan(*map(job, seeds)),
             ledger,
-            Place(tmp_path),
+            Execution(tmp_path),
             Resources(0, cpus_per_job=cpus_here()),
             lambda event: times.append(time.monotonic()),
             train=fake_job.train,
@@ -382,9 +382,9 @@ def test_the_engine_has_one_way_to_be_quiet() -> None:
 
 
 def test_a_job_of_a_sweep_is_a_file_that_trains_without_ray(tmp_path: Path) -> None:
-    place, one = Place(tmp_path, threads=1), job(spec("net"))
-    _write_jobs(place, plan(one))
-    assert read_job(tmp_path / "jobs" / f"{one.key}.json") == ([spec("net")], place)
+    execution, one = Execution(tmp_path, threads=1), job(spec("net"))
+    _write_jobs(execution, plan(one))
+    assert read_job(tmp_path / "jobs" / f"{one.key}.json") == ([spec("net")], execution)
 
 
 def test_a_gpu_without_bfloat16_is_told_before_ray_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

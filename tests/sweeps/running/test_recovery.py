@@ -17,7 +17,7 @@ from sweeps.running import engine
 from sweeps.running.engine import ingest
 from sweeps.running.lock import driver_lock
 from trainables.errors import UserError
-from trainables.job import Place
+from trainables.job import Execution
 from trainables.storage.runs import read_result, run_dir, write_result
 
 
@@ -55,7 +55,7 @@ def test_a_result_that_a_network_file_system_shows_late_is_waited_for(
     feed = Feed(plan(job(one)))
     feed.take()
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
-        seeing = engine._Sweep(feed, ledger, Place(tmp_path), lambda _: None, lambda: 1, watch, {}, CPU, machines)
+        seeing = engine._Sweep(feed, ledger, Execution(tmp_path), lambda _: None, lambda: 1, watch, {}, CPU, machines)
         seeing._record(one.run_id)
     feed.ended(job(one), None)
     assert (feed.outcome().done == {one.run_id}) == joined

@@ -18,7 +18,7 @@ from trainables.data import load
 from trainables.data.dataset import Dataset, held_out_positions
 from trainables.data.facts import facts
 from trainables.errors import UserError
-from trainables.job import Place, load_data, run
+from trainables.job import Execution, load_data, run
 from trainables.ray_trial import _unended
 from trainables.spec import from_json
 from trainables.storage.runs import checkpoint_path, drop_checkpoints, read_result, stop_path, stream_key
@@ -88,8 +88,8 @@ def test_imagenet(tmp_path: Path) -> None:
     rest = [part.train.path(index) for index in range(part.train_size)]
     assert sorted(names + rest) == sorted(whole.train.path(index) for index in range(whole.train_size))
     for index, (images, label) in enumerate(part.scan("test", 1)):
-        place = [whole.train.path(number) for number in range(whole.train_size)].index(names[index])
-        expected = list(whole.scan("train", 1))[place]
+        execution = [whole.train.path(number) for number in range(whole.train_size)].index(names[index])
+        expected = list(whole.scan("train", 1))[execution]
         assert torch.equal(images, expected[0])
         assert int(label) == int(expected[1])
 
@@ -98,9 +98,9 @@ def test_runs_say_so_and_share_no_batches_with_others(tmp_path: Path) -> None:
     assert TENTH.run_id != replace(TENTH, holdout=0.0).run_id
     assert from_json(TENTH.canonical()) == TENTH
     assert stream_key(TENTH) != stream_key(replace(TENTH, holdout=0.0))
-    dataset = load_data(TENTH, Place(tmp_path))
+    dataset = load_data(TENTH, Execution(tmp_path))
     assert dataset.test_size == facts("digits", None, 0.2, holdout=0.1).test_size
-    train([TENTH], Place(tmp_path))
+    train([TENTH], Execution(tmp_path))
     accuracy = outcome(tmp_path, TENTH)[1]["last_top1"]
     assert accuracy * dataset.test_size / 100 == pytest.approx(round(accuracy * dataset.test_size / 100), abs=1e-6)
 
@@ -112,7 +112,7 @@ def test_impossible_shares(share: float) -> None:
 
 
 def test_a_run_that_is_told_to_stop_keeps_its_checkpoint_and_can_go_on(tmp_path: Path) -> None:
-    alone, told = Place(tmp_path / "alone"), Place(tmp_path / "told")
+    alone, told = Execution(tmp_path / "alone"), Execution(tmp_path / "told")
     specs = [replace(VANILLA, epochs=3), replace(VANILLA, epochs=3, lr=0.01)]
     train(specs, alone)
     stop_after(specs, told, 1)
@@ -128,13 +128,13 @@ def test_a_run_that_is_told_to_stop_keeps_its_checkpoint_and_can_go_on(tmp_path:
 
 
 def test_a_job_that_is_restarted_leaves_out_what_was_stopped(tmp_path: Path) -> None:
-    place = Place(tmp_path)
+    execution = Execution(tmp_path)
     specs = [replace(VANILLA, epochs=3), replace(VANILLA, epochs=3, lr=0.01)]
-    stop_after(specs, place, 1)
+    stop_after(specs, execution, 1)
     stop_path(tmp_path, specs[1].run_id).touch()
-    stop_after(specs, place, 2)
+    stop_after(specs, execution, 2)
     drop_checkpoints(tmp_path, specs[1].run_id)
-    reports = list(_unended(specs, place, run))
+    reports = list(_unended(specs, execution, run))
     assert [report.stopped for report in reports] == [(specs[1].run_id,), ()]
     assert [list(report.metrics) for report in reports] == [[], [specs[0].run_id]]
     assert read_result(tmp_path, specs[1].run_id) is None

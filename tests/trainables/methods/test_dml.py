@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from trainables.data.stream import WHOLE
 from trainables.errors import UserError
-from trainables.job import Place
+from trainables.job import Execution
 from trainables.methods import Setup, Step, find, make
 from trainables.models import Network, build
 from trainables.spec import RunSpec, params
@@ -160,7 +160,7 @@ def test_each_network_has_its_own_rate_and_both_fall_at_the_same_epochs() -> Non
 
 def test_a_peers_rate_reaches_its_weights_and_survives_a_stop(tmp_path: Path) -> None:
     spec, slower = mutual(peer_lr=0.2), mutual()
-    whole, parts = (Place(tmp_path / name, threads=1) for name in ("whole", "parts"))
+    whole, parts = (Execution(tmp_path / name, threads=1) for name in ("whole", "parts"))
     train([spec, slower], whole)
     stop_after([spec], parts, 1)
     train([spec], parts)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_jobs import VANILLA, GivenTeacher, assert_same, stop_after, students, train
 
-from trainables.job import Place
+from trainables.job import Execution
 from trainables.storage.runs import checkpoint_path, save_checkpoint, unsealed
 from trainables.storage.writer import writing
 from trainables.training import student as students_module
@@ -75,11 +75,11 @@ def test_a_checkpoint_is_of_its_epoch_though_training_goes_on(
         save_checkpoint(results, run_id, content)
 
     monkeypatch.setattr(students_module, "save_checkpoint", slow)
-    stop_after(specs, teacher.place(tmp_path), 2)
+    stop_after(specs, teacher.execution(tmp_path), 2)
     content = unsealed(checkpoint_path(tmp_path, specs[0].run_id).read_bytes())
     assert content is not None
     assert torch.load(io.BytesIO(content), weights_only=True)["record"]["epoch"] == 2
-    train(specs, teacher.place(tmp_path))
+    train(specs, teacher.execution(tmp_path))
     assert_same(alone, tmp_path, specs)
 
 
@@ -95,7 +95,7 @@ def test_training_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(students_module, "save_checkpoint", held)
     from trainables.job import run
 
-    job = run([VANILLA], Place(tmp_path, threads=1))
+    job = run([VANILLA], Execution(tmp_path, threads=1))
     assert next(job).epoch == 1
     assert asked.wait(60)
     go.set()

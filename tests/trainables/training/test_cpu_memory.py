@@ -11,7 +11,7 @@ import pytest
 from small_jobs import VANILLA, stop_after, train
 
 from trainables import job
-from trainables.storage.job_file import Place
+from trainables.storage.job_file import Execution
 from trainables.training import cpu_memory
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -83,9 +83,9 @@ def test_else_every_step_gets_its_pages_anew() -> None:
 def test_a_job_gives_its_memory_back_however_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str] = []
     monkeypatch.setattr(job, "give_back", lambda: given.append("back"))
-    train([VANILLA], Place(tmp_path / "done", threads=1))
+    train([VANILLA], Execution(tmp_path / "done", threads=1))
     assert given == ["back"]
-    stop_after([VANILLA], Place(tmp_path / "stopped", threads=1), 1)
+    stop_after([VANILLA], Execution(tmp_path / "stopped", threads=1), 1)
     assert given == ["back"] * 2
 
     def broken(*_: object) -> None:
@@ -93,7 +93,7 @@ def test_a_job_gives_its_memory_back_however_it_ends(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(job, "train_epoch", broken)
     with pytest.raises(RuntimeError, match="broken"):
-        train([VANILLA], Place(tmp_path / "broken", threads=1))
+        train([VANILLA], Execution(tmp_path / "broken", threads=1))
     assert given == ["back"] * 3
 
 

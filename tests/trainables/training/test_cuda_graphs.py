@@ -11,7 +11,7 @@ from small_jobs import VANILLA, GivenTeacher, Recorder, assert_same, stop_after,
 from torch import Tensor
 
 from trainables import job
-from trainables.job import Place
+from trainables.job import Execution
 from trainables.methods import find, names
 from trainables.training.cuda_graphs import WARM_UP, Replayed
 
@@ -42,16 +42,16 @@ def test_recorded_students_have_the_same_weights(
     """All nine; also stopped and resumed, when a recording begins anew."""
     recorders: list[Recorder] = []
 
-    def recording(place: Place) -> Recorder:
+    def recording(execution: Execution) -> Recorder:
         recorders.append(Recorder())
         return recorders[-1]
 
     monkeypatch.setattr(job, "capture_on", recording)
     specs = list(students(teacher).values())
-    place = replace(teacher.place(tmp_path), bank_gb=1.0)
-    stop_after(specs, place, 1)
-    train(specs, place)
-    train([VANILLA], Place(tmp_path, threads=1))
+    execution = replace(teacher.execution(tmp_path), teacher_cache_gb=1.0)
+    stop_after(specs, execution, 1)
+    train(specs, execution)
+    train([VANILLA], Execution(tmp_path, threads=1))
     assert_same(alone, tmp_path, specs)
     assert sum(sum(recorder.replays.values()) for recorder in recorders) > 100
 
@@ -68,6 +68,6 @@ def test_only_losses_of_a_step_alone_are_recorded() -> None:
 def test_cuda_graphs_train_as_kernels_do(teacher: GivenTeacher, tmp_path: Path) -> None:
     specs = list(students(teacher).values())
     for graphs in (False, True):
-        place = teacher.place(tmp_path / f"{graphs}", device="cuda", graphs=graphs)
-        train(specs, place)
+        execution = teacher.execution(tmp_path / f"{graphs}", device="cuda", cuda_graphs=graphs)
+        train(specs, execution)
     assert_same(tmp_path / "False", tmp_path / "True", specs)

@@ -14,47 +14,47 @@ from small_jobs import VANILLA, GivenTeacher, Recorder, assert_same, students, t
 
 from trainables import job
 from trainables.data.stream import WHOLE, Share
-from trainables.job import Place
+from trainables.job import Execution
 from trainables.spec import Mixing, Temperature, params
 from trainables.training import views
-from trainables.training.cuda_streams import MOST, CudaLanes, Lanes
+from trainables.training.cuda_streams import MOST, CudaStreams, OneStream
 
 
-class Watched(Lanes):
-    """Knows whether it is in a lane, and in which ones it was."""
+class Watched(OneStream):
+    """Knows whether a student's stream is used, and which ones were."""
 
     def __init__(self) -> None:
         self.now = ""
         self.log: list[str] = []
 
     @contextlib.contextmanager
-    def beside(self) -> Iterator[None]:
-        self.log.append("beside")
+    def overlap(self) -> Iterator[None]:
+        self.log.append("overlap")
         yield
         self.log.append("together")
 
     @contextlib.contextmanager
-    def lane(self, name: str) -> Iterator[None]:
+    def use(self, name: str) -> Iterator[None]:
         self.now = name
         self.log.append(name)
         yield
         self.now = ""
 
 
-@pytest.mark.parametrize("bank_gb", [0.0, 1.0])
-def test_nothing_shared_is_made_in_a_lane(
-    teacher: GivenTeacher, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bank_gb: float
+@pytest.mark.parametrize("teacher_cache_gb", [0.0, 1.0])
+def test_nothing_shared_is_made_on_a_students_stream(
+    teacher: GivenTeacher, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, teacher_cache_gb: float
 ) -> None:
-    lanes = Watched()
-    monkeypatch.setattr(job, "lanes_on", lambda place, share: lanes)
-    monkeypatch.setattr(job, "capture_on", lambda place: Recorder())
+    streams = Watched()
+    monkeypatch.setattr(job, "cuda_streams_on", lambda execution, share: streams)
+    monkeypatch.setattr(job, "capture_on", lambda execution: Recorder())
     made: list[str] = []
 
     def watch(owner: Any, name: str) -> None:
         original = getattr(owner, name)
 
         def watched(*arguments: Any, **options: Any) -> Any:
-            assert not lanes.now, f"{name} in the lane of {lanes.now}"
+            assert not streams.now, f"{name} on the stream of {streams.now}"
             made.append(name)
             return original(*arguments, **options)
 
@@ -70,41 +70,41 @@ def test_nothing_shared_is_made_in_a_lane(
     ):
         watch(owner, name)
     specs = list(students(teacher).values())
-    train(specs, replace(teacher.place(tmp_path), bank_gb=bank_gb))
-    train([VANILLA], Place(tmp_path, threads=1))
+    train(specs, replace(teacher.execution(tmp_path), teacher_cache_gb=teacher_cache_gb))
+    train([VANILLA], Execution(tmp_path, threads=1))
     assert_same(alone, tmp_path, specs)
     assert set(made) == {"_plain", "_answers", "_mix", "_temperature", "thresholds", "selection"}
-    first = lanes.log[: lanes.log.index("together") + 1]
-    assert first == ["beside", *(spec.run_id for spec in specs), "together"]
+    first = streams.log[: streams.log.index("together") + 1]
+    assert first == ["overlap", *(spec.run_id for spec in specs), "together"]
 
 
 def test_without_a_recording_students_take_turns(
     teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lanes = Watched()
-    monkeypatch.setattr(job, "lanes_on", lambda place, share: lanes)
-    train([students(teacher)[name] for name in ("kd", "cutmix")], teacher.place(tmp_path))
-    assert set(lanes.log) == {"beside", "together"}
+    streams = Watched()
+    monkeypatch.setattr(job, "cuda_streams_on", lambda execution, share: streams)
+    train([students(teacher)[name] for name in ("kd", "cutmix")], teacher.execution(tmp_path))
+    assert set(streams.log) == {"overlap", "together"}
 
 
-def test_students_that_are_not_recorded_are_in_no_lane(
+def test_students_that_are_not_recorded_are_on_no_stream_of_their_own(
     teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DKD's loss knows its epoch until its warm-up is over."""
-    lanes = Watched()
-    monkeypatch.setattr(job, "lanes_on", lambda place, share: lanes)
-    monkeypatch.setattr(job, "capture_on", lambda place: Recorder())
+    streams = Watched()
+    monkeypatch.setattr(job, "cuda_streams_on", lambda execution, share: streams)
+    monkeypatch.setattr(job, "capture_on", lambda execution: Recorder())
     kd = teacher.spec()
     warming = replace(teacher.spec("dkd"), params=params(ce=1, alpha=1, beta=2, warmup=9))
-    train([kd, warming], teacher.place(tmp_path))
-    assert set(lanes.log) == {"beside", kd.run_id, "together"}
-    train([warming], teacher.place(tmp_path / "alone"))
+    train([kd, warming], teacher.execution(tmp_path))
+    assert set(streams.log) == {"overlap", kd.run_id, "together"}
+    train([warming], teacher.execution(tmp_path / "alone"))
     assert_same(tmp_path, tmp_path / "alone", [warming])
 
 
 def test_a_chunk_may_have_no_mixed_images(teacher: GivenTeacher, tmp_path: Path) -> None:
     spec = teacher.spec(temperature=Temperature(4, "energy", 1, -1, 0.3), mixing=Mixing("cutmix", "high", 0.02))
-    reports = train([spec], teacher.place(tmp_path))
+    reports = train([spec], teacher.execution(tmp_path))
     assert [run_id for report in reports for run_id in report.finished] == [spec.run_id]
 
 
@@ -131,11 +131,11 @@ def test_streams_wait_for_what_was_before_and_are_waited_for(monkeypatch: pytest
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: now[-1])
     monkeypatch.setattr(torch.cuda, "stream", inside)
-    lanes = CudaLanes()
+    streams = CudaStreams()
     for _ in range(2):
-        with lanes.beside():
+        with streams.overlap():
             for name in ("one", "two"):
-                with lanes.lane(name):
+                with streams.use(name):
                     log.append(f"{name} in {now[-1].name}")
         log.append("next")
     new = ["a waits for main", "one in a", "b waits for main", "two in b"]
@@ -143,7 +143,7 @@ def test_streams_wait_for_what_was_before_and_are_waited_for(monkeypatch: pytest
     assert log == [*new, *ended, "a waits for main", "b waits for main", "one in a", "two in b", *ended]
 
 
-def test_streams_are_waited_for_when_a_lane_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streams_are_waited_for_when_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     class Stream:
         waited = 0
 
@@ -154,20 +154,20 @@ def test_streams_are_waited_for_when_a_lane_fails(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: main)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
-    lanes = CudaLanes()
-    with pytest.raises(ValueError, match="in a lane"), lanes.beside(), lanes.lane("one"):
-        raise ValueError("in a lane")
+    streams = CudaStreams()
+    with pytest.raises(ValueError, match="inside"), streams.overlap(), streams.use("one"):
+        raise ValueError("inside")
     assert Stream.waited == 2
 
 
 def test_only_recorded_steps_on_a_gpu_are_beside_each_other(tmp_path: Path) -> None:
     for device, graphs, share, kind in (
-        ("cpu", True, WHOLE, Lanes),
-        ("cuda", False, WHOLE, Lanes),
-        ("cuda", True, Share(0, 2), Lanes),
-        ("cuda", True, WHOLE, CudaLanes),
+        ("cpu", True, WHOLE, OneStream),
+        ("cuda", False, WHOLE, OneStream),
+        ("cuda", True, Share(0, 2), OneStream),
+        ("cuda", True, WHOLE, CudaStreams),
     ):
-        assert type(job.lanes_on(Place(tmp_path, device=device, graphs=graphs), share)) is kind
+        assert type(job.cuda_streams_on(Execution(tmp_path, device=device, cuda_graphs=graphs), share)) is kind
 
 
 def test_more_students_than_streams_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,9 +179,9 @@ def test_more_students_than_streams_share_them(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: used.append(stream) or contextlib.nullcontext())
-    lanes = CudaLanes()
+    streams = CudaStreams()
     for _ in range(2):
         for number in range(MOST + 3):
-            lanes.lane(str(number))
+            streams.use(str(number))
     assert len(set(used)) == MOST
     assert used[: MOST + 3] == used[MOST + 3 :]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from trainables.data.stream import Share
-from trainables.job import Place, run
+from trainables.job import Execution, run
 from trainables.models import build, names
 from trainables.spec import RunSpec, params
 from trainables.storage.runs import weights_path
@@ -102,9 +102,9 @@ def test_gradients_and_statistics_are_those_of_the_whole_batch(tmp_path: Path) -
             torch.testing.assert_close(found["state"][name], value, rtol=1e-8, atol=1e-10)
 
 
-def trained(share: Share, specs: list[RunSpec], place: Place, until: int | None) -> None:
+def trained(share: Share, specs: list[RunSpec], execution: Execution, until: int | None) -> None:
     """The runs together; all of them, or until an epoch is reported."""
-    going = run(specs, place, share)
+    going = run(specs, execution, share)
     for report in going:
         if report.epoch == until:
             going.close()  # type: ignore[attr-defined]
@@ -127,7 +127,7 @@ def whole_state(results: Path, spec: RunSpec) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("stopped", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_two_processes_train_what_one_does(stopped: bool, teacher: GivenTeacher, tmp_path: Path) -> None:
-    alone, together = teacher.place(tmp_path / "alone"), teacher.place(tmp_path / "together")
+    alone, together = teacher.execution(tmp_path / "alone"), teacher.execution(tmp_path / "together")
     vanilla, mutual, *taught = specs_of(teacher)
     for group in ([vanilla, mutual], taught):
         train(group, alone)
@@ -136,8 +136,8 @@ def test_two_processes_train_what_one_does(stopped: bool, teacher: GivenTeacher,
             assert not list((tmp_path / "together" / "runs").glob(f"{group[0].run_id}/result.json"))
         on_each(trained, group, together, None)
     for spec in (vanilla, mutual, *taught):
-        one, two = (whole_state(place.results, spec) for place in (alone, together))
-        result, other = (outcome(place.results, spec)[1] for place in (alone, together))
+        one, two = (whole_state(execution.results, spec) for execution in (alone, together))
+        result, other = (outcome(execution.results, spec)[1] for execution in (alone, together))
         assert any(key.startswith("method.") for key in one) == (spec.method in ("dml", "fitnet", "vid"))
         start = initial_model(spec, 10).state_dict()
         moved = sum((one[key].float() - start[key].float()).square().sum() for key in start)
@@ -151,13 +151,13 @@ def test_two_processes_train_what_one_does(stopped: bool, teacher: GivenTeacher,
 
 def test_a_device_may_have_no_sample_of_a_small_last_batch(teacher: GivenTeacher, tmp_path: Path) -> None:
     """Of 64 images, batches of 31 leave 2 for the last, which go to two of three devices."""
-    alone, together = teacher.place(tmp_path / "alone"), teacher.place(tmp_path / "together")
+    alone, together = teacher.execution(tmp_path / "alone"), teacher.execution(tmp_path / "together")
     _, mutual, *taught = [replace(spec, batch_size=31) for spec in specs_of(teacher)]
     for group in ([mutual], taught):
         train(group, alone)
         on_each(trained, group, together, None, world=3)
     for spec in (mutual, *taught):
-        result, other = (outcome(place.results, spec)[1] for place in (alone, together))
+        result, other = (outcome(execution.results, spec)[1] for execution in (alone, together))
         assert other["train_loss"] == pytest.approx(result["train_loss"], rel=1e-3)
         assert other["last_loss"] == pytest.approx(result["last_loss"], rel=1e-3)
 
@@ -178,7 +178,7 @@ def test_every_network_takes_the_norms_of_several_gpus(network: str) -> None:
 def test_what_cannot_be_split_is_refused_alone(teacher: GivenTeacher, tmp_path: Path) -> None:
     fine = teacher.spec()
     coupled = replace(teacher.spec(), method="pkt", params=params(ce=1, weight=30000))
-    on_each(trained, [fine, coupled], teacher.place(tmp_path), None)
+    on_each(trained, [fine, coupled], teacher.execution(tmp_path), None)
     assert outcome(tmp_path, fine)[1]["status"] == "done"
     text = (tmp_path / "runs" / coupled.run_id / "result.json").read_text()
     assert "pkt needs whole batches" in text

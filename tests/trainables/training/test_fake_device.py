@@ -18,29 +18,29 @@ from test_methods_train import packs, specs
 
 from trainables.models.checkpoint import save_weights
 from trainables.spec import RunSpec
-from trainables.storage.job_file import Place, job_json
+from trainables.storage.job_file import Execution, job_json
 
 SCRIPT = Path(__file__).parents[1] / "fake_device.py"
 CHUNKS = 2
 """Of an epoch of those few digits."""
 
 
-def train(device: str, jobs: Sequence[Sequence[RunSpec]], place: Place) -> list[Counter[str]]:
+def train(device: str, jobs: Sequence[Sequence[RunSpec]], execution: Execution) -> list[Counter[str]]:
     """For what each of them waited within epochs."""
-    place.results.mkdir()
-    paths = [place.results / f"{number}.json" for number in range(len(jobs))]
+    execution.results.mkdir()
+    paths = [execution.results / f"{number}.json" for number in range(len(jobs))]
     for path, job in zip(paths, jobs, strict=True):
-        path.write_text(job_json(job, place))
+        path.write_text(job_json(job, execution))
     command = [sys.executable, "-W", "error", str(SCRIPT), device, *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return [Counter(json.loads(line)) for line in done.stdout.splitlines()]
 
 
-def waits(jobs: Sequence[Sequence[RunSpec]], place: Place) -> list[Counter[str]]:
+def waits(jobs: Sequence[Sequence[RunSpec]], execution: Execution) -> list[Counter[str]]:
     """Those of jobs on the device, which give the same bits as on the processor."""
-    here, there = (replace(place, results=place.results / device) for device in ("cpu", "fake"))
-    place.results.mkdir(exist_ok=True)
+    here, there = (replace(execution, results=execution.results / device) for device in ("cpu", "fake"))
+    execution.results.mkdir(exist_ok=True)
     train("cpu", jobs, here)
     found = train("fake", jobs, there)
     assert_same(here.results, there.results, [run for job in jobs for run in job])
@@ -49,18 +49,20 @@ def waits(jobs: Sequence[Sequence[RunSpec]], place: Place) -> list[Counter[str]]
 
 def test_every_method(teacher: GivenTeacher, tmp_path: Path) -> None:
     jobs = packs(specs(replace(VANILLA, epochs=1, milestones=()), f"sha256:{teacher.digest}").values())
-    assert waits(jobs, teacher.place(tmp_path)) == [Counter()] * len(jobs)
+    assert waits(jobs, teacher.execution(tmp_path)) == [Counter()] * len(jobs)
 
 
-@pytest.mark.parametrize("bank_gb", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
-def test_every_treatment(bank_gb: float, teacher: GivenTeacher, tmp_path: Path) -> None:
-    """Which images are mixed by their energy, and how many of each batch, is asked once an epoch with a bank, once a
-    chunk without. A bank is filled from the device, chunk by chunk."""
+@pytest.mark.parametrize("teacher_cache_gb", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
+def test_every_treatment(teacher_cache_gb: float, teacher: GivenTeacher, tmp_path: Path) -> None:
+    """Which images are mixed by their energy, and how many of each batch, is asked once an epoch with a cache, once a
+    chunk without. A cache is filled from the device, chunk by chunk."""
     runs = list(students(teacher).values())
-    asked = sum(run.epochs for run in runs if run.mixing is not None and run.mixing.end) * (1 if bank_gb else CHUNKS)
-    filled = max(run.epochs for run in runs) * CHUNKS if bank_gb else 0
+    asked = sum(run.epochs for run in runs if run.mixing is not None and run.mixing.end) * (
+        1 if teacher_cache_gb else CHUNKS
+    )
+    filled = max(run.epochs for run in runs) * CHUNKS if teacher_cache_gb else 0
     expected = {"aten.nonzero.default": asked, "aten._to_copy.default": asked + filled}
-    assert waits([runs], teacher.place(tmp_path, bank_gb=bank_gb)) == [expected]
+    assert waits([runs], teacher.execution(tmp_path, teacher_cache_gb=teacher_cache_gb)) == [expected]
 
 
 @pytest.mark.slow
@@ -68,7 +70,7 @@ def test_images_that_are_decoded_while_it_trains(tmp_path: Path) -> None:
     root = imagenet_like.make(tmp_path / "imagenet")
     run = replace(VANILLA, dataset="imagenet", student="MobileNetV1", augmentation="random_resized_crop_flip")
     run = replace(run, train_fraction=1.0, epochs=1, milestones=(), batch_size=8)
-    assert waits([[run]], Place(tmp_path / "results", data_dir=root, threads=1)) == [Counter()]
+    assert waits([[run]], Execution(tmp_path / "results", data_dir=root, threads=1)) == [Counter()]
 
 
 REFUSED, WAITS = "refused", "waits"

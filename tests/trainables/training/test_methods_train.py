@@ -14,7 +14,7 @@ from small_jobs import STEPS, VANILLA, GivenTeacher, assert_same, outcome, stop_
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trainables.job import Place
+from trainables.job import Execution
 from trainables.methods import Method, Step, find, names
 from trainables.models import build
 from trainables.spec import Params, RunSpec, params
@@ -68,32 +68,32 @@ Trained = tuple[dict[str, RunSpec], Path]
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Three epochs of half of the digits, under a teacher that was trained here."""
     base = replace(VANILLA, batch_size=16, train_fraction=0.5, epochs=3, milestones=(2,))
-    place = Place(tmp_path_factory.mktemp("learned"), threads=1)
-    train([base], place)
+    execution = Execution(tmp_path_factory.mktemp("learned"), threads=1)
+    train([base], execution)
     runs = specs(base, f"run:{base.run_id}")
     for pack in packs(runs.values()):
-        train(pack, place)
-    return runs, place.results
+        train(pack, execution)
+    return runs, execution.results
 
 
 @pytest.fixture(scope="module")
 def undisturbed(teacher: GivenTeacher, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Two epochs of few digits, each method in a job of its own."""
     runs = specs(VANILLA, f"sha256:{teacher.digest}")
-    place = teacher.place(tmp_path_factory.mktemp("undisturbed"))
+    execution = teacher.execution(tmp_path_factory.mktemp("undisturbed"))
     for run in runs.values():
-        train([run], place)
-    return runs, place.results
+        train([run], execution)
+    return runs, execution.results
 
 
 @pytest.fixture(scope="module")
 def resumed(teacher: GivenTeacher, undisturbed: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same in packs, stopped after the first epoch and begun again."""
-    place = teacher.place(tmp_path_factory.mktemp("resumed"))
+    execution = teacher.execution(tmp_path_factory.mktemp("resumed"))
     for pack in packs(undisturbed[0].values()):
-        stop_after(pack, place, 1)
-        train(pack, place)
-    return place.results
+        stop_after(pack, execution, 1)
+        train(pack, execution)
+    return execution.results
 
 
 def test_every_method_has_numbers_here() -> None:
@@ -130,7 +130,7 @@ def test_no_loss_waits_for_the_device(
             return loss(self, step)
 
     monkeypatch.setattr(method, "loss", watched)
-    train([replace(specs(VANILLA, f"sha256:{teacher.digest}")[name], epochs=1)], teacher.place(tmp_path))
+    train([replace(specs(VANILLA, f"sha256:{teacher.digest}")[name], epochs=1)], teacher.execution(tmp_path))
     assert len(steps) == STEPS
 
 

@@ -41,30 +41,30 @@ def lone(teacher: GivenTeacher, tmp_path_factory: pytest.TempPathFactory) -> dic
     """Of runs that were trained one by one."""
     results = tmp_path_factory.mktemp("lone")
     for spec in both(teacher):
-        train([spec], teacher.place(results))
+        train([spec], teacher.execution(results))
     return kept(results)
 
 
 def packed(teacher: GivenTeacher, results: Path) -> None:
     others = [spec for spec in students(teacher).values() if spec.temperature != ENERGY]
-    train([*both(teacher), *others], teacher.place(results))
+    train([*both(teacher), *others], teacher.execution(results))
 
 
 def resumed(teacher: GivenTeacher, results: Path) -> None:
     """Nothing is kept of the teacher when the runs go on."""
-    stop_after(both(teacher), teacher.place(results), 1)
+    stop_after(both(teacher), teacher.execution(results), 1)
     for path in results.glob("teachers/*"):
         path.unlink()
-    train(both(teacher), teacher.place(results))
+    train(both(teacher), teacher.execution(results))
 
 
 def with_stored_answers(teacher: GivenTeacher, results: Path) -> None:
-    """A bank that a run has filled, and nothing else of it."""
-    train(both(teacher), teacher.place(results, bank_gb=1.0))
-    assert any(results.glob("bank/*/logits"))
+    """A cache that a run has filled, and nothing else of it."""
+    train(both(teacher), teacher.execution(results, teacher_cache_gb=1.0))
+    assert any(results.glob("teacher_cache/*/logits"))
     for path in (*results.glob("teachers/*"), *results.glob("runs/*/*")):
         path.unlink()
-    train(both(teacher), teacher.place(results, bank_gb=1.0))
+    train(both(teacher), teacher.execution(results, teacher_cache_gb=1.0))
 
 
 @pytest.mark.parametrize("way", [packed, resumed, with_stored_answers], ids=lambda way: way.__name__)
