@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from analysis.table.sheet import Sheet
 
-CODE, STRONG, GOOD, BAD, QUIET = "code", "strong", "good", "bad", "quiet"
+CODE, GOOD, BAD, QUIET = "code", "good", "bad", "quiet"
 COPIED = "†"
 """Behind a number that the paper has from earlier papers."""
 
@@ -82,6 +82,15 @@ class Document:
     title: str
     subtitle: str
     blocks: tuple[Block, ...]
+
+    @property
+    def sections(self) -> list[Heading]:
+        return [block for block in self.blocks if isinstance(block, Heading) and block.level == 1]
+
+
+def kind_of(block: Block) -> str:
+    """`Heading`, `Paragraph` ...: how templates tell blocks apart."""
+    return type(block).__name__
 
 
 def paragraph(*words: Words) -> Paragraph:
