@@ -26,7 +26,7 @@ from analysis import paper
 from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings, deviations, parse_pair, teacher_spec
-from analysis.reporting.search_results import Ended, Finalist, Searched, write_search
+from analysis.reporting.search_results import Finalist, Searched, write_search
 from analysis.table import names
 from sweeps.display.progress import Lines, State
 from sweeps.planning.job_queue import Feed, Outcome
@@ -248,9 +248,7 @@ class _Searching:
         searched = Searched(
             what=f"{words} on {names.dataset(self.search.settings.dataset)}",
             space=self.search.space.text,
-            trials=tuple(
-                Ended(one.number, one.state, one.score, one.fields, one.origin, one.reason) for one in study.tried()
-            ),
+            trials=tuple(study.tried()),
             held_out=self.search.holdout,
             seeds=self.options.run.seeds,
             finalists=tuple(finalists),

@@ -1,9 +1,11 @@
-"""Pictures of a search: its history, each field by itself, all fields of each trial, how much each field matters."""
+"""Pictures of a search: its history, each field by itself, all fields of each trial, how much each field matters.
+
+Only trials with a score are drawn.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import colormaps
@@ -13,31 +15,20 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.figure.drawings import WIDTH, plain
+from analysis.record.trial import TrialRecord
 
-Scalar = float | str
 SCORE = "Held-out top-1 (%)"
 STATES = {"complete": ("o", "#0072B2"), "pruned": ("x", "#777777")}
 KNOWN = ("D", "#D55E00")
 ACROSS = 5
 
 
-@dataclass(frozen=True)
-class Trialed:
-    """A trial with a score. state: `complete` or `pruned`. origin: whose point it is, if it was not Optuna's idea."""
-
-    number: int
-    state: str
-    score: float
-    fields: Mapping[str, Scalar]
-    origin: str = ""
-
-
-def history(trials: Sequence[Trialed], title: str) -> Figure:
+def history(trials: Sequence[TrialRecord], title: str) -> Figure:
     """Scores in the order of the trials, and the best so far."""
     figure, axes = _figure(title, 3.2)
     _points(axes, trials, [trial.number for trial in trials])
     complete = [trial for trial in trials if trial.state == "complete"]
-    best = np.maximum.accumulate([trial.score for trial in complete])
+    best = np.maximum.accumulate(np.array([trial.score for trial in complete], dtype=float))
     axes.step([trial.number for trial in complete], best, where="post", color="black", linewidth=1, label="best so far")
     axes.set_xlabel("Trial", fontsize=8)
     axes.set_ylabel(SCORE, fontsize=8)
@@ -45,7 +36,7 @@ def history(trials: Sequence[Trialed], title: str) -> Figure:
     return figure
 
 
-def slices(trials: Sequence[Trialed], title: str) -> Figure:
+def slices(trials: Sequence[TrialRecord], title: str) -> Figure:
     """The score over each field."""
     names = _names(trials)
     lines = -(-len(names) // ACROSS)
@@ -67,11 +58,11 @@ def slices(trials: Sequence[Trialed], title: str) -> Figure:
     return figure
 
 
-def parallel(trials: Sequence[Trialed], title: str) -> Figure:
+def parallel(trials: Sequence[TrialRecord], title: str) -> Figure:
     """A line for each trial through all fields, each scaled to its range: darker is better, the best three thick."""
     names = _names(trials)
     figure, axes = _figure(title, 3.4)
-    scores = np.array([trial.score for trial in trials])
+    scores = np.array([trial.score for trial in trials], dtype=float)
     norm = Normalize(scores.min(), scores.max() if scores.max() > scores.min() else scores.min() + 1)
     shades = colormaps["viridis_r"]
     columns = []
@@ -126,11 +117,11 @@ def _plain_axes(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _names(trials: Sequence[Trialed]) -> list[str]:
+def _names(trials: Sequence[TrialRecord]) -> list[str]:
     return list(dict.fromkeys(name for trial in trials for name in trial.fields))
 
 
-def _places(trials: Sequence[Trialed], name: str) -> tuple[list[float], list[str]]:
+def _places(trials: Sequence[TrialRecord], name: str) -> tuple[list[float], list[str]]:
     """Where each trial stands on a field's axis, and the words of the axis if its values are words."""
     values = [trial.fields[name] for trial in trials]
     if not any(isinstance(value, str) for value in values):
@@ -139,7 +130,7 @@ def _places(trials: Sequence[Trialed], name: str) -> tuple[list[float], list[str
     return [float(words.index(str(value))) for value in values], words
 
 
-def _points(axes: Axes, trials: Sequence[Trialed], places: Sequence[float]) -> None:
+def _points(axes: Axes, trials: Sequence[TrialRecord], places: Sequence[float]) -> None:
     """The trials' scores at `places`, by state, those of known points marked."""
     groups = {state: [trial.state == state and not trial.origin for trial in trials] for state in STATES}
     marks = STATES | {"the paper's and the released code's points": KNOWN}

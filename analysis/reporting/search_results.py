@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from analysis.figure import search_plots as draw
 from analysis.figure.drawings import saved
-from analysis.figure.search_plots import Scalar, Trialed
 from analysis.record.entry import Entry
+from analysis.record.trial import Scalar, TrialRecord
 from analysis.table import names
 from analysis.table.latex import latex
 from analysis.table.render import markdown, text
@@ -33,19 +33,6 @@ class Finalist:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """A trial. state: `complete`, `pruned`, `failed` or what else became of it. score: of the first two. reason: of the
-    others. origin: whose point it is, if it was not Optuna's idea."""
-
-    number: int
-    state: str
-    score: float | None
-    fields: Mapping[str, Scalar]
-    origin: str = ""
-    reason: str = ""
-
-
-@dataclass(frozen=True)
 class Searched:
     """what: a row of the paper, a pair and a data set in words. space: the ranges. held_out: the share. importances: by
     field, none where there are too few trials. trial_epochs: where trials have others than finalists. deviations: from
@@ -53,7 +40,7 @@ class Searched:
 
     what: str
     space: str
-    trials: tuple[Ended, ...]
+    trials: tuple[TrialRecord, ...]
     held_out: float
     seeds: int
     finalists: tuple[Finalist, ...]
@@ -62,13 +49,9 @@ class Searched:
     deviations: tuple[str, ...] = ()
 
     @property
-    def scored(self) -> tuple[Trialed, ...]:
+    def scored(self) -> tuple[TrialRecord, ...]:
         """The trials that pictures show."""
-        return tuple(
-            Trialed(one.number, one.state, one.score, one.fields, one.origin)
-            for one in self.trials
-            if one.score is not None
-        )
+        return tuple(trial for trial in self.trials if trial.score is not None)
 
 
 def sheet_of(found: Searched) -> Sheet:
@@ -145,7 +128,7 @@ def write_search(found: Searched, folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def _csv(trials: Sequence[Ended]) -> str:
+def _csv(trials: Sequence[TrialRecord]) -> str:
     rows = [
         {"trial": one.number, "state": one.state, "held_out_top1": one.score, "origin": one.origin}
         | {**one.fields, "reason": one.reason}

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from analysis.record.settings import check_override
+from analysis.record.trial import Scalar
 from trainables.errors import UserError
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
 
 SHORT = {
     "T": "temperature.base",
@@ -31,60 +31,56 @@ SHORT = {
 LONG = {path: short for short, path in SHORT.items()}
 USUAL = ("T=2:8", "T+=0:4", "T-=-4:0", "r=0.1:0.5", "rule=energy,reversed")
 LOWEST = 0.5
-"""The least temperature that a search gives to a sample."""
+"""The lowest temperature that a search gives to a sample."""
 DIGITS = 4
 MOST_STEPS = 1_000_000
 NEAR = 1e-8
-"""Of a step: how far from it a number may be."""
-Scalar = float | str
+"""How far from a step a number may be, in steps."""
 Point = Mapping[str, Scalar]
 
 
 @dataclass(frozen=True)
 class Range:
-    """The values of one field: between `low` and `high` (in `step`s, or evenly in the logarithm), or one of `choices`.
+    """The values of one field.
 
-    name: short where there is a short one; it is the parameter's in Optuna.
+    name: the short one where there is one; the parameter has it in Optuna too.
+    values: Optuna's distribution of the values.
     """
 
     name: str
-    low: float = 0.0
-    high: float = 0.0
-    step: float | None = None
-    log: bool = False
-    choices: tuple[Scalar, ...] = ()
+    values: FloatDistribution | CategoricalDistribution
 
     @property
     def path(self) -> str:
         return SHORT.get(self.name, self.name)
 
     def holds(self, value: Scalar) -> bool:
-        if self.choices:
-            return value in self.choices
-        steps = (float(value) - self.low) / self.step if self.step else 0.0
-        return self.low <= float(value) <= self.high and abs(steps - round(steps)) < NEAR
+        if isinstance(self.values, CategoricalDistribution):
+            return value in self.values.choices
+        steps = (float(value) - self.values.low) / self.values.step if self.values.step else 0.0
+        return self.values.low <= float(value) <= self.values.high and abs(steps - round(steps)) < NEAR
 
     @property
-    def marks(self) -> tuple[Scalar, ...]:
+    def marks(self) -> tuple[Any, ...]:
         """Values that stand for all: every choice, or both ends and the first step."""
-        if self.choices:
-            return self.choices
-        steps = (self.low + self.step,) if self.step else ()
-        return tuple(dict.fromkeys((self.low, *steps, self.high)))
+        if isinstance(self.values, CategoricalDistribution):
+            return self.values.choices
+        steps = (self.values.low + self.values.step,) if self.values.step else ()
+        return tuple(dict.fromkeys((self.values.low, *steps, self.values.high)))
 
     @property
     def whole(self) -> bool:
         """Whether all its values are whole numbers."""
-        return (self.step is not None or bool(self.choices)) and not any(
-            isinstance(value, float) and not value.is_integer() for value in self.marks
-        )
+        counted = isinstance(self.values, CategoricalDistribution) or self.values.step is not None
+        return counted and all(not isinstance(value, float) or value.is_integer() for value in self.marks)
 
     @property
     def text(self) -> str:
-        if self.choices:
-            return f"{self.name}={','.join(map(str, self.choices))}"
-        last = ":log" if self.log else "" if self.step is None else f":{self.step:g}"
-        return f"{self.name}={self.low:g}:{self.high:g}{last}"
+        """The range as it is written on the command line."""
+        if isinstance(self.values, CategoricalDistribution):
+            return f"{self.name}={','.join(map(str, self.values.choices))}"
+        last = ":log" if self.values.log else f":{self.values.step:g}" if self.values.step else ""
+        return f"{self.name}={self.values.low:g}:{self.values.high:g}{last}"
 
 
 def parse_range(text: str) -> Range:
@@ -99,7 +95,7 @@ def parse_range(text: str) -> Range:
         choices = tuple(_scalar(value, how) for value in values.split(","))
         if len(set(choices)) < 2 or "" in choices:
             raise UserError(f"{how}, two values or more")
-        return Range(name, choices=choices)
+        return Range(name, CategoricalDistribution(choices))
     low, high, *more = values.split(":")
     log = more == ["log"]
     try:
@@ -118,15 +114,9 @@ def parse_range(text: str) -> Range:
         raise UserError(f"--space {text}: that is more than {MOST_STEPS:,} steps; leave the step out")
     if name == "T-" and more:
         raise UserError(f"--space {text}: T- takes no steps, for its lower end depends on T: write T-={low}:{high}")
-    if numbers[2:]:
-        return Range(name, numbers[0], _last_step(*numbers), numbers[2])
-    return Range(name, numbers[0], numbers[1], None, log)
-
-
-def _last_step(low: float, high: float, step: float) -> float:
-    """The highest value that Optuna would propose, which counts decimally."""
-    start, width = Decimal(str(low)), Decimal(str(step))
-    return float(start + (Decimal(str(high)) - start) // width * width)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The distribution is specified by")  # The high end is rounded to a step.
+        return Range(name, FloatDistribution(numbers[0], numbers[1], log, *numbers[2:]))
 
 
 def _scalar(text: str, how: str) -> Scalar:
@@ -144,31 +134,33 @@ def _scalar(text: str, how: str) -> Scalar:
 
 @dataclass(frozen=True)
 class Space:
-    """Ranges, by field. T + T- stays at or above LOWEST by construction: what Optuna is asked for is not T- but where
-    T- lies between the upper end of its range (0) and the lower one, or the least that T allows (1)."""
+    """Ranges of different fields.
+
+    T + T- stays at or above LOWEST by construction: Optuna is not asked for T- but for its share, where T- lies between
+    the high end of its range (0) and the low one, or the lowest that T allows (1).
+    """
 
     ranges: tuple[Range, ...]
 
     def __post_init__(self) -> None:
-        names = [each.name for each in self.ranges]
-        if not names:
+        texts = {each.name: each.text for each in self.ranges}
+        if not texts:
             raise UserError("a search needs a field to vary: give one or more with --space")
-        if len(set(names)) < len(names):
+        if len(texts) < len(self.ranges):
+            names = [each.name for each in self.ranges]
             raise UserError(f"--space names {max(names, key=names.count)} twice")
-        plus, minus, rate, base = (self.of(name) for name in ("T+", "T-", "r", "T"))
+        numeric = {each.name: each.values for each in self.ranges if isinstance(each.values, FloatDistribution)}
+        plus, minus, rate, base = (numeric.get(name) for name in ("T+", "T-", "r", "T"))
         if plus and plus.low < 0:
-            raise UserError(f"--space {plus.text}: T+ must not be negative")
-        if minus and (minus.high > 0 or minus.choices):
-            raise UserError(f"--space {minus.text}: T- must be a range of which no value is positive")
-        if rate and not rate.choices and not (rate.low > 0 and rate.high <= 1):
-            raise UserError(f"--space {rate.text}: r must be in (0, 1]")
-        if base and (base.choices or base.low <= LOWEST):
-            raise UserError(f"--space {base.text}: T must be a range above {LOWEST:g}")
+            raise UserError(f"--space {texts['T+']}: T+ must not be negative")
+        if "T-" in texts and (minus is None or minus.high > 0):
+            raise UserError(f"--space {texts['T-']}: T- must be a range of which no value is positive")
+        if rate and not (rate.low > 0 and rate.high <= 1):
+            raise UserError(f"--space {texts['r']}: r must be in (0, 1]")
+        if "T" in texts and (base is None or base.low <= LOWEST):
+            raise UserError(f"--space {texts['T']}: T must be a range above {LOWEST:g}")
         if base and minus and base.low + minus.high < LOWEST:
-            raise UserError(f"--space {base.text} {minus.text}: T + T- would be below {LOWEST:g} for the lowest T")
-
-    def of(self, name: str) -> Range | None:
-        return next((each for each in self.ranges if each.name == name), None)
+            raise UserError(f"--space {texts['T']} {texts['T-']}: T + T- would be below {LOWEST:g} for the lowest T")
 
     @property
     def text(self) -> str:
@@ -176,15 +168,8 @@ class Space:
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """What Optuna is asked for."""
-        from optuna.distributions import CategoricalDistribution, FloatDistribution
-
         return {
-            _asked(each.name): FloatDistribution(0, 1)
-            if each.name == "T-"
-            else CategoricalDistribution(each.choices)
-            if each.choices
-            else FloatDistribution(each.low, each.high, log=each.log, step=each.step)
-            for each in self.ranges
+            _asked(each.name): FloatDistribution(0, 1) if each.name == "T-" else each.values for each in self.ranges
         }
 
     def point(self, asked: Mapping[str, Any], fixed_base: float) -> dict[str, Scalar]:
@@ -192,26 +177,23 @@ class Space:
         found: dict[str, Scalar] = {}
         for each in self.ranges:
             value = asked[_asked(each.name)]
-            found[each.name] = value if each.choices else _rounded(value)
-        if (minus := self.of("T-")) is not None:
-            lowest = self._lowest(minus, float(found.get("T", fixed_base)))
-            found["T-"] = _rounded(minus.high + float(asked[_asked("T-")]) * (lowest - minus.high))
+            found[each.name] = value if isinstance(each.values, CategoricalDistribution) else _rounded(value)
+        if "T-" in found:
+            high, low = self._ends_of_minus(float(found.get("T", fixed_base)))
+            found["T-"] = _rounded(high + float(asked[_asked("T-")]) * (low - high))
         return found
 
     def asked(self, point: Point, fixed_base: float) -> dict[str, Any]:
         """The opposite of `point`: what Optuna would have to propose; the point must be within the ranges."""
-        found: dict[str, Any] = {_asked(name): point[name] for name in (each.name for each in self.ranges)}
-        if (minus := self.of("T-")) is not None:
-            lowest = self._lowest(minus, float(point.get("T", fixed_base)))
-            width = lowest - minus.high
-            found[_asked("T-")] = (float(point["T-"]) - minus.high) / width if width else 0.0
+        found: dict[str, Any] = {_asked(each.name): point[each.name] for each in self.ranges}
+        if _asked("T-") in found:
+            high, low = self._ends_of_minus(float(point.get("T", fixed_base)))
+            found[_asked("T-")] = (float(point["T-"]) - high) / (low - high) if low != high else 0.0
         return found
 
     def samples(self) -> Iterator[dict[str, Any]]:
-        """Proposals that stand for all: each mark of each range, beside the others' lower ends and their upper ones."""
-        marks: dict[str, tuple[Scalar, ...]] = {
-            _asked(each.name): (0.0, 1.0) if each.name == "T-" else each.marks for each in self.ranges
-        }
+        """Proposals that stand for all: each mark of each range, beside the others' low ends and their high ones."""
+        marks = {_asked(each.name): (0.0, 1.0) if each.name == "T-" else each.marks for each in self.ranges}
         for end in (0, -1):
             rest = {name: values[end] for name, values in marks.items()}
             yield from (rest | {name: value} for name, values in marks.items() for value in values)
@@ -219,9 +201,11 @@ class Space:
     def holds(self, point: Point) -> bool:
         return all(each.name in point and each.holds(point[each.name]) for each in self.ranges)
 
-    @staticmethod
-    def _lowest(minus: Range, base: float) -> float:
-        return max(minus.low, min(minus.high, LOWEST - base))
+    def _ends_of_minus(self, base: float) -> tuple[float, float]:
+        """The high end of T- and the low one, or the lowest that T = `base` allows."""
+        minus = next(each.values for each in self.ranges if each.name == "T-")
+        assert isinstance(minus, FloatDistribution)
+        return minus.high, max(minus.low, min(minus.high, LOWEST - base))
 
 
 def parse_space(words: Sequence[str]) -> Space:

@@ -6,8 +6,8 @@ import contextlib
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import optuna
 from optuna.importance import FanovaImportanceEvaluator
@@ -15,17 +15,19 @@ from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy import URL
 
 from analysis.record.entry import Entry
-from sweeps.searching.space import Point, Scalar, Space
+from analysis.record.trial import Scalar, TrialRecord
+from sweeps.searching.space import Point, Space
 from trainables.errors import UserError
 
 FIRST_AT_RANDOM = 8
 FEWEST = 4
 """Trials that say how much each field matters."""
-FIELDS, RUN, ORIGIN, FAILED, LOST, INSTEAD = "fields", "run", "origin", "failed", "lost", "instead of trial"
-"""Of a trial: FAILED is why its point has no score, LOST why it ended without being tried."""
+FIELDS, ASKED, RUN, ORIGIN = "fields", "asked", "run", "origin"
+FAILED, LOST, INSTEAD = "failed", "lost", "instead of trial"
+"""User attributes of a trial. ASKED: its point as Optuna's parameters. FAILED: why its point has no score. LOST: why it
+ended without being tried."""
 
 
 def score_of(entry: Entry) -> float | None:
@@ -57,23 +59,6 @@ def pruner(grace: int | None) -> BasePruner:
     return MedianPruner(n_startup_trials=FIRST_AT_RANDOM, n_warmup_steps=grace, n_min_trials=4)
 
 
-@dataclass(frozen=True)
-class Tried:
-    """A trial that has ended. score: of the held-out images. fields: of the run.
-
-    state: `complete` or `pruned`, with a score; `failed`, whose run cannot be trained; `lost`, for a machine failed or
-    the search was stopped, so that its point is asked for again; `retried`, which failed and was asked for again.
-    """
-
-    number: int
-    state: str
-    score: float | None
-    fields: dict[str, Scalar]
-    run: str
-    origin: str
-    reason: str = ""
-
-
 class Study:
     """The study of a search. Only this process writes it.
 
@@ -95,7 +80,7 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            storage = RDBStorage(URL.create("sqlite", database=str(path)).render_as_string())
+            storage = RDBStorage(f"sqlite:///{quote(str(path), safe='/ ')}")
             self.study = optuna.create_study(
                 storage=storage,
                 study_name=name,
@@ -107,6 +92,7 @@ class Study:
             raise UserError(f"{path} cannot be used as a study: {_line(error)}; move it away to begin anew") from error
         self.path, self.space, self.base, self.chance = path, space, base, chance
         self._open: dict[str, list[Trial]] = {}
+        self._scores: dict[str, dict[int, float]] = {}
         self._lost = 0
         self.study.sampler = make_sampler(len(self._trials()))
         self._orphans()
@@ -126,9 +112,9 @@ class Study:
         """Once for each: the trial that is asked for instead names it."""
         replaced = self._replaced()
         for trial in trials:
-            asked = trial.system_attrs.get("fixed_params", {}) | trial.params
+            asked = trial.user_attrs.get(ASKED, {}) | trial.params
             if asked and trial.number not in replaced:
-                attrs = {ORIGIN: trial.user_attrs.get(ORIGIN, ""), INSTEAD: trial.number}
+                attrs = {ORIGIN: trial.user_attrs.get(ORIGIN, ""), INSTEAD: trial.number, ASKED: asked}
                 self.study.enqueue_trial(asked, user_attrs=attrs)
 
     def _replaced(self) -> set[int]:
@@ -145,12 +131,11 @@ class Study:
         return self._lost + sum(trial.state in ends and trial.number not in replaced for trial in self._trials())
 
     def propose(self, point: Point, origin: str) -> bool:
-        """Have a point tried first, if it lies in the space and was not proposed before."""
-        if any(trial.user_attrs.get(ORIGIN) == origin for trial in self._trials()):
-            return True
+        """Try a point first, unless it was before. False if it lies outside the space."""
         if not self.space.holds(point):
             return False
-        self.study.enqueue_trial(self.space.asked(point, self.base), user_attrs={ORIGIN: origin})
+        asked = self.space.asked(point, self.base)
+        self.study.enqueue_trial(asked, user_attrs={ORIGIN: origin, ASKED: asked}, skip_if_exists=True)
         return True
 
     def ask(self) -> tuple[Trial, dict[str, Scalar]]:
@@ -172,11 +157,12 @@ class Study:
     def begin(self, trial: Trial, run_id: str) -> None:
         """The trial shares the end of its run, and the scores that another one reported of the same run."""
         trial.set_user_attr(RUN, run_id)
-        others = self._open.setdefault(run_id, [])
-        before = others[0].number if others else trial.user_attrs.get(INSTEAD)
-        if before is not None:
-            self._replay([trial], self._trials()[before].intermediate_values)
-        others.append(trial)
+        before = trial.user_attrs.get(INSTEAD)
+        if run_id not in self._open:
+            self._scores[run_id] = {} if before is None else dict(self._trials()[before].intermediate_values)
+        self._open.setdefault(run_id, []).append(trial)
+        for epoch, score in self._scores[run_id].items():
+            trial.report(score, epoch)
 
     def refuse(self, trial: Trial, reason: str) -> str:
         """The point of a trial that has not begun is no run."""
@@ -186,20 +172,16 @@ class Study:
     def report(self, run_id: str, epoch: int, score: float) -> bool:
         """An epoch's score; whether the run should stop."""
         trials = self._open.get(run_id, [])
-        self._replay(trials, {epoch: score})
-        return any(trial.should_prune() for trial in trials)
-
-    @staticmethod
-    def _replay(trials: Sequence[Trial], scores: Mapping[int, float]) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # An epoch that is trained again after a stop was reported before.
+        if trials and epoch not in self._scores[run_id]:  # Else an epoch that is trained again after a stop.
+            self._scores[run_id][epoch] = score
             for trial in trials:
-                for epoch, score in scores.items():
-                    trial.report(score, epoch)
+                trial.report(score, epoch)
+        return any(trial.should_prune() for trial in trials)
 
     def end(self, run_id: str, score: float, curve: Mapping[int, float] | None = None) -> list[str]:
         """A run was trained to its end: a line for each of its trials. curve: its scores by epoch, if not reported."""
-        self._replay(self._open.get(run_id, []), curve or {})
+        for epoch, reached in (curve or {}).items():
+            self.report(run_id, epoch, reached)
         return self._close(run_id, lambda trial: self.study.tell(trial, score), f"held-out top-1 {score:.2f}")
 
     def prune(self, run_id: str) -> list[str]:
@@ -238,14 +220,14 @@ class Study:
         found = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return [trial for trial in found if FAILED not in trial.user_attrs]
 
-    def tried(self) -> list[Tried]:
+    def tried(self) -> list[TrialRecord]:
         """The trials that ended, in their order."""
         replaced = self._replaced()
         return [_tried(trial, trial.number in replaced) for trial in self._trials() if trial.state.is_finished()]
 
-    def best(self, count: int) -> list[Tried]:
+    def best(self, count: int) -> list[TrialRecord]:
         """The `count` best distinct points that were trained to their end."""
-        found: list[Tried] = []
+        found: list[TrialRecord] = []
         for one in sorted(self.tried(), key=lambda one: -(one.score or 0)):
             if one.state == "complete" and one.fields not in [other.fields for other in found]:
                 found.append(one)
@@ -266,20 +248,20 @@ class Study:
             self.lose(run_id, "the search was stopped")
 
 
-def _tried(trial: FrozenTrial, replaced: bool) -> Tried:
+def _tried(trial: FrozenTrial, replaced: bool) -> TrialRecord:
     reason = trial.user_attrs.get(FAILED) or trial.user_attrs.get(LOST, "")
     failed = "retried" if replaced else "failed"
     state = failed if FAILED in trial.user_attrs else trial.state.name.lower()
     if trial.state == TrialState.FAIL:
         state, reason = "lost", reason or "the search was killed"
-    return Tried(
+    return TrialRecord(
         trial.number,
         state,
         trial.value if state in ("complete", "pruned") else None,
         json.loads(trial.user_attrs.get(FIELDS, "{}")),
-        trial.user_attrs.get(RUN, ""),
-        trial.user_attrs.get(ORIGIN, ""),
-        reason,
+        origin=trial.user_attrs.get(ORIGIN, ""),
+        reason=reason,
+        run=trial.user_attrs.get(RUN, ""),
     )
 
 

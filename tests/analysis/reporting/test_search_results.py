@@ -13,19 +13,19 @@ from PIL import Image
 
 from analysis.figure import search_plots as draw
 from analysis.figure.drawings import saved
-from analysis.figure.search_plots import Trialed
 from analysis.record.entry import entry_of
-from analysis.reporting.search_results import Ended, Finalist, Searched, sheet_of, write_search
+from analysis.record.trial import TrialRecord
+from analysis.reporting.search_results import Finalist, Searched, sheet_of, write_search
 from analysis.table.latex import latex
 
 ENDED = (
-    Ended(0, "complete", 70.0, {"T": 4.0, "rule": "energy"}, "paper"),
-    Ended(1, "complete", 72.5, {"T": 5.5, "rule": "reversed"}),
-    Ended(2, "pruned", 60.0, {"T": 2.0, "rule": "energy"}),
-    Ended(3, "failed", None, {"T": 3.0, "rule": "energy"}, reason="diverged: the loss is nan"),
-    Ended(4, "lost", None, {}, reason="the search was stopped"),
+    TrialRecord(0, "complete", 70.0, {"T": 4.0, "rule": "energy"}, "paper"),
+    TrialRecord(1, "complete", 72.5, {"T": 5.5, "rule": "reversed"}),
+    TrialRecord(2, "pruned", 60.0, {"T": 2.0, "rule": "energy"}),
+    TrialRecord(3, "failed", None, {"T": 3.0, "rule": "energy"}, reason="diverged: the loss is nan"),
+    TrialRecord(4, "lost", None, {}, reason="the search was stopped"),
 )
-TRIALS = tuple(Trialed(one.number, one.state, one.score, one.fields, one.origin) for one in ENDED[:3] if one.score)
+TRIALS = ENDED[:3]
 
 
 def finalist(name: str, tops: list[float], score: float | None = 70.0) -> Finalist:
@@ -85,7 +85,7 @@ def test_files(found: Searched, tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize("make", [draw.history, draw.slices, draw.parallel])
 @pytest.mark.parametrize("trials", [TRIALS, TRIALS[:1], (TRIALS[0], replace(TRIALS[0], number=1))])
-def test_nothing_is_cut_off(make: object, trials: tuple[Trialed, ...]) -> None:
+def test_nothing_is_cut_off(make: object, trials: tuple[TrialRecord, ...]) -> None:
     picture = Image.open(io.BytesIO(saved(make(trials, "Title"), "png", "x", dpi=60)))  # type: ignore[operator]
     pixels = np.asarray(picture.convert("L"))
     edges = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])

@@ -6,6 +6,8 @@ import optuna
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution as Choice
+from optuna.distributions import FloatDistribution as Float
 
 from sweeps.searching.space import LOWEST, USUAL, Range, Space, parse_range, parse_space
 from trainables.errors import UserError
@@ -14,14 +16,14 @@ from trainables.errors import UserError
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("T=2:8", Range("T", 2, 8)),
-        ("temperature.base=2:8", Range("T", 2, 8)),
-        ("T-=-4:0", Range("T-", -4, 0)),
-        ("lr=0.01:0.1:log", Range("lr", 0.01, 0.1, log=True)),
-        ("r=0.1:0.5:0.1", Range("r", 0.1, 0.5, 0.1)),
-        ("rule=energy,reversed", Range("rule", choices=("energy", "reversed"))),
-        ("params.beta=1,2,8", Range("params.beta", choices=(1.0, 2.0, 8.0))),
-        ("epochs=4:11:3", Range("epochs", 4, 10, 3)),
+        ("T=2:8", Range("T", Float(2, 8))),
+        ("temperature.base=2:8", Range("T", Float(2, 8))),
+        ("T-=-4:0", Range("T-", Float(-4, 0))),
+        ("lr=0.01:0.1:log", Range("lr", Float(0.01, 0.1, log=True))),
+        ("r=0.1:0.5:0.1", Range("r", Float(0.1, 0.5, step=0.1))),
+        ("rule=energy,reversed", Range("rule", Choice(("energy", "reversed")))),
+        ("params.beta=1,2,8", Range("params.beta", Choice((1.0, 2.0, 8.0)))),
+        ("epochs=4:11:3", Range("epochs", Float(4, 10, step=3))),
     ],
 )
 def test_words(text: str, expected: Range) -> None:
@@ -71,7 +73,7 @@ def test_every_proposal_is_a_temperature_above_zero(data: st.DataObject) -> None
     bottom = data.draw(st.floats(-8, -0.1))
     top = data.draw(st.floats(bottom + 0.05, 0))
     assume(low + top >= LOWEST)
-    space = Space((Range("T", low, high), Range("T-", bottom, top)))
+    space = Space((Range("T", Float(low, high)), Range("T-", Float(bottom, top))))
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=data.draw(st.integers(0, 99))))
     for _ in range(5):
         asked = study.ask(space.distributions()).params
