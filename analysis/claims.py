@@ -20,12 +20,13 @@ from analysis.report import know
 from analysis.reporting.claims_section import RULE, Judged, judged_claims
 from analysis.reporting.contents import Knowledge
 from analysis.table import names
-from analysis.table.command_line import Parser, ledger_path
+from analysis.table.command_line import ledger_path
 from analysis.table.grid import METRICS, Grid, make_grid
 from analysis.table.layout import PICTURES
 from analysis.table.render import TEXT_WIDTH, markdown_row, markdown_text
 from analysis.table.verdicts import SEED_STD
-from trainables.errors import UserError, exit_status
+from trainables.commands import Parser, run_command
+from trainables.errors import UserError
 
 SEEDS = 3
 
@@ -178,8 +179,7 @@ def _command(arguments: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    return exit_status(lambda: _command(given), debug="--debug" in given)
+    return run_command(_command, arguments)
 
 
 if __name__ == "__main__":

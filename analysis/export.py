@@ -23,8 +23,8 @@ import pandas as pd
 
 from analysis.record.entry import NUMBERS, Entry
 from analysis.record.ledger import Ledger
-from analysis.table.command_line import Parser
-from trainables.errors import UserError, exit_status
+from trainables.commands import Parser, run_command
+from trainables.errors import UserError
 from trainables.shares import FIELDS, means
 from trainables.spec import flatten
 from trainables.storage.locks import held
@@ -162,8 +162,7 @@ def _command(given: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    return exit_status(lambda: _command(given), debug="--debug" in given)
+    return run_command(_command, arguments)
 
 
 if __name__ == "__main__":

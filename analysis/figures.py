@@ -18,11 +18,12 @@ from analysis.figure.drawings import Figure, saved
 from analysis.figure.observations import Folders, digest, given
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
-from analysis.table.command_line import Parser, ledger_path, settings_of_sweep, write
+from analysis.table.command_line import ledger_path, settings_of_sweep, write
 from analysis.table.layout import PICTURES, Table, chosen_pairs, settings_for
 from analysis.tables import add_arguments, load_chosen
+from trainables.commands import Parser, run_command
 from trainables.data.facts import check_name, fingerprinted
-from trainables.errors import UserError, exit_status
+from trainables.errors import UserError
 
 
 def _add_arguments_of_weights(parser: argparse.ArgumentParser) -> None:
@@ -121,8 +122,7 @@ def _by_content(place: Path | None, wanted: set[str]) -> tuple[tuple[str, str], 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    return exit_status(lambda: _command(given), debug="--debug" in given)
+    return run_command(_command, arguments)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ from analysis.reporting.latex_pdf import FIGURES, NAME, LatexError, MissingError
 from analysis.reporting.missing_section import lacking
 from analysis.reporting.summary_section import last_run, opening
 from analysis.reporting.table_section import telling
-from analysis.table.command_line import Parser, ledger_path, write
+from analysis.table.command_line import ledger_path, write
 from analysis.table.grid import METRICS
-from trainables.errors import UserError, exit_status
+from trainables.commands import Parser, run_command
+from trainables.errors import UserError
 
 TITLE = "Energy KD and HE-DA, rebuilt"
 TO_INSTALL = "texlive-latex-recommended texlive-fonts-recommended"
@@ -83,8 +84,7 @@ def _command(arguments: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    return exit_status(lambda: _command(given), debug="--debug" in given)
+    return run_command(_command, arguments)
 
 
 if __name__ == "__main__":

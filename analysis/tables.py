@@ -14,11 +14,12 @@ from analysis import paper
 from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
-from analysis.table.command_line import Parser, ledger_path, settings_of_sweep, write
+from analysis.table.command_line import ledger_path, settings_of_sweep, write
 from analysis.table.grid import Grid, make_grid
 from analysis.table.layout import PICTURES, Table, chosen_parts, run_ids
 from analysis.table.render import FORMATS, render
-from trainables.errors import UserError, exit_status
+from trainables.commands import Parser, run_command
+from trainables.errors import UserError
 
 EXTENSIONS = {"latex": "tex", "markdown": "md", "csv": "csv", "html": "html"}
 
@@ -112,8 +113,7 @@ def _command(arguments: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    return exit_status(lambda: _command(given), debug="--debug" in given)
+    return run_command(_command, arguments)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ crops are on the device already. What the training's device does (flips, normali
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,8 +27,9 @@ from PIL import Image
 from benchmarks.decoders import SIDE, SIZE, ways
 from benchmarks.measure import device_name, in_turns, ratios
 from sweeps.planning.resources import cpus_here
+from trainables.commands import Parser, run_command
 from trainables.data.imagenet import open_source
-from trainables.errors import UserError, exit_status
+from trainables.errors import UserError
 
 
 def noise(draw: np.random.Generator) -> Image.Image:
@@ -52,12 +53,12 @@ def make(root: Path, count: int) -> None:
             pictures[number % len(pictures)].save(place / f"{number:05d}.JPEG", quality=85)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Images per second of ImageNet's input.")
+def main(argv: Sequence[str]) -> int:
+    parser = Parser(description="Images per second of ImageNet's input.")
     parser.add_argument("--turns", type=int, default=5, help="timed turns of each side (default 5)")
     parser.add_argument("--images", type=int, default=512, help="images a turn (default 512)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if options.turns < 1 or options.images < 64:
         raise UserError("--turns must be at least 1 and --images at least 64")
     torch.set_num_threads(1)
@@ -89,4 +90,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main, debug=False))
+    sys.exit(run_command(main))

@@ -8,12 +8,11 @@ with made-up numbers and curves of full length. Of each table, the time from ope
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -27,7 +26,8 @@ from analysis.table.layout import Table, cells, teacher_runs, vanilla_runs
 from analysis.table.render import render
 from analysis.tables import load_grid
 from benchmarks.measure import Numbers, device_name
-from trainables.errors import UserError, exit_status
+from trainables.commands import Parser, run_command
+from trainables.errors import UserError
 from trainables.spec import RunSpec
 from trainables.storage.runs import RESULT_SCHEMA
 
@@ -99,12 +99,12 @@ def measure(runs: int, turns: int) -> dict[str, Numbers]:
     return {key: Numbers(tuple(values[1:] or values)) for key, values in found.items()}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Tables from a ledger of many runs.")
+def main(argv: Sequence[str]) -> int:
+    parser = Parser(description="Tables from a ledger of many runs.")
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if options.runs < 1 or options.turns < 1:
         raise UserError("--runs and --turns must be 1 or more")
     found = measure(options.runs, options.turns)
@@ -119,4 +119,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main, debug=False))
+    sys.exit(run_command(main))

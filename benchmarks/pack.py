@@ -14,7 +14,6 @@ students' and the teacher's floating-point operations over that of a large matri
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import math
@@ -38,8 +37,9 @@ from analysis.table.layout import cells
 from benchmarks.measure import DTYPES, Numbers, check_device, device_name, flops, in_turns, peaks, ratios, synchronize
 from benchmarks.plain import MEAN, STD, PlainRun
 from ekd_core import energy, energy_thresholds
+from trainables.commands import Parser, count, run_command
 from trainables.data.dataset import Dataset, Split
-from trainables.errors import UserError, exit_status
+from trainables.errors import UserError
 from trainables.job import Execution, prepare_torch, train_epoch
 from trainables.models import build
 from trainables.spec import RunSpec
@@ -257,8 +257,8 @@ def measure(scene: Scene, turns: int) -> dict[str, Any]:
         }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Students of Table 5 against plain PyTorch runs.")
+def main(argv: Sequence[str]) -> int:
+    parser = Parser(description="Students of Table 5 against plain PyTorch runs.")
     parser.add_argument("--pair", default="resnet32x4/resnet8x4")
     parser.add_argument("--rows", nargs="+", default=[], metavar="KEY", help="of Table 5 (default: all nine)")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -266,7 +266,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, help="steps of 64 images a turn (default 8; on a GPU 200)")
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if options.steps is None:
         options.steps = 8 if options.device == "cpu" else 200
     if options.turns < 1 or options.steps < 2:
@@ -285,7 +285,7 @@ def main() -> int:
         about = {"pair": options.pair, "students": len(scene.specs), "device": device_name(options.device)}
         print(json.dumps(about | {"threads": torch.get_num_threads(), "torch": torch.__version__} | told))
         return 0
-    many = f"{len(scene.specs)} student{'s' * (len(scene.specs) > 1)} of Table 5"
+    many = f"{count(len(scene.specs), 'student')} of Table 5"
     print(f"{options.pair}, {many}, batch 64, {device_name(options.device)}, {torch.get_num_threads()} threads")
     best = found["peaks"]
     print(
@@ -304,4 +304,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main, debug=False))
+    sys.exit(run_command(main))

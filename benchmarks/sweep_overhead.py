@@ -9,7 +9,6 @@ the first job has started, `end` from the last result to the end; the rest beyon
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -28,7 +27,8 @@ from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.planning.resources import Resources
 from sweeps.running.engine import execute
 from sweeps.running.events import Event, JobStarted, RunEnded
-from trainables.errors import UserError, exit_status
+from trainables.commands import Parser, run_command
+from trainables.errors import UserError
 from trainables.job import EpochReport, Execution
 from trainables.spec import RunSpec
 from trainables.storage.runs import RESULT_SCHEMA, run_dir, write_result
@@ -85,13 +85,13 @@ def measure(runs: int, seconds: float, at_once: int) -> dict[str, float]:
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="What the sweep layer adds to runs that only sleep.")
+def main(argv: Sequence[str]) -> int:
+    parser = Parser(description="What the sweep layer adds to runs that only sleep.")
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if options.runs < 1 or options.seconds <= 0 or options.at_once < 1:
         raise UserError("--runs and --at-once must be 1 or more, --seconds above 0")
     found = measure(options.runs, options.seconds, options.at_once)
@@ -107,4 +107,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main, debug=False))
+    sys.exit(run_command(main))

@@ -12,11 +12,10 @@ A ratio is (student-steps a second) / (those of the loop in the same turn).
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
@@ -30,7 +29,8 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import DTYPES, Numbers, check_device, device_name, in_turns, ratios
-from trainables.errors import UserError, exit_status
+from trainables.commands import Parser, run_command
+from trainables.errors import UserError
 from trainables.job import Execution, prepare_torch
 from trainables.models import build
 from trainables.training.evaluation import autocast
@@ -178,8 +178,8 @@ def measure(name: str, count: int, device: str, turns: int, repeats: int, *, com
     return found
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="A step of several students: loop, threads or streams, vmap, graphs.")
+def main(argv: Sequence[str]) -> int:
+    parser = Parser(description="A step of several students: loop, threads or streams, vmap, graphs.")
     parser.add_argument("--student", default="resnet8x4")
     parser.add_argument("--students", type=int, default=9)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -188,7 +188,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
     parser.add_argument("--compile", action="store_true", help="also torch.compile, which needs a C++ compiler")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if min(options.turns, options.steps, options.students) < 1:
         raise UserError("--turns, --steps and --students must be at least 1")
     check_device(options.device, options.threads)
@@ -211,4 +211,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main, debug=False))
+    sys.exit(run_command(main))

@@ -11,7 +11,7 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -30,8 +30,9 @@ from sweeps.request.arguments import Options, parse
 from sweeps.request.request import ALL, Request, datasets, make_request, named
 from sweeps.running.lock import driver_lock
 from sweeps.running.recovery import ingest, known
+from trainables.commands import FAILED, count, run_command
 from trainables.data.facts import FETCHED, STREAMED, Facts, facts
-from trainables.errors import UserError, exit_status
+from trainables.errors import UserError
 from trainables.spec import RunSpec
 from trainables.storage.job_file import Execution
 from trainables.storage.runs import has_weights
@@ -40,19 +41,18 @@ if TYPE_CHECKING:
     from sweeps.planning.estimate import CostEstimate
     from sweeps.planning.teacher_caches import TeacherCaches
     from sweeps.running.events import Event
-FAILED = 1
-STOPPED = 130
 MOST_REASONS = 12
 
 
 def main(argv: Sequence[str]) -> int:
-    options = parse(argv)
-    if options.list:
-        return list_names(options)
-    request = make_request(options)
-    if options.plan:
-        return show_plan(options, request)
-    return sweep(options, request, typed("run.py", argv))
+    with resumable("run.py", argv):
+        options = parse(argv)
+        if options.list:
+            return list_names(options)
+        request = make_request(options)
+        if options.plan:
+            return show_plan(options, request)
+        return sweep(options, request, typed("run.py", argv))
 
 
 def typed(script: str, argv: Sequence[str]) -> str:
@@ -96,7 +96,7 @@ def show_plan(options: Options, request: Request) -> int:
         print(forecast.forecast_json(plan, cost, caches))
     elif plan.jobs:
         jobs = min(at_once, len(plan.jobs))
-        beside = f"with {jobs} job{'s' * (jobs > 1)} at a time"
+        beside = f"with {count(jobs, 'job')} at a time"
         where = f"on {resources.gpus} of them" if resources.gpus else beside
         forecast.show_cost(cost, where, caches, options.teacher_cache)
     return 0
@@ -325,8 +325,8 @@ def report(outcome: Outcome, command: str) -> int:
     """How the sweep ended, in a few lines, and the exit status; where it was stopped, the command that resumes it."""
     for word, runs in (("failed", outcome.failed), ("not run", outcome.not_run)):
         reasons = Counter(" ".join(reason.split()) for reason in runs.values())
-        for reason, count in reasons.most_common(MOST_REASONS):
-            print(f"{word}: {count} run{'s' * (count > 1)}: {reason}")
+        for reason, times in reasons.most_common(MOST_REASONS):
+            print(f"{word}: {count(times, 'run')}: {reason}")
         if len(reasons) > MOST_REASONS:
             print(f"{word}: {len(reasons) - MOST_REASONS} more reasons, see the ledger")
     if outcome.failed:
@@ -337,19 +337,15 @@ def report(outcome: Outcome, command: str) -> int:
     return 0 if outcome.complete else FAILED
 
 
-def guarded(argv: Sequence[str], main: Callable[[Sequence[str]], int] = main, script: str = "run.py") -> int:
-    """`main`, ended without a traceback by Ctrl-C or by a reader that has gone (`| head`)."""
+@contextlib.contextmanager
+def resumable(script: str, argv: Sequence[str]) -> Iterator[None]:
+    """On Ctrl-C, say by which command what was stopped goes on."""
     try:
-        status = main(argv)
-        sys.stdout.flush()
-        return status
+        yield
     except KeyboardInterrupt:
         print(f"\nstopped now: what is finished is kept\nto resume: {resuming(typed(script, argv))}", file=sys.stderr)
-        return STOPPED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        raise
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(partial(guarded, sys.argv[1:]), debug="--debug" in sys.argv))
+    sys.exit(run_command(main))

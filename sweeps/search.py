@@ -32,14 +32,15 @@ from sweeps.display.progress import Lines, State
 from sweeps.planning.job_queue import Feed, Outcome
 from sweeps.planning.plan import Plan, job_of, packed
 from sweeps.request.request import Request, make_request
-from sweeps.run import check_all, check_writable, execution_of, facts_in, guarded, report, typed
+from sweeps.run import check_all, check_writable, execution_of, facts_in, report, resumable, typed
 from sweeps.running.lock import driver_lock
 from sweeps.running.recovery import ingest
 from sweeps.searching.arguments import SearchOptions, parse
 from sweeps.searching.packs import Packs
 from sweeps.searching.points import SEED, Search, find_row, table_of
 from sweeps.searching.space import parse_space
-from trainables.errors import UserError, exit_status
+from trainables.commands import run_command
+from trainables.errors import UserError
 from trainables.spec import RunSpec
 from trainables.storage.runs import has_weights
 
@@ -50,30 +51,31 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    options = parse(argv)
-    request = make_request(options.run)
-    pair = parse_pair(options.run.pairs[0])
-    search = Search(
-        settings=request.settings,
-        pair=pair,
-        row=find_row(options.row),
-        space=parse_space(options.space),
-        holdout=options.holdout,
-        trial_epochs=options.trial_epochs,
-    )
-    search.check()
-    check_writable(options.run.results)
-    ends = (search.trial({}), search.finalist({}, SEED))
-    runs = Plan(0, {"search": {spec.run_id: spec for spec in ends}}, frozenset(), {}, ())
-    resources = check_all(options.run, request, runs)
-    known = facts_in(options.run.data_dir)(ends[0])
-    if known.test_size == 0:
-        raise UserError(f"--holdout {options.holdout:g} leaves no image to score: hold out more")
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(driver_lock(options.run.results))
-        ledger = stack.enter_context(Ledger.open(options.run.results / "ledger.sqlite"))
-        command = typed("search.py", argv)
-        return _Searching(options, request, search, ledger, resources, command, known.num_classes).run()
+    with resumable("search.py", argv):
+        options = parse(argv)
+        request = make_request(options.run)
+        pair = parse_pair(options.run.pairs[0])
+        search = Search(
+            settings=request.settings,
+            pair=pair,
+            row=find_row(options.row),
+            space=parse_space(options.space),
+            holdout=options.holdout,
+            trial_epochs=options.trial_epochs,
+        )
+        search.check()
+        check_writable(options.run.results)
+        ends = (search.trial({}), search.finalist({}, SEED))
+        runs = Plan(0, {"search": {spec.run_id: spec for spec in ends}}, frozenset(), {}, ())
+        resources = check_all(options.run, request, runs)
+        known = facts_in(options.run.data_dir)(ends[0])
+        if known.test_size == 0:
+            raise UserError(f"--holdout {options.holdout:g} leaves no image to score: hold out more")
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(driver_lock(options.run.results))
+            ledger = stack.enter_context(Ledger.open(options.run.results / "ledger.sqlite"))
+            command = typed("search.py", argv)
+            return _Searching(options, request, search, ledger, resources, command, known.num_classes).run()
 
 
 class _Searching:
@@ -270,4 +272,4 @@ def _print_end(entry: Entry) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(partial(guarded, sys.argv[1:], main, "search.py"), debug="--debug" in sys.argv))
+    sys.exit(run_command(main))

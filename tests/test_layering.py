@@ -28,10 +28,11 @@ DEPARTMENTS = {
         "recipes shares",
         "spec",
         "canonical",
+        "commands",
         "errors",
     ),
     "analysis": ("tables figures report export claims", "reporting", "figure", "paper", "claim", "table", "record"),
-    "sweeps": ("run search", "display searching", "running", "request", "planning"),
+    "sweeps": ("ekd", "run search", "display searching", "running", "request", "planning"),
 }
 """Of each package, top down: the commands, then the departments and single modules. Those on one line, commands apart,
 do not import each other."""

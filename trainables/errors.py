@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import sys
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 BAD_INPUT = 2
@@ -19,6 +17,11 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return " ".join(super().__str__().splitlines())
+
+
+def reason_of(error: OSError) -> str:
+    """Why a file could not be read or written: `no such file or directory`."""
+    return (error.strerror or str(error)).lower()
 
 
 class NewerError(UserError):
@@ -38,7 +41,7 @@ def disk_errors_told(folder: Path) -> Iterator[None]:
             raise
         what, cure = ("write to", "make room") if disk.errno in FULL else ("read or write", "see to that disk")
         raise UserError(
-            f"cannot {what} {disk.filename or folder}: {(disk.strerror or str(disk)).lower()}; nothing that was "
+            f"cannot {what} {disk.filename or folder}: {reason_of(disk)}; nothing that was "
             f"finished is lost: {cure}, then run the same command again"
         ) from error
 
@@ -50,14 +53,3 @@ def _behind(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
-
-
-def exit_status(main: Callable[[], int], *, debug: bool) -> int:
-    """Run a command's `main`; turn a UserError into one line on standard error and status 2."""
-    try:
-        return main()
-    except UserError as error:
-        if debug:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT

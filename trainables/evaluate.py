@@ -9,24 +9,18 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from trainables.commands import Parser, run_command
 from trainables.data import names as dataset_names
-from trainables.errors import UserError, exit_status
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see {self.prog} --help)")
+from trainables.errors import UserError
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(
+    parser = Parser(
         prog="evaluate.py",
         description="Measure the weights of a network on the test images of a data set.",
         epilog="Example: python trainables/evaluate.py wrn_16_2 wrn_16_2.pth --dataset cifar100 --data-dir data",
@@ -95,4 +89,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(partial(main, sys.argv[1:]), debug="--debug" in sys.argv))
+    sys.exit(run_command(main))

@@ -24,12 +24,13 @@ if __package__ in (None, ""):
 import torch
 from torch.utils import deterministic
 
+from trainables.commands import run_command
 from trainables.data import load
 from trainables.data.dataset import normalised
 from trainables.data.imagenet import ImageNet
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share, Stream
-from trainables.errors import UserError, disk_errors_told, exit_status
+from trainables.errors import UserError, disk_errors_told
 from trainables.methods import find
 from trainables.shares import off
 from trainables.spec import RunSpec
@@ -339,8 +340,8 @@ def train_epoch(
         student.epoch_time = (time.perf_counter() - began) / len(students)
 
 
-def main() -> int:
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+def main(argv: Sequence[str]) -> int:
+    arguments = [argument for argument in argv if argument != "--debug"]
     if len(arguments) != 1:
         raise UserError("usage: python trainables/job.py JOB.json [--debug]")
     specs, execution = read_job(Path(arguments[0]))
@@ -371,4 +372,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main, debug="--debug" in sys.argv))
+    sys.exit(run_command(main))

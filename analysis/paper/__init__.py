@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 import re
 from functools import cache
 
 from analysis.table.layout import Table
+from trainables.commands import did_you_mean
 from trainables.errors import UserError
 
 
@@ -29,7 +29,6 @@ def find(name: str) -> Table:
     known = tables()
     table = known.get(name.lower())
     if table is None:
-        near = difflib.get_close_matches(name.lower(), known, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        hint = f" ({near})" if (near := did_you_mean(name, known)) else ""
         raise UserError(f"unknown table {name!r}{hint}: there is {', '.join(known)}")
     return table

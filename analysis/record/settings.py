@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainables.canonical import plain
+from trainables.commands import count
 from trainables.errors import UserError
 from trainables.recipes import TEACHER_SEED, VANILLA, Pair, Recipe, Schedule, Treatment, kd, recipe
 from trainables.spec import PLAIN, Mixing, RunSpec, Temperature, from_dict
@@ -264,13 +265,9 @@ def _shortened(epochs: int, source: Recipe, own: Mapping[str, Collection[int]]) 
         return []
     if epochs == plain:
         longer = " and for ".join(f"{what} (instead of {_either(lengths)})" for what, lengths in usual.items())
-        return [f"{_epochs(epochs)} for every run, also for {longer}"]
+        return [f"{count(epochs, 'epoch')} for every run, also for {longer}"]
     others = "; ".join(f"{what}: {_either(lengths)}" for what, lengths in usual.items())
-    return [f"{_epochs(epochs)} instead of {plain}{f' ({others})' if others else ''}, milestones scaled"]
-
-
-def _epochs(count: int) -> str:
-    return f"{count} epoch{'s' * (count > 1)}"
+    return [f"{count(epochs, 'epoch')} instead of {plain}{f' ({others})' if others else ''}, milestones scaled"]
 
 
 def _either(lengths: Collection[int]) -> str:
@@ -306,7 +303,7 @@ def deviations(
     if settings.precision != "fp32":
         out.append(f"precision {settings.precision}")
     if settings.seeds != 3:
-        out.append(f"{settings.seeds} seed{'s' if settings.seeds > 1 else ''} instead of 3")
+        out.append(f"{count(settings.seeds, 'seed')} instead of 3")
     out += [f"teacher {network} given (sha256 {digest[:12]})" for network, digest in settings.teachers]
     out += [f"{path} = {value}" for path, value in settings.overrides]
     return out

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import NoReturn
 
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.layout import Table
 from trainables.errors import UserError
 from trainables.storage.runs import write_atomically
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse whose complaints are one line too."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see {self.prog} --help)")
 
 
 def ledger_path(results: Path) -> Path:

@@ -25,6 +25,7 @@ from sweeps.planning.plan import Plan
 from sweeps.planning.teacher_caches import TeacherCaches
 from sweeps.request.request import Request, teachers
 from sweeps.request.teacher_weights import Given
+from trainables.commands import count
 from trainables.recipes import RECIPES
 
 LEAST_WIDTH = 120
@@ -95,7 +96,7 @@ def teacher_cache_lines(caches: TeacherCaches, most: float) -> list[str]:
             else " (--teacher-cache)"
         )
         lines.append(
-            f"and {size_words(caches.bytes)} for the logits of teachers in {_count(caches.count, 'cache')}{kept}"
+            f"and {size_words(caches.bytes)} for the logits of teachers in {count(caches.count, 'cache')}{kept}"
         )
     if caches.too_large:
         what, size = caches.too_large
@@ -121,9 +122,9 @@ def images(request: Request) -> list[str]:
 def one_line(plan: Plan) -> str:
     """What a sweep is about to do."""
     left = len({spec.run_id for job in plan.jobs for spec in job.specs})
-    jobs = f"{left} to train in {_count(len(plan.jobs), 'job')}" if left else "nothing left to train"
+    jobs = f"{left} to train in {count(len(plan.jobs), 'job')}" if left else "nothing left to train"
     failed = f", {len(plan.failed)} failed earlier (--retry trains them again)" if plan.failed else ""
-    return f"{_count(plan.cells, 'cell')}: {_count(len(plan.all_runs), 'run')}, {len(plan.done)} done{failed}, {jobs}"
+    return f"{count(plan.cells, 'cell')}: {count(len(plan.all_runs), 'run')}, {len(plan.done)} done{failed}, {jobs}"
 
 
 def outdated(plan: Plan) -> list[str]:
@@ -131,7 +132,7 @@ def outdated(plan: Plan) -> list[str]:
     if not plan.outdated:
         return []
     return [
-        f"{_count(len(plan.outdated), 'run')} to train again: an earlier version trained them when the same settings "
+        f"{count(len(plan.outdated), 'run')} to train again: an earlier version trained them when the same settings "
         "meant something else; the ledger keeps those results (README.md, Ledgers of earlier versions)"
     ]
 
@@ -139,7 +140,7 @@ def outdated(plan: Plan) -> list[str]:
 def _protocol(table: Table, settings: Settings) -> list[RenderableType]:
     found = protocol(table, settings)
     settings = settings_for(table, settings)
-    title = f"{_title(table, settings.dataset)}, {_count(settings.seeds, 'seed')}"
+    title = f"{_title(table, settings.dataset)}, {count(settings.seeds, 'seed')}"
     grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for head in found.heads:
         grid.add_column(Text(head), overflow="fold")
@@ -183,19 +184,19 @@ KINDS = {
 
 
 def _lines(plan: Plan, request: Request) -> list[str]:
-    shared = f"; {_count(plan.shared, 'run')} saved by sharing" if plan.shared else ""
-    lines = [f"{_count(plan.cells, 'cell')} in {_count(len(request.tables), 'table')}{shared}"]
+    shared = f"; {count(plan.shared, 'run')} saved by sharing" if plan.shared else ""
+    lines = [f"{count(plan.cells, 'cell')} in {count(len(request.tables), 'table')}{shared}"]
     lines += [*images(request), *_teachers(plan, request)]
     if plan.failed:
-        lines.append(f"{_count(len(plan.failed), 'run')} failed earlier and will not be tried again without --retry")
+        lines.append(f"{count(len(plan.failed), 'run')} failed earlier and will not be tried again without --retry")
     lines += outdated(plan)
     if not plan.jobs:
         return [*lines, "nothing is left to train"]
     kinds = Counter(job.kind for job in plan.jobs)
     largest = max(len(job.specs) for job in plan.jobs)
     lines.append(
-        f"{_count(len(plan.jobs), 'job')}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}; "
-        f"the largest trains {_count(largest, 'student')} at once"
+        f"{count(len(plan.jobs), 'job')}: {', '.join(f'{number} {kind}' for kind, number in kinds.items())}; "
+        f"the largest trains {count(largest, 'student')} at once"
     )
     return lines
 
@@ -225,10 +226,6 @@ _HINTS = {"imagenet": " (--download fetches torchvision's published weights inst
 
 def _given(teacher: Given, place: str) -> str:
     return f"{teacher.network}{place} is given: {teacher.path} (sha256 {teacher.sha256[:12]})"
-
-
-def _count(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def hours_words(hours: float) -> str:

@@ -24,6 +24,7 @@ from analysis.table.layout import Table
 from sweeps.display.live_table import RunProgress, board, height, summary
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
+from trainables.commands import count
 from trainables.spec import RunSpec
 
 REDRAWS_A_SECOND = 2
@@ -94,7 +95,7 @@ class State:
                 self.jobs.pop(job.key, None)
                 lost = [spec.run_id for spec in job.specs if self._open(spec.run_id)]
                 self.failed |= dict.fromkeys(lost, reason)
-                self._trouble(f"{job.key} ({len(lost)} run{'s' * (len(lost) != 1)})", reason)
+                self._trouble(f"{job.key} ({count(len(lost), 'run')})", reason)
 
     def _advance(self, job: PlannedJob, epoch: int, metrics: Mapping[str, Mapping[str, float]], now: float) -> None:
         running = self.jobs.get(job.key)
@@ -304,7 +305,7 @@ def unreadable_images(found: Mapping[str, str]) -> list[str]:
         return []
     more = [f"  and {len(found) - MOST_IMAGES} more"] if len(found) > MOST_IMAGES else []
     return [
-        f"{len(found)} image{'s' * (len(found) > 1)} could not be decoded (for a training image the next of its class "
+        f"{count(len(found), 'image')} could not be decoded (for a training image the next of its class "
         "was taken, a test image counts as wrong):",
         *(f"  {path} ({why})" for path, why in list(found.items())[:MOST_IMAGES]),
         *more,

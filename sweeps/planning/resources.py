@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trainables.commands import count
 from trainables.data.facts import STREAMED
 from trainables.errors import UserError
 from trainables.spec import RunSpec
@@ -113,4 +114,4 @@ def check_fit(asked: Resources, cpus: int) -> None:
 def _listed(gpus: list[str]) -> str:
     if not gpus:
         return "no GPU that PyTorch can use"
-    return f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''} ({', '.join(dict.fromkeys(gpus))})"
+    return f"{count(len(gpus), 'GPU')} ({', '.join(dict.fromkeys(gpus))})"

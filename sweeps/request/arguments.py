@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import paper
-from analysis.table.command_line import Parser
+from trainables.commands import Parser, did_you_mean
 from trainables.data.facts import names
 from trainables.errors import UserError
 from trainables.spec import PRECISIONS
@@ -82,8 +81,8 @@ def known_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[
     found, unknown = parser.parse_known_intermixed_args(argv)
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
-        near = difflib.get_close_matches(unknown[0].partition("=")[0], known, 1)
-        hint = f": did you mean {near[0]}?" if near else ""
+        near = did_you_mean(unknown[0].partition("=")[0], known)
+        hint = f": {near}" if near else ""
         raise UserError(f"unknown option {unknown[0]}{hint} (see {parser.prog} --help)")
     fields = vars(found)
     fields["overrides"] = tuple(dict(fields["overrides"]).items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from analysis.table.layout import Table, cells, check_rows, chosen_pairs, settin
 from sweeps.planning.plan import make_plan
 from sweeps.request.arguments import Options
 from sweeps.request.teacher_weights import Given, find_each, published
+from trainables.commands import did_you_mean
 from trainables.data.facts import STREAMED, check_name, fingerprinted
 from trainables.errors import UserError
 from trainables.recipes import RECIPES, Pair, recipe
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from trainables.data.source import Source
 
 ALL = "all"
-NEAR = 0.6
 WEIGHTS = "torchvision-weights"
 OPTIONS = {
     "epochs": "--epochs",
@@ -127,10 +126,8 @@ def _named_teachers(given: Sequence[Given], *, mixed: bool) -> tuple[tuple[str, 
 
 def closest(name: str, known: Iterable[str]) -> str:
     """`: did you mean X?` where something is near, else nothing."""
-    by_lower = {word.lower(): word for word in known}
-    near = {word: difflib.SequenceMatcher(None, word, name.lower()).ratio() for word in by_lower}
-    best = sorted((word for word in near if near[word] >= NEAR), key=lambda word: -near[word])[:3]
-    return f": did you mean {' or '.join(by_lower[word] for word in best)}?" if best else ""
+    near = did_you_mean(name, known, most=3)
+    return f": {near}" if near else ""
 
 
 def _check_dataset(name: str) -> None:

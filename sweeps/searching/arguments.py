@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from analysis.table.command_line import Parser
 from sweeps.request import arguments
 from sweeps.request.arguments import Options
 from sweeps.searching.points import find_row, table_of
 from sweeps.searching.space import USUAL
+from trainables.commands import Parser
 from trainables.errors import UserError
 
 SAMPLERS = ("tpe", "gp")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from commands import Command
 
-from sweeps.run import guarded
-from trainables.errors import exit_status
+from sweeps.run import main
+from trainables.commands import run_command
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
 
@@ -21,7 +20,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.chdir(tmp_path)
 
     def run(*argv: object) -> tuple[int, str, str]:
-        status = exit_status(partial(guarded, [str(word) for word in argv]), debug=False)
+        status = run_command(main, [str(word) for word in argv])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 

@@ -15,7 +15,7 @@ from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.running import stopping
 from sweeps.running.engine import Event, Resources, execute, ingest
 from sweeps.running.lock import driver_lock
-from trainables.errors import exit_status
+from trainables.commands import run_command
 from trainables.job import Execution
 
 
@@ -44,4 +44,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main, debug=False))
+    sys.exit(run_command(lambda _: main()))

@@ -181,9 +181,9 @@ def test_the_second_driver_is_refused_before_anything_is_loaded(command: Command
 def script(*argv: str, cwd: Path, before: str = "") -> subprocess.CompletedProcess[str]:
     code = (
         f"import sys; sys.argv = {['run.py', *argv]!r}; sys.path.insert(0, {str(SCRIPT.parents[1])!r})\n{before}\n"
-        "from sweeps.run import guarded\n"
-        "from trainables.errors import exit_status\n"
-        "status = exit_status(lambda: guarded(sys.argv[1:]), debug=False)\n"
+        "from sweeps.run import main\n"
+        "from trainables.commands import run_command\n"
+        "status = run_command(main)\n"
         "print('loaded', *sorted({'torch', 'ray'} & set(sys.modules)))\n"
         "sys.exit(status)"
     )

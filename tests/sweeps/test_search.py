@@ -81,7 +81,8 @@ def test_trials_and_finalists() -> None:
 
 
 def test_a_reader_that_leaves_and_a_second_ctrl_c_cause_no_traceback() -> None:
-    code = "import sys; from sweeps.search import guarded; sys.exit(guarded([], lambda argv: {}, 'search.py'))"
+    code = "from sweeps.search import resumable; from trainables.commands import run_command\ndef main(argv):\n"
+    code += "    with resumable('search.py', argv): return {}\nraise SystemExit(run_command(main, []))"
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-c", code.format("print('x' * 9) or 0")]

@@ -6,7 +6,6 @@ import hashlib
 import json
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.backends import cudnn
 
+from trainables.commands import run_command
 from trainables.data import load
-from trainables.errors import exit_status
 from trainables.evaluate import main
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
@@ -116,7 +115,7 @@ def test_bad_input_is_one_line(
     weights: Path, capsys: pytest.CaptureFixture[str], argv: list[str], complaint: str
 ) -> None:
     named = {"WEIGHTS": str(weights), "SCRIPT": str(SCRIPT)}
-    assert exit_status(partial(main, [named.get(word, word) for word in argv]), debug=False) == 2
+    assert run_command(main, [named.get(word, word) for word in argv]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
@@ -126,7 +125,7 @@ def test_bad_input_is_one_line(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_missing_gpu_is_said(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["resnet8", str(weights), "--dataset", "digits", "--device", "cuda"]
-    assert exit_status(partial(main, argv), debug=False) == 2
+    assert run_command(main, argv) == 2
     assert "no CUDA device is visible: use --device cpu" in capsys.readouterr().err
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from small_jobs import (
 )
 
 from trainables import job
+from trainables.commands import run_command
 from trainables.errors import UserError
 from trainables.job import check_precision, run
 from trainables.models import build
@@ -177,9 +177,8 @@ def test_a_dying_predecessor_is_waited_for(tmp_path: Path) -> None:
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["job.py", *arguments])
-    return job.exit_status(job.main, debug="--debug" in arguments)
+def command(*arguments: str) -> int:
+    return run_command(job.main, arguments)
 
 
 def test_job_file(teacher: GivenTeacher, tmp_path: Path) -> None:
@@ -200,28 +199,26 @@ def test_a_job_by_hand_forgets_old_wishes_to_stop_and_tells_new_ones(
     run_dir(tmp_path, VANILLA.run_id).mkdir(parents=True)
     stop_path(tmp_path, VANILLA.run_id).touch()
     stopped_path(tmp_path, VANILLA.run_id).touch()
-    assert command(monkeypatch, str(tmp_path / "JOB.json")) == 0
+    assert command(str(tmp_path / "JOB.json")) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["epoch", "epoch", "done"]
 
     other = replace(VANILLA, seed=2)
     (tmp_path / "JOB.json").write_text(job_json([other], Execution(tmp_path, threads=1)))
     with monkeypatch.context() as patch:
         patch.setattr(job, "there", lambda path: path.name == "stop")
-        assert command(patch, str(tmp_path / "JOB.json")) == 1
+        assert command(str(tmp_path / "JOB.json")) == 1
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["epoch", "stopped"]
 
 
-def test_command(
-    teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command(teacher: GivenTeacher, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, wild = teacher.spec(epochs=2), teacher.spec(lr=1e30, epochs=2)
     (tmp_path / "JOB.json").write_text(job_json([good], teacher.execution(tmp_path)))
-    assert command(monkeypatch, str(tmp_path / "JOB.json")) == 0
+    assert command(str(tmp_path / "JOB.json")) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["epoch", "epoch", "done"]
     assert all(good.name in line for line in lines)
     (tmp_path / "JOB.json").write_text(job_json([good, wild], teacher.execution(tmp_path)))
-    assert command(monkeypatch, str(tmp_path / "JOB.json"), "--debug") == 1
+    assert command(str(tmp_path / "JOB.json"), "--debug") == 1
     printed = capsys.readouterr()
     assert f"failed  {wild.name}: diverged" in printed.out
     assert printed.err == ""
@@ -244,30 +241,26 @@ def test_command(
         None,
     ],
 )
-def test_bad_job_files(
-    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_job_files(text: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if text is not None:
         (tmp_path / "JOB.json").write_text(text)
-    assert command(monkeypatch, str(tmp_path / "JOB.json")) == 2
+    assert command(str(tmp_path / "JOB.json")) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith("error: ")
     assert printed.err.count("\n") == 1
     assert printed.out == ""
 
 
-def test_command_without_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(monkeypatch) == 2
+def test_command_without_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command() == 2
     assert "usage" in capsys.readouterr().err
 
 
-def test_results_that_cannot_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_results_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file where the folder should be: nobody can write there, not even root."""
     (tmp_path / "file").write_text("")
     (tmp_path / "JOB.json").write_text(job_json([VANILLA], Execution(tmp_path / "file" / "results")))
-    assert command(monkeypatch, str(tmp_path / "JOB.json")) == 2
+    assert command(str(tmp_path / "JOB.json")) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith("error: ")
     assert printed.err.count("\n") == 1

@@ -8,7 +8,6 @@ networks' features and the like, `extra` for modules of its own that train with 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
@@ -19,6 +18,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from trainables.commands import did_you_mean
 from trainables.errors import UserError
 from trainables.models import Outputs
 from trainables.spec import Params, RunSpec
@@ -128,8 +128,7 @@ def names() -> tuple[str, ...]:
 def find(name: str) -> type[Method]:
     """The method of that name; refuses an unknown one."""
     if name not in names():
-        near = difflib.get_close_matches(name, names(), 1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        hint = f" ({near})" if (near := did_you_mean(name, names())) else ""
         raise UserError(f"unknown method {name!r}{hint}: use one of {', '.join(names())}")
     method: type[Method] = importlib.import_module(f"{__name__}.{name}").METHOD
     return method

@@ -1,0 +1,37 @@
+"""All commands under one name: `ekd run table5` is `python sweeps/run.py table5`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+from trainables.commands import did_you_mean, run_command
+from trainables.errors import UserError
+
+COMMANDS = {
+    "run": "sweeps.run",
+    "search": "sweeps.search",
+    "tables": "analysis.tables",
+    "figures": "analysis.figures",
+    "claims": "analysis.claims",
+    "report": "analysis.report",
+    "export": "analysis.export",
+    "evaluate": "trainables.evaluate",
+    "job": "trainables.job",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run_command(_command, arguments)
+
+
+def _command(arguments: Sequence[str]) -> int:
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        print(f"usage: ekd COMMAND [options]\ncommands: {', '.join(COMMANDS)}\nekd COMMAND --help shows its options")
+        return 0
+    if name not in COMMANDS:
+        hint = f" ({near})" if (near := did_you_mean(name, COMMANDS)) else ""
+        raise UserError(f"unknown command {name!r}{hint}: use one of {', '.join(COMMANDS)}")
+    status: int = importlib.import_module(COMMANDS[name]).main(arguments[1:])
+    return status

@@ -1,0 +1,34 @@
+"""What all commands have in common, and the one name for them."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweeps.ekd import COMMANDS, main
+from trainables.commands import count, did_you_mean
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_name_and_refuses_in_one_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--no-such-option"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_an_unknown_command_names_the_closest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tabels"]) == 2
+    assert capsys.readouterr().err.startswith("error: unknown command 'tabels' (did you mean tables?): use one of run,")
+
+
+def test_help_names_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in COMMANDS)
+
+
+def test_words() -> None:
+    assert (count(0, "run"), count(1, "run"), count(2, "run")) == ("0 runs", "1 run", "2 runs")
+    assert did_you_mean("RESNET2", ("resnet20", "vgg8")) == "did you mean resnet20?"
+    assert did_you_mean("zzz", ("resnet20",)) == ""
