@@ -32,7 +32,7 @@ DEPARTMENTS = {
         "errors",
     ),
     "analysis": ("tables figures report export claims", "reporting", "figure", "paper", "claim", "table", "record"),
-    "sweeps": ("ekd", "run search", "display searching", "running", "request", "planning"),
+    "sweeps": ("ekd run search", "display searching", "running", "request", "planning"),
 }
 """Of each package, top down: the commands, then the departments and single modules. Those on one line, commands apart,
 do not import each other."""
