@@ -23,7 +23,7 @@ import sweeps.planning.resources
 import sweeps.running.cluster
 from analysis.record.ledger import Ledger
 from benchmarks.measure import device_name
-from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from sweeps.planning.resources import Resources
 from sweeps.running.engine import execute
 from sweeps.running.events import Event, JobStarted, RunEnded
@@ -53,8 +53,8 @@ def measure(runs: int, seconds: float, at_once: int) -> dict[str, float]:
     for module in (sweeps.planning.resources, sweeps.running.cluster):
         module.cpus_here = lambda: at_once  # type: ignore[attr-defined]
     specs = [RunSpec("digits", "resnet8", seed, epochs=1, milestones=(), lr=0.05) for seed in range(1, runs + 1)]
-    jobs = tuple(PlannedJob(spec.name, "vanilla", (spec,)) for spec in specs)
-    plan = Plan(runs, {"vanilla": {spec.run_id: spec for spec in specs}}, frozenset(), {}, jobs)
+    jobs = tuple(PlannedJob(spec.name, JobKind.VANILLA, (spec,)) for spec in specs)
+    plan = Plan({JobKind.VANILLA: {spec.run_id: spec for spec in specs}}, jobs)
     first = last = 0.0
 
     def on_event(event: Event) -> None:

@@ -93,7 +93,7 @@ def show_plan(options: Options, request: Request) -> int:
         at_once = max(1, resources.devices_at_once(cpus_here()))
         cost = estimated(plan, facts_of, resources, at_once, caches)
     if options.json:
-        print(forecast.forecast_json(plan, cost, caches))
+        print(forecast.forecast_json(plan, request, cost, caches))
     elif plan.jobs:
         jobs = min(at_once, len(plan.jobs))
         beside = f"with {count(jobs, 'job')} at a time"
@@ -283,7 +283,7 @@ def execution_of(options: Options, request: Request, command: str) -> Execution:
 def print_plan(plan: Plan, request: Request) -> None:
     from sweeps.display.forecast import images, one_line, outdated
 
-    print("\n".join([one_line(plan), *outdated(plan), *images(request)]), flush=True)
+    print("\n".join([one_line(plan, request), *outdated(plan), *images(request)]), flush=True)
 
 
 def show_results(options: Options, request: Request, entries: dict[str, Entry]) -> None:

@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from analysis.reporting.search_results import Finalist, Searched, write_search
 from analysis.table import names
 from sweeps.display.progress import Lines, State
 from sweeps.planning.job_queue import Feed, Outcome
-from sweeps.planning.plan import Plan, job_of, packed
+from sweeps.planning.plan import JobKind, Plan, job_of, packed
 from sweeps.request.request import Request, make_request
 from sweeps.run import check_all, check_writable, execution_of, facts_in, report, resumable, typed
 from sweeps.running.lock import driver_lock
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
         search.check()
         check_writable(options.run.results)
         ends = (search.trial({}), search.finalist({}, SEED))
-        runs = Plan(0, {"search": {spec.run_id: spec for spec in ends}}, frozenset(), {}, ())
+        runs = Plan({JobKind.TRIALS: {spec.run_id: spec for spec in ends}})
         resources = check_all(options.run, request, runs)
         known = facts_in(options.run.data_dir)(ends[0])
         if known.test_size == 0:
@@ -149,19 +149,19 @@ class _Searching:
         """What must be trained before the trials: the teacher, unless it is given, or is there."""
         settings, network = self.search.settings, self.search.pair.teacher
         trial = self.search.trial({})
-        runs = {"teacher": dict[str, RunSpec](), "trials": {trial.run_id: trial}}
+        runs = {JobKind.TRIALS: {trial.run_id: trial}}
         if network in dict(settings.teachers) or trial.teacher is None:
-            return Plan(0, runs, frozenset(), {}, ())
+            return Plan(runs)
         spec = teacher_spec(settings, network)
-        runs["teacher"][spec.run_id] = spec
-        done, failed = self._known(runs["teacher"])
+        runs[JobKind.TEACHER] = {spec.run_id: spec}
+        done, failed = self._known([spec.run_id])
         if failed:
-            return Plan(0, runs, frozenset(), failed, ())
+            return Plan(runs, failed=failed)
         if done and has_weights(self.results, spec.run_id):
-            return Plan(0, runs, done, {}, ())
-        return Plan(0, runs, frozenset(), {}, (job_of("teacher", [spec]),))
+            return Plan(runs, done=done)
+        return Plan(runs, (job_of(JobKind.TEACHER, [spec]),))
 
-    def _known(self, runs: Mapping[str, RunSpec]) -> tuple[frozenset[str], dict[str, str]]:
+    def _known(self, runs: Collection[str]) -> tuple[frozenset[str], dict[str, str]]:
         """Which of the runs are done, and which have failed and are not to be tried again."""
         ingest(self.results, self.ledger, runs)
         entries = self.ledger.entries(runs)
@@ -181,7 +181,7 @@ class _Searching:
             self.results,
             most=self.options.trials,
             pack=self.options.pack,
-            needs=frozenset(plan.runs["teacher"]),
+            needs=frozenset(plan.runs.get(JobKind.TEACHER, ())),
             retry=self.options.run.retry,
         )
         lines = Lines(State(plan), sys.stdout)
@@ -227,7 +227,7 @@ class _Searching:
         specs = {spec.run_id: spec for _, runs, _ in self._finalists(study) for spec in runs.values()}
         done, failed = self._known(specs)
         missing = [spec for run_id, spec in specs.items() if run_id not in done and run_id not in failed]
-        jobs = tuple(packed("distilled", missing, self.options.run.pack, set()))
+        jobs = tuple(packed(JobKind.DISTILLED, missing, self.options.run.pack))
         if jobs:
             print(f"on the test images: {len(missing)} runs of {self.options.run.seeds} seeds", flush=True)
 
@@ -237,7 +237,7 @@ class _Searching:
             if isinstance(event, RunEnded):
                 _print_end(event.entry)
 
-        return self._execute(Plan(0, {"distilled": specs}, done, failed, jobs), on_event)
+        return self._execute(Plan({JobKind.DISTILLED: specs}, jobs, done, failed), on_event)
 
     def _show(self, study: Study) -> None:
         finalists = [

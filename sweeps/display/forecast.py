@@ -17,31 +17,33 @@ from analysis.record.entry import Entry
 from analysis.record.settings import Settings, teacher_spec
 from analysis.table import names
 from analysis.table.grid import make_grid
-from analysis.table.layout import PICTURES, Table, settings_for
+from analysis.table.layout import PICTURES, Table, cells, settings_for, vanilla_runs
 from analysis.table.protocol import protocol
 from analysis.table.verdicts import SEED_STD
 from sweeps.planning.estimate import CostEstimate
-from sweeps.planning.plan import Plan
+from sweeps.planning.plan import JobKind, Plan
 from sweeps.planning.teacher_caches import TeacherCaches
 from sweeps.request.request import Request, teachers
 from sweeps.request.teacher_weights import Given
 from trainables.commands import count
 from trainables.recipes import RECIPES
+from trainables.spec import RunSpec
 
 LEAST_WIDTH = 120
 ASSUMED = f"assumed from {SEED_STD} points of a run: the ledger has too few of these runs"
 
 
-def forecast_json(plan: Plan, estimate: CostEstimate, caches: TeacherCaches) -> str:
+def forecast_json(plan: Plan, request: Request, estimate: CostEstimate, caches: TeacherCaches) -> str:
     """One object: cells; runs by kind, done or not, each once; how many more the tables would train one by one
     (shared_runs); runs done; runs that an earlier revision trained (outdated); jobs left; what they cost.
     """
+    cell_count, shared = count_cells(request)
     return json.dumps(
         {
-            "cells": plan.cells,
+            "cells": cell_count,
             "runs": {kind: len(runs) for kind, runs in plan.runs.items()},
             "unique_runs": len(plan.all_runs),
-            "shared_runs": plan.shared,
+            "shared_runs": shared,
             "done": len(plan.done),
             "failed": len(plan.failed),
             "outdated": len(plan.outdated),
@@ -55,6 +57,19 @@ def forecast_json(plan: Plan, estimate: CostEstimate, caches: TeacherCaches) -> 
             "estimated": estimate.how,
         }
     )
+
+
+def count_cells(request: Request) -> tuple[int, int]:
+    """Cells, each once however many tables show it; and the students that the tables, each trained by itself, would
+    train more than once."""
+    found: set[tuple[RunSpec, ...]] = set()
+    students: Counter[str] = Counter()
+    for table in (table for table in request.tables if table.trains):
+        own = [cell.specs for cell in cells(table, request.settings)]
+        found |= set(own)
+        specs = [*(spec for cell in own for spec in cell), *vanilla_runs(table, request.settings)]
+        students.update({spec.run_id for spec in specs})
+    return len(found), students.total() - len(students)
 
 
 def show(plan: Plan, request: Request, entries: Mapping[str, Entry]) -> None:
@@ -119,12 +134,13 @@ def images(request: Request) -> list[str]:
     return [f"data: {source}" for _, source in request.images]
 
 
-def one_line(plan: Plan) -> str:
+def one_line(plan: Plan, request: Request) -> str:
     """What a sweep is about to do."""
     left = len({spec.run_id for job in plan.jobs for spec in job.specs})
     jobs = f"{left} to train in {count(len(plan.jobs), 'job')}" if left else "nothing left to train"
     failed = f", {len(plan.failed)} failed earlier (--retry trains them again)" if plan.failed else ""
-    return f"{count(plan.cells, 'cell')}: {count(len(plan.all_runs), 'run')}, {len(plan.done)} done{failed}, {jobs}"
+    cells_shown = count(count_cells(request)[0], "cell")
+    return f"{cells_shown}: {count(len(plan.all_runs), 'run')}, {len(plan.done)} done{failed}, {jobs}"
 
 
 def outdated(plan: Plan) -> list[str]:
@@ -177,15 +193,16 @@ def _runs(plan: Plan) -> RenderableType:
 
 
 KINDS = {
-    "distilled": "distilled students",
-    "vanilla": "students without a teacher",
-    "teacher": "teachers and assistants",
+    JobKind.DISTILLED: "distilled students",
+    JobKind.VANILLA: "students without a teacher",
+    JobKind.TEACHER: "teachers and assistants",
 }
 
 
 def _lines(plan: Plan, request: Request) -> list[str]:
-    shared = f"; {count(plan.shared, 'run')} saved by sharing" if plan.shared else ""
-    lines = [f"{count(plan.cells, 'cell')} in {count(len(request.tables), 'table')}{shared}"]
+    cell_count, saved = count_cells(request)
+    shared = f"; {count(saved, 'run')} saved by sharing" if saved else ""
+    lines = [f"{count(cell_count, 'cell')} in {count(len(request.tables), 'table')}{shared}"]
     lines += [*images(request), *_teachers(plan, request)]
     if plan.failed:
         lines.append(f"{count(len(plan.failed), 'run')} failed earlier and will not be tried again without --retry")
@@ -203,7 +220,7 @@ def _lines(plan: Plan, request: Request) -> list[str]:
 
 def _teachers(plan: Plan, request: Request) -> list[str]:
     given = {(teacher.dataset, teacher.network): teacher for teacher in request.given}
-    trained = {spec.run_id for job in plan.jobs if job.kind == "teacher" for spec in job.specs}
+    trained = {spec.run_id for job in plan.jobs if job.kind is JobKind.TEACHER for spec in job.specs}
     asked = teachers(request.tables, request.settings)
     words = []
     for dataset, networks in asked.items():

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.planning.plan import JobKind, Plan, PlannedJob
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class Feed:
         A timing job runs while nothing else does: whatever trained beside it would be in its numbers. A job that does
         not fit beside what is running is not overtaken, or it might wait for ever.
         """
-        if any(job.kind == "timing" for job in self._running.values()):
+        if any(job.kind is JobKind.TIMING for job in self._running.values()):
             return None
         for job in self._waiting:
-            if job.kind == "timing" and self._running:
+            if job.kind is JobKind.TIMING and self._running:
                 continue
             if job.needs <= self._trained:
                 if not fits(job):

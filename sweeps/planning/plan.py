@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from analysis.record.entry import Entry
 from analysis.record.settings import Settings
@@ -28,15 +29,26 @@ MOST_STUDENTS = 16
 NAMED_STUDENTS = 3
 
 
+class JobKind(StrEnum):
+    """What the runs of a job are: TEACHER one teacher or assistant; VANILLA students without a teacher; TIMING students
+    that are timed; TRIALS of a search."""
+
+    TEACHER = "teacher"
+    DISTILLED = "distilled"
+    VANILLA = "vanilla"
+    TIMING = "timing"
+    TRIALS = "trials"
+
+
 @dataclass(frozen=True)
 class PlannedJob:
     """Runs to train together. The same specs have the same key.
 
-    kind: teacher, vanilla, distilled or timing. needs: the teacher runs that must be trained before.
+    needs: the teacher runs that must be trained before.
     """
 
     key: str
-    kind: str
+    kind: JobKind
     specs: tuple[RunSpec, ...]
     needs: frozenset[str] = frozenset()
 
@@ -45,19 +57,16 @@ class PlannedJob:
 class Plan:
     """What was asked for, what of it is known, and the jobs for the rest, teachers first.
 
-    cells: distillation cells, each counted once however many tables show it. runs: by kind (distilled, vanilla,
-    teacher, assistants among them unless they are a cell's) and id, done or not, each once. failed: recorded as
-    failed, with the reason, and not to be tried again. outdated: runs to be trained of which the ledger has a result
-    of an earlier revision. shared: students that the tables, each trained by itself, would
-    train more than once.
+    runs: by kind and id, done or not, each once; an assistant that is also a cell's run is among those of the cells.
+    done: those with a result.
+    failed: those that are recorded as failed and are not to be tried again, with the reason.
+    outdated: runs to be trained of which the ledger has a result of an earlier revision.
     """
 
-    cells: int
-    runs: dict[str, dict[str, RunSpec]]
-    done: frozenset[str]
-    failed: dict[str, str]
-    jobs: tuple[PlannedJob, ...]
-    shared: int = 0
+    runs: Mapping[JobKind, Mapping[str, RunSpec]]
+    jobs: tuple[PlannedJob, ...] = ()
+    done: frozenset[str] = frozenset()
+    failed: Mapping[str, str] = field(default_factory=dict)
     outdated: frozenset[str] = frozenset()
 
     @property
@@ -69,6 +78,29 @@ def asked_runs(tables: Sequence[Table], settings: Settings) -> list[str]:
     """The ids of all runs that the tables could need, and what those were in earlier revisions: the rows of the ledger
     that a plan looks at."""
     return list(dict.fromkeys(run_id for table in tables for run_id in run_ids(table, settings, earlier=True)))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is known of a run of the tables.
+
+    failed: the reason, of a run that is not to be tried again.
+    weights: whether its weights are there, if a student or a picture could need them.
+    """
+
+    spec: RunSpec
+    done: bool
+    failed: str | None
+    weights: bool
+
+    @property
+    def missing(self) -> bool:
+        return not self.done and self.failed is None
+
+    @property
+    def lost(self) -> bool:
+        """Whether it was trained, but its weights are gone."""
+        return self.done and not self.weights
 
 
 def make_plan(
@@ -83,70 +115,64 @@ def make_plan(
 ) -> Plan:
     """The jobs that complete the tables.
 
-    pack: the most students of a job (None: all that share a stream, at most 16). retry: try runs again that are
-    recorded as failed. has_weights: whether the weights of a run that is done are still there; a teacher without
-    them is trained again as soon as a student needs it, any run as soon as a picture does. apart: runs that are not
-    trained together with the others, because they take another number of devices.
+    pack: the most students of a job (None: all that share a stream, at most 16).
+    retry: try runs again that are recorded as failed.
+    has_weights: whether the weights of a run that is done are still there. A teacher without them is trained again as
+        soon as a student needs it, any run as soon as a picture does.
+    apart: runs that are not trained together with the others, because they take another number of devices.
     """
     if pack is not None and pack < 1:
         raise UserError(f"--pack {pack} must be at least 1")
     tables = [table for table in tables if table.trains]
-    per_table = [cells(table, settings) for table in tables]
-    distilled = _by_id(spec for found in per_table for cell in found for spec in cell.specs)
+    distilled = _by_id(spec for table in tables for cell in cells(table, settings) for spec in cell.specs)
     teachers = _by_id(spec for table in tables for spec in teacher_runs(table, settings))
     vanilla = _by_id(spec for table in tables for spec in vanilla_runs(table, settings))
-    known = {*distilled, *teachers, *vanilla}
     drawn = {spec.run_id for table in tables if table.plot in PICTURES for spec in _drawn(table, settings)}
-    done = {
-        run_id
-        for run_id, entry in entries.items()
-        if run_id in known and entry.status == "done" and (run_id not in drawn or has_weights(run_id))
-    }
-    failed = {
-        run_id: entry.reason or "no reason recorded"
-        for run_id, entry in entries.items()
-        if run_id in known and entry.status != "done" and not retry
-    }
-    missing = {run_id: spec for run_id, spec in distilled.items() if run_id not in done and run_id not in failed}
-    ended = {run_id for run_id in teachers if run_id in failed or (run_id in done and has_weights(run_id))}
-    taught = _taught(missing.values(), teachers, ended)
+
+    runs: dict[str, _Run] = {}
+    for run_id, spec in (distilled | teachers | vanilla).items():
+        entry = entries.get(run_id)
+        weights = not (run_id in teachers or run_id in drawn) or has_weights(run_id)
+        done = entry is not None and entry.done and (weights or run_id not in drawn)
+        failed = None if entry is None or entry.done or retry else entry.reason or "no reason recorded"
+        runs[run_id] = _Run(spec, done, failed, weights)
+
+    taught = _taught([runs[run_id] for run_id in distilled], {run_id: runs[run_id] for run_id in teachers})
     printed = {spec.run_id for table in tables for spec in _printed_teachers(table, settings)}
-    shown = taught | printed | drawn | vanilla.keys() | done
-    teachers = {run_id: spec for run_id, spec in teachers.items() if run_id in shown}
+    shown = taught | printed | drawn | vanilla.keys()
+    teachers = {run_id: spec for run_id, spec in teachers.items() if run_id in shown or runs[run_id].done}
     vanilla = _without(vanilla, teachers)
 
-    train = {
+    to_teach = {
         run_id: spec
         for run_id, spec in teachers.items()
-        if (run_id not in done or (run_id in taught and not has_weights(run_id))) and run_id not in failed
+        if runs[run_id].missing or (run_id in taught and runs[run_id].lost)
     }
-    awaited = {*train, *(teachers.keys() & failed.keys())}
-    alone = [spec for run_id, spec in vanilla.items() if run_id not in done and run_id not in failed]
-    rest = [spec for run_id, spec in missing.items() if run_id not in train]
-    first = [job_of("teacher", [spec], _awaited([spec], awaited)) for spec in train.values()]
-    waiting = Counter(spec.teacher_run for spec in (*missing.values(), *train.values()))
+    awaited = to_teach.keys() | {run_id for run_id in teachers if runs[run_id].failed is not None}
+    students = [spec for run_id, spec in distilled.items() if runs[run_id].missing and run_id not in to_teach]
+    alone = [spec for run_id, spec in vanilla.items() if runs[run_id].missing]
+    together = [spec for spec in students if not spec.timing]
+    waiting = Counter(spec.teacher_run for spec in (*students, *to_teach.values()))
+    first = sorted(to_teach.values(), key=lambda spec: -waiting[spec.run_id])
     jobs = (
-        *sorted(first, key=lambda job: -waiting[job.specs[0].run_id]),
-        *packed("distilled", [spec for spec in rest if not spec.timing and not apart(spec)], pack, awaited),
-        *packed("distilled", [spec for spec in rest if not spec.timing and apart(spec)], pack, awaited),
-        *packed("vanilla", alone, pack, set()),
-        *packed("timing", [spec for spec in rest if spec.timing], pack, awaited),
+        *(job_of(JobKind.TEACHER, [spec], _awaited([spec], awaited)) for spec in first),
+        *packed(JobKind.DISTILLED, [spec for spec in together if not apart(spec)], pack, awaited),
+        *packed(JobKind.DISTILLED, [spec for spec in together if apart(spec)], pack, awaited),
+        *packed(JobKind.VANILLA, alone, pack),
+        *packed(JobKind.TIMING, [spec for spec in students if spec.timing], pack, awaited),
     )
-    left = {spec.run_id: spec for job in jobs for spec in job.specs}
-    wanted = {*distilled, *vanilla, *teachers}
-    per_table_runs = [
-        _by_id([*(spec for cell in found for spec in cell.specs), *vanilla_runs(table, settings)])
-        for table, found in zip(tables, per_table, strict=True)
-    ]
+    wanted = {run_id: runs[run_id] for run_id in (distilled | vanilla | teachers)}
     return Plan(
-        cells=len({tuple(spec.run_id for spec in cell.specs) for found in per_table for cell in found}),
-        runs={"distilled": distilled, "vanilla": vanilla, "teacher": _without(teachers, distilled)},
-        done=frozenset(done & wanted),
-        failed={run_id: reason for run_id, reason in failed.items() if run_id in wanted},
+        runs={
+            JobKind.DISTILLED: distilled,
+            JobKind.VANILLA: vanilla,
+            JobKind.TEACHER: _without(teachers, distilled),
+        },
         jobs=jobs,
-        shared=sum(map(len, per_table_runs)) - len({run_id for runs in per_table_runs for run_id in runs}),
+        done=frozenset(run_id for run_id, run in wanted.items() if run.done),
+        failed={run_id: run.failed for run_id, run in wanted.items() if run.failed is not None},
         outdated=frozenset(
-            run_id for run_id, spec in left.items() if any(old.run_id in entries for old in spec.earlier)
+            spec.run_id for job in jobs for spec in job.specs if any(old.run_id in entries for old in spec.earlier)
         ),
     )
 
@@ -174,26 +200,32 @@ def _drawn(table: Table, settings: Settings) -> Iterator[RunSpec]:
     yield from (spec for cell in cells(table, settings) for spec in cell.specs)
 
 
-def _taught(students: Iterable[RunSpec], teachers: Mapping[str, RunSpec], ended: set[str]) -> set[str]:
-    """The runs whose weights teach: those of the students, and those of assistants that must be trained themselves."""
+def _taught(students: Iterable[_Run], teachers: Mapping[str, _Run]) -> set[str]:
+    """The runs whose weights teach: those of missing students, and those of assistants that must be trained too."""
     found: set[str] = set()
-    waiting = [spec.teacher_run for spec in students]
+    waiting = [run.spec.teacher_run for run in students if run.missing]
     while waiting:
         run_id = waiting.pop()
         if run_id is None or run_id in found:
             continue
         found.add(run_id)
-        if run_id in teachers and run_id not in ended:
-            waiting.append(teachers[run_id].teacher_run)
+        teacher = teachers.get(run_id)
+        if teacher is not None and (teacher.missing or teacher.lost):
+            waiting.append(teacher.spec.teacher_run)
     return found
 
 
-def _awaited(specs: Iterable[RunSpec], awaited: set[str]) -> frozenset[str]:
+def _awaited(specs: Iterable[RunSpec], awaited: Set[str]) -> frozenset[str]:
     return frozenset({spec.teacher_run for spec in specs if spec.teacher_run} & awaited)
 
 
-def packed(kind: str, specs: Sequence[RunSpec], pack: int | None, awaited: set[str]) -> Iterator[PlannedJob]:
-    """Jobs of runs that share a stream: as few as `pack` allows, of nearly equal size."""
+def packed(
+    kind: JobKind, specs: Iterable[RunSpec], pack: int | None, awaited: Set[str] = frozenset()
+) -> Iterator[PlannedJob]:
+    """Jobs of runs that share a stream: as few as `pack` allows, of nearly equal size.
+
+    awaited: the teachers that are still to be trained.
+    """
     streams: dict[tuple[object, ...], list[RunSpec]] = {}
     for spec in specs:
         streams.setdefault(stream_key(spec), []).append(spec)
@@ -204,12 +236,12 @@ def packed(kind: str, specs: Sequence[RunSpec], pack: int | None, awaited: set[s
             yield job_of(kind, some, _awaited(some, awaited))
 
 
-def job_of(kind: str, specs: Sequence[RunSpec], needs: frozenset[str] = frozenset()) -> PlannedJob:
+def job_of(kind: JobKind, specs: Sequence[RunSpec], needs: frozenset[str] = frozenset()) -> PlannedJob:
     first = specs[0]
     students = list(dict.fromkeys(spec.student for spec in specs))
     shown = "+".join(students) if len(students) <= NAMED_STUDENTS else f"{len(students)}-networks"
     pair = f"{first.teacher}-{shown}" if first.teacher else shown
-    what = first.treatment if kind == "distilled" and len(specs) == 1 else kind
+    what = first.treatment if kind is JobKind.DISTILLED and len(specs) == 1 else kind
     size = f"-x{len(specs)}" if len(specs) > 1 else ""
     digest = hashlib.sha256(" ".join(sorted(spec.run_id for spec in specs)).encode()).hexdigest()[:6]
     return PlannedJob(f"{first.dataset}-{pair}-{what}-s{first.seed}{size}-{digest}", kind, tuple(specs), needs)

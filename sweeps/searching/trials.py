@@ -7,7 +7,7 @@ from pathlib import Path
 
 from analysis.record.entry import CURVE_FIELDS, Entry
 from analysis.record.ledger import Ledger
-from sweeps.planning.plan import PlannedJob, job_of
+from sweeps.planning.plan import JobKind, PlannedJob, job_of
 from sweeps.running.events import EpochDone, Event, JobFailed, RunEnded
 from sweeps.running.recovery import forget_end, ingest
 from sweeps.searching.points import Search
@@ -51,7 +51,7 @@ class Trials:
     @property
     def like(self) -> PlannedJob:
         """A pack as any other."""
-        return job_of("trials", [self.search.trial({})], self._needs)
+        return job_of(JobKind.TRIALS, [self.search.trial({})], self._needs)
 
     def ask(self) -> PlannedJob | None:
         """The next pack: runs that share a stream. One that does not is kept, and begins the pack after."""
@@ -66,7 +66,7 @@ class Trials:
             specs += [spec] if spec is not None else []
         for spec in specs:
             forget_end(self.results, spec.run_id)
-        return job_of("trials", specs, self._needs) if specs else None
+        return job_of(JobKind.TRIALS, specs, self._needs) if specs else None
 
     def _asked(self) -> RunSpec | None:
         """The run of the next trial; None where it is under way, in the ledger, or no run."""

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from fake_job import spec, train
 
 from analysis.record.ledger import Ledger
-from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from sweeps.running import stopping
 from sweeps.running.engine import Event, Resources, execute, ingest
 from sweeps.running.lock import driver_lock
@@ -33,8 +33,10 @@ def main() -> int:
         specs = {one.run_id: one for one in (spec("net", seed, epochs=epochs) for seed in range(1, jobs + 1))}
         ingest(results, ledger, specs)
         done = frozenset(ledger.entries(specs))
-        left = tuple(PlannedJob(one.name, "vanilla", (one,)) for run_id, one in specs.items() if run_id not in done)
-        plan = Plan(0, {"vanilla": specs}, done, {}, left)
+        left = tuple(
+            PlannedJob(one.name, JobKind.VANILLA, (one,)) for run_id, one in specs.items() if run_id not in done
+        )
+        plan = Plan({JobKind.VANILLA: specs}, left, done)
         outcome = execute(plan, ledger, Execution(results), Resources(gpus=0, address=address), show, train=train)
     if outcome.failed:
         print(f"failed: {outcome.failed}")

@@ -7,8 +7,10 @@ from fake_job import result
 from analysis import paper
 from analysis.record.entry import Entry, entry_of
 from analysis.record.settings import Settings
+from sweeps.display.forecast import count_cells
 from sweeps.planning.job_queue import Feed
 from sweeps.planning.plan import Plan, make_plan
+from sweeps.request.request import Request
 from trainables.spec import RunSpec
 
 TAKD = Settings(pairs=("resnet56/resnet20",), rows=("takd",), seeds=2)
@@ -79,15 +81,14 @@ def test_an_assistant_that_is_also_a_cell_is_trained_once() -> None:
 def test_shared_students_are_counted() -> None:
     settings = Settings(pairs=("resnet56/resnet20",), rows=("kd",), seeds=3)
     tables = [paper.find(name) for name in ("table1", "table5", "table13")]
-    made = make_plan(tables, settings, {}, pack=None)
     # table1 and table5: 3 KD, 3 alone; table13: 3 KD.
-    assert made.shared == (6 + 6 + 3) - 6
-    assert len(made.all_runs) == 6 + 1
+    assert count_cells(Request(tuple(tables), settings, ()))[1] == (6 + 6 + 3) - 6
+    assert len(make_plan(tables, settings, {}, pack=None).all_runs) == 6 + 1
 
 
 def test_hyperparameter_tables_train_nothing() -> None:
     made = make_plan([paper.find(f"table{number}") for number in (9, 10, 11, 12)], Settings(dataset=""), {}, pack=None)
-    assert (made.jobs, made.cells, made.all_runs) == ((), 0, {})
+    assert (made.jobs, made.all_runs) == ((), {})
 
 
 def test_a_job_that_does_not_fit_is_not_overtaken() -> None:

@@ -14,7 +14,7 @@ from fake_job import result, spec
 
 from analysis.record.ledger import Ledger
 from sweeps.display.progress import Lines, State
-from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from sweeps.running.cluster import _temporary_folder
 from sweeps.running.engine import _forget_experiments
 from sweeps.running.events import EpochDone
@@ -128,9 +128,9 @@ def test_a_disk_that_fills_up_under_a_driver_is_one_line(tmp_path: Path) -> None
 
 def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     one = spec()
-    job = PlannedJob(one.name, "vanilla", (one,))
+    job = PlannedJob(one.name, JobKind.VANILLA, (one,))
     out = io.StringIO()
     line = f"checkpoint.pt of {one.name} is damaged: not used; it goes on after epoch 3"
     report = EpochReport(0, 4, {}, (), {}, damaged=(line,))
-    Lines(State(Plan(0, {}, frozenset(), {}, (job,))), out)(EpochDone(job, report))
+    Lines(State(Plan({}, (job,))), out)(EpochDone(job, report))
     assert out.getvalue() == f"damaged  {line}\n"

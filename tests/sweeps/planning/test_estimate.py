@@ -21,7 +21,7 @@ from sweeps.planning import estimate as estimate_module
 from sweeps.planning.background_load import company
 from sweeps.planning.durations import START_SECONDS, Cost, job_seconds, seconds_by_job, wall_seconds
 from sweeps.planning.estimate import NOTHING, _first, estimate
-from sweeps.planning.plan import Plan, PlannedJob, job_of, make_plan
+from sweeps.planning.plan import JobKind, Plan, PlannedJob, job_of, make_plan
 from sweeps.planning.resources import Resources
 from trainables.data.dataset import Dataset
 from trainables.data.facts import Facts, facts
@@ -116,7 +116,7 @@ def test_what_is_timed_runs_alone() -> None:
     plan = planned("table7", seeds=2)
     teacher, timed = ([job for job in plan.jobs if job.kind == kind] for kind in ("teacher", "timing"))
     assert (len(teacher), len(timed)) == (1, 2)
-    others = [replace(job, kind="vanilla", needs=frozenset()) for job in planned("table5", seeds=3).jobs[-3:]]
+    others = [replace(job, kind=JobKind.VANILLA, needs=frozenset()) for job in planned("table5", seeds=3).jobs[-3:]]
     jobs = (*teacher, *timed, *others)
     seconds = {job.key: 10.0 for job in jobs}
     assert wall_seconds(only(plan, *jobs), seconds, CPU, 50) == START_SECONDS + 10 + 2 * 10
@@ -130,7 +130,7 @@ def test_jobs_of_several_devices_and_shares_of_one(gpus: int, share: float, expe
     """Three teachers of ImageNet: two fit on eight GPUs with four each; on two shared ones, each has half of one."""
     vanilla = planned("table5").jobs[-1].specs[0]
     large = [replace(vanilla, dataset="imagenet", seed=seed, augmentation="none") for seed in (1, 2, 3)]
-    plan = only(planned("table5"), *(job_of("vanilla", [spec]) for spec in large))
+    plan = only(planned("table5"), *(job_of(JobKind.VANILLA, [spec]) for spec in large))
     resources = Resources(gpus, gpus_per_job=share)
     seconds = {job.key: 60.0 for job in plan.jobs}
     took = wall_seconds(plan, seconds, resources, resources.devices_at_once(cpus=4))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.planning.job_queue import Feed
-from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from trainables.spec import RunSpec
 
 TEACHER = spec("big")
@@ -18,13 +18,13 @@ OTHER = spec("large")
 
 def job(*specs: RunSpec, needs: tuple[RunSpec, ...] = ()) -> PlannedJob:
     key = "+".join(f"{one.student}{one.seed}" for one in specs)
-    return PlannedJob(key, "teacher", specs, frozenset(one.run_id for one in needs))
+    return PlannedJob(key, JobKind.TEACHER, specs, frozenset(one.run_id for one in needs))
 
 
 def plan(*jobs: PlannedJob, done: tuple[RunSpec, ...] = (), failed: tuple[RunSpec, ...] = ()) -> Plan:
     runs = {one.run_id: one for group in (*(j.specs for j in jobs), done, failed) for one in group}
     reasons = {one.run_id: "diverged earlier" for one in failed}
-    return Plan(0, {"vanilla": runs}, frozenset(one.run_id for one in done), reasons, jobs)
+    return Plan({JobKind.VANILLA: runs}, jobs, frozenset(one.run_id for one in done), reasons)
 
 
 def finish(feed: Feed, one: PlannedJob) -> None:
@@ -155,7 +155,7 @@ def test_whatever_happens_every_run_ends_in_exactly_one_way(data: st.DataObject)
 
 
 def test_a_timing_job_runs_while_nothing_else_does() -> None:
-    first, timing, last = job(spec("a")), replace(job(spec("timed")), kind="timing"), job(spec("b"))
+    first, timing, last = job(spec("a")), replace(job(spec("timed")), kind=JobKind.TIMING), job(spec("b"))
     feed = Feed(plan(first, timing, last))
     assert [feed.take(), feed.take(), feed.take()] == [first, last, None]
     finish(feed, first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 
 import pytest
 from fake_job import result
@@ -14,7 +15,9 @@ from analysis import paper
 from analysis.record.entry import Entry, entry_of
 from analysis.record.settings import Settings, teacher_spec, vanilla_spec
 from analysis.table.layout import Block, Part, Row, Table, cells
-from sweeps.planning.plan import MOST_STUDENTS, Plan, asked_runs, make_plan
+from sweeps.display.forecast import count_cells
+from sweeps.planning.plan import MOST_STUDENTS, JobKind, Plan, asked_runs, make_plan
+from sweeps.request.request import Request
 from trainables.errors import UserError
 from trainables.recipes import Pair, cutmix, kd, recipe
 from trainables.spec import RunSpec
@@ -36,6 +39,10 @@ def planned(plan: Plan) -> list[str]:
     return [spec.run_id for job in plan.jobs for spec in job.specs]
 
 
+def counted(tables: Sequence[Table], settings: Settings) -> tuple[int, int]:
+    return count_cells(Request(tuple(tables), settings, ()))
+
+
 def small_table(*rows: str, accuracies: bool = True, pairs: tuple[Pair, ...] = (Pair("resnet20", "resnet8"),)) -> Table:
     ways = {"kd": kd(recipe("digits")), "cutmix": kd(recipe("digits"), cutmix())}
     block = Block(tuple(Row(row, row, lambda recipe, pair, row=row: ways[row]) for row in rows))
@@ -49,7 +56,7 @@ TEACHER = teacher_spec(DIGITS, "resnet20")
 
 def test_table_5_has_the_papers_runs() -> None:
     plan = make_plan([TABLE5], Settings(), {}, pack=None)
-    assert plan.cells == 54
+    assert counted([TABLE5], Settings()) == (54, 0)
     assert {kind: len(runs) for kind, runs in plan.runs.items()} == {"distilled": 162, "vanilla": 18, "teacher": 4}
     assert sorted(planned(plan)) == sorted(plan.all_runs)
 
@@ -61,18 +68,19 @@ def test_a_run_of_several_tables_is_planned_once() -> None:
     assert len(planned(together)) == len(set(planned(together)))
     assert set(planned(together)) == set().union(*(planned(plan) for plan in apart))
     assert len(planned(together)) < sum(len(planned(plan)) for plan in apart)
-    cells = {tuple(spec.run_id for spec in cell) for table in tables for cell in _cell_specs(table)}
-    assert together.cells == len(cells) < sum(plan.cells for plan in apart)
-
-
-def _cell_specs(table: Table) -> list[tuple[RunSpec, ...]]:
-    return [cell.specs for cell in cells(table, Settings())]
+    count, saved = counted(tables, Settings())
+    assert count == len({cell.specs for table in tables for cell in cells(table, Settings())})
+    assert count < sum(counted([table], Settings())[0] for table in tables)
+    students = [len(plan.runs[JobKind.DISTILLED]) + len(plan.runs[JobKind.VANILLA]) for plan in (*apart, together)]
+    assert saved == sum(students[:-1]) - students[-1] > 0
 
 
 def test_the_kd_row_is_shared_by_tables_that_print_it() -> None:
-    one = make_plan([small_table("kd")], DIGITS, {}, pack=None)
-    two = make_plan([small_table("kd"), small_table("kd", "cutmix")], DIGITS, {}, pack=None)
-    assert (one.cells, two.cells) == (1, 2)
+    tables = [small_table("kd"), small_table("kd", "cutmix")]
+    one = make_plan(tables[:1], DIGITS, {}, pack=None)
+    two = make_plan(tables, DIGITS, {}, pack=None)
+    assert counted(tables[:1], DIGITS) == (1, 0)
+    assert counted(tables, DIGITS) == (2, 4)
     assert set(one.all_runs) < set(two.all_runs)
 
 

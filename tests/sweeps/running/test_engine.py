@@ -21,7 +21,7 @@ from fake_job import log_lines, result, spec, top1
 from test_faults import below
 
 from analysis.record.ledger import Ledger
-from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from sweeps.planning.resources import Resources, cpus_here
 from sweeps.running import cluster as cluster_module
 from sweeps.running import engine
@@ -37,12 +37,12 @@ CPU = Resources(gpus=0)
 
 def job(*specs: RunSpec, needs: tuple[RunSpec, ...] = ()) -> PlannedJob:
     needed = frozenset(one.run_id for one in needs)
-    return PlannedJob("+".join(one.name for one in specs), "vanilla", specs, needed)
+    return PlannedJob("+".join(one.name for one in specs), JobKind.VANILLA, specs, needed)
 
 
 def plan(*jobs: PlannedJob) -> Plan:
     runs = {one.run_id: one for each in jobs for one in each.specs}
-    return Plan(0, {"vanilla": runs}, frozenset(), {}, jobs)
+    return Plan({JobKind.VANILLA: runs}, jobs)
 
 
 @contextlib.contextmanager
@@ -267,7 +267,7 @@ def test_the_environment_is_as_before(seen: Seen) -> None:
 def test_a_plan_without_jobs_needs_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweeps.running.engine.cluster", None)
     done = spec()
-    known = Plan(0, {"vanilla": {done.run_id: done}}, frozenset({done.run_id}), {}, ())
+    known = Plan({JobKind.VANILLA: {done.run_id: done}}, done=frozenset({done.run_id}))
     assert sweep(tmp_path, known).outcome == Outcome(frozenset({done.run_id}))
 
 

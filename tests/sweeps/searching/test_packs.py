@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from fake_job import spec
 
-from sweeps.planning.plan import Plan, PlannedJob, job_of
+from sweeps.planning.plan import JobKind, Plan, PlannedJob, job_of
 from sweeps.searching.packs import Packs
 
 TEACHER = spec("teacher")
-TEACH = job_of("teacher", [TEACHER])
-PLAN = Plan(0, {"teacher": {TEACHER.run_id: TEACHER}}, frozenset(), {}, (TEACH,))
+TEACH = job_of(JobKind.TEACHER, [TEACHER])
+PLAN = Plan({JobKind.TEACHER: {TEACHER.run_id: TEACHER}}, (TEACH,))
 
 
 def pack(number: int) -> PlannedJob:
     runs = [spec("student", 10 * number + place, teacher=TEACHER) for place in range(2)]
-    return job_of("trials", runs, frozenset({TEACHER.run_id}))
+    return job_of(JobKind.TRIALS, runs, frozenset({TEACHER.run_id}))
 
 
 class Asked:
