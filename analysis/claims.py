@@ -16,9 +16,8 @@ if __package__ in (None, ""):
 
 from analysis import paper
 from analysis.claim.power import Spread, of_runs, report, spread
-from analysis.report import know
 from analysis.reporting.claims_section import RULE, Judged, judged_claims
-from analysis.reporting.contents import Knowledge
+from analysis.reporting.snapshot import Snapshot, read_snapshot
 from analysis.table import names
 from analysis.table.command_line import ledger_path
 from analysis.table.grid import METRICS, Grid, make_grid
@@ -116,25 +115,25 @@ def _facts(one: Judged) -> dict[str, object]:
 FORMATS = {"text": text, "markdown": markdown, "json": as_json}
 
 
-def spreads(known: Knowledge) -> list[Spread]:
+def spreads(snapshot: Snapshot) -> list[Spread]:
     """The spread of each data set that the latest sweeps of its tables trained on."""
-    latest = {name: sweep for sweep in known.sweeps for name in sweep.tables if name in paper.tables()}
+    latest = {name: sweep for sweep in snapshot.sweeps for name in sweep.tables if name in paper.tables()}
     by_data: dict[str, list[Grid]] = {}
     for name, sweep in latest.items():
         table = paper.find(name)
         if table.metric == "top1" and table.plot not in PICTURES:
-            grid = make_grid(table, sweep.settings, known.runs, known.metric)
+            grid = make_grid(table, sweep.settings, snapshot.runs, snapshot.metric)
             by_data.setdefault(names.dataset(grid.settings.dataset), []).append(grid)
     found = (spread(grids, f"from the ledger's runs on {data}") for data, grids in by_data.items())
     return [one for one in found if one]
 
 
-def known_in(results: Path | None, metric: str) -> Knowledge:
-    """What the ledger of a folder has. Nothing where no folder was named and the usual one has no ledger."""
+def read_ledger(results: Path | None, metric: str) -> Snapshot:
+    """The ledger of a folder; an empty one where no folder was named and the usual one has no ledger."""
     usual = Path("results")
     if results is None and not ledger_path(usual).exists():
-        return Knowledge(usual, {}, (), metric)
-    return know(results or usual, metric)
+        return Snapshot(usual, {}, (), metric)
+    return read_snapshot(results or usual, metric)
 
 
 def power_lines(results: Path | None, metric: str, std: float | None) -> list[str]:
@@ -142,7 +141,7 @@ def power_lines(results: Path | None, metric: str, std: float | None) -> list[st
         if not 0 < std < 100:
             raise UserError(f"--std {std:g} must lie between 0 and 100 points")
         return report(of_runs(std, "given; pairing is taken to gain nothing"), SEEDS)
-    found = spreads(known_in(results, metric)) or [
+    found = spreads(read_ledger(results, metric)) or [
         of_runs(SEED_STD, "an assumption: the ledger has no two rows of two seeds; pairing is taken to gain nothing")
     ]
     return [line for number, one in enumerate(found) for line in ([""] * (number > 0) + report(one, SEEDS))]
@@ -173,7 +172,7 @@ def _command(arguments: Sequence[str]) -> int:
     if options.power:
         print("\n".join(power_lines(options.results, options.metric, options.std)))
         return 0
-    judged = judged_claims(known_in(options.results, options.metric), sweep=options.sweep)
+    judged = judged_claims(read_ledger(options.results, options.metric), sweep=options.sweep)
     sys.stdout.write(FORMATS[options.format](judged))
     return 0
 

@@ -9,16 +9,15 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analysis.record.ledger import Ledger
 from analysis.reporting.claims_section import claims_section
-from analysis.reporting.contents import Knowledge, chapters
-from analysis.reporting.document import Block, Document
+from analysis.reporting.document import Document
 from analysis.reporting.html import page
 from analysis.reporting.latex_pdf import FIGURES, NAME, LatexError, MissingError, article, compile_pdf, how, pictures_of
-from analysis.reporting.missing_section import lacking
-from analysis.reporting.summary_section import last_run, opening
-from analysis.reporting.table_section import telling
-from analysis.table.command_line import ledger_path, write
+from analysis.reporting.missing_section import missing_section
+from analysis.reporting.snapshot import Snapshot, read_snapshot
+from analysis.reporting.summary_section import last_run, summary_section
+from analysis.reporting.table_section import table_sections
+from analysis.table.command_line import write
 from analysis.table.grid import METRICS
 from trainables.commands import Parser, run_command
 from trainables.errors import UserError
@@ -27,22 +26,17 @@ TITLE = "Energy KD and HE-DA, rebuilt"
 TO_INSTALL = "texlive-latex-recommended texlive-fonts-recommended"
 
 
-def know(results: Path, metric: str = "best") -> Knowledge:
-    """Everything in a results folder's ledger."""
-    with Ledger.open(ledger_path(results), readonly=True) as ledger:
-        return Knowledge(results, {entry.run_id: entry for entry in ledger.all()}, ledger.sweeps(), metric)
-
-
-def make_report(known: Knowledge, title: str = TITLE, *, printed: bool = True) -> Document:
+def make_report(snapshot: Snapshot, title: str = TITLE, *, printed: bool = True) -> Document:
     """The whole report; printed: with the pictures of the PDF."""
-    made = chapters(known)
-    blocks: list[Block] = [*opening(known, made), *claims_section(known)]
-    for chapter in made:
-        blocks += telling(chapter, known, printed=printed)
-    blocks += lacking(known, made)
-    ended = last_run(known)
-    subtitle = f"From the ledger of {known.results}" + (f"; its last run ended {ended} UTC" if ended else "")
-    return Document(title, subtitle, tuple(blocks))
+    blocks = (
+        *summary_section(snapshot),
+        *claims_section(snapshot),
+        *table_sections(snapshot, printed=printed),
+        *missing_section(snapshot),
+    )
+    ended = last_run(snapshot)
+    subtitle = f"From the ledger of {snapshot.results}" + (f"; its last run ended {ended} UTC" if ended else "")
+    return Document(title, subtitle, blocks)
 
 
 def write_report(document: Document, folder: Path, *, printed: bool = True) -> int:
@@ -79,7 +73,7 @@ def _command(arguments: Sequence[str]) -> int:
     if options.metric not in METRICS:
         raise UserError(f"unknown metric {options.metric!r}: use {' or '.join(METRICS)}")
     printed = not options.no_pdf
-    document = make_report(know(options.results, options.metric), options.title, printed=printed)
+    document = make_report(read_snapshot(options.results, options.metric), options.title, printed=printed)
     return write_report(document, options.out or options.results / NAME, printed=printed)
 
 

@@ -31,6 +31,7 @@ import torch
 
 from analysis import claims, paper
 from analysis.record.settings import Settings
+from analysis.reporting.snapshot import read_snapshot
 from analysis.table.layout import PICTURES, cells, run_ids, teacher_runs, vanilla_runs
 from analysis.table.render import FORMATS, render
 from analysis.tables import load_grid
@@ -69,7 +70,7 @@ def drawn(results: Path) -> dict[str, str]:
         for table, form, metric in itertools.product(tables, FORMATS, ("best", "last")):
             text = render(load_grid(table.key, folder, metric=metric), form)
             found[f"{name} {table.key} {form} {metric}"] = sha256(text)
-        judged = claims.judged_claims(claims.know(folder, "best"))
+        judged = claims.judged_claims(read_snapshot(folder, "best"))
         for form, show in claims.FORMATS.items():
             found[f"{name} claims {form}"] = sha256(show(judged).replace(str(folder), "RESULTS"))
     return found

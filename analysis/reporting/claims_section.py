@@ -14,7 +14,6 @@ from analysis.paper.claims import CLAIMS
 from analysis.record.ledger import Sweep
 from analysis.record.settings import Settings
 from analysis.reporting.comparison import unlike
-from analysis.reporting.contents import Knowledge
 from analysis.reporting.document import (
     BAD,
     CODE,
@@ -29,6 +28,7 @@ from analysis.reporting.document import (
     paragraph,
 )
 from analysis.reporting.missing import carried, whole
+from analysis.reporting.snapshot import Snapshot
 from analysis.table.grid import Grid, make_grid
 from analysis.table.layout import Table
 from analysis.table.value import Value
@@ -87,9 +87,9 @@ class Judged:
         return f"{words}, p = {self.finding.p:.2g}" if self.finding.p is not None else words
 
 
-def judged_claims(known: Knowledge, claims: Sequence[Claim] = CLAIMS, *, sweep: int | None = None) -> list[Judged]:
+def judged_claims(snapshot: Snapshot, claims: Sequence[Claim] = CLAIMS, *, sweep: int | None = None) -> list[Judged]:
     """Every claim, by the settings of its table's latest sweep, or of the `sweep`-th (from 1)."""
-    sweeps = known.sweeps
+    sweeps = snapshot.sweeps
     if sweep is not None:
         if not 1 <= sweep <= len(sweeps):
             raise UserError(f"there is no sweep {sweep}: the ledger has 1 to {len(sweeps)}")
@@ -105,7 +105,7 @@ def judged_claims(known: Knowledge, claims: Sequence[Claim] = CLAIMS, *, sweep: 
     @cache
     def grid_of(name: str) -> Grid:
         asked = latest[name].settings if name in latest else _elsewhere(tables[name], sweeps)
-        return make_grid(tables[name], widened(asked, tables[name], rows_of[name]), known.runs, known.metric)
+        return make_grid(tables[name], widened(asked, tables[name], rows_of[name]), snapshot.runs, snapshot.metric)
 
     @cache
     def unlike_in(name: str) -> Callable[[Value], str]:
@@ -115,7 +115,7 @@ def judged_claims(known: Knowledge, claims: Sequence[Claim] = CLAIMS, *, sweep: 
     for claim in claims:
         asked = latest.get(claim.tables[0], sweeps[-1] if sweeps else None)
         options = carried(tables[claim.tables[0]], asked.settings, asked.command) if asked else ()
-        command = whole(claim.tables, ("--rows", *claim.rows, *options), str(known.results))
+        command = whole(claim.tables, ("--rows", *claim.rows, *options), str(snapshot.results))
         printed = in_the_paper(claim, tables)
         try:
             grids = {name: grid_of(name) for name in claim.tables}
@@ -144,8 +144,8 @@ def _judged(claim: Claim, printed: InThePaper, units: Sequence[Unit], lacking: i
     return Judged(claim, printed, finding.word, finding, finding.why, command if lacking else "")
 
 
-def claims_section(known: Knowledge) -> Iterator[Block]:
-    judged = judged_claims(known)
+def claims_section(snapshot: Snapshot) -> Iterator[Block]:
+    judged = judged_claims(snapshot)
     yield Heading("The paper's claims")
     yield paragraph(RULE)
     columns = [
@@ -161,7 +161,7 @@ def claims_section(known: Knowledge) -> Iterator[Block]:
     if commands:
         yield paragraph(
             f"{len(commands)} of {len(judged)} claims lack runs by the paper's data and schedule. Their commands: ",
-            Styled(f"python analysis/claims.py --results {known.results}", CODE),
+            Styled(f"python analysis/claims.py --results {snapshot.results}", CODE),
         )
 
 

@@ -9,24 +9,24 @@ from analysis import paper
 from analysis.record.settings import Settings
 from analysis.reporting import pictures
 from analysis.reporting.comparison import paper_settings
-from analysis.reporting.contents import Chapter, Knowledge, tables
 from analysis.reporting.document import CODE, Block, Column, Group, Heading, Listing, Styled, Words, listing, paragraph
 from analysis.reporting.missing import Coverage, Gap, again, carried, coverage, unfinished, whole
+from analysis.reporting.snapshot import Chapter, Snapshot, tables
 from analysis.table import names
 from analysis.table.layout import PICTURES, Table, run_ids
 from trainables.recipes import Pair
 
 
-def lacking(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
-    yield from _figures(known)
-    yield from _unfinished(known, made)
-    yield from _not_run(known, made)
-    yield from _failed(known)
+def missing_section(snapshot: Snapshot) -> Iterator[Block]:
+    yield from _figures(snapshot)
+    yield from _unfinished(snapshot)
+    yield from _not_run(snapshot)
+    yield from _failed(snapshot)
 
 
-def _figures(known: Knowledge) -> Iterator[Block]:
+def _figures(snapshot: Snapshot) -> Iterator[Block]:
     """Figures beside the tables that no table here stands for."""
-    folder = known.results / "tables"
+    folder = snapshot.results / "tables"
     for name in pictures.others(folder, set(paper.tables())):
         for picture in pictures.found(folder, name, f"Figure {name[6:]}"):
             yield Heading(picture.alt)
@@ -37,10 +37,10 @@ def _pairs(pairs: Sequence[Pair]) -> str:
     return ", ".join(f"{names.network(pair.teacher)} / {names.network(pair.student)}" for pair in pairs)
 
 
-def _unfinished(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
+def _unfinished(snapshot: Snapshot) -> Iterator[Block]:
     """What the latest sweeps asked for and the ledger lacks, and the commands that go on."""
-    gaps = {chapter.table.key: unfinished(chapter.grid.values) for chapter in made if chapter.grid}
-    lacking = [chapter for chapter in made if gaps.get(chapter.table.key)]
+    gaps = {chapter.table.key: unfinished(chapter.grid.values) for chapter in snapshot.chapters if chapter.grid}
+    lacking = [chapter for chapter in snapshot.chapters if gaps.get(chapter.table.key)]
     if not lacking:
         return
     yield Heading("Asked for and not finished")
@@ -51,7 +51,7 @@ def _unfinished(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
     for chapter in {chapter.sweep.command: chapter for chapter in lacking}.values():
         same = [one for one in lacking if one.sweep.command == chapter.sweep.command]
         retry = any(gap.state.failed for one in same for gap in gaps[one.table.key])
-        yield paragraph(Styled(again(chapter.sweep.command, str(known.results), retry=retry), CODE))
+        yield paragraph(Styled(again(chapter.sweep.command, str(snapshot.results), retry=retry), CODE))
 
 
 def _gap(gap: Gap) -> tuple[Words, ...]:
@@ -59,11 +59,11 @@ def _gap(gap: Gap) -> tuple[Words, ...]:
     return Styled(", ".join(gap.rows), CODE), _pairs(gap.pairs), *map(str, (state.done, state.failed, state.asked))
 
 
-def _not_run(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
+def _not_run(snapshot: Snapshot) -> Iterator[Block]:
     """The paper's tables of which cells lack runs by the paper's own settings, and its pictures that are not drawn."""
-    done = {run_id for run_id, entry in known.runs.items() if entry.done}
-    chapters = {chapter.table.key: chapter for chapter in made}
-    latest = known.sweeps[-1] if known.sweeps else None
+    done = {run_id for run_id, entry in snapshot.runs.items() if entry.done}
+    chapters = {chapter.table.key: chapter for chapter in snapshot.chapters}
+    latest = snapshot.sweeps[-1] if snapshot.sweeps else None
     lines: list[list[Words]] = []
     commands: dict[tuple[str, ...], list[str]] = {}
     for table in _of_the_paper():
@@ -71,7 +71,7 @@ def _not_run(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
         sweep = chapter.sweep if chapter else latest
         settings, command = (sweep.settings, sweep.command) if sweep else (Settings(), "")
         covered = coverage(table, settings, done)
-        missing = _missing(covered, undrawn=_undrawn(known, table, chapter))
+        missing = _missing(covered, undrawn=_undrawn(snapshot, table, chapter))
         if missing:
             complete = f"{covered.complete} of {covered.cells}" if covered.cells else "-"
             lines.append([table.title, complete, missing])
@@ -85,18 +85,18 @@ def _not_run(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
     yield listing([Column("Table", 0.32), Column("Complete"), Column("Missing", 0.5)], lines)
     yield paragraph("To run what is missing of all of them, or of those that are named:")
     for options, names_of in commands.items():
-        yield paragraph(Styled(whole(names_of, options, str(known.results)), CODE))
+        yield paragraph(Styled(whole(names_of, options, str(snapshot.results)), CODE))
 
 
 def _of_the_paper() -> list[Table]:
     return [table for table in tables() if re.match(r"(table|figure)\d", table.key) and table.trains]
 
 
-def _undrawn(known: Knowledge, table: Table, chapter: Chapter | None) -> bool:
+def _undrawn(snapshot: Snapshot, table: Table, chapter: Chapter | None) -> bool:
     """Whether a picture is not in the folder, or of other runs than the paper's."""
     if table.plot not in PICTURES:
         return False
-    if not pictures.found(known.results / "tables", table.key, table.title):
+    if not pictures.found(snapshot.results / "tables", table.key, table.title):
         return True
     if chapter is None:
         return False
@@ -112,8 +112,8 @@ def _missing(covered: Coverage, *, undrawn: bool) -> str:
     return "; ".join([*gaps, "the picture"] if undrawn else gaps)
 
 
-def _failed(known: Knowledge) -> Iterator[Block]:
-    failed = [entry for entry in known.runs.values() if not entry.done]
+def _failed(snapshot: Snapshot) -> Iterator[Block]:
+    failed = [entry for entry in snapshot.runs.values() if not entry.done]
     if not failed:
         return
     yield Heading("Failed runs")

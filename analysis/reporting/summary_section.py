@@ -1,73 +1,73 @@
-"""How a report opens: what ran when and on what, and what all of it comes to beside the paper."""
+"""The beginning of a report: what ran, when and on what, and how all of it compares with the paper."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
-from analysis.reporting import provenance
-from analysis.reporting.contents import Chapter, Knowledge, cells, runs
+from analysis.record.ledger import Sweep
 from analysis.reporting.document import CODE, COPIED, Block, Column, Heading, Styled, Words, listing, paragraph
+from analysis.reporting.provenance import UNKNOWN, hours, minute, origins, sum_up
+from analysis.reporting.snapshot import Chapter, Snapshot
 from analysis.table.stats import ALPHA
 from analysis.table.verdicts import PAPER_RUNS, SEED_STD, WORDS, Tally, tally
+from trainables.commands import count
 
 _EPOCHS = {"best": "best", "last": "last", "unknown": "not known"}
-_COUNTED = (("Devices", "device"), ("Commits", "commit"), ("PyTorch", "torch"))
+_COUNTED = {"device": "Devices", "commit": "Commits", "torch": "PyTorch"}
 
 
-def opening(known: Knowledge, made: Sequence[Chapter]) -> Iterator[Block]:
-    yield from _what_ran(known)
-    yield from _outcome([chapter for chapter in made if chapter.judged])
+def summary_section(snapshot: Snapshot) -> Iterator[Block]:
+    yield from _what_ran(snapshot)
+    yield from _outcome([chapter for chapter in snapshot.chapters if chapter.judged])
 
 
-def last_run(known: Knowledge) -> str:
-    """When the last run ended, as it was recorded; nothing where none was."""
-    return provenance.minute(max((share.ended for share in provenance.sources(known.runs.values())), default=""))
+def last_run(snapshot: Snapshot) -> str:
+    """When the last run ended, as it was recorded; empty where there was none."""
+    return minute(max((str(run.provenance.get("ended") or "") for run in snapshot.runs.values()), default=""))
 
 
-def _what_ran(known: Knowledge) -> Iterator[Block]:
+def _what_ran(snapshot: Snapshot) -> Iterator[Block]:
     yield Heading("What ran")
-    yield listing([Column("Ledger", 0.16), Column("", 0.8)], _totals(known))
-    if not known.sweeps:
-        yield paragraph("No sweep of this ledger has asked for a table; these can be: ", _code("--list"))
+    yield listing([Column("Ledger", 0.16), Column("", 0.8)], _totals(snapshot))
+    if not snapshot.sweeps:
+        yield paragraph(
+            "No sweep of this ledger has asked for a table; these can be: ",
+            Styled("python sweeps/run.py --list", CODE),
+        )
         return
     heads = ("Sweep", "First asked (UTC)", "Last asked", "Times")
+    yield listing([*map(Column, heads), Column("Command", 0.46)], list(_sweeps(snapshot.sweeps)))
+
+
+def _sweeps(sweeps: Sequence[Sweep]) -> Iterator[list[Words]]:
+    """A line for each sweep; the same command given again goes on with it and is counted."""
+    numbered = list(enumerate(sweeps, 1))
+    for _, group in groupby(numbered, lambda one: (one[1].tables, one[1].settings, one[1].command)):
+        (number, first), *again = group
+        last = minute(again[-1][1].asked) if again else ""
+        yield [str(number), minute(first.asked), last, str(1 + len(again)), Styled(first.command, CODE)]
+
+
+def _totals(snapshot: Snapshot) -> list[list[Words]]:
+    runs = origins(snapshot.runs.values())
+    done = int(runs.done.sum())
+    began = minute(min(filter(None, runs.started), default=""))
     lines: list[list[Words]] = [
-        [
-            str(asked.number),
-            provenance.minute(asked.sweep.asked),
-            provenance.minute(asked.last) if asked.times > 1 else "",
-            str(asked.times),
-            Styled(asked.sweep.command, CODE),
-        ]
-        for asked in provenance.asked(known.sweeps)
+        ["Runs", f"{done} done, {len(runs) - done} failed"],
+        ["Device-hours", f"{hours(runs.seconds.sum())} of training; runs that trained together share their time"],
+        ["Trained", f"{began} to {last_run(snapshot)} UTC" if began else UNKNOWN],
     ]
-    yield listing([*map(Column, heads), Column("Command", 0.46)], lines)
-
-
-def _code(arguments: str) -> Styled:
-    return Styled(f"python sweeps/run.py {arguments}", CODE)
-
-
-def _totals(known: Knowledge) -> list[list[Words]]:
-    shares = provenance.sources(known.runs.values())
-    done, failed = sum(share.done for share in shares), sum(share.failed for share in shares)
-    hours = provenance.hours(sum(share.seconds for share in shares))
-    began = provenance.minute(min((share.began for share in shares if share.began), default=""))
-    lines: list[list[Words]] = [
-        ["Runs", f"{done} done, {failed} failed"],
-        ["Device-hours", f"{hours} of training; runs that trained together share their time"],
-        ["Trained", f"{began} to {last_run(known)} UTC" if began else provenance.UNKNOWN],
-    ]
-    if old := Counter(entry.spec.treatment for entry in known.runs.values() if entry.spec.outdated):
-        words = ", ".join(f"{count} {treatment}" for treatment, count in sorted(old.items()))
+    if old := Counter(entry.spec.treatment for entry in snapshot.runs.values() if entry.spec.outdated):
+        words = ", ".join(f"{times} {treatment}" for treatment, times in sorted(old.items()))
         lines.append(
             ["Earlier version", f"{words}: kept but shown in no table: the same settings now mean something else"]
         )
-    for head, name in _COUNTED:
-        for word, (count, seconds) in provenance.counted(shares, name).items():
-            lines.append([head, f"{word}: {runs(count)}, {provenance.hours(seconds)} h"])
-            head = ""
+    for name, head in _COUNTED.items():
+        for place, one in sum_up(runs, name).iterrows():
+            words = f"{one[name]}: {count(one.runs, 'run')}, {hours(one.seconds)} h"
+            lines.append([head if place == 0 else "", words])
     return lines
 
 
@@ -78,8 +78,8 @@ def _outcome(judged: Sequence[Chapter]) -> Iterator[Block]:
     yield Heading("Measured against the paper")
     lines = []
     for chapter in judged:
-        counts = Counter(verdict.word for _, verdict in chapter.judged)
-        lines.append([chapter.table.title, str(len(chapter.judged)), *(str(counts[word] or "-") for word in WORDS)])
+        words = Counter(verdict.word for _, verdict in chapter.judged)
+        lines.append([chapter.table.title, str(len(chapter.judged)), *(str(words[word] or "-") for word in WORDS)])
     heads = [Column(word.capitalize(), right=True) for word in ("cells", *WORDS)]
     yield listing([Column("Table", 0.26), *heads], lines)
     yield paragraph(_multiple(tally(pair for chapter in judged for pair in chapter.judged)))
@@ -103,7 +103,7 @@ def _kinds(judged: Sequence[Chapter]) -> str:
     epochs = Counter(value.paper_epoch for value in values)
     runs_of = Counter(value.paper_runs for value in values)
     by_epoch = [f"{epochs[epoch]} {word}" for epoch, word in _EPOCHS.items() if epochs[epoch]]
-    by_runs = [f"{runs_of[number]} of {runs(number)}" for number in sorted(filter(None, runs_of))]
+    by_runs = [f"{runs_of[number]} of {count(number, 'run')}" for number in sorted(filter(None, runs_of))]
     by_runs += [f"{runs_of[None]} not known"] if runs_of[None] else []
     return (
         f"The paper's numbers beside these cells, by test epoch: {', '.join(by_epoch)}; "
@@ -115,7 +115,7 @@ def _multiple(counted: Tally) -> str:
     if not counted.tested:
         return "No cell could be tested: that takes two seeds or more, on the paper's data and schedule."
     return (
-        f"{cells(counted.tested)} tested, each once however many tables show it: {counted.different} differ from the "
-        f"paper. Were all alike, about {counted.by_chance:.1f} would differ by chance, and one or more with a "
+        f"{count(counted.tested, 'cell')} tested, each once however many tables show it: {counted.different} differ "
+        f"from the paper. Were all alike, about {counted.by_chance:.1f} would differ by chance, and one or more with a "
         f"probability of {counted.any_by_chance:.0%} (if cells were independent; those of one teacher are not)."
     )

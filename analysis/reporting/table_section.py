@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from analysis.record.entry import Entry
-from analysis.reporting import pictures, provenance
-from analysis.reporting.contents import Chapter, Knowledge, cells
+from analysis.reporting import pictures
 from analysis.reporting.document import (
     BAD,
     CODE,
@@ -25,6 +24,8 @@ from analysis.reporting.document import (
     listing,
     paragraph,
 )
+from analysis.reporting.provenance import ORIGIN, hours, minute, origins, sum_up
+from analysis.reporting.snapshot import Chapter, Snapshot
 from analysis.table import captions, names
 from analysis.table.grid import Grid
 from analysis.table.layout import Table
@@ -34,6 +35,7 @@ from analysis.table.sheet import make_sheet, show
 from analysis.table.value import Value
 from analysis.table.verdicts import ABOVE, BELOW, NOT_COMPARABLE, ONE_SEED, PAPER_RUNS, Verdict, compared
 from trainables import shares
+from trainables.commands import count
 
 _STYLES = {ABOVE: GOOD, BELOW: BAD, NOT_COMPARABLE: QUIET, ONE_SEED: QUIET}
 DOUBT = "?"
@@ -48,39 +50,45 @@ MOST, PAD = 40, 5
 _NUMBERS = ("Measured", "Runs", "Paper", "Its runs", "Difference", "Noise", "p")
 
 
-def telling(chapter: Chapter, known: Knowledge, *, printed: bool) -> Iterator[Block]:
+def table_sections(snapshot: Snapshot, *, printed: bool) -> Iterator[Block]:
+    """A section for each table; printed: with the pictures of the PDF."""
+    for chapter in snapshot.chapters:
+        yield from _section(chapter, snapshot, printed)
+
+
+def _section(chapter: Chapter, snapshot: Snapshot, printed: bool) -> Iterator[Block]:
     table, grid = chapter.table, chapter.grid
     yield Heading(table.title)
     if grid is None:
         yield paragraph(f"This table cannot be drawn: {chapter.reason}.")
         return
-    yield from _others(chapter, known)
+    yield from _others(chapter, snapshot)
     if grid.values:
         yield make_sheet(grid)
     else:
         yield paragraph(" ".join((captions.caption(grid), *captions.notes(grid))))
-    yield from _picture(grid, known, printed)
-    yield from _beside(chapter, known.metric)
-    yield from _protocol(table, grid, known)
-    yield from _provenance(grid, known)
+    yield from _picture(grid, snapshot, printed)
+    yield from _beside(chapter, snapshot.metric)
+    yield from _protocol(table, grid, snapshot)
+    yield from _provenance(grid, snapshot)
 
 
-def _others(chapter: Chapter, known: Knowledge) -> Iterator[Block]:
+def _others(chapter: Chapter, snapshot: Snapshot) -> Iterator[Block]:
     """That other sweeps asked for the table with other settings."""
     key = chapter.table.key
-    if len({sweep.settings for sweep in known.sweeps if key in sweep.tables}) > 1:
+    if len({sweep.settings for sweep in snapshot.sweeps if key in sweep.tables}) > 1:
         yield paragraph(
-            f"By the settings of the latest sweep that named it ({provenance.minute(chapter.sweep.asked)}). Others "
+            f"By the settings of the latest sweep that named it ({minute(chapter.sweep.asked)}). Others "
             "asked for it with other settings: ",
-            Styled(f"python analysis/tables.py {key} --results {known.results} --sweep K", CODE),
+            Styled(f"python analysis/tables.py {key} --results {snapshot.results} --sweep K", CODE),
         )
 
 
-def _picture(grid: Grid, known: Knowledge, printed: bool) -> Iterator[Block]:
+def _picture(grid: Grid, snapshot: Snapshot, printed: bool) -> Iterator[Block]:
     if pictures.is_drawn(grid):
         yield from [pictures.drawn(grid, printed=printed)] if grid.values else []
         return
-    found = pictures.found(known.results / "tables", grid.table.key, grid.table.title)
+    found = pictures.found(snapshot.results / "tables", grid.table.key, grid.table.title)
     if found:
         yield from found
     elif grid.table.trains:
@@ -105,7 +113,7 @@ def _beside(chapter: Chapter, metric: str) -> Iterator[Block]:
         printed = [value for value, _ in chapter.judged if value.paper is not None]
         yield from (paragraph(words) for words in _legend(printed, metric))
     counts = Counter(verdict.why for _, verdict in chapter.judged if verdict.word == NOT_COMPARABLE)
-    yield from (paragraph(f"Not comparable ({cells(count)}): {why}.") for why, count in counts.items())
+    yield from (paragraph(f"Not comparable ({count(times, 'cell')}): {why}.") for why, times in counts.items())
 
 
 def _legend(values: list[Value], metric: str) -> Iterator[str]:
@@ -143,7 +151,7 @@ def _line(value: Value, verdict: Verdict) -> tuple[Words, ...]:
     )
 
 
-def _protocol(table: Table, grid: Grid, known: Knowledge) -> Iterator[Block]:
+def _protocol(table: Table, grid: Grid, snapshot: Snapshot) -> Iterator[Block]:
     """By which numbers every row is trained, from the specs of its runs; and where, if not all ran at one place."""
     found = protocol(table, replace(grid.settings, seeds=1))
     if not found.rows:
@@ -152,7 +160,7 @@ def _protocol(table: Table, grid: Grid, known: Knowledge) -> Iterator[Block]:
     labels = {row.key: row.label for part in table.parts for row in part.rows}
     texts = list(zip(found.heads, *found.rows, strict=True))[1:]
     letters = [min(MOST, max(map(len, words))) for words in texts]
-    measured, places = _shares(grid, known), _places(grid, known)
+    measured, places = _shares(grid, snapshot), _places(grid, snapshot)
     room = OWN - SHARES if measured else OWN
     widths = [room * (width + PAD) / sum(other + PAD for other in letters) for width in letters]
     own = [Column(head, width) for head, width in zip(found.heads[1:], widths, strict=True)]
@@ -184,12 +192,14 @@ def _protocol(table: Table, grid: Grid, known: Knowledge) -> Iterator[Block]:
     )
 
 
-def _shares(grid: Grid, known: Knowledge) -> dict[str, str]:
+def _shares(grid: Grid, snapshot: Snapshot) -> dict[str, str]:
     """By row, the shares of low, high and mixed images in its runs."""
     found: dict[str, list[Entry]] = {}
     for value in grid.values:
         if value.kind == "row":
-            found.setdefault(value.row, []).extend(known.runs[run_id] for run_id in value.runs if run_id in known.runs)
+            found.setdefault(value.row, []).extend(
+                snapshot.runs[run_id] for run_id in value.runs if run_id in snapshot.runs
+            )
     texts = {row: shares.in_words(shares.means(entry.shares) for entry in entries) for row, entries in found.items()}
     off = {row: sum(bool(shares.off(entry.spec, entry.shares)) for entry in entries) for row, entries in found.items()}
     return {
@@ -199,59 +209,49 @@ def _shares(grid: Grid, known: Knowledge) -> dict[str, str]:
     }
 
 
-def _places(grid: Grid, known: Knowledge) -> dict[str, str]:
-    """By row, the numbers of the sources of its runs; nothing where a table has only one source."""
-    numbers = {share.source: number for number, share in enumerate(provenance.sources(_used(grid, known)), 1)}
-    if len(numbers) < 2:
+def _places(grid: Grid, snapshot: Snapshot) -> dict[str, str]:
+    """By row, the numbers of the sources of its runs; empty where a table has only one source."""
+    source = origins(_used(grid, snapshot)).source
+    if source.nunique() < 2:
         return {}
     found: dict[str, set[int]] = {}
     for value in grid.values:
-        runs = [known.runs[run_id] for run_id in value.runs if run_id in known.runs]
         key = ALONE if value.kind == "student" else value.row
-        found.setdefault(key, set()).update(numbers[provenance.source_of(run)] for run in runs)
+        found.setdefault(key, set()).update(source[source.index.intersection(list(value.runs))])
     return {key: ", ".join(map(str, sorted(places))) for key, places in found.items() if places}
 
 
-def _used(grid: Grid, known: Knowledge) -> list[Entry]:
+def _used(grid: Grid, snapshot: Snapshot) -> list[Entry]:
     """The runs behind a table's numbers, and those that taught them."""
     left = deque(run_id for value in grid.values for run_id in value.runs)
     found: dict[str, Entry] = {}
     while left:
-        entry = known.runs.get(left.popleft())
+        entry = snapshot.runs.get(left.popleft())
         if entry is not None and entry.run_id not in found:
             found[entry.run_id] = entry
             left += [entry.spec.teacher_run] if entry.spec.teacher_run else []
     return list(found.values())
 
 
-def _provenance(grid: Grid, known: Knowledge) -> Iterator[Block]:
+def _provenance(grid: Grid, snapshot: Snapshot) -> Iterator[Block]:
     """Where the numbers of a table come from."""
-    used = _used(grid, known)
+    used = _used(grid, snapshot)
     if not used:
         return
     yield Heading("Provenance", 2)
-    shares = provenance.sources(used)
-    columns = [
-        Column("Source"),
-        Column("Device", 0.2),
-        Column("Commit", 0.18),
-        Column("PyTorch", 0.14),
-        Column("Runs", right=True),
-        Column("Failed", right=True),
-        Column("Hours", right=True),
-        Column("Last run (UTC)"),
-    ]
+    heads = [Column("Source"), Column("Device", 0.2), Column("Commit", 0.18), Column("PyTorch", 0.14)]
+    counts = [Column(head, right=True) for head in ("Runs", "Failed", "Hours")]
     lines: list[list[Words]] = [
         [
-            str(number),
-            share.source.device,
-            Styled(share.source.commit, CODE),
-            share.source.torch,
-            str(share.done + share.failed),
-            str(share.failed),
-            provenance.hours(share.seconds),
-            provenance.minute(share.ended),
+            str(one.source),
+            one.device,
+            Styled(one.commit, CODE),
+            one.torch,
+            str(one.runs),
+            str(one.runs - one.done),
+            hours(one.seconds),
+            minute(one.ended),
         ]
-        for number, share in enumerate(shares, 1)
+        for _, one in sum_up(origins(used), ["source", *ORIGIN]).iterrows()
     ]
-    yield listing(columns, lines)
+    yield listing([*heads, *counts, Column("Last run (UTC)")], lines)

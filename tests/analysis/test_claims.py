@@ -19,10 +19,11 @@ from analysis.claims import main
 from analysis.paper.claims import CLAIMS
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
-from analysis.report import know, make_report
+from analysis.report import make_report
 from analysis.reporting.claims_section import Judged, judged_claims
 from analysis.reporting.html import page
 from analysis.reporting.latex_pdf import article
+from analysis.reporting.snapshot import read_snapshot
 from analysis.table.layout import cells
 from sweeps.request.arguments import parse
 from sweeps.request.request import make_request
@@ -51,7 +52,7 @@ def ledger_of(results: Path, table: str, plant: Plant, settings: Settings, *, co
 
 
 def judged(results: Path, key: str, metric: str = "best") -> Judged:
-    (found,) = judged_claims(know(results, metric), [claim for claim in CLAIMS if claim.key == key])
+    (found,) = judged_claims(read_snapshot(results, metric), [claim for claim in CLAIMS if claim.key == key])
     return found
 
 
@@ -70,7 +71,7 @@ def test_a_planted_difference_is_found_in_all_pairs(tmp_path: Path) -> None:
     results = ledger_of(tmp_path, "table8", energy(0.5), LONG_TAIL)
     found = judged(results, "long-tail")
     assert found.word == "supported"
-    runs = know(results).runs
+    runs = read_snapshot(results).runs
     numbers = {
         (cell.row, cell.pair): np.array([runs[spec.run_id].best_top1 for spec in cell.specs])
         for cell in cells(paper.find("table8"), LONG_TAIL)
@@ -152,7 +153,7 @@ def test_pairs_that_were_not_run_are_missing_and_the_command_runs_them(tmp_path:
 def test_the_commands_of_an_empty_ledger_run_exactly_what_the_claims_need(tmp_path: Path) -> None:
     with Ledger.open(tmp_path / "ledger.sqlite"):
         pass
-    judged = judged_claims(know(tmp_path))
+    judged = judged_claims(read_snapshot(tmp_path))
     assert {(one.word, one.finding) for one in judged} == {("not run", None)}
     for one in {one.claim.tables: one for one in judged}.values():
         words = shlex.split(one.command)
@@ -200,7 +201,7 @@ def test_the_last_epoch_and_a_chosen_sweep(tmp_path: Path) -> None:
     results = ledger_of(tmp_path, "table8", energy(0.5), LONG_TAIL)
     with Ledger.open(results / "ledger.sqlite") as ledger:
         ledger.remember(["table8"], replace(LONG_TAIL, epochs=3), "python sweeps/run.py table8 --epochs 3")
-    known, claims = know(results, "last"), [claim for claim in CLAIMS if claim.key == "long-tail"]
+    known, claims = read_snapshot(results, "last"), [claim for claim in CLAIMS if claim.key == "long-tail"]
     words = [judged_claims(known, claims, sweep=sweep)[0].word for sweep in (None, 1, 2)]
     assert words == ["not run", "supported", "not run"]
 
@@ -256,7 +257,7 @@ def test_bad_input_is_one_line_and_status_2(
 
 def test_the_chapter_of_the_report(tmp_path: Path) -> None:
     results = ledger_of(tmp_path, "table8", energy(0.5), LONG_TAIL)
-    document = make_report(know(results), printed=False)
+    document = make_report(read_snapshot(results), printed=False)
     shown = Page(page(document))
     lines = {line[0]: line[1:] for line in shown.table("Claim", "Where", "The paper's tables", "Ledger")}
     assert len(lines) == len(CLAIMS)

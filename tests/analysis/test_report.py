@@ -18,8 +18,9 @@ from reports import HOSTILE, Page, image
 from analysis import paper
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
-from analysis.report import TITLE, know, main, make_report
+from analysis.report import TITLE, main, make_report
 from analysis.reporting.html import page
+from analysis.reporting.snapshot import read_snapshot
 from analysis.table.layout import cells
 from trainables.errors import UserError
 
@@ -32,7 +33,7 @@ NOT_RUN = ("Table", "Complete", "Missing")
 
 
 def page_of(results: Path, title: str = TITLE) -> Page:
-    return Page(page(make_report(know(results), title, printed=False)))
+    return Page(page(make_report(read_snapshot(results), title, printed=False)))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_every_image_is_inside_and_every_link_leads_to_a_section(made: Page) -> 
 
 
 def test_what_ran_when_and_on_what(made: Page, results: Path) -> None:
-    runs = know(results).runs.values()
+    runs = read_snapshot(results).runs.values()
     facts = {line[0]: line[1] for line in made.table("Ledger", "")}
     assert facts["Runs"] == f"{len(runs) - 1} done, 1 failed"
     hours = sum(entry.seconds or 0 for entry in runs) / 3600
@@ -220,7 +221,7 @@ def test_a_short_schedule_is_not_the_papers() -> None:
 
 
 def test_the_last_epoch_on_request(results: Path) -> None:
-    found = Page(page(make_report(know(results, "last"), printed=False)))
+    found = Page(page(make_report(read_snapshot(results, "last"), printed=False)))
     shown = {line[0]: line[1:] for line in found.table(*BESIDE)}
     assert shown["KD*"][:6] == ["last", "69.76 ± 0.20", "3", "70.66†", "5", "-0.90"]
     assert shown["w/ HE-DA (30%)"][:6] == ["best", "71.15 ± 0.20", "3", "71.15", "3", "+0.00"]
@@ -317,7 +318,9 @@ def test_a_picture_of_other_data_or_of_a_shorter_training_is_not_the_papers(
 
 
 def test_the_same_ledger_gives_the_same_page(results: Path) -> None:
-    assert page(make_report(know(results), printed=False)) == page(make_report(know(results), printed=False))
+    assert page(make_report(read_snapshot(results), printed=False)) == page(
+        make_report(read_snapshot(results), printed=False)
+    )
 
 
 def test_the_command_writes_the_page_alone_on_request(tmp_path: Path) -> None:
@@ -357,4 +360,4 @@ def test_bad_input_is_one_line_and_status_2(
 def test_a_damaged_ledger_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_bytes(b"nothing")
     with pytest.raises(UserError, match="is no ledger"):
-        know(tmp_path)
+        read_snapshot(tmp_path)

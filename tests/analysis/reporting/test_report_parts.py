@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import made_up
 import pytest
@@ -16,8 +17,11 @@ from analysis.record.entry import entry_of
 from analysis.record.ledger import Sweep
 from analysis.record.settings import Settings
 from analysis.reporting.comparison import judge, paper_settings
+from analysis.reporting.document import Listing
 from analysis.reporting.missing import RunCounts, again, carried, coverage, unfinished, whole
-from analysis.reporting.provenance import asked, counted, hours, sources
+from analysis.reporting.provenance import hours, origins, sum_up
+from analysis.reporting.snapshot import Snapshot
+from analysis.reporting.summary_section import summary_section
 from analysis.table.grid import make_grid
 from analysis.table.layout import cells
 from analysis.table.verdicts import NOT_COMPARABLE, TESTED
@@ -140,23 +144,29 @@ def test_sources_and_their_sums() -> None:
         for seed, dirty in ((1, False), (2, True), (3, False))
     ]
     made.append(some_results.failed(some_results.spec_of(4), provenance={}))
-    shares = sources(entry_of(result) for result in made)
-    assert [(share.source.commit, share.done, share.failed) for share in shares] == [
-        ("c" * 12, 2, 0),
-        ("c" * 12 + " + local changes", 1, 0),
-        ("unknown", 0, 1),
+    runs = origins(entry_of(result) for result in made)
+    assert list(runs.source) == [1, 2, 1, 3]
+    assert sum_up(runs, ["source", "commit"])[["commit", "runs", "done"]].values.tolist() == [
+        ["c" * 12, 2, 2],
+        ["c" * 12 + " + local changes", 1, 1],
+        ["unknown", 1, 0],
     ]
-    assert counted(shares, "device") == {"a": (3, 3 * 40.5), "unknown": (1, 40.5)}
+    assert sum_up(runs, "device")[["device", "runs", "seconds"]].values.tolist() == [
+        ["a", 3, 121.5],
+        ["unknown", 1, 40.5],
+    ]
+    assert origins([]).empty
 
 
 def test_a_command_that_was_started_again_is_one_line() -> None:
     first = Sweep("2026-01-01T00:00:00", ("table5",), Settings(), "x")
     other = replace(first, asked="2026-01-03T00:00:00", command="y")
-    found = asked([first, replace(first, asked="2026-01-02T00:00:00"), other, first])
-    assert [(one.number, one.times, one.last[:10]) for one in found] == [
-        (1, 2, "2026-01-02"),
-        (3, 1, "2026-01-03"),
-        (4, 1, "2026-01-01"),
+    snapshot = Snapshot(Path("results"), {}, [first, replace(first, asked="2026-01-02T00:00:00"), other, first])
+    lines = [block.groups[0].lines for block in summary_section(snapshot) if isinstance(block, Listing)][1]
+    assert [line[:4] for line in lines] == [
+        ("1", "2026-01-01 00:00", "2026-01-02 00:00", "2"),
+        ("3", "2026-01-03 00:00", "", "1"),
+        ("4", "2026-01-01 00:00", "", "1"),
     ]
 
 

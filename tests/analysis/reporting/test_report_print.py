@@ -15,10 +15,11 @@ from reports import HOSTILE
 from analysis.paper import find
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
-from analysis.report import know, main, make_report, write_report
+from analysis.report import main, make_report, write_report
 from analysis.reporting.document import CODE, Column, Document, Heading, Listing, Picture, Styled, listing, paragraph
 from analysis.reporting.latex_pdf import ACROSS, FIGURES, article, compile_pdf, pictures_of
 from analysis.reporting.pictures import drawn
+from analysis.reporting.snapshot import read_snapshot
 from analysis.table.grid import make_grid
 from analysis.table.layout import Table, vanilla_runs
 from analysis.table.sheet import make_sheet
@@ -65,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("print")
     long = "a" * 3000 + " " + "/x" * 900
     results = reports.write_ledger(place / "results", reason=f"{HOSTILE} {long}")
-    document = make_report(know(results), HOSTILE)
+    document = make_report(read_snapshot(results), HOSTILE)
     (place / "log").write_text(compiled(document, place / "out"))
     return place / "out"
 
@@ -115,7 +116,7 @@ def test_runs_of_several_machines_and_commits_fit(tmp_path: Path) -> None:
         for number, spec in enumerate(dict.fromkeys(vanilla_runs(table, reports.SETTINGS)), 1):
             place = reports.PROVENANCE | {"device": f"NVIDIA H100 80GB HBM3 {number}", "commit": str(number) * 12}
             ledger.record(made_up.result(spec, 69.0, provenance=place))
-    document = make_report(know(results))
+    document = make_report(read_snapshot(results))
     heads = [[column.head for column in block.columns] for block in document.blocks if isinstance(block, Listing)]
     assert sum(head[-1] == "Source" for head in heads) == 1
     assert too_wide(compiled(document, tmp_path / "out")) == []

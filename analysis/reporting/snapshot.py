@@ -1,15 +1,17 @@
-"""What a report is made of: the ledger's runs and sweeps, and each table that a sweep asked for with its verdicts."""
+"""What a report is made of: a ledger's runs and sweeps, and each table that a sweep asked for with its verdicts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from analysis import paper
 from analysis.record.entry import Entry
-from analysis.record.ledger import Sweep
+from analysis.record.ledger import Ledger, Sweep
 from analysis.reporting.comparison import judge
+from analysis.table.command_line import ledger_path
 from analysis.table.grid import Grid, make_grid
 from analysis.table.layout import Table
 from analysis.table.value import Value
@@ -29,19 +31,31 @@ class Chapter:
 
 
 @dataclass(frozen=True)
-class Knowledge:
-    """All that a report knows. results: the folder, as it was named. metric: `best` or `last` test epoch."""
+class Snapshot:
+    """A ledger as it was read.
+
+    results: the folder, as it was named.
+    runs: by their ids.
+    sweeps: in the order in which they were asked for.
+    metric: `best` or `last` test epoch.
+    """
 
     results: Path
     runs: Mapping[str, Entry]
     sweeps: Sequence[Sweep]
     metric: str = "best"
 
+    @cached_property
+    def chapters(self) -> list[Chapter]:
+        """Every table that any sweep asked for, by the latest sweep that named it."""
+        latest = {name: sweep for sweep in self.sweeps for name in sweep.tables}
+        return [_chapter(table, latest[table.key], self) for table in tables() if table.key in latest]
 
-def chapters(known: Knowledge) -> list[Chapter]:
-    """Every table that any sweep asked for, by the latest sweep that named it."""
-    latest = {name: sweep for sweep in known.sweeps for name in sweep.tables}
-    return [_chapter(table, latest[table.key], known) for table in tables() if table.key in latest]
+
+def read_snapshot(results: Path, metric: str = "best") -> Snapshot:
+    """Everything in a results folder's ledger."""
+    with Ledger.open(ledger_path(results), readonly=True) as ledger:
+        return Snapshot(results, {entry.run_id: entry for entry in ledger.all()}, ledger.sweeps(), metric)
 
 
 def tables() -> list[Table]:
@@ -51,17 +65,9 @@ def tables() -> list[Table]:
     return sorted(known, key=lambda table: next((i for i, word in enumerate(order) if table.key.startswith(word)), 2))
 
 
-def _chapter(table: Table, sweep: Sweep, known: Knowledge) -> Chapter:
+def _chapter(table: Table, sweep: Sweep, snapshot: Snapshot) -> Chapter:
     try:
-        grid = make_grid(table, sweep.settings, known.runs, known.metric)
+        grid = make_grid(table, sweep.settings, snapshot.runs, snapshot.metric)
         return Chapter(table, sweep, grid, tuple(judge(grid)))
     except UserError as error:
         return Chapter(table, sweep, None, reason=str(error))
-
-
-def runs(count: int) -> str:
-    return f"{count} run{'' if count == 1 else 's'}"
-
-
-def cells(count: int) -> str:
-    return f"{count} cell{'' if count == 1 else 's'}"
