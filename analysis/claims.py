@@ -23,6 +23,7 @@ from analysis.table.command_line import ledger_path
 from analysis.table.grid import METRICS, Grid, make_grid
 from analysis.table.layout import PICTURES
 from analysis.table.render import TEXT_WIDTH, markdown_row, markdown_text
+from analysis.table.resolved import resolve
 from analysis.table.verdicts import SEED_STD
 from trainables.commands import Parser, run_command
 from trainables.errors import UserError
@@ -122,7 +123,7 @@ def spreads(snapshot: Snapshot) -> list[Spread]:
     for name, sweep in latest.items():
         table = paper.find(name)
         if table.metric == "top1" and table.plot not in PICTURES:
-            grid = make_grid(table, sweep.settings, snapshot.runs, snapshot.metric)
+            grid = make_grid(resolve(table, sweep.settings), snapshot.runs, snapshot.metric)
             by_data.setdefault(names.dataset(grid.settings.dataset), []).append(grid)
     found = (spread(grids, f"from the ledger's runs on {data}") for data, grids in by_data.items())
     return [one for one in found if one]

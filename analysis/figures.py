@@ -19,7 +19,8 @@ from analysis.figure.observations import Folders, digest, given
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.command_line import ledger_path, settings_of_sweep, write
-from analysis.table.layout import PICTURES, Table, chosen_pairs, settings_for
+from analysis.table.layout import PICTURES, Table
+from analysis.table.resolved import resolve
 from analysis.tables import add_arguments, load_chosen
 from trainables.commands import Parser, run_command
 from trainables.data.facts import check_name, fingerprinted
@@ -82,14 +83,15 @@ def _figures_of_weights(table: Table, options: argparse.Namespace) -> dict[str, 
     if file is not None:
         return _of_file(table, file, options)
     with Ledger.open(ledger_path(options.results), readonly=True) as ledger:
-        settings = settings_for(table, settings_of_sweep(ledger, table, options.sweep, options.results))
+        resolved = resolve(table, settings_of_sweep(ledger, table, options.sweep, options.results))
+    settings = resolved.settings
     if options.dataset not in (None, settings.dataset):
         raise UserError(
             f"--dataset {options.dataset}: the sweep in {options.results} is on {settings.dataset}; choose another "
             "with --sweep, or other --results"
         )
     teachers = _by_content(options.teachers, {sha256 for _, sha256 in settings.teachers})
-    found = from_weights.figures(table, settings, Folders(options.results, options.data_dir, teachers))
+    found = from_weights.figures(resolved, Folders(options.results, options.data_dir, teachers))
     if not found:
         raise UserError(f"no row of {table.key} was asked for in that sweep: choose another by --sweep")
     return found
@@ -106,10 +108,9 @@ def _of_file(table: Table, file: Path, options: argparse.Namespace) -> dict[str,
         from trainables.data import load
 
         settings = replace(settings, data=load(dataset, options.data_dir).fingerprint[:16])
-    network = options.network or chosen_pairs(table.parts[0], settings)[0].teacher
-    return from_weights.figures(
-        table, settings, Folders(options.results, options.data_dir, teacher=given(network, file))
-    )
+    resolved = resolve(table, settings)
+    network = options.network or resolved.parts[0].pairs[0].teacher
+    return from_weights.figures(resolved, Folders(options.results, options.data_dir, teacher=given(network, file)))
 
 
 def _by_content(place: Path | None, wanted: set[str]) -> tuple[tuple[str, str], ...]:

@@ -16,8 +16,9 @@ from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.command_line import ledger_path, settings_of_sweep, write
 from analysis.table.grid import Grid, make_grid
-from analysis.table.layout import PICTURES, Table, chosen_parts, run_ids
+from analysis.table.layout import PICTURES, Table
 from analysis.table.render import FORMATS, render
+from analysis.table.resolved import resolve
 from trainables.commands import Parser, run_command
 from trainables.errors import UserError
 
@@ -31,11 +32,12 @@ def load_grid(name: str, results: Path, *, sweep: int | None = None, metric: str
         settings = settings_of_sweep(ledger, table, sweep, results)
         if not any(part.rows for part in table.parts):
             raise UserError(f"{table.key} has no numbers: python analysis/figures.py {table.key} draws it")
-        if not chosen_parts(table, settings):
+        resolved = resolve(table, settings)
+        if not resolved.rows:
             raise UserError(
                 f"that sweep asked for no row of {table.key}, only for {', '.join(settings.rows)}: see --list"
             )
-        return make_grid(table, settings, ledger.entries(run_ids(table, settings, earlier=True)), metric)
+        return make_grid(resolved, ledger.entries(resolved.run_ids), metric)
 
 
 def write_all(table: Table, settings: Settings, entries: Mapping[str, Entry], folder: Path) -> list[Path]:
@@ -45,7 +47,7 @@ def write_all(table: Table, settings: Settings, entries: Mapping[str, Entry], fo
     """
     from analysis.figure.charts import write_figure
 
-    grid = make_grid(table, settings, entries)
+    grid = make_grid(resolve(table, settings), entries)
     if not grid.values:
         return []
     paths = []

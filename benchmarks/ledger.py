@@ -22,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from analysis import paper
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
-from analysis.table.layout import Table, cells, teacher_runs, vanilla_runs
+from analysis.table.layout import Table
 from analysis.table.render import render
+from analysis.table.resolved import resolve
 from analysis.tables import load_grid
 from benchmarks.measure import Numbers, device_name
 from trainables.commands import Parser, run_command
@@ -39,8 +40,7 @@ def all_runs(tables: list[Table]) -> Iterator[RunSpec]:
     settings = Settings(seeds=SEEDS)
     specs: dict[RunSpec, None] = {}
     for table in tables:
-        students = [spec for cell in cells(table, settings) for spec in cell.specs]
-        specs |= dict.fromkeys([*students, *vanilla_runs(table, settings), *teacher_runs(table, settings)])
+        specs |= dict.fromkeys(resolve(table, settings).runs)
     yield from specs
     for further in count(SEEDS + 1, SEEDS):
         yield from (replace(spec, seed=spec.seed + further) for spec in specs)

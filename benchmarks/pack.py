@@ -33,7 +33,7 @@ from torch import nn
 
 from analysis.paper.table5 import TABLE
 from analysis.record.settings import Settings, parse_pair
-from analysis.table.layout import cells
+from analysis.table.resolved import resolve
 from benchmarks.measure import DTYPES, Numbers, check_device, device_name, flops, in_turns, peaks, ratios, synchronize
 from benchmarks.plain import MEAN, STD, PlainRun
 from ekd_core import energy, energy_thresholds
@@ -72,7 +72,8 @@ class Scene:
 def make_scene(pair_name: str, rows: Sequence[str], steps: int, device: str) -> Scene:
     pair = parse_pair(pair_name)
     settings = Settings(pairs=(pair_name,), seeds=1)
-    found = [cell for cell in cells(TABLE, settings) if not rows or cell.row in rows]
+    resolved = resolve(TABLE, replace(settings, rows=tuple(rows)))
+    found = [specs[0] for specs in resolved.cells.values()]
     if not found:
         raise UserError(f"Table 5 has no rows {' '.join(rows)}: python sweeps/run.py table5 --list shows its rows")
     draw = np.random.default_rng(0)
@@ -83,7 +84,7 @@ def make_scene(pair_name: str, rows: Sequence[str], steps: int, device: str) -> 
     dataset = Dataset("noise", classes, split, split, mean=MEAN, std=STD, fingerprint="", source="")
     torch.manual_seed(0)
     teacher = build(pair.teacher, 100).eval().requires_grad_(False).to(device)
-    specs, dataset = tuple(cell.specs[0] for cell in found), dataset.to(device)
+    specs, dataset = tuple(found), dataset.to(device)
     stream = dataset.stream(seed=specs[0].seed, batch_size=64, augmentation=specs[0].augmentation)
     with torch.no_grad():
         energies = energy(torch.cat([teacher(batch) for batch in stream.each_once(64)]))

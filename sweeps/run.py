@@ -290,6 +290,7 @@ def show_results(options: Options, request: Request, entries: dict[str, Entry]) 
     """The tables on the screen and as files, and the figures as files."""
     from analysis.table.grid import make_grid
     from analysis.table.render import text
+    from analysis.table.resolved import resolve
     from analysis.table.sheet import make_sheet
     from analysis.tables import write_all
 
@@ -298,7 +299,7 @@ def show_results(options: Options, request: Request, entries: dict[str, Entry]) 
     for table in request.tables:
         paths = write_all(table, request.settings, entries, folder)
         if paths:
-            print(f"\n{text(make_sheet(make_grid(table, request.settings, entries)), width)}")
+            print(f"\n{text(make_sheet(make_grid(resolve(table, request.settings), entries)), width)}")
         paths += draw(options, request, table) if table.plot in PICTURES else []
         if paths:
             names = dict.fromkeys(path.stem for path in paths)
@@ -311,11 +312,13 @@ def show_results(options: Options, request: Request, entries: dict[str, Entry]) 
 def draw(options: Options, request: Request, table: Table) -> list[Path]:
     """A figure of weights and images; says what it lacks where it cannot be drawn yet."""
     from analysis.figure.from_weights import write_figure_from_runs
+    from analysis.table.resolved import resolve
 
+    resolved = resolve(table, request.settings)
     given = [(teacher.sha256, str(teacher.path)) for teacher in request.given]
     folder = options.results / "tables"
     try:
-        return write_figure_from_runs(table, request.settings, options.results, options.data_dir, given, folder)
+        return write_figure_from_runs(resolved, options.results, options.data_dir, given, folder)
     except UserError as error:
         print(f"\nnot drawn: {table.title}: {error}")
         return []

@@ -32,8 +32,9 @@ import torch
 from analysis import claims, paper
 from analysis.record.settings import Settings
 from analysis.reporting.snapshot import read_snapshot
-from analysis.table.layout import PICTURES, cells, run_ids, teacher_runs, vanilla_runs
+from analysis.table.layout import PICTURES
 from analysis.table.render import FORMATS, render
+from analysis.table.resolved import resolve
 from analysis.tables import load_grid
 from trainables.job import run
 from trainables.spec import MEMBERSHIPS, OPERATIONS, SELECTIONS, TARGETS, Mixing, RunSpec, Temperature
@@ -55,7 +56,7 @@ def ids() -> dict[str, str]:
     """Of each table, of all its runs' ids, by the paper's settings and on digits."""
     asked = {"paper": PAPER, "digits": DIGITS, "short": TRAINED}
     return {
-        f"{name} {table.key}": sha256("\n".join(run_ids(table, settings, earlier=True)))
+        f"{name} {table.key}": sha256("\n".join(resolve(table, settings).run_ids))
         for name, settings in asked.items()
         for table in paper.tables().values()
     }
@@ -96,9 +97,9 @@ def choices(kd: RunSpec, dkd: RunSpec) -> Iterator[RunSpec]:
 def trained_runs() -> list[RunSpec]:
     """Every run of every table on digits, and the other choices; each once."""
     tables = [table for table in paper.tables().values() if table.trains]
-    specs = [spec for table in tables for spec in teacher_runs(table, TRAINED)]
-    specs += [spec for table in tables for spec in vanilla_runs(table, TRAINED)]
-    specs += [spec for table in tables for cell in cells(table, TRAINED) for spec in cell.specs]
+    specs = [spec for table in tables for spec in resolve(table, TRAINED).teachers]
+    specs += [spec for table in tables for specs in resolve(table, TRAINED).untaught.values() for spec in specs]
+    specs += [spec for table in tables for specs in resolve(table, TRAINED).cells.values() for spec in specs]
     plain = [spec for spec in specs if not spec.mixing and spec.temperature and spec.temperature.rule == "plain"]
     kd, dkd = (next(spec for spec in plain if spec.method == method) for method in ("kd", "dkd"))
     return list(dict.fromkeys([*specs, *choices(kd, dkd)]))

@@ -10,7 +10,7 @@ from analysis.claim.rules import Unit, counted, rounding
 from analysis.record.settings import Settings
 from analysis.table import names, published
 from analysis.table.grid import Grid
-from analysis.table.layout import Part, Table, chosen_pairs, increase_key
+from analysis.table.layout import Part, Table, increase_key
 from analysis.table.stats import paired
 from analysis.table.value import Value
 from trainables.recipes import Pair, recipe
@@ -126,10 +126,11 @@ def in_the_ledger(
     """
     units, lacking, seen = [], 0, set()
     for grid in (grids[name] for name in claim.tables):
+        pairs = {part.key: part.pairs for part in grid.resolved.parts}
         for part in parts_of(claim, grid.table):
             own = part.pairs(recipe(grid.table.dataset))
-            for pair in chosen_pairs(part, grid.settings):
-                values = {row: grid.at(part.key, row, pair) for row in claim.rows}
+            for pair in pairs[part.key]:
+                values = {row: grid.cells[part.key, row, pair] for row in claim.rows}
                 runs = (part.number, *(value.runs for value in values.values()))
                 if runs in seen:
                     continue

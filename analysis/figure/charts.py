@@ -16,7 +16,8 @@ from analysis.figure.drawings import FORMATS, plain, saved
 from analysis.table import captions, names
 from analysis.table.command_line import write
 from analysis.table.grid import Grid
-from analysis.table.layout import Part, Row, chosen_pairs, chosen_parts, chosen_rows, increase_key
+from analysis.table.layout import Row, increase_key
+from analysis.table.resolved import ResolvedPart
 from analysis.table.sheet import show
 from analysis.table.value import Value
 from trainables.errors import UserError
@@ -45,15 +46,15 @@ WIDEST = 4
 
 def draw(grid: Grid) -> Figure:
     """One panel for each pair of each part; a part begins a line of panels."""
-    parts = chosen_parts(grid.table, grid.settings)
-    if not parts:
+    parts = grid.resolved.parts
+    if not grid.values:
         raise UserError(f"no row of {grid.table.key} was asked for: there is nothing to draw")
-    most = max(len(chosen_pairs(part, grid.settings)) for part in parts)
+    most = max(len(part.pairs) for part in parts)
     columns = most if most <= WIDEST else WIDEST - 1
-    places = _places(grid, parts, columns)
+    places = _places(parts, columns)
     lines = 1 + max(line for line, _ in places)
     curves = grid.table.metric == "cost" or grid.table.plot == "rates"
-    longest = max(len(chosen_rows(part, grid.settings)) for part in parts)
+    longest = max(len(part.rows) for part in parts)
     height = 4.0 if curves else max(2.2, 0.8 + 0.3 * longest)
     width = 6.4 if columns == 1 else 1.3 + (3.4 if columns < WIDEST else 2.8) * columns
     figure = Figure(figsize=(width, 1.1 + height * lines), layout="constrained")
@@ -67,7 +68,7 @@ def draw(grid: Grid) -> Figure:
         else:
             _curves(axes, grid, part, pair)
         names_of = f"{names.network(pair.teacher)} / {names.network(pair.student)}"
-        axes.set_title(plain(f"{part.title}\n{names_of}" if part.title else names_of), fontsize=9.5)
+        axes.set_title(plain(f"{part.part.title}\n{names_of}" if part.part.title else names_of), fontsize=9.5)
         axes.grid(True, color="#DDDDDD", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.tick_params(labelsize=8.5)
@@ -78,14 +79,13 @@ def draw(grid: Grid) -> Figure:
     return figure
 
 
-def _places(grid: Grid, parts: Sequence[Part], columns: int) -> dict[tuple[int, int], tuple[Part, Pair]]:
+def _places(parts: Sequence[ResolvedPart], columns: int) -> dict[tuple[int, int], tuple[ResolvedPart, Pair]]:
     """Which pair of which part stands in which line and column of panels."""
     places, line = {}, 0
     for part in parts:
-        pairs = chosen_pairs(part, grid.settings)
-        for number, pair in enumerate(pairs):
+        for number, pair in enumerate(part.pairs):
             places[line + number // columns, number % columns] = part, pair
-        line += math.ceil(len(pairs) / columns)
+        line += math.ceil(len(part.pairs) / columns)
     return places
 
 
@@ -109,8 +109,8 @@ def _title_and_legend(figure: Figure, grid: Grid, panels: list[Axes]) -> None:
         )
 
 
-def _rows(grid: Grid, part: Part, pair: Pair) -> list[tuple[Row, Value]]:
-    return [(row, grid.at(part.key, row.key, pair)) for row in chosen_rows(part, grid.settings)]
+def _rows(grid: Grid, part: ResolvedPart, pair: Pair) -> list[tuple[Row, Value]]:
+    return [(row, grid.cells[part.key, row.key, pair]) for row in part.rows]
 
 
 def _mixing(grid: Grid, row: Row, pair: Pair) -> Mixing | None:
@@ -129,14 +129,13 @@ def _missing(axes: Axes, value: Value, y: float) -> None:
         axes.annotate(text, (known, y), xytext=(0, 5), textcoords="offset points", **style)
 
 
-def _dots(axes: Axes, grid: Grid, part: Part, pair: Pair, *, named: bool) -> None:
+def _dots(axes: Axes, grid: Grid, part: ResolvedPart, pair: Pair, *, named: bool) -> None:
     """A row each, from top to bottom, with a gap between blocks; the paper's number hollow: a diamond, or a square
     where it is of another test epoch than ours."""
     y, ticks, labels = 0.0, [], []
-    shown = {row.key for row in chosen_rows(part, grid.settings)}
     for block in part.blocks:
-        for row in (row for row in block.rows if row.key in shown):
-            value = grid.at(part.key, row.key, pair)
+        for row in block.rows:
+            value = grid.cells[part.key, row.key, pair]
             if value.paper is not None:
                 other = {"label": f"paper ({value.paper_epoch} epoch)", "marker": "s"} if value.of_another_epoch else {}
                 axes.plot([value.paper], [y], zorder=4, **(HOLLOW | other))
@@ -155,7 +154,7 @@ def _dots(axes: Axes, grid: Grid, part: Part, pair: Pair, *, named: bool) -> Non
     axes.set_xlabel("Top-1 accuracy (%)", fontsize=8.5)
 
 
-def _curves(axes: Axes, grid: Grid, part: Part, pair: Pair) -> None:
+def _curves(axes: Axes, grid: Grid, part: ResolvedPart, pair: Pair) -> None:
     """Accuracy against the rate, a curve for each selection; rows without a rate are horizontal lines."""
     curves: dict[str, list[tuple[float, Value]]] = {}
     levels = []
@@ -189,7 +188,7 @@ def _curves(axes: Axes, grid: Grid, part: Part, pair: Pair) -> None:
     _say_incomplete(axes, [value for _, value in _rows(grid, part, pair)])
 
 
-def _cost(axes: Axes, grid: Grid, part: Part, pair: Pair) -> None:
+def _cost(axes: Axes, grid: Grid, part: ResolvedPart, pair: Pair) -> None:
     """Seconds per epoch against the rate; the paper's increase on the measured baseline as hollow diamonds."""
     points = []
     for row, value in _rows(grid, part, pair):
@@ -197,7 +196,8 @@ def _cost(axes: Axes, grid: Grid, part: Part, pair: Pair) -> None:
         points.append((mixing.rate if mixing else 0.0, value))
     known = [(rate, value) for rate, value in points if value.mean is not None]
     for base in (value for _, value in points if value.row in grid.table.baselines and value.mean is not None):
-        increases = [(rate, grid.at(part.key, increase_key(value.row, base.row), pair).paper) for rate, value in points]
+        keys = [(rate, (part.key, increase_key(value.row, base.row), pair)) for rate, value in points]
+        increases = [(rate, grid.cells[key].paper) for rate, key in keys]
         printed = [(rate, (base.mean or 0.0) * (1 + paper / 100)) for rate, paper in increases if paper is not None]
         if printed:
             hollow = HOLLOW | {"label": f"paper's increase over {base.label}, from the one measured here"}

@@ -18,10 +18,9 @@ from analysis.figure.observations import (
     student,
     teacher,
 )
-from analysis.record.settings import Settings
 from analysis.table import names
 from analysis.table.command_line import write
-from analysis.table.layout import Part, Table, chosen_pairs, chosen_rows, settings_for, taught_parts
+from analysis.table.resolved import ResolvedPart, ResolvedTable
 from trainables.recipes import Pair
 
 FIRST = 16
@@ -29,8 +28,7 @@ RANKS = {"figure4": range(FIRST), "figure8": range(FIRST, SHOWN)}
 
 
 def write_figure_from_runs(
-    table: Table,
-    settings: Settings,
+    resolved: ResolvedTable,
     results: Path,
     data_dir: Path | None,
     teachers: Sequence[tuple[str, str]],
@@ -44,63 +42,63 @@ def write_figure_from_runs(
     """
     place = Folders(results, data_dir, tuple(teachers))
     paths = []
-    for name, figure in figures(table, settings, place).items():
+    for name, figure in figures(resolved, place).items():
         for form in ("png", "pdf"):
             paths.append(folder / f"{name}.{form}")
-            write(paths[-1], drawings.saved(figure, form, table.key))
+            write(paths[-1], drawings.saved(figure, form, resolved.table.key))
     return paths
 
 
-def figures(table: Table, settings: Settings, place: Folders) -> dict[str, Figure]:
+def figures(resolved: ResolvedTable, place: Folders) -> dict[str, Figure]:
     """A picture for each pair (for each teacher where there is no student), by the names of their files."""
-    settings = settings_for(table, settings)
+    table = resolved.table
     drawn: dict[str, Figure] = {}
-    for part in taught_parts(table, settings):
-        pairs = chosen_pairs(part, settings)
+    for part in resolved.parts:
+        pairs = part.pairs
         if not part.rows:
             pairs = tuple({pair.teacher: pair for pair in reversed(pairs)}.values())[::-1]
         for pair in pairs[:1] if place.teacher else pairs:
             networks = (pair.teacher, pair.student) if part.rows else (pair.teacher,)
             name = "-".join((table.key, *networks)) if drawn else table.key
-            drawn[name] = _DRAW[table.plot](table, part, settings, pair, place)
+            drawn[name] = _DRAW[table.plot](resolved, part, pair, place)
     return drawn
 
 
-def _images(table: Table, part: Part, settings: Settings, pair: Pair, place: Folders) -> Figure:
-    weights = teacher(table, settings, pair, place)
-    arrays = certainty(weights, settings, place)
+def _images(resolved: ResolvedTable, part: ResolvedPart, pair: Pair, place: Folders) -> Figure:
+    weights = teacher(resolved, pair, place)
+    arrays = certainty(weights, resolved.settings, place)
     said = f"teacher {_network(weights)}" if place.teacher is None else _network(weights)
-    return drawings.images(arrays, RANKS[table.key], _title(table, settings, "training images", said, [weights]))
+    return drawings.images(arrays, RANKS[resolved.table.key], _title(resolved, "training images", said, [weights]))
 
 
-def _predictions(table: Table, part: Part, settings: Settings, pair: Pair, place: Folders) -> Figure:
-    weights = teacher(table, settings, pair, place)
-    arrays, rate = predictions(weights, settings, pair, place)
+def _predictions(resolved: ResolvedTable, part: ResolvedPart, pair: Pair, place: Folders) -> Figure:
+    weights = teacher(resolved, pair, place)
+    arrays, rate = predictions(weights, resolved.settings, pair, place)
     said = f"teacher {_network(weights)}" if place.teacher is None else _network(weights)
     shown = "training images, augmented"
-    return drawings.predictions(arrays, rate, _title(table, settings, shown, said, [weights]))
+    return drawings.predictions(arrays, rate, _title(resolved, shown, said, [weights]))
 
 
-def _embedding(table: Table, part: Part, settings: Settings, pair: Pair, place: Folders) -> Figure:
-    taught = _students(table, part, settings, pair, place)
-    columns = {label: embedded(weights, settings, place) for label, weights in taught.items()}
-    said = _taught(settings, pair, taught)
-    return drawings.embedding(columns, _title(table, settings, "test images", said, list(taught.values())))
+def _embedding(resolved: ResolvedTable, part: ResolvedPart, pair: Pair, place: Folders) -> Figure:
+    taught = _students(resolved, part, pair, place)
+    columns = {label: embedded(weights, resolved.settings, place) for label, weights in taught.items()}
+    said = _taught(pair, taught)
+    return drawings.embedding(columns, _title(resolved, "test images", said, list(taught.values())))
 
 
-def _correlation(table: Table, part: Part, settings: Settings, pair: Pair, place: Folders) -> Figure:
-    taught = _students(table, part, settings, pair, place)
-    own = teacher(table, settings, pair, place)
-    wanted = answers(own, settings, place)["logits"]
+def _correlation(resolved: ResolvedTable, part: ResolvedPart, pair: Pair, place: Folders) -> Figure:
+    taught = _students(resolved, part, pair, place)
+    own = teacher(resolved, pair, place)
+    wanted = answers(own, resolved.settings, place)["logits"]
     gaps = {
-        label: drawings.correlation_gap(answers(weights, settings, place)["logits"], wanted)
+        label: drawings.correlation_gap(answers(weights, resolved.settings, place)["logits"], wanted)
         for label, weights in taught.items()
     }
-    said = f"{_taught(settings, pair, taught)}; teacher {own.training}"
-    return drawings.correlation(gaps, _title(table, settings, "test images", said, [*taught.values(), own]))
+    said = f"{_taught(pair, taught)}; teacher {own.training}"
+    return drawings.correlation(gaps, _title(resolved, "test images", said, [*taught.values(), own]))
 
 
-_DRAW: dict[str, Callable[[Table, Part, Settings, Pair, Folders], Figure]] = {
+_DRAW: dict[str, Callable[[ResolvedTable, ResolvedPart, Pair, Folders], Figure]] = {
     "images": _images,
     "predictions": _predictions,
     "embedding": _embedding,
@@ -108,16 +106,16 @@ _DRAW: dict[str, Callable[[Table, Part, Settings, Pair, Folders], Figure]] = {
 }
 
 
-def _students(table: Table, part: Part, settings: Settings, pair: Pair, place: Folders) -> dict[str, Weights]:
+def _students(resolved: ResolvedTable, part: ResolvedPart, pair: Pair, place: Folders) -> dict[str, Weights]:
     """By the labels of their rows."""
-    return {row.label: student(table, settings, pair, row, place) for row in chosen_rows(part, settings)}
+    return {row.label: student(resolved, part, pair, row, place) for row in part.rows}
 
 
 def _network(weights: Weights) -> str:
     return f"{names.network(weights.network)}, {weights.training}"
 
 
-def _taught(settings: Settings, pair: Pair, students: dict[str, Weights]) -> str:
+def _taught(pair: Pair, students: dict[str, Weights]) -> str:
     """The pair, and how its students were trained: once where it is the same for all."""
     who = f"{names.network(pair.teacher)} / {names.network(pair.student)}"
     ways = {weights.training for weights in students.values()}
@@ -126,7 +124,8 @@ def _taught(settings: Settings, pair: Pair, students: dict[str, Weights]) -> str
     return f"{who}, " + ", ".join(f"{label} {weights.training}" for label, weights in students.items())
 
 
-def _title(table: Table, settings: Settings, split: str, said: str, weights: Sequence[Weights]) -> list[str]:
+def _title(resolved: ResolvedTable, split: str, said: str, weights: Sequence[Weights]) -> list[str]:
+    table, settings = resolved.table, resolved.settings
     fraction = "" if settings.train_fraction == 1 else f"{settings.train_fraction:.3g} of the "
     asides = [
         "" if settings.dataset == table.dataset else f"not the paper's data ({names.dataset(table.dataset)})",

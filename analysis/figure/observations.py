@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.figure import embedding
-from analysis.record.settings import Settings, student_spec, teacher_spec
+from analysis.record.settings import Settings, student_spec
 from analysis.table import names
-from analysis.table.layout import Row, Table
+from analysis.table.layout import Row
+from analysis.table.resolved import ResolvedPart, ResolvedTable
 from trainables.errors import UserError
 from trainables.recipes import Pair, energy_kd, energy_temperature
 from trainables.spec import RunSpec
@@ -74,13 +75,14 @@ def given(network: str, path: Path) -> Weights:
     return Weights(network, path, sha256, f"given weights (sha256 {sha256[:12]})")
 
 
-def teacher(table: Table, settings: Settings, pair: Pair, place: Folders) -> Weights:
+def teacher(resolved: ResolvedTable, pair: Pair, place: Folders) -> Weights:
     """A pair's teacher: given by file, or trained here."""
     if place.teacher is not None:
         return place.teacher
-    wanted = dict(settings.teachers).get(pair.teacher)
-    if wanted is None:
-        return _trained(table, settings, teacher_spec(settings, pair.teacher), settings.recipe.plain.epochs, place)
+    spec = resolved.teacher_of(pair)
+    if spec is not None:
+        return _trained(resolved, spec, resolved.settings.recipe.plain.epochs, place)
+    wanted = dict(resolved.settings.teachers)[pair.teacher]
     path = dict(place.teachers).get(wanted)
     if path is None:
         raise UserError(f"the weights of teacher {pair.teacher} (sha256 {wanted[:12]}) were not given: use --teachers")
@@ -90,24 +92,27 @@ def teacher(table: Table, settings: Settings, pair: Pair, place: Folders) -> Wei
     return found
 
 
-def student(table: Table, settings: Settings, pair: Pair, row: Row, place: Folders) -> Weights:
+def student(resolved: ResolvedTable, part: ResolvedPart, pair: Pair, row: Row, place: Folders) -> Weights:
     """The student of a row, of the first seed."""
-    treatment = row.treat(settings.recipe, pair)
-    usual = settings.recipe.schedule_of(treatment).epochs
-    return _trained(table, settings, student_spec(settings, pair, treatment, SEED), usual, place)
+    recipe = resolved.settings.recipe
+    usual = recipe.schedule_of(row.treat(recipe, pair)).epochs
+    return _trained(resolved, resolved.cells[part.key, row.key, pair][0], usual, place)
 
 
-def _trained(table: Table, settings: Settings, spec: RunSpec, usual: int, place: Folders) -> Weights:
+def _trained(resolved: ResolvedTable, spec: RunSpec, usual: int, place: Folders) -> Weights:
     path = weights_path(place.results, spec.run_id)
     if not path.exists():
-        command = _command(table, settings, place)
-        raise UserError(f"{table.key} needs the weights of {spec.name}, which are not in {path.parent}: {command}")
+        raise UserError(
+            f"{resolved.table.key} needs the weights of {spec.name}, which are not in {path.parent}: "
+            f"{_command(resolved, place)}"
+        )
     shortened = spec.epochs < usual or spec.train_fraction < 1
     return Weights(spec.student, path, digest(path), f"{names.epochs(spec.epochs)}, seed {spec.seed}", shortened)
 
 
-def _command(table: Table, settings: Settings, place: Folders) -> str:
+def _command(resolved: ResolvedTable, place: Folders) -> str:
     """The command that trains what a picture lacks."""
+    settings = resolved.settings
     options: dict[str, Any] = {
         "--dataset": settings.dataset,
         "--data-dir": place.data_dir,
@@ -121,7 +126,7 @@ def _command(table: Table, settings: Settings, place: Folders) -> str:
         "--teachers": tuple(path for _, path in place.teachers) if settings.teachers else None,
         "--results": place.results,
     }
-    words = ["python", "sweeps/run.py", table.key, *(["--tail-teachers"] if settings.tail_teachers else [])]
+    words = ["python", "sweeps/run.py", resolved.table.key, *(["--tail-teachers"] if settings.tail_teachers else [])]
     for name, value in options.items():
         if value not in (None, ()):
             words += [name, *(map(str, value) if isinstance(value, tuple) else [str(value)])]

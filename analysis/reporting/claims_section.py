@@ -31,6 +31,7 @@ from analysis.reporting.missing import carried, whole
 from analysis.reporting.snapshot import Snapshot
 from analysis.table.grid import Grid, make_grid
 from analysis.table.layout import Table
+from analysis.table.resolved import resolve
 from analysis.table.value import Value
 from analysis.table.verdicts import NOT_COMPARABLE, NOT_RUN
 from trainables.errors import UserError
@@ -105,7 +106,8 @@ def judged_claims(snapshot: Snapshot, claims: Sequence[Claim] = CLAIMS, *, sweep
     @cache
     def grid_of(name: str) -> Grid:
         asked = latest[name].settings if name in latest else _elsewhere(tables[name], sweeps)
-        return make_grid(tables[name], widened(asked, tables[name], rows_of[name]), snapshot.runs, snapshot.metric)
+        resolved = resolve(tables[name], widened(asked, tables[name], rows_of[name]))
+        return make_grid(resolved, snapshot.runs, snapshot.metric)
 
     @cache
     def unlike_in(name: str) -> Callable[[Value], str]:

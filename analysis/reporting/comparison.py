@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from analysis.record.settings import Settings, teacher_spec, vanilla_spec
+from analysis.record.settings import Settings
 from analysis.table import names
 from analysis.table.grid import Grid
-from analysis.table.layout import Table, cells, chosen_pairs, chosen_parts, settings_for
+from analysis.table.layout import Table
+from analysis.table.resolved import CellKey, ResolvedTable, resolve
 from analysis.table.value import Value
 from analysis.table.verdicts import Verdict, verdict
-from trainables.recipes import Pair
 from trainables.spec import RunSpec, flatten
 
 COMPARED = ("teacher", "student", "row")
@@ -20,7 +20,6 @@ PRECISION = Settings().precision
 COST = "seconds depend on the machine, which is not the paper's"
 _ANOTHER = ("seed", "precision", "data", "teacher_source")
 """Fields in which a run may differ from the paper's and still be compared."""
-CellKey = tuple[str, str, Pair]
 
 
 def judge(grid: Grid) -> list[tuple[Value, Verdict]]:
@@ -37,7 +36,7 @@ def _with(found: Verdict, aside: str) -> Verdict:
 
 def _precision(grid: Grid) -> Callable[[Value], str]:
     """In which precision an entry was trained, where it is not the paper's."""
-    used = {place: spec.precision for place, spec in _specs(grid.table, grid.settings).items()}
+    used = {place: spec.precision for place, spec in _specs(grid.resolved).items()}
     others = {place: word for place, word in used.items() if word != PRECISION}
     words = {place: f"{word}; the paper: {PRECISION}" for place, word in others.items()}
     return lambda value: words.get((value.part, value.row, value.pair), "")
@@ -49,7 +48,7 @@ def paper_settings(table: Table, settings: Settings) -> Settings:
     paper = Settings(dataset=table.dataset)
     if resolved.dataset == table.dataset:
         paper = replace(paper, data=resolved.data, teachers=resolved.teachers)
-    return settings_for(table, paper)
+    return resolve(table, paper).settings
 
 
 def unlike(grid: Grid) -> Callable[[Value], str]:
@@ -61,22 +60,21 @@ def unlike(grid: Grid) -> Callable[[Value], str]:
         return lambda value: f"trained on {names.dataset(settings.dataset)}, not on {names.dataset(table.dataset)}"
     if settings.tail_teachers and settings.recipe.whole:
         return lambda value: "its teachers were trained on the long tail"
-    ours = _specs(table, settings)
-    paper = _specs(table, replace(paper_settings(table, settings), pairs=settings.pairs, rows=settings.rows))
+    ours = _specs(grid.resolved)
+    asked = replace(paper_settings(table, settings), pairs=settings.pairs, rows=settings.rows)
+    paper = _specs(resolve(table, asked))
     words = {place: _different(spec, paper[place]) for place, spec in ours.items() if place in paper}
     return lambda value: words.get((value.part, value.row, value.pair), "")
 
 
-def _specs(table: Table, settings: Settings) -> dict[CellKey, RunSpec]:
+def _specs(resolved: ResolvedTable) -> dict[CellKey, RunSpec]:
     """What one run of each entry is trained by."""
-    settings = settings_for(table, replace(settings, seeds=1))
-    found = {(cell.part, cell.row, cell.pair): cell.specs[0] for cell in cells(table, settings)}
-    given = dict(settings.teachers)
-    for part in chosen_parts(table, settings):
-        for pair in chosen_pairs(part, settings) if part.accuracies else ():
-            found[part.key, "student", pair] = vanilla_spec(settings, pair, 1)
-            if pair.teacher not in given:
-                found[part.key, "teacher", pair] = teacher_spec(settings, pair.teacher)
+    found = {key: specs[0] for key, specs in resolved.cells.items()}
+    for part in resolved.parts:
+        for pair in part.pairs if part.part.accuracies else ():
+            found[part.key, "student", pair] = resolved.untaught[pair][0]
+            if teacher := resolved.teacher_of(pair):
+                found[part.key, "teacher", pair] = teacher
     return found
 
 

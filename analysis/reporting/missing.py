@@ -9,7 +9,8 @@ from itertools import pairwise
 
 from analysis.record.settings import Settings
 from analysis.reporting.comparison import paper_settings
-from analysis.table.layout import Table, cells, chosen_pairs
+from analysis.table.layout import Table
+from analysis.table.resolved import resolve
 from analysis.table.value import Value
 from trainables.recipes import Pair
 
@@ -55,15 +56,13 @@ def unfinished(values: Iterable[Value]) -> list[Gap]:
 
 def coverage(table: Table, settings: Settings, done: Collection[str]) -> Coverage:
     """The paper's cells of a table against the runs that are done; settings: with which teachers."""
-    wanted = cells(table, paper_settings(table, settings))
-    counts = [sum(spec.run_id in done for spec in cell.specs) for cell in wanted]
-    gaps = _grouped(
-        (cell.row, cell.pair, RunCounts(count, 0, len(cell.specs)))
-        for cell, count in zip(wanted, counts, strict=True)
-        if count < len(cell.specs)
-    )
-    complete = sum(count == len(cell.specs) for cell, count in zip(wanted, counts, strict=True))
-    return Coverage(table, len(wanted), complete, tuple(gaps))
+    wanted = resolve(table, paper_settings(table, settings)).cells
+    counts = {
+        key: RunCounts(sum(spec.run_id in done for spec in specs), 0, len(specs)) for key, specs in wanted.items()
+    }
+    lacking = {key: count for key, count in counts.items() if count.done < count.asked}
+    gaps = _grouped((row, pair, count) for (_, row, pair), count in lacking.items())
+    return Coverage(table, len(wanted), len(wanted) - len(lacking), tuple(gaps))
 
 
 def _grouped(lacking: Iterable[tuple[str, Pair, RunCounts]]) -> list[Gap]:
@@ -93,7 +92,7 @@ def carried(table: Table, settings: Settings, command: str) -> tuple[str, ...]:
     paper = paper_settings(table, settings)
     if settings.on(table.dataset).dataset != paper.dataset:
         return ()
-    taught = {pair.teacher for part in table.parts for pair in chosen_pairs(part, paper)}
+    taught = {pair.teacher for part in resolve(table, paper).parts for pair in part.pairs}
     names = ("--data-dir", "--teachers") if taught & {*dict(paper.teachers)} else ("--data-dir",)
     try:
         words = shlex.split(command)

@@ -13,7 +13,8 @@ from analysis.reporting.document import CODE, Block, Column, Group, Heading, Lis
 from analysis.reporting.missing import Coverage, Gap, again, carried, coverage, unfinished, whole
 from analysis.reporting.snapshot import Chapter, Snapshot, tables
 from analysis.table import names
-from analysis.table.layout import PICTURES, Table, run_ids
+from analysis.table.layout import PICTURES, Table
+from analysis.table.resolved import resolve
 from trainables.recipes import Pair
 
 
@@ -100,8 +101,8 @@ def _undrawn(snapshot: Snapshot, table: Table, chapter: Chapter | None) -> bool:
         return True
     if chapter is None:
         return False
-    settings = chapter.sweep.settings
-    return chapter.grid is None or run_ids(table, settings) != run_ids(table, paper_settings(table, settings))
+    wanted = resolve(table, paper_settings(table, chapter.sweep.settings))
+    return chapter.grid is None or chapter.grid.resolved.runs != wanted.runs
 
 
 def _missing(covered: Coverage, *, undrawn: bool) -> str:

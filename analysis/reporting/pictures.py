@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from analysis.figure.charts import picture
 from analysis.reporting.document import Picture
 from analysis.table.grid import Grid
-from analysis.table.layout import PICTURES, chosen_pairs, chosen_parts
-from trainables.recipes import Pair, Recipe
+from analysis.table.layout import PICTURES
 
 ACROSS = 2
 ALONE = 0.72
@@ -31,21 +29,15 @@ def drawn(grid: Grid, *, printed: bool) -> Picture:
 
 def _parts(grid: Grid) -> Iterator[Grid]:
     """The same numbers, a few pairs of one part at a time."""
-    for part in chosen_parts(grid.table, grid.settings):
-        pairs = chosen_pairs(part, grid.settings)
-        for start in range(0, len(pairs), ACROSS):
-            some = pairs[start : start + ACROSS]
-            own = replace(part, pairs=partial(_always, some))
-            yield replace(grid, table=replace(grid.table, parts=(own,)), settings=replace(grid.settings, pairs=()))
+    for part in grid.resolved.parts:
+        for start in range(0, len(part.pairs), ACROSS):
+            own = replace(part, pairs=part.pairs[start : start + ACROSS])
+            yield replace(grid, resolved=replace(grid.resolved, parts=(own,)))
 
 
 def _width(grid: Grid) -> float:
-    (part,) = grid.table.parts
-    return 1.0 if len(chosen_pairs(part, grid.settings)) > 1 else ALONE
-
-
-def _always(pairs: tuple[Pair, ...], recipe: Recipe) -> tuple[Pair, ...]:
-    return pairs
+    (part,) = grid.resolved.parts
+    return 1.0 if len(part.pairs) > 1 else ALONE
 
 
 def is_drawn(grid: Grid) -> bool:

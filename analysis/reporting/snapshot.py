@@ -14,6 +14,7 @@ from analysis.reporting.comparison import judge
 from analysis.table.command_line import ledger_path
 from analysis.table.grid import Grid, make_grid
 from analysis.table.layout import Table
+from analysis.table.resolved import resolve
 from analysis.table.value import Value
 from analysis.table.verdicts import Verdict
 from trainables.errors import UserError
@@ -67,7 +68,7 @@ def tables() -> list[Table]:
 
 def _chapter(table: Table, sweep: Sweep, snapshot: Snapshot) -> Chapter:
     try:
-        grid = make_grid(table, sweep.settings, snapshot.runs, snapshot.metric)
+        grid = make_grid(resolve(table, sweep.settings), snapshot.runs, snapshot.metric)
         return Chapter(table, sweep, grid, tuple(judge(grid)))
     except UserError as error:
         return Chapter(table, sweep, None, reason=str(error))

@@ -153,7 +153,7 @@ def _line(value: Value, verdict: Verdict) -> tuple[Words, ...]:
 
 def _protocol(table: Table, grid: Grid, snapshot: Snapshot) -> Iterator[Block]:
     """By which numbers every row is trained, from the specs of its runs; and where, if not all ran at one place."""
-    found = protocol(table, replace(grid.settings, seeds=1))
+    found = protocol(grid.resolved)
     if not found.rows:
         return
     yield Heading("Protocol", 2)

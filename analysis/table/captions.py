@@ -8,7 +8,6 @@ from dataclasses import replace
 from analysis.record.settings import deviations
 from analysis.table import names
 from analysis.table.grid import Grid
-from analysis.table.layout import chosen_pairs, chosen_parts, chosen_rows
 from analysis.table.stats import ALPHA
 from analysis.table.value import Value
 
@@ -59,9 +58,8 @@ def _outdated(grid: Grid) -> str:
 
 
 def _assumptions(grid: Grid) -> tuple[str, ...]:
-    rows = [row for part in chosen_parts(grid.table, grid.settings) for row in chosen_rows(part, grid.settings)]
     paper = [grid.table.paper_note] if grid.comparable and grid.table.paper_note else []
-    return (*(row.note for row in rows if row.note), *paper)
+    return (*(row.note for row in grid.resolved.rows if row.note), *paper)
 
 
 def _elsewhere(grid: Grid) -> str:
@@ -145,9 +143,9 @@ def _own_lengths(grid: Grid) -> dict[str, set[int]]:
     """By row, the epochs of its pairs that have a schedule of their own."""
     settings = grid.settings
     found: dict[str, set[int]] = {}
-    for part in chosen_parts(grid.table, settings):
-        for row in chosen_rows(part, settings):
-            treatments = [row.treat(settings.recipe, pair) for pair in chosen_pairs(part, settings)]
+    for part in grid.resolved.parts:
+        for row in part.rows:
+            treatments = [row.treat(settings.recipe, pair) for pair in part.pairs]
             if lengths := {treatment.schedule.epochs for treatment in treatments if treatment.schedule}:
                 found[row.label] = found.get(row.label, set()) | lengths
     return found
@@ -191,7 +189,7 @@ def _energies(grid: Grid) -> str:
 
 
 def _accuracies(grid: Grid) -> str:
-    if not any(part.accuracies for part in chosen_parts(grid.table, grid.settings)):
+    if not any(part.part.accuracies for part in grid.resolved.parts):
         return ""
     return "Teacher Acc.: of the weights that taught. Student Acc.: of the student without a teacher."
 

@@ -7,22 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from analysis.record.entry import Entry
-from analysis.record.settings import Settings, teacher_spec, vanilla_spec
+from analysis.record.settings import Settings
 from analysis.table import published
-from analysis.table.layout import (
-    Block,
-    Cell,
-    Difference,
-    Part,
-    Table,
-    cells,
-    chosen_pairs,
-    chosen_parts,
-    chosen_rows,
-    increase_key,
-    on_paper_data,
-    settings_for,
-)
+from analysis.table.layout import Block, Difference, Part, Table, increase_key
+from analysis.table.resolved import CellKey, ResolvedPart, ResolvedTable, resolve
 from analysis.table.stats import holm, paired, summarise
 from analysis.table.value import Value
 from trainables.errors import UserError
@@ -41,10 +29,9 @@ class Grid:
     do. outdated: how many runs the ledger has by an earlier revision alone.
     """
 
-    table: Table
-    settings: Settings
+    resolved: ResolvedTable
     metric: str
-    values: tuple[Value, ...]
+    cells: dict[CellKey, Value]
     epochs: tuple[int, ...]
     shortened: bool
     devices: tuple[str, ...]
@@ -52,15 +39,20 @@ class Grid:
     outdated: int
 
     @property
+    def table(self) -> Table:
+        return self.resolved.table
+
+    @property
+    def settings(self) -> Settings:
+        return self.resolved.settings
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        return tuple(self.cells.values())
+
+    @property
     def comparable(self) -> bool:
-        return on_paper_data(self.table, self.settings)
-
-    def at(self, part: str, row: str, pair: Pair) -> Value:
-        """The entry of a row (or derived row) and a column."""
-        return next(value for value in self.values if (value.part, value.row, value.pair) == (part, row, pair))
-
-    def has(self, part: str, row: str) -> bool:
-        return any((value.part, value.row) == (part, row) for value in self.values)
+        return self.resolved.on_paper_data
 
 
 def measure(entry: Entry, table: Table, metric: str, number: str = "top1") -> float | None:
@@ -88,14 +80,14 @@ _Test = tuple[str, str, Pair, str]
 class _Maker:
     """What every entry is made from. tests: the p-values of all comparisons, as they are made."""
 
-    def __init__(self, table: Table, settings: Settings, entries: Mapping[str, Entry], metric: str) -> None:
-        self.table, self.settings, self.entries, self.metric = table, settings, entries, metric
-        self.cells = {(cell.part, cell.row, cell.pair): cell for cell in cells(table, settings)}
+    def __init__(self, resolved: ResolvedTable, entries: Mapping[str, Entry], metric: str) -> None:
+        self.resolved, self.entries, self.metric = resolved, entries, metric
+        self.table, self.settings = resolved.table, resolved.settings
         self.tests: dict[_Test, float] = {}
 
     def beside(self, part: Part, value: Value) -> Value:
         """An entry with the paper's number, if it has one."""
-        if not on_paper_data(self.table, self.settings):
+        if not self.resolved.on_paper_data:
             return value
         number = published.look_up(self.table.key, part.key, value.row, value.pair) or self.elsewhere(part, value)
         if number is None:
@@ -119,22 +111,26 @@ class _Maker:
 
     def same_runs(self, part: Part, value: Value, table: Table, other: Part) -> bool:
         """Whether another table asks for the same; a teacher or a student alone is the same in all of one data set."""
-        if not on_paper_data(table, self.settings):
+        there = resolve(table, replace(self.settings, rows=(value.row,), pairs=(value.pair.key,)))
+        if not there.on_paper_data:
             return False
         if value.kind in ("teacher", "student"):
             return True
-        asked = replace(self.settings, rows=(value.row,), pairs=(value.pair.key,))
-        own = self.cells.get((part.key, value.row, value.pair))
-        return own is not None and (other.key, own.specs) in {(cell.part, cell.specs) for cell in cells(table, asked)}
+        own = self.resolved.cells.get((part.key, value.row, value.pair))
+        return own is not None and own == there.cells.get((other.key, value.row, value.pair))
 
-    def shortened(self, cell: Cell) -> bool:
-        """Its runs had fewer epochs than by the recipe (where more would not be more of the same), or fewer images."""
-        part = next(part for part in self.table.parts if part.key == cell.part)
-        row = next(row for row in part.rows if row.key == cell.row)
+    @property
+    def shortened(self) -> bool:
+        """Some runs had fewer epochs than by the recipe (where more would not be more of the same), or fewer images."""
         recipe = self.settings.recipe
-        usual = recipe.schedule_of(row.treat(recipe, cell.pair))
-        fewer = self.table.metric != "cost" and min(spec.epochs for spec in cell.specs) < usual.epochs
-        return fewer or min(spec.train_fraction for spec in cell.specs) < 1
+        timed = self.table.metric == "cost"
+        return any(
+            spec.train_fraction < 1 or (not timed and spec.epochs < recipe.schedule_of(row.treat(recipe, pair)).epochs)
+            for part in self.resolved.parts
+            for row in part.rows
+            for pair in part.pairs
+            for spec in self.resolved.cells[part.key, row.key, pair]
+        )
 
     def found(self, specs: Iterable[RunSpec]) -> list[Entry]:
         return [self.entries[spec.run_id] for spec in specs if spec.run_id in self.entries]
@@ -171,23 +167,19 @@ class _Maker:
         return {seed: number for seed, number in numbers.items() if number is not None}
 
     def student(self, part: Part, pair: Pair) -> Value:
-        specs = [vanilla_spec(self.settings, pair, seed) for seed in range(1, self.settings.seeds + 1)]
-        return self.value(part, "student", "student", "Student Acc.", pair, specs)
+        return self.value(part, "student", "student", "Student Acc.", pair, self.resolved.untaught[pair])
 
     def teacher(self, part: Part, pair: Pair) -> Value:
         """The accuracy of the weights that taught: as its students' runs measured it, or else after its last epoch."""
         students = [
-            [spec for spec in cell.specs if spec.teacher == pair.teacher]
-            for (_, _, column), cell in self.cells.items()
-            if column.teacher == pair.teacher
+            spec
+            for (_, _, column), specs in self.resolved.cells.items()
+            for spec in specs
+            if column.teacher == spec.teacher == pair.teacher
         ]
-        seen = [
-            getattr(entry, f"teacher_{part.number}")
-            for entry in self.found(spec for specs in students for spec in specs)
-        ]
+        seen = [getattr(entry, f"teacher_{part.number}") for entry in self.found(students)]
         numbers = [number for number in seen if number is not None]
-        given = pair.teacher in dict(self.settings.teachers)
-        spec = None if given else teacher_spec(self.settings, pair.teacher)
+        spec = self.resolved.teacher_of(pair)
         own = self.entries.get(spec.run_id) if spec else None
         after = getattr(own, f"last_{part.number}") if own and own.done else None
         if not numbers and after is not None:
@@ -272,11 +264,9 @@ class _Maker:
 
     def column(self, part: Part, block: Block, pair: Pair) -> list[Value]:
         """One block of one pair: its rows with the best one marked, then its differences."""
-        chosen = {row.key for row in chosen_rows(part, self.settings)}
         made = [
-            self.value(part, "row", row.key, row.label, pair, self.cells[part.key, row.key, pair].specs)
+            self.value(part, "row", row.key, row.label, pair, self.resolved.cells[part.key, row.key, pair])
             for row in block.rows
-            if row.key in chosen
         ]
         rows = {value.row: value for value in (_mark_best(made) if self.table.metric == "top1" else made)}
         derived = [self.difference(part, difference, rows) for difference in block.differences]
@@ -285,7 +275,7 @@ class _Maker:
     def settings_of(self, part: Part, pair: Pair) -> list[Value]:
         """The temperatures that the runs of a part's one row are trained with."""
         (row,) = part.rows
-        temperature = self.cells[part.key, row.key, pair].specs[0].temperature
+        temperature = self.resolved.cells[part.key, row.key, pair][0].temperature
         assert temperature is not None
         made = [
             Value(part.key, "setting", key, label, pair, unit="", asked=1, n=1, mean=read(temperature))
@@ -293,15 +283,16 @@ class _Maker:
         ]
         return [self.beside(part, value) for value in made]
 
-    def part(self, part: Part) -> list[Value]:
+    def part(self, resolved: ResolvedPart) -> list[Value]:
         """All entries of a part, column after column."""
+        part = resolved.part
         if self.table.metric == "settings":
-            return [value for pair in chosen_pairs(part, self.settings) for value in self.settings_of(part, pair)]
+            return [value for pair in resolved.pairs for value in self.settings_of(part, pair)]
         values: list[Value] = []
-        for pair in chosen_pairs(part, self.settings):
+        for pair in resolved.pairs:
             if part.accuracies:
                 values += [self.teacher(part, pair), self.student(part, pair)]
-            rows = [value for block in part.blocks for value in self.column(part, block, pair)]
+            rows = [value for block in resolved.blocks for value in self.column(part, block, pair)]
             bases = [value for value in rows if value.row in self.table.baselines]
             values += [*rows, *(self.increase(part, value, base) for base in bases for value in rows)]
         return values
@@ -327,29 +318,26 @@ def _mark_best(values: list[Value]) -> list[Value]:
     ]
 
 
-def make_grid(table: Table, settings: Settings, entries: Mapping[str, Entry], metric: str = "best") -> Grid:
-    """The numbers of a table under these settings, from the runs' records by id (see `run_ids`)."""
+def make_grid(resolved: ResolvedTable, entries: Mapping[str, Entry], metric: str = "best") -> Grid:
+    """The numbers of a table, from the runs' records by id (see `ResolvedTable.run_ids`)."""
     if metric not in METRICS:
         raise UserError(f"unknown metric {metric!r}: use best or last (test epoch)")
-    settings = settings_for(table, settings)
-    maker = _Maker(table, settings, entries, metric)
-    specs = [spec for cell in maker.cells.values() for spec in cell.specs]
-    values = [value for part in chosen_parts(table, settings) for value in maker.part(part)]
+    maker = _Maker(resolved, entries, metric)
+    specs = [spec for found in resolved.cells.values() for spec in found]
+    values = [value for part in resolved.parts for value in maker.part(part)]
     devices = {str(entry.provenance["device"]) for entry in maker.found(specs) if entry.provenance.get("device")}
+    old = {
+        spec.run_id
+        for spec in specs
+        if spec.run_id not in entries and any(old.run_id in entries for old in spec.earlier)
+    }
     return Grid(
-        table,
-        settings,
+        resolved,
         metric,
-        tuple(_tested(values, maker.tests)),
+        {(value.part, value.row, value.pair): value for value in _tested(values, maker.tests)},
         epochs=tuple(sorted({spec.epochs for spec in specs})),
-        shortened=on_paper_data(table, settings) and any(maker.shortened(cell) for cell in maker.cells.values()),
+        shortened=resolved.on_paper_data and maker.shortened,
         devices=tuple(sorted(devices)),
         memberships=tuple(sorted({spec.membership for spec in specs if spec.end is not None})),
-        outdated=len(
-            {
-                spec.run_id
-                for spec in specs
-                if spec.run_id not in entries and any(old.run_id in entries for old in spec.earlier)
-            }
-        ),
+        outdated=len(old),
     )

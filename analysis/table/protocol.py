@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from analysis.record.settings import Settings, vanilla_spec
-from analysis.table.layout import Table, cells, chosen_pairs, chosen_parts, settings_for
+from analysis.table.resolved import ResolvedTable
 from trainables.baselines import MULTI_BASE, MULTI_TEMPERATURES
 from trainables.recipes import Pair
 from trainables.spec import Mixing, RunSpec, Temperature
@@ -27,9 +26,9 @@ class Protocol:
     notes: list[str] = field(default_factory=list)
 
 
-def protocol(table: Table, settings: Settings) -> Protocol:
+def protocol(resolved: ResolvedTable) -> Protocol:
     """The numbers of a table's rows (those of the first seed stand for all)."""
-    rows = _rows(table, settings_for(table, settings))
+    rows = _rows(resolved)
     notes: list[str] = []
     shared = {name: column for name, parts in _FIELDS.items() if (column := _shared(rows.values(), parts)) is not None}
     common = {name: _text(column, _FIELDS[name], notes) for name, column in shared.items()}
@@ -42,16 +41,11 @@ def protocol(table: Table, settings: Settings) -> Protocol:
     )
 
 
-def _rows(table: Table, settings: Settings) -> dict[str, dict[Pair, RunSpec]]:
+def _rows(resolved: ResolvedTable) -> dict[str, dict[Pair, RunSpec]]:
     rows: dict[str, dict[Pair, RunSpec]] = {}
-    for cell in cells(table, settings):
-        rows.setdefault(cell.row, {})[cell.pair] = cell.specs[0]
-    alone = {
-        pair: vanilla_spec(settings, pair, 1)
-        for part in chosen_parts(table, settings)
-        if part.accuracies
-        for pair in chosen_pairs(part, settings)
-    }
+    for (_, row, pair), specs in resolved.cells.items():
+        rows.setdefault(row, {})[pair] = specs[0]
+    alone = {pair: specs[0] for pair, specs in resolved.untaught.items()}
     return rows | ({"(no teacher)": alone} if alone else {})
 
 

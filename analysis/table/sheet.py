@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from analysis.table import captions, names
 from analysis.table.grid import SETTINGS, Grid
-from analysis.table.layout import Part, chosen_pairs, chosen_parts, chosen_rows, increase_key
+from analysis.table.layout import increase_key
+from analysis.table.resolved import ResolvedPart
 from analysis.table.stats import ALPHA
 from analysis.table.value import Value
 from trainables.recipes import Pair
@@ -66,11 +67,11 @@ class Sheet:
 
 def make_sheet(grid: Grid) -> Sheet:
     """The table laid out as in the paper."""
-    table, settings = grid.table, grid.settings
+    table = grid.table
     panels: list[Panel] = []
-    for part in chosen_parts(table, settings):
+    for part in grid.resolved.parts:
         if table.metric == "cost":
-            panels += [_rates(grid, part, pair) for pair in chosen_pairs(part, settings)]
+            panels += [_rates(grid, part, pair) for pair in part.pairs]
         else:
             panels.append(_panel(grid, part))
     return Sheet(table.key, table.title, tuple(panels), captions.caption(grid), captions.notes(grid))
@@ -125,44 +126,43 @@ _WRITE: dict[str, Callable[[float], str]] = {
 }
 
 
-def _line(grid: Grid, part: Part, row: str, pairs: tuple[Pair, ...]) -> Line:
-    values = [grid.at(part.key, row, pair) for pair in pairs]
+def _line(grid: Grid, part: ResolvedPart, row: str) -> Line:
+    values = [grid.cells[part.key, row, pair] for pair in part.pairs]
     return Line(values[0].label, tuple(show(value) for value in values))
 
 
-def _panel(grid: Grid, part: Part) -> Panel:
+def _panel(grid: Grid, part: ResolvedPart) -> Panel:
     """Pairs across, rows down: accuracies, then each block with its differences."""
-    pairs = chosen_pairs(part, grid.settings)
-    shown = [row.key for row in chosen_rows(part, grid.settings)]
-    groups: list[tuple[str, ...]] = [("teacher", "student")] if part.accuracies else []
+    groups: list[tuple[str, ...]] = [("teacher", "student")] if part.part.accuracies else []
     if grid.table.metric == "settings":
-        groups, shown = [tuple(SETTINGS)], []
-    for block in part.blocks:
-        rows = tuple(row.key for row in block.rows if row.key in shown)
-        groups.append(rows)
-        groups.append(tuple(d.key for d in block.differences if grid.has(part.key, d.key)))
+        groups = [tuple(SETTINGS)]
+    else:
+        for block in part.blocks:
+            groups.append(tuple(row.key for row in block.rows))
+            derived = [difference.key for difference in block.differences]
+            groups.append(tuple(key for key in derived if (part.key, key, part.pairs[0]) in grid.cells))
     return Panel(
-        part.title,
+        part.part.title,
         (
-            ("Teacher", *(names.network(pair.teacher) for pair in pairs)),
-            ("Student", *(names.network(pair.student) for pair in pairs)),
+            ("Teacher", *(names.network(pair.teacher) for pair in part.pairs)),
+            ("Student", *(names.network(pair.student) for pair in part.pairs)),
         ),
-        tuple(tuple(_line(grid, part, row, pairs) for row in rows) for rows in groups if rows),
+        tuple(tuple(_line(grid, part, row) for row in rows) for rows in groups if rows),
     )
 
 
-def _rates(grid: Grid, part: Part, pair: Pair) -> Panel:
+def _rates(grid: Grid, part: ResolvedPart, pair: Pair) -> Panel:
     """Rates across, as in Table 7: seconds per epoch, then the increase over each baseline."""
-    rows = chosen_rows(part, grid.settings)
-    measured = Line("Seconds/epoch", tuple(show(grid.at(part.key, row.key, pair)) for row in rows))
+    rows = part.rows
+    measured = Line("Seconds/epoch", tuple(show(grid.cells[part.key, row.key, pair]) for row in rows))
     increases = tuple(
         Line(
             f"Over {base.label}",
-            tuple(show(grid.at(part.key, increase_key(row.key, base.key), pair)) for row in rows),
+            tuple(show(grid.cells[part.key, increase_key(row.key, base.key), pair]) for row in rows),
         )
         for base in rows
         if base.key in grid.table.baselines
     )
-    title = f"{names.network(pair.teacher)} / {names.network(pair.student)}"
+    title = f"{part.part.title} {names.network(pair.teacher)} / {names.network(pair.student)}".strip()
     head = ("Augmented share", *(row.label for row in rows))
-    return Panel(f"{part.title} {title}".strip(), (head,), tuple(group for group in ((measured,), increases) if group))
+    return Panel(title, (head,), tuple(group for group in ((measured,), increases) if group))

@@ -14,11 +14,12 @@ from rich.text import Text
 
 from analysis.claim.power import of_runs, sensitivity, spread
 from analysis.record.entry import Entry
-from analysis.record.settings import Settings, teacher_spec
+from analysis.record.settings import teacher_spec
 from analysis.table import names
 from analysis.table.grid import make_grid
-from analysis.table.layout import PICTURES, Table, cells, settings_for, vanilla_runs
+from analysis.table.layout import PICTURES, Table
 from analysis.table.protocol import protocol
+from analysis.table.resolved import ResolvedTable, resolve
 from analysis.table.verdicts import SEED_STD
 from sweeps.planning.estimate import CostEstimate
 from sweeps.planning.plan import JobKind, Plan
@@ -65,10 +66,11 @@ def count_cells(request: Request) -> tuple[int, int]:
     found: set[tuple[RunSpec, ...]] = set()
     students: Counter[str] = Counter()
     for table in (table for table in request.tables if table.trains):
-        own = [cell.specs for cell in cells(table, request.settings)]
-        found |= set(own)
-        specs = [*(spec for cell in own for spec in cell), *vanilla_runs(table, request.settings)]
-        students.update({spec.run_id for spec in specs})
+        resolved = resolve(table, request.settings)
+        found |= {*resolved.cells.values()}
+        students.update(
+            {spec.run_id for specs in (*resolved.cells.values(), *resolved.untaught.values()) for spec in specs}
+        )
     return len(found), students.total() - len(students)
 
 
@@ -76,7 +78,7 @@ def show(plan: Plan, request: Request, entries: Mapping[str, Entry]) -> None:
     """The plan on standard output. entries: what is known of its runs."""
     parts: list[RenderableType] = []
     for table in request.tables:
-        parts += _protocol(table, request.settings)
+        parts += _protocol(resolve(table, request.settings))
     _print([*parts, _runs(plan), *map(Text, [*_lines(plan, request), *_visible(request, entries)])])
 
 
@@ -85,7 +87,7 @@ def _visible(request: Request, entries: Mapping[str, Entry]) -> list[str]:
     compared = [table for table in request.tables if table.metric == "top1" and table.plot not in PICTURES]
     if not compared:
         return []
-    found = spread((make_grid(table, request.settings, entries) for table in compared), "from the ledger")
+    found = spread((make_grid(resolve(table, request.settings), entries) for table in compared), "from the ledger")
     return [sensitivity(request.settings.seeds, found or of_runs(SEED_STD, ASSUMED))]
 
 
@@ -153,10 +155,9 @@ def outdated(plan: Plan) -> list[str]:
     ]
 
 
-def _protocol(table: Table, settings: Settings) -> list[RenderableType]:
-    found = protocol(table, settings)
-    settings = settings_for(table, settings)
-    title = f"{_title(table, settings.dataset)}, {count(settings.seeds, 'seed')}"
+def _protocol(resolved: ResolvedTable) -> list[RenderableType]:
+    found, settings = protocol(resolved), resolved.settings
+    title = f"{_title(resolved.table, settings.dataset)}, {count(settings.seeds, 'seed')}"
     grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for head in found.heads:
         grid.add_column(Text(head), overflow="fold")

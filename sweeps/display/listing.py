@@ -11,11 +11,12 @@ from pathlib import Path
 import trainables
 from analysis.record.settings import Settings
 from analysis.table import names as printed
-from analysis.table.layout import PICTURES, Part, Table, run_ids, settings_for
+from analysis.table.layout import PICTURES, Part, Table
+from analysis.table.resolved import resolve
 from sweeps.running.recovery import known
 from trainables.data.facts import FETCHED, facts, in_words
 from trainables.errors import UserError
-from trainables.recipes import RECIPES
+from trainables.recipes import RECIPES, recipe
 from trainables.spec import OPERATIONS, SELECTIONS, TEMPERATURE_RULES
 
 WIDTH = 110
@@ -56,21 +57,20 @@ def _table(table: Table, results: Path) -> list[str]:
 def _state(table: Table, results: Path) -> str:
     if not table.trains:
         return "printed from the specs of the other tables' runs"
-    asked = run_ids(table, Settings(dataset=""))
+    asked = [spec.run_id for spec in resolve(table, Settings(dataset="")).runs]
     done = sum(entry.done for entry in known(results, asked).values())
     drawn = ", then drawn from their weights" if table.plot in PICTURES else ""
     return f"{done} of {len(asked)} runs done{drawn}"
 
 
 def _keys(table: Table, part: Part, dataset: str) -> list[str]:
-    own = settings_for(table, Settings(dataset=dataset))
-    return [pair.key for pair in part.pairs(own.recipe)]
+    return [pair.key for pair in part.pairs(recipe(dataset))]
 
 
 def _pairs(tables: Sequence[Table]) -> list[str]:
     """By data set, the pairs of its tables; of a data set without tables those of its recipe."""
     lines = []
-    for dataset, recipe in RECIPES.items():
+    for dataset, usual in RECIPES.items():
         own = [
             key
             for table in tables
@@ -78,7 +78,7 @@ def _pairs(tables: Sequence[Table]) -> list[str]:
             for part in table.parts
             for key in _keys(table, part, dataset)
         ]
-        keys = dict.fromkeys(own or [pair.key for pair in recipe.pairs])
+        keys = dict.fromkeys(own or [pair.key for pair in usual.pairs])
         lines += _wrapped(f"  {printed.dataset(dataset):<20}", keys)
     return lines
 

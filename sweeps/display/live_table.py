@@ -13,7 +13,7 @@ from rich.text import Text
 
 from analysis.table import names
 from analysis.table.grid import Grid
-from analysis.table.layout import Part, chosen_parts
+from analysis.table.resolved import ResolvedPart
 from analysis.table.sheet import show
 from analysis.table.value import Value
 
@@ -79,7 +79,7 @@ def board(grid: Grid, running: Running, console: Console, width: int, *, derived
 
     derived: with the rows of differences.
     """
-    parts = chosen_parts(grid.table, grid.settings)
+    parts = [part for part in grid.resolved.parts if part.rows]
     return Group(*(_part(grid, part, running, console, width, _kinds(derived)) for part in parts))
 
 
@@ -88,11 +88,11 @@ def _kinds(derived: bool) -> tuple[str, ...]:
 
 
 def _part(
-    grid: Grid, part: Part, running: Running, console: Console, width: int, kinds: tuple[str, ...]
+    grid: Grid, part: ResolvedPart, running: Running, console: Console, width: int, kinds: tuple[str, ...]
 ) -> RenderableType:
     values = [value for value in grid.values if value.part == part.key and value.kind in kinds]
     pairs = list(dict.fromkeys(value.pair for value in values))
-    title = grid.table.title if len(grid.table.parts) == 1 else f"{grid.table.title}: {part.title}"
+    title = grid.table.title if len(grid.table.parts) == 1 else f"{grid.table.title}: {part.part.title}"
     head = Text(title, "bold", no_wrap=True, overflow="ellipsis")
     heads = [f"{names.network(pair.teacher)}\n{names.network(pair.student)}" for pair in pairs]
     rows = list(dict.fromkeys((value.row, value.label) for value in values))
@@ -133,7 +133,7 @@ def _table(heads: Sequence[str], rows: Sequence[Line]) -> RichTable:
 def height(grid: Grid, *, derived: bool) -> int:
     """Lines of the terminal that `board` takes in its longer forms."""
     rows = {(value.part, value.row) for value in grid.values if value.kind in _kinds(derived)}
-    return len(rows) + FRAME * len(chosen_parts(grid.table, grid.settings))
+    return len(rows) + FRAME * sum(bool(part.rows) for part in grid.resolved.parts)
 
 
 def summary(grid: Grid, running: Running) -> Text:

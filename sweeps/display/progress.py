@@ -21,6 +21,7 @@ from analysis.record.entry import Entry
 from analysis.record.settings import Settings
 from analysis.table.grid import Grid, make_grid
 from analysis.table.layout import Table
+from analysis.table.resolved import resolve
 from sweeps.display.live_table import RunProgress, board, height, summary
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
@@ -219,7 +220,7 @@ class Screen:
     """For a terminal: the tables, the jobs under way, and how far all is. Drawn by another thread."""
 
     def __init__(self, state: State, tables: Sequence[Table], settings: Settings, entries: Mapping[str, Entry]) -> None:
-        self.state, self.tables, self.settings = state, tables, settings
+        self.state, self.tables = state, [resolve(table, settings) for table in tables]
         self.entries = dict(entries)
         self._grids: list[Grid] | None = None
         self._lock = threading.Lock()
@@ -234,7 +235,7 @@ class Screen:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         with self._lock:
             if self._grids is None:
-                self._grids = [make_grid(table, self.settings, self.entries) for table in self.tables]
+                self._grids = [make_grid(table, self.entries) for table in self.tables]
             small = console.height < SMALL_HEIGHT
             jobs = self._job_lines(options.max_width, SMALL_JOBS if small else MOST_JOBS)
             failures = self._failure_lines(1 if small else MOST_FAILURES)

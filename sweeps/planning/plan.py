@@ -10,17 +10,8 @@ from enum import StrEnum
 
 from analysis.record.entry import Entry
 from analysis.record.settings import Settings
-from analysis.table.layout import (
-    PICTURES,
-    Table,
-    cells,
-    chosen_pairs,
-    run_ids,
-    settings_for,
-    taught_parts,
-    teacher_runs,
-    vanilla_runs,
-)
+from analysis.table.layout import PICTURES, Table
+from analysis.table.resolved import ResolvedTable, resolve
 from trainables.errors import UserError
 from trainables.spec import RunSpec
 from trainables.storage.runs import stream_key
@@ -77,7 +68,7 @@ class Plan:
 def asked_runs(tables: Sequence[Table], settings: Settings) -> list[str]:
     """The ids of all runs that the tables could need, and what those were in earlier revisions: the rows of the ledger
     that a plan looks at."""
-    return list(dict.fromkeys(run_id for table in tables for run_id in run_ids(table, settings, earlier=True)))
+    return list(dict.fromkeys(run_id for table in tables for run_id in resolve(table, settings).run_ids))
 
 
 @dataclass(frozen=True)
@@ -123,11 +114,11 @@ def make_plan(
     """
     if pack is not None and pack < 1:
         raise UserError(f"--pack {pack} must be at least 1")
-    tables = [table for table in tables if table.trains]
-    distilled = _by_id(spec for table in tables for cell in cells(table, settings) for spec in cell.specs)
-    teachers = _by_id(spec for table in tables for spec in teacher_runs(table, settings))
-    vanilla = _by_id(spec for table in tables for spec in vanilla_runs(table, settings))
-    drawn = {spec.run_id for table in tables if table.plot in PICTURES for spec in _drawn(table, settings)}
+    asked = [resolve(table, settings) for table in tables if table.trains]
+    distilled = _by_id(spec for table in asked for specs in table.cells.values() for spec in specs)
+    teachers = _by_id(spec for table in asked for spec in table.teachers)
+    vanilla = _by_id(spec for table in asked for specs in table.untaught.values() for spec in specs)
+    drawn = {spec.run_id for table in asked if table.table.plot in PICTURES for spec in _drawn(table)}
 
     runs: dict[str, _Run] = {}
     for run_id, spec in (distilled | teachers | vanilla).items():
@@ -138,7 +129,7 @@ def make_plan(
         runs[run_id] = _Run(spec, done, failed, weights)
 
     taught = _taught([runs[run_id] for run_id in distilled], {run_id: runs[run_id] for run_id in teachers})
-    printed = {spec.run_id for table in tables for spec in _printed_teachers(table, settings)}
+    printed = {spec.run_id for table in asked for spec in _printed_teachers(table)}
     shown = taught | printed | drawn | vanilla.keys()
     teachers = {run_id: spec for run_id, spec in teachers.items() if run_id in shown or runs[run_id].done}
     vanilla = _without(vanilla, teachers)
@@ -185,19 +176,18 @@ def _without(runs: Mapping[str, RunSpec], others: Mapping[str, RunSpec]) -> dict
     return {run_id: spec for run_id, spec in runs.items() if run_id not in others}
 
 
-def _printed_teachers(table: Table, settings: Settings) -> Iterator[RunSpec]:
+def _printed_teachers(table: ResolvedTable) -> Iterator[RunSpec]:
     """The teachers whose accuracy the table shows, or whose answers."""
-    settings = settings_for(table, settings)
-    parts = [part for part in taught_parts(table, settings) if part.accuracies or not part.rows]
-    shown = {pair.teacher for part in parts for pair in chosen_pairs(part, settings)}
-    yield from (spec for spec in teacher_runs(table, settings) if spec.student in shown)
+    parts = [part for part in table.parts if part.part.accuracies or not part.rows]
+    shown = {pair.teacher for part in parts for pair in part.pairs}
+    yield from (spec for spec in table.teachers if spec.student in shown)
 
 
-def _drawn(table: Table, settings: Settings) -> Iterator[RunSpec]:
+def _drawn(table: ResolvedTable) -> Iterator[RunSpec]:
     """The runs whose weights a picture shows: its students, and their teachers where it shows those too."""
-    if table.plot != "embedding":
-        yield from teacher_runs(table, settings)
-    yield from (spec for cell in cells(table, settings) for spec in cell.specs)
+    if table.table.plot != "embedding":
+        yield from table.teachers
+    yield from (spec for specs in table.cells.values() for spec in specs)
 
 
 def _taught(students: Iterable[_Run], teachers: Mapping[str, _Run]) -> set[str]:

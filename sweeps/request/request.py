@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from analysis import paper
 from analysis.record.settings import Settings, parse_pair
-from analysis.table.layout import Table, cells, check_rows, chosen_pairs, settings_for, taught_parts
+from analysis.table.layout import Table
+from analysis.table.resolved import check_rows, resolve
 from sweeps.planning.plan import make_plan
 from sweeps.request.arguments import Options
 from sweeps.request.teacher_weights import Given, find_each, published
@@ -94,16 +95,17 @@ def named(name: str) -> Sequence[Table]:
 def datasets(tables: Iterable[Table], settings: Settings) -> list[str]:
     """The data sets that these tables train on."""
     trained = [table for table in tables if table.trains]
-    return list(dict.fromkeys(settings_for(table, settings).dataset for table in trained))
+    return list(dict.fromkeys(resolve(table, settings).settings.dataset for table in trained))
 
 
 def teachers(tables: Iterable[Table], settings: Settings) -> dict[str, list[str]]:
     """The networks that teach in these tables, by data set."""
     found: dict[str, list[str]] = {}
     for table in (table for table in tables if table.trains):
-        own = settings_for(table, settings)
-        networks = [pair.teacher for part in taught_parts(table, own) for pair in chosen_pairs(part, own)]
-        found[own.dataset] = list(dict.fromkeys([*found.get(own.dataset, []), *networks]))
+        resolved = resolve(table, settings)
+        networks = [pair.teacher for part in resolved.parts for pair in part.pairs]
+        dataset = resolved.settings.dataset
+        found[dataset] = list(dict.fromkeys([*found.get(dataset, []), *networks]))
     return {dataset: networks for dataset, networks in found.items() if networks}
 
 
@@ -220,8 +222,8 @@ def _overridden(tables: Sequence[Table], settings: Settings, overrides: Sequence
 def _alike(table: Table, settings: Settings) -> set[tuple[str, str]]:
     """Pairs of rows that train the same runs in some column."""
     rows: dict[tuple[str, Pair, tuple[RunSpec, ...]], set[str]] = {}
-    for cell in cells(table, settings) if table.trains else ():
-        rows.setdefault((cell.part, cell.pair, cell.specs), set()).add(cell.row)
+    for (part, row, pair), specs in resolve(table, settings).cells.items() if table.trains else ():
+        rows.setdefault((part, pair, specs), set()).add(row)
     return {two for found in rows.values() for two in combinations(sorted(found), 2)}
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from analysis.record.entry import Entry, entry_of
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
-from analysis.table.layout import Table, cells, teacher_runs, vanilla_runs
+from analysis.table.layout import Table
+from analysis.table.resolved import resolve
+from trainables.recipes import Pair
 from trainables.spec import RunSpec
 
 
@@ -43,11 +45,28 @@ def result(spec: RunSpec, top1: float, *, failed: bool = False, seconds: Sequenc
     )
 
 
+class AskedCell(NamedTuple):
+    """One entry of a table, with a run for each seed."""
+
+    part: str
+    row: str
+    pair: Pair
+    specs: tuple[RunSpec, ...]
+
+
+def cells(table: Table, settings: Settings) -> list[AskedCell]:
+    return [AskedCell(*key, specs) for key, specs in resolve(table, settings).cells.items()]
+
+
+def vanilla_runs(table: Table, settings: Settings) -> list[RunSpec]:
+    return [spec for specs in resolve(table, settings).untaught.values() for spec in specs]
+
+
 @cache
 def specs_of(table: Table, settings: Settings) -> tuple[RunSpec, ...]:
     """Every run of a table once."""
-    specs = [spec for cell in cells(table, settings) for spec in cell.specs]
-    return tuple(dict.fromkeys([*specs, *vanilla_runs(table, settings), *teacher_runs(table, settings)]))
+    students = [spec for specs in resolve(table, settings).cells.values() for spec in specs]
+    return tuple(dict.fromkeys([*students, *vanilla_runs(table, settings), *resolve(table, settings).teachers]))
 
 
 def entries(

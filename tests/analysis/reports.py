@@ -8,12 +8,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import made_up
+from made_up import cells
 
 from analysis import paper
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table import published
-from analysis.table.layout import Table, cells
+from analysis.table.layout import Table
 from trainables.spec import RunSpec
 
 HOSTILE = "<script>alert('x')</script> & \"$\\input{/etc/passwd}$ 100% _a^b~ #1 {\\bf} é \u202e ]]> --"

@@ -11,6 +11,7 @@ from pathlib import Path
 import made_up
 import numpy as np
 import pytest
+from made_up import cells
 from reports import Page
 from scipy import stats  # type: ignore[import-untyped]
 
@@ -24,7 +25,6 @@ from analysis.reporting.claims_section import Judged, judged_claims
 from analysis.reporting.html import page
 from analysis.reporting.latex_pdf import article
 from analysis.reporting.snapshot import read_snapshot
-from analysis.table.layout import cells
 from sweeps.request.arguments import parse
 from sweeps.request.request import make_request
 from trainables.recipes import CIFAR100_LT, Pair

@@ -20,7 +20,8 @@ from analysis.figure.charts import LEVELS, SERIES, draw, picture, write_figure
 from analysis.figures import main
 from analysis.record.settings import Settings
 from analysis.table.grid import Grid, make_grid
-from analysis.table.layout import PICTURES, chosen_pairs
+from analysis.table.layout import PICTURES
+from analysis.table.resolved import resolve
 from trainables.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +30,7 @@ OF_NUMBERS = [name for name, table in paper.tables().items() if table.plot not i
 
 def grid_of(name: str, settings: Settings) -> Grid:
     table = paper.find(name)
-    return make_grid(table, settings, made_up.entries(table, settings))
+    return make_grid(resolve(table, settings), made_up.entries(table, settings))
 
 
 def bars(axes: Axes) -> dict[str, tuple[np.ndarray, np.ndarray, list[np.ndarray]]]:
@@ -56,20 +57,20 @@ def test_figure_3_is_a_curve_for_each_selection_and_two_levels() -> None:
     grid = grid_of("figure3", Settings())
     figure = draw(grid)
     (axes,) = figure.axes
-    (pair,) = chosen_pairs(grid.table.parts[0], grid.settings)
+    (pair,) = grid.resolved.parts[0].pairs
     curves = bars(axes)
     assert set(curves) == {label for label, *_ in SERIES.values()}
     for word, selection in (("he", "high"), ("half", "half"), ("le", "low")):
         x, y, ends = curves[SERIES[selection][0]]
-        values = [grid.at("main", f"kd_{word}_da_{rate}", pair) for rate in (10, 20, 30, 40, 50)]
+        values = [grid.cells["main", f"kd_{word}_da_{rate}", pair] for rate in (10, 20, 30, 40, 50)]
         assert np.abs(x - np.array([0.1, 0.2, 0.3, 0.4, 0.5])).max() < 0.01
         assert y == pytest.approx([value.mean for value in values])
         spread = [float(end[1, 1] - end[0, 1]) / 2 for end in ends]
         assert spread == pytest.approx([value.std for value in values])
     levels = {str(line.get_label()): line.get_ydata() for line in axes.lines if len(set(line.get_xdata())) == 2}
     assert {label: data[0] for label, data in levels.items()} == {
-        "KD": grid.at("main", "kd", pair).mean,
-        "KD with CutMix (100%)": grid.at("main", "kd_cutmix", pair).mean,
+        "KD": grid.cells["main", "kd", pair].mean,
+        "KD with CutMix (100%)": grid.cells["main", "kd_cutmix", pair].mean,
     }
     assert title(figure).splitlines()[1:] == [
         "CIFAR-100, 240 epochs, 3 seeds, best test epoch",
@@ -89,12 +90,12 @@ def test_curves_can_be_told_apart_without_colour() -> None:
 def test_a_dot_for_each_row_and_pair_and_the_papers_number_hollow() -> None:
     grid = grid_of("table5", Settings())
     figure = draw(grid)
-    pairs = chosen_pairs(grid.table.parts[0], grid.settings)
+    pairs = grid.resolved.parts[0].pairs
     assert figure.axes[0].get_title() == "WRN-40-2 / WRN-16-2"
     assert len(figure.axes) == len(pairs) == 6
     labels = [row.label for row in grid.table.parts[0].rows]
     for number, (axes, pair) in enumerate(zip(figure.axes, pairs, strict=True)):
-        rows = [grid.at("main", row.key, pair) for row in grid.table.parts[0].rows]
+        rows = [grid.cells["main", row.key, pair] for row in grid.table.parts[0].rows]
         x, y, ends = bars(axes)["measured"]
         assert x == pytest.approx([value.mean for value in rows])
         assert [float(end[1, 0] - end[0, 0]) / 2 for end in ends] == pytest.approx([value.std for value in rows])
@@ -125,12 +126,12 @@ def test_a_part_begins_a_line_of_panels() -> None:
 def test_cost_against_the_rate_with_the_papers_increase() -> None:
     grid = grid_of("table7", Settings())
     (axes,) = draw(grid).axes
-    (pair,) = chosen_pairs(grid.table.parts[0], grid.settings)
+    (pair,) = grid.resolved.parts[0].pairs
     x, y, _ = bars(axes)["measured"]
     assert list(x) == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0]
-    assert y == pytest.approx([grid.at("main", row.key, pair).mean for row in grid.table.parts[0].rows])
+    assert y == pytest.approx([grid.cells["main", row.key, pair].mean for row in grid.table.parts[0].rows])
     (hollow,) = [line for line in axes.lines if str(line.get_label()).startswith("paper")]
-    base = grid.at("main", "kd_he_da_10", pair).mean
+    base = grid.cells["main", "kd_he_da_10", pair].mean
     assert base is not None
     factors = np.array([0.0, 3.94, 5.52, 8.78, 14.17, 33.26]) / 100 + 1
     assert np.asarray(hollow.get_ydata()) == pytest.approx(base * factors)
@@ -151,7 +152,7 @@ def test_other_data_and_shortened_schedules_are_in_the_title_and_lose_or_keep_th
 def test_no_title_or_legend_is_wider_than_its_picture() -> None:
     for name in OF_NUMBERS:
         for settings in (Settings(dataset="digits"), Settings(epochs=120, train_fraction=0.123, pairs=("vgg13/vgg8",))):
-            figure = draw(make_grid(paper.find(name), settings, {}))
+            figure = draw(make_grid(resolve(paper.find(name), settings), {}))
             figure.draw_without_rendering()
             words = [text for text in figure.texts if text.get_text()]
             boxes = [text.get_window_extent() for text in [*words, *(t for one in figure.legends for t in one.texts)]]
@@ -162,12 +163,12 @@ def test_what_is_missing_is_written_where_the_dot_would_be() -> None:
     settings = Settings(pairs=("wrn_16_2/resnet8",))
     table = paper.find("table5")
     records = made_up.entries(table, settings)
-    grid = make_grid(table, settings, records)
-    kd, cutmix = (grid.at("main", row, grid.values[0].pair) for row in ("kd", "kd_cutmix"))
+    grid = make_grid(resolve(table, settings), records)
+    kd, cutmix = (grid.cells["main", row, grid.values[0].pair] for row in ("kd", "kd_cutmix"))
     gone = {*kd.runs, cutmix.runs[0]}
-    (axes,) = draw(make_grid(table, settings, {k: v for k, v in records.items() if k not in gone})).axes
+    (axes,) = draw(make_grid(resolve(table, settings), {k: v for k, v in records.items() if k not in gone})).axes
     assert [text.get_text() for text in axes.texts] == ["— 0/3", "2/3 seeds"]
-    (empty,) = draw(make_grid(paper.find("figure3"), settings, {})).axes
+    (empty,) = draw(make_grid(resolve(paper.find("figure3"), settings), {})).axes
     assert empty.get_xlabel().splitlines()[-1] == "17 of 17 entries incomplete"
 
 
@@ -181,8 +182,8 @@ def test_a_dollar_sign_is_no_formula() -> None:
 
 @pytest.mark.parametrize("name", OF_NUMBERS)
 def test_a_table_without_any_number_can_be_drawn(name: str) -> None:
-    assert draw(make_grid(paper.find(name), Settings(), {})).axes
-    assert picture(make_grid(paper.find(name), Settings(dataset="digits"), {}), "png").startswith(b"\x89PNG")
+    assert draw(make_grid(resolve(paper.find(name), Settings()), {})).axes
+    assert picture(make_grid(resolve(paper.find(name), Settings(dataset="digits")), {}), "png").startswith(b"\x89PNG")
 
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
@@ -196,7 +197,7 @@ def test_a_picture_has_a_format_that_its_name_ends_in(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"should end in \.png, \.pdf, \.svg"):
         write_figure(grid_of("figure3", Settings()), tmp_path / "figure.jpeg")
     with pytest.raises(UserError, match="nothing to draw"):
-        draw(make_grid(paper.find("table13"), Settings(rows=("dkd",)), {}))
+        draw(make_grid(resolve(paper.find("table13"), Settings(rows=("dkd",))), {}))
 
 
 def test_the_command_writes_beside_the_tables_or_where_it_is_told(tmp_path: Path) -> None:

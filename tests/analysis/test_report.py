@@ -13,6 +13,7 @@ from typing import Any
 import made_up
 import pytest
 import reports
+from made_up import cells
 from reports import HOSTILE, Page, image
 
 from analysis import paper
@@ -21,7 +22,6 @@ from analysis.record.settings import Settings
 from analysis.report import TITLE, main, make_report
 from analysis.reporting.html import page
 from analysis.reporting.snapshot import read_snapshot
-from analysis.table.layout import cells
 from trainables.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,6 +15,7 @@ from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.grid import make_grid
 from analysis.table.render import FORMATS, render
+from analysis.table.resolved import resolve
 from analysis.tables import load_grid, main, write_all
 from trainables.errors import UserError
 
@@ -34,7 +35,7 @@ def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_answers_from_anywhere_as_the_functions_do(results: Path, tmp_path: Path) -> None:
-    grid = make_grid(TABLE5, SETTINGS, made_up.entries(TABLE5, SETTINGS))
+    grid = make_grid(resolve(TABLE5, SETTINGS), made_up.entries(TABLE5, SETTINGS))
     for form in ("text", "json"):
         done = run("table5", "--format", form, "--results", results, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from fake_job import result
+from made_up import cells
 
 from analysis import paper
 from analysis.export import to_frame
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
-from analysis.table.layout import cells
 from sweeps.display.forecast import outdated
 from sweeps.planning.plan import asked_runs, make_plan
 from trainables.spec import RunSpec

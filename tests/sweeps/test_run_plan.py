@@ -12,11 +12,11 @@ import pytest
 import torch
 from commands import SMALL, Command, contents, no_measuring, own_images, refused, settings
 from fake_job import result
+from made_up import cells
 from PIL import Image
 
 from analysis import paper
 from analysis.record.ledger import Ledger
-from analysis.table.layout import cells
 from sweeps.planning.plan import asked_runs, make_plan
 from sweeps.request.arguments import parse
 from sweeps.request.request import make_request

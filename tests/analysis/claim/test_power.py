@@ -13,6 +13,7 @@ from analysis import paper
 from analysis.claim.power import of_runs, power, report, seeds_needed, sensitivity, spread, visible
 from analysis.record.settings import Settings
 from analysis.table.grid import make_grid
+from analysis.table.resolved import resolve
 
 TABLE5 = paper.find("table5")
 
@@ -48,14 +49,14 @@ def test_a_difference_that_is_almost_nothing_needs_more_seeds_than_anyone_has() 
 
 def test_the_spread_is_pooled_over_cells_and_over_pairs_of_rows() -> None:
     settings = Settings(pairs=("resnet56/resnet20",), seeds=4)
-    grid = make_grid(TABLE5, settings, made_up.entries(TABLE5, settings))
+    grid = make_grid(resolve(TABLE5, settings), made_up.entries(TABLE5, settings))
     rows = np.array([value.measured for value in grid.values if value.kind == "row"])
     couples = [rows[i] - rows[j] for i in range(len(rows)) for j in range(i)]
     found = spread([grid, grid], "from the ledger")
     assert found is not None
     assert found.run == pytest.approx(math.sqrt(np.mean(rows.var(axis=1, ddof=1))))
     assert found.difference == pytest.approx(math.sqrt(np.mean([np.var(two, ddof=1) for two in couples])))
-    assert spread([make_grid(TABLE5, settings, {})], "") is None
+    assert spread([make_grid(resolve(TABLE5, settings), {})], "") is None
 
 
 def test_what_is_said_of_it() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from made_up import cells
 
 from analysis import figures, paper
 from analysis.figure import embedding, from_weights, observations
@@ -18,7 +19,7 @@ from analysis.figure.from_weights import write_figure_from_runs
 from analysis.figure.observations import Folders, Weights, answers, certainty
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
-from analysis.table.layout import cells, teacher_runs
+from analysis.table.resolved import resolve
 from trainables.errors import UserError
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
@@ -55,7 +56,7 @@ def make_weights(network: str, path: Path, seed: int = 0) -> str:
 
 def specs_of(settings: Settings = SETTINGS) -> list[RunSpec]:
     """What Figure 7 shows: teacher, KD, Energy KD."""
-    return [*teacher_runs(FIGURE7, settings), *(spec for cell in cells(FIGURE7, settings) for spec in cell.specs)]
+    return [*resolve(FIGURE7, settings).teachers, *(spec for cell in cells(FIGURE7, settings) for spec in cell.specs)]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def drawn(results: Path) -> dict[str, list[Path]]:
     return {
-        name: write_figure_from_runs(paper.find(name), SETTINGS, results, None, (), results / "tables")
+        name: write_figure_from_runs(resolve(paper.find(name), SETTINGS), results, None, (), results / "tables")
         for name in FIGURES
     }
 
@@ -86,15 +87,14 @@ def test_every_figure_is_written_as_png_and_pdf(results: Path, drawn: dict[str, 
 
 def test_the_weights_are_those_of_the_runs_that_the_tables_show(results: Path) -> None:
     teacher, kd, energy_kd = specs_of()
-    (part,) = FIGURE7.parts
-    place = Folders(results)
-    settings = SETTINGS
-    found = [observations.student(FIGURE7, settings, PAIR, row, place) for row in part.rows]
+    resolved, place = resolve(FIGURE7, SETTINGS), Folders(results)
+    (part,) = resolved.parts
+    found = [observations.student(resolved, part, PAIR, row, place) for row in part.rows]
     assert [one.path for one in found] == [weights_path(results, spec.run_id) for spec in (kd, energy_kd)]
     assert (kd.treatment, energy_kd.treatment, kd.seed, energy_kd.seed) == ("kd", "energy_kd", 1, 1)
-    table5 = {spec.run_id for cell in cells(paper.find("table5"), settings) for spec in cell.specs}
+    table5 = {spec.run_id for cell in cells(paper.find("table5"), SETTINGS) for spec in cell.specs}
     assert kd.run_id in table5
-    own = observations.teacher(FIGURE7, settings, PAIR, place)
+    own = observations.teacher(resolved, PAIR, place)
     assert (own.path, own.network) == (weights_path(results, teacher.run_id), "wrn_16_1")
     assert (own.training, own.shortened) == ("2 epochs, seed 1", True)
 
@@ -102,11 +102,11 @@ def test_the_weights_are_those_of_the_runs_that_the_tables_show(results: Path) -
 def test_a_known_answer_needs_neither_torch_nor_the_images(results: Path, drawn: dict[str, list[Path]]) -> None:
     code = (
         "import sys; from pathlib import Path; from analysis import paper;"
-        "from analysis.record.settings import from_json;"
+        "from analysis.record.settings import from_json;from analysis.table.resolved import resolve;"
         "from analysis.figure.from_weights import write_figure_from_runs;"
         "import trainables.data as data; data.load = None;"
         f"results = Path({str(results)!r}); settings = from_json({SETTINGS.as_json()!r});"
-        f"[write_figure_from_runs(paper.find(name), settings, results, None, (), results / 'again')"
+        f"[write_figure_from_runs(resolve(paper.find(name), settings), results, None, (), results / 'again')"
         f" for name in {FIGURES}];"
         "print('torch' in sys.modules)"
     )
@@ -156,9 +156,9 @@ def test_objects_in_a_kept_file_are_never_loaded(results: Path, tmp_path: Path) 
 
 def test_missing_weights_are_named_with_the_command_that_trains_them(tmp_path: Path) -> None:
     settings = Settings(dataset="digits", epochs=2, overrides=(("lr", "0.1"),))
-    for name, spec in (("figure6", specs_of(settings)[1]), ("figure4", next(teacher_runs(FIGURE4, settings)))):
+    for name, spec in (("figure6", specs_of(settings)[1]), ("figure4", resolve(FIGURE4, settings).teachers[0])):
         with pytest.raises(UserError) as error:
-            write_figure_from_runs(paper.find(name), settings, tmp_path, None, (), tmp_path / "tables")
+            write_figure_from_runs(resolve(paper.find(name), settings), tmp_path, None, (), tmp_path / "tables")
         text = str(error.value)
         assert f"{name} needs the weights of {spec.name}" in text
         command = f"python sweeps/run.py {name} --dataset digits --epochs 2 --set lr=0.1 --results {tmp_path}"
@@ -171,12 +171,12 @@ def test_a_given_teacher_is_known_by_its_content(results: Path, tmp_path: Path) 
     path = tmp_path / "anything.pth"
     sha256 = make_weights("wrn_16_1", path, seed=9)
     settings = Settings(dataset="digits", pairs=(PAIR.key,), teachers=(("wrn_16_1", sha256),))
-    write_figure_from_runs(FIGURE4, settings, tmp_path, None, [(sha256, str(path))], tmp_path)
+    write_figure_from_runs(resolve(FIGURE4, settings), tmp_path, None, [(sha256, str(path))], tmp_path)
     with pytest.raises(UserError, match="were not given: use --teachers"):
-        write_figure_from_runs(FIGURE4, settings, tmp_path, None, (), tmp_path)
+        write_figure_from_runs(resolve(FIGURE4, settings), tmp_path, None, (), tmp_path)
     make_weights("wrn_16_1", path, seed=8)
     with pytest.raises(UserError, match="has changed since"):
-        write_figure_from_runs(FIGURE4, settings, tmp_path, None, [(sha256, str(path))], tmp_path)
+        write_figure_from_runs(resolve(FIGURE4, settings), tmp_path, None, [(sha256, str(path))], tmp_path)
 
 
 def test_each_pair_has_a_picture_and_each_teacher_one_of_its_own(results: Path, tmp_path: Path) -> None:
@@ -184,8 +184,8 @@ def test_each_pair_has_a_picture_and_each_teacher_one_of_its_own(results: Path, 
     for spec in {spec.run_id: spec for table in (FIGURE4, FIGURE7) for spec in [*specs_of(settings)]}.values():
         make_weights(spec.student, weights_path(tmp_path, spec.run_id))
     place = Folders(tmp_path)
-    assert list(from_weights.figures(FIGURE4, settings, place)) == ["figure4", "figure4-resnet8"]
-    assert list(from_weights.figures(FIGURE7, settings, place)) == [
+    assert list(from_weights.figures(resolve(FIGURE4, settings), place)) == ["figure4", "figure4-resnet8"]
+    assert list(from_weights.figures(resolve(FIGURE7, settings), place)) == [
         "figure7",
         "figure7-wrn_16_1-resnet20",
         "figure7-resnet8-resnet8",
@@ -194,7 +194,7 @@ def test_each_pair_has_a_picture_and_each_teacher_one_of_its_own(results: Path, 
 
 def test_titles_say_data_network_training_and_what_differs_from_the_paper(results: Path) -> None:
     found = {
-        name: from_weights.figures(paper.find(name), SETTINGS, Folders(results))[name].get_suptitle()
+        name: from_weights.figures(resolve(paper.find(name), SETTINGS), Folders(results))[name].get_suptitle()
         for name in FIGURES
     }
     assert found["figure4"].splitlines()[1:] == [
@@ -209,9 +209,9 @@ def test_titles_say_data_network_training_and_what_differs_from_the_paper(result
 
 def test_rows_that_were_not_asked_for_are_not_drawn(results: Path) -> None:
     place = Folders(results)
-    one = from_weights.figures(FIGURE7, replace(SETTINGS, rows=("kd",)), place)["figure7"]
+    one = from_weights.figures(resolve(FIGURE7, replace(SETTINGS, rows=("kd",))), place)["figure7"]
     assert [axes.get_title().partition("\n")[0] for axes in one.axes if axes.get_title()] == ["KD"]
-    assert from_weights.figures(FIGURE7, replace(SETTINGS, rows=("dkd",)), place) == {}
+    assert from_weights.figures(resolve(FIGURE7, replace(SETTINGS, rows=("dkd",))), place) == {}
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

@@ -6,11 +6,12 @@ import json
 from dataclasses import replace
 
 import pytest
+from made_up import cells
 
 from analysis import paper
 from analysis.record.settings import Settings, deviations, from_json, student_spec
 from analysis.table.grid import make_grid
-from analysis.table.layout import cells, settings_for, teacher_runs
+from analysis.table.resolved import resolve
 from trainables.baselines import takd
 from trainables.errors import UserError
 from trainables.recipes import CIFAR100, RESNET_56_20, kd
@@ -38,7 +39,7 @@ def specs(table: str, settings: Settings) -> list[RunSpec]:
     ],
 )
 def test_each_table_has_its_own_images_and_teachers(table: str, dataset: str, data: str, vgg13: str | None) -> None:
-    own = settings_for(paper.find(table), EACH)
+    own = resolve(paper.find(table), EACH).settings
     assert (own.dataset, own.data) == (dataset, data)
     assert dict(own.teachers).get("vgg13") == vgg13
     made = specs(table, EACH)
@@ -49,7 +50,7 @@ def test_each_table_has_its_own_images_and_teachers(table: str, dataset: str, da
 
 def test_a_named_data_set_holds_for_every_table() -> None:
     assert {spec.dataset for spec in specs("table8", Settings(dataset="digits"))} == {"digits"}
-    assert settings_for(paper.find("table6"), Settings()).dataset == "cifar100"
+    assert resolve(paper.find("table6"), Settings()).settings.dataset == "cifar100"
 
 
 def test_the_long_tail_is_part_of_the_identity() -> None:
@@ -58,7 +59,7 @@ def test_the_long_tail_is_part_of_the_identity() -> None:
     assert {spec.imbalance for spec in longer} == {0.1}
     assert {spec.run_id for spec in usual}.isdisjoint(spec.run_id for spec in longer)
     assert stream_key(usual[0]) != stream_key(replace(usual[0], imbalance=0.4))
-    assert deviations(settings_for(paper.find("table8"), Settings(dataset="", imbalance=0.1)), "cifar100_lt") == [
+    assert deviations(resolve(paper.find("table8"), Settings(dataset="", imbalance=0.1)).settings, "cifar100_lt") == [
         "long-tail factor 0.1 instead of 0.5"
     ]
     for tail in (0, -1, 1.5):
@@ -74,15 +75,15 @@ def test_settings_that_were_stored_before_still_read() -> None:
 
 
 def test_a_users_part_of_a_data_set_is_not_the_papers() -> None:
-    grid = make_grid(paper.find("table3"), settings_for(paper.find("table3"), EACH), {})
+    grid = make_grid(resolve(paper.find("table3"), resolve(paper.find("table3"), EACH).settings), {})
     assert not grid.comparable
     assert {value.paper for value in grid.values} == {None}
-    assert make_grid(paper.find("table3"), Settings(dataset=""), {}).comparable
+    assert make_grid(resolve(paper.find("table3"), Settings(dataset="")), {}).comparable
 
 
 def test_an_assistant_stands_between_teacher_and_student() -> None:
     settings = Settings(pairs=(RESNET_56_20.key,), rows=("takd",), seeds=2)
-    teacher, assistant = teacher_runs(paper.find("table1"), settings)
+    teacher, assistant = resolve(paper.find("table1"), settings).teachers
     (cell,) = cells(paper.find("table1"), settings)
     assert teacher.method == "vanilla"
     assert (assistant.teacher, assistant.teacher_run, assistant.method) == ("resnet56", teacher.run_id, "kd")
@@ -94,7 +95,7 @@ def test_an_assistant_stands_between_teacher_and_student() -> None:
 
 def test_an_assistant_is_not_overridden_as_a_student_is() -> None:
     settings = Settings(pairs=(RESNET_56_20.key,), rows=("takd",), overrides=(("lr", "0.2"),))
-    _, assistant = teacher_runs(paper.find("table1"), settings)
+    _, assistant = resolve(paper.find("table1"), settings).teachers
     assert assistant.lr == 0.05
     assert {spec.lr for cell in cells(paper.find("table1"), settings) for spec in cell.specs} == {0.2}
 
@@ -118,7 +119,7 @@ def test_a_temperature_reaches_only_losses_that_have_one() -> None:
 @pytest.mark.parametrize("table", ["table9", "table10", "table11", "table12"])
 def test_hyperparameters_are_those_that_run(table: str) -> None:
     found = paper.find(table)
-    grid = make_grid(found, Settings(dataset=""), {})
+    grid = make_grid(resolve(found, Settings(dataset="")), {})
     made = {cell.pair: cell.specs[0].temperature for cell in cells(found, Settings(dataset=""))}
     for value in grid.values:
         temperature = made[value.pair]
@@ -133,4 +134,5 @@ def test_top_5_is_that_of_the_best_epoch() -> None:
 
 def test_a_students_temperature_alone_does_not_name_a_teacher() -> None:
     spec = student_spec(Settings(), RESNET_56_20, kd(CIFAR100), 1)
-    assert spec.teacher_run == teacher_runs(paper.find("table1"), Settings(pairs=(RESNET_56_20.key,))).__next__().run_id
+    teacher, *_ = resolve(paper.find("table1"), Settings(pairs=(RESNET_56_20.key,))).teachers
+    assert spec.teacher_run == teacher.run_id

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import made_up
 import pytest
+from made_up import cells
 
 from analysis import paper
 from analysis.record.entry import entry_of
@@ -15,8 +16,8 @@ from analysis.reporting.comparison import judge
 from analysis.table import published
 from analysis.table.captions import caption, notes
 from analysis.table.grid import Grid, make_grid
-from analysis.table.layout import cells
 from analysis.table.render import render
+from analysis.table.resolved import resolve
 from analysis.table.sheet import show
 from analysis.table.verdicts import ABOVE, WITHIN
 from trainables.errors import UserError
@@ -31,7 +32,7 @@ ONE = Settings(pairs=(PAIR.key,))
 
 
 def grid_of(name: str, settings: Settings) -> Grid:
-    return make_grid(paper.find(name), settings, made_up.entries(paper.find(name), settings))
+    return make_grid(resolve(paper.find(name), settings), made_up.entries(paper.find(name), settings))
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -122,16 +123,18 @@ def test_notes_say_of_which_test_epoch_the_papers_numbers_are() -> None:
 def test_a_number_of_another_test_epoch_is_marked_and_warned_of(metric: str, others: set[str]) -> None:
     rows = ("kd", "kd_cutmix", "kd_he_da_20", "dkd", "dkd_cutmix")
     settings = replace(ONE, rows=rows)
-    grid = make_grid(TABLE5, settings, made_up.entries(TABLE5, settings), metric)
-    marked = {row for row in rows if show(grid.at("main", row, PAIR)).paper.endswith("‡")}
+    grid = make_grid(resolve(TABLE5, settings), made_up.entries(TABLE5, settings), metric)
+    marked = {row for row in rows if show(grid.cells["main", row, PAIR]).paper.endswith("‡")}
     assert marked == others
     other = "last" if metric == "best" else "best"
     warning = f"‡: the paper's number is of the {other} epoch, ours of the {metric} one"
     assert warning in caption(grid)
-    assert not show(grid.at("main", "teacher", PAIR)).paper.endswith("‡"), "of the weights that taught, for any metric"
+    assert not show(grid.cells["main", "teacher", PAIR]).paper.endswith("‡"), (
+        "of the weights that taught, for any metric"
+    )
     for form in ("text", "markdown", "html"):
         assert "‡" in render(grid, form)
-    assert "74.92\\ddag{}" in render(make_grid(TABLE5, settings, {}), "latex")
+    assert "74.92\\ddag{}" in render(make_grid(resolve(TABLE5, settings), {}), "latex")
     assert "‡" not in caption(grid_of("table8", Settings(dataset="")))
 
 
@@ -155,8 +158,8 @@ def test_one_curve_gets_another_verdict_beside_a_last_epoch_than_beside_a_best_o
         spec.run_id: entry_of(made_up.result(spec, 71.5 + off, last_top1=70.7 + off))
         for spec, off in zip(cells(TABLE5, settings)[0].specs, (-0.1, 0.0, 0.1), strict=True)
     }
-    grid = make_grid(TABLE5, settings, runs, metric)
+    grid = make_grid(resolve(TABLE5, settings), runs, metric)
     (found,) = [verdict for value, verdict in judge(grid) if value.row == "kd"]
     assert known.value == 70.66
     assert (found.word, found.difference) == (word, pytest.approx(mean - 70.66))
-    assert grid.at("main", "kd", pair).mean == pytest.approx(71.5 if metric == "best" else 70.7)
+    assert grid.cells["main", "kd", pair].mean == pytest.approx(71.5 if metric == "best" else 70.7)

@@ -15,6 +15,7 @@ from analysis.table import published
 from analysis.table.captions import notes
 from analysis.table.grid import make_grid
 from analysis.table.layout import Table
+from analysis.table.resolved import resolve
 from analysis.table.value import Value
 from analysis.table.verdicts import TESTED
 from trainables.recipes import Pair
@@ -24,7 +25,7 @@ PAIR = Pair("resnet32x4", "resnet8x4")
 
 
 def values(table: Table, settings: Settings) -> list[Value]:
-    return list(make_grid(table, settings, {}).values)
+    return list(make_grid(resolve(table, settings), {}).values)
 
 
 def cited(value: Value) -> str:
@@ -59,7 +60,7 @@ def test_every_row_and_pair_that_the_paper_prints_has_its_number() -> None:
 
 
 def test_which_tables_they_stand_in_is_said_and_which_are_copied() -> None:
-    said = notes(make_grid(paper.find("direction"), Settings(), {}))
+    said = notes(make_grid(resolve(paper.find("direction"), Settings()), {}))
     assert (
         "The paper's numbers stand in its Tables 1 and 2 (Teacher Acc., Student Acc., KD, Energy KD) and in its "
         "Table 4 (Low energy only, High energy only, Gradation)." in said
@@ -85,7 +86,7 @@ def test_the_verdicts_use_them() -> None:
     table, settings = paper.find("direction"), Settings(pairs=(PAIR.key,))
     words = {
         value.row: verdict.word
-        for value, verdict in judge(make_grid(table, settings, made_up.entries(table, settings)))
+        for value, verdict in judge(make_grid(resolve(table, settings), made_up.entries(table, settings)))
     }
     assert words.pop("energy_kd_reversed") == "not comparable"
     assert words.pop("teacher") == "one seed"

@@ -6,10 +6,11 @@ import itertools
 from pathlib import Path
 
 import pytest
+from made_up import cells
 
 from analysis import paper
 from analysis.record.settings import Settings
-from analysis.table.layout import Table, cells
+from analysis.table.layout import Table
 from trainables.errors import UserError
 from trainables.recipes import RECIPES, RESNET_32X4_8X4, RESNET_56_20, WRN_40_2_16_2
 from trainables.spec import RunSpec

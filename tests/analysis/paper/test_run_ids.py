@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from made_up import cells, vanilla_runs
 
 from analysis import paper
 from analysis.record.settings import Settings
-from analysis.table.layout import cells, teacher_runs, vanilla_runs
+from analysis.table.resolved import resolve
 
 CIFAR = Settings()
 SHORT = Settings(epochs=24)
@@ -40,5 +41,5 @@ def test_a_students_run_id(asked: Settings, table: str, row: str, pair: str, fir
 
 
 def test_the_run_ids_of_a_teacher_and_of_a_student_alone() -> None:
-    assert "eb062e41c81dec37" in {spec.run_id for spec in teacher_runs(paper.find("table5"), CIFAR)}
+    assert "eb062e41c81dec37" in {spec.run_id for spec in resolve(paper.find("table5"), CIFAR).teachers}
     assert "af50eaa2ae8136c7" in {spec.run_id for spec in vanilla_runs(paper.find("table5"), DIGITS)}

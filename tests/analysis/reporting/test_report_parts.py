@@ -11,6 +11,7 @@ import pytest
 import some_results
 from hypothesis import given
 from hypothesis import strategies as st
+from made_up import cells
 
 from analysis import paper
 from analysis.record.entry import entry_of
@@ -23,7 +24,7 @@ from analysis.reporting.provenance import hours, origins, sum_up
 from analysis.reporting.snapshot import Snapshot
 from analysis.reporting.summary_section import summary_section
 from analysis.table.grid import make_grid
-from analysis.table.layout import cells
+from analysis.table.resolved import resolve
 from analysis.table.verdicts import NOT_COMPARABLE, TESTED
 
 TABLE4, TABLE5 = paper.find("table4"), paper.find("table5")
@@ -33,7 +34,7 @@ ONE_PAIR = Settings(pairs=("resnet56/resnet20",))
 def words(settings: Settings, table: str = "table5") -> dict[tuple[str, str], tuple[str, str]]:
     """The verdict and its reason of each entry, by row and kind."""
     chosen = paper.find(table)
-    judged = judge(make_grid(chosen, settings, made_up.entries(chosen, settings)))
+    judged = judge(make_grid(resolve(chosen, settings), made_up.entries(chosen, settings)))
     return {(value.row, value.part): (verdict.word, verdict.why) for value, verdict in judged}
 
 
@@ -109,7 +110,7 @@ def test_every_cell_of_the_paper_is_complete_or_in_a_gap() -> None:
 def test_nothing_lacks_where_all_is_done() -> None:
     done = {spec.run_id for cell in cells(TABLE4, Settings()) for spec in cell.specs}
     assert coverage(TABLE4, Settings(epochs=2), done).gaps == ()
-    assert unfinished(make_grid(TABLE5, ONE_PAIR, made_up.entries(TABLE5, ONE_PAIR)).values) == []
+    assert unfinished(make_grid(resolve(TABLE5, ONE_PAIR), made_up.entries(TABLE5, ONE_PAIR)).values) == []
 
 
 @given(st.lists(st.text(st.characters(codec="ascii", exclude_characters="\0")), max_size=4), st.text(max_size=9))

@@ -10,6 +10,7 @@ from pathlib import Path
 import made_up
 import pytest
 import reports
+from made_up import vanilla_runs
 from reports import HOSTILE
 
 from analysis.paper import find
@@ -21,7 +22,8 @@ from analysis.reporting.latex_pdf import ACROSS, FIGURES, article, compile_pdf, 
 from analysis.reporting.pictures import drawn
 from analysis.reporting.snapshot import read_snapshot
 from analysis.table.grid import make_grid
-from analysis.table.layout import Table, vanilla_runs
+from analysis.table.layout import Table
+from analysis.table.resolved import resolve
 from analysis.table.sheet import make_sheet
 
 needs_latex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
@@ -99,8 +101,8 @@ def test_no_page_is_empty_and_what_must_be_said_is_printed(folder: Path) -> None
 @needs_latex
 def test_wide_tables_and_many_pairs_fit_with_every_number(tmp_path: Path) -> None:
     table, settings = wide()
-    sheet = make_sheet(make_grid(table, settings, {}))
-    picture = drawn(make_grid(table, settings, {}), printed=True)
+    sheet = make_sheet(make_grid(resolve(table, settings), {}))
+    picture = drawn(make_grid(resolve(table, settings), {}), printed=True)
     assert [name for name, _, _ in picture.print] == [f"table13-{number}" + ".pdf" for number in range(1, 10)]
     document = Document("wide", "", (Heading("wide"), sheet, picture))
     assert article(document).count(r"\begin{tabular}") == -(-17 // ACROSS)

@@ -5,22 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from made_up import cells, vanilla_runs
 
 from analysis.paper import figure3, table4, table5, table7, table13
 from analysis.record.settings import Settings
-from analysis.table.layout import (
-    TIMING_EPOCHS,
-    Table,
-    cells,
-    check_rows,
-    chosen_pairs,
-    chosen_parts,
-    settings_for,
-    teacher_runs,
-    vanilla_runs,
-)
+from analysis.table.layout import Table
+from analysis.table.resolved import TIMING_EPOCHS, check_rows, resolve
 from trainables.errors import UserError
-from trainables.recipes import CIFAR100, DIGITS
+from trainables.recipes import CIFAR100, DIGITS, Pair
 
 TABLES = (table4.TABLE, table5.TABLE, table7.TABLE, table13.TABLE, figure3.TABLE)
 SMALL = Settings(dataset="digits")
@@ -31,12 +23,17 @@ def ids(table: Table, settings: Settings) -> set[tuple[str, ...]]:
     return {tuple(spec.run_id for spec in cell.specs) for cell in cells(table, settings)}
 
 
+def pairs_of(table: Table, settings: Settings) -> tuple[Pair, ...]:
+    """The columns of the first part."""
+    return resolve(table, settings).parts[0].pairs
+
+
 def test_table_5_asks_for_what_the_paper_trained() -> None:
     asked = cells(table5.TABLE, Settings())
     assert len(asked) == 54
     assert len({spec.run_id for cell in asked for spec in cell.specs}) == 162
     assert len({spec.run_id for spec in vanilla_runs(table5.TABLE, Settings())}) == 18
-    assert len({spec.run_id for spec in teacher_runs(table5.TABLE, Settings())}) == 4
+    assert len({spec.run_id for spec in resolve(table5.TABLE, Settings()).teachers}) == 4
 
 
 def test_the_runs_of_table_5_are_pinned() -> None:
@@ -44,7 +41,7 @@ def test_the_runs_of_table_5_are_pinned() -> None:
     assert (first.row, first.pair.key) == ("kd", "wrn_40_2/wrn_16_2")
     assert [spec.run_id for spec in first.specs] == ["5ecf2fc1a9a18403", "23a3f7edc9bb5125", "4b49b693c2e27be1"]
     assert (last.row, last.pair.key) == ("dkd_he_da", "resnet32x4/ShuffleV2")
-    teachers = {spec.student: spec.run_id for spec in teacher_runs(table5.TABLE, Settings())}
+    teachers = {spec.student: spec.run_id for spec in resolve(table5.TABLE, Settings()).teachers}
     assert teachers["wrn_40_2"] == "a601faf3dccf1b63"
     assert teachers["vgg13"] == "eb062e41c81dec37"
 
@@ -87,7 +84,7 @@ def test_no_cell_is_empty_and_no_run_is_in_two_rows_of_a_part(table: Table, sett
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_student_finds_its_teacher_among_the_teacher_runs(table: Table) -> None:
-    teachers = {spec.run_id for spec in teacher_runs(table, Settings())}
+    teachers = {spec.run_id for spec in resolve(table, Settings()).teachers}
     assert {spec.teacher_run for cell in cells(table, Settings()) for spec in cell.specs} == teachers
 
 
@@ -123,7 +120,7 @@ def test_rows_and_pairs_that_were_chosen() -> None:
         ("dkd", "resnet110/resnet32"),
     ]
     assert all(len(cell.specs) == 2 for cell in asked)
-    assert {spec.student for spec in teacher_runs(table5.TABLE, chosen)} == {"vgg13", "resnet110"}
+    assert {spec.student for spec in resolve(table5.TABLE, chosen).teachers} == {"vgg13", "resnet110"}
     assert len(list(vanilla_runs(table5.TABLE, chosen))) == 4
 
 
@@ -138,14 +135,14 @@ def test_more_seeds_keep_the_first_ones() -> None:
 
 def test_a_part_without_any_of_the_rows_is_left_out() -> None:
     chosen = Settings(rows=("gradation",))
-    assert [part.key for part in chosen_parts(table4.TABLE, chosen)] == ["right"]
+    assert [part.key for part in resolve(table4.TABLE, chosen).parts] == ["right"]
     assert {cell.part for cell in cells(table4.TABLE, chosen)} == {"right"}
-    assert {spec.student for spec in teacher_runs(table4.TABLE, chosen)} == {"wrn_40_2", "resnet32x4", "vgg13"}
+    assert {spec.student for spec in resolve(table4.TABLE, chosen).teachers} == {"wrn_40_2", "resnet32x4", "vgg13"}
 
 
 def test_given_teachers_are_not_trained() -> None:
     chosen = Settings(teachers=(("vgg13", "a" * 64), ("wrn_40_2", "b" * 64)))
-    assert {spec.student for spec in teacher_runs(table5.TABLE, chosen)} == {"resnet56", "resnet32x4"}
+    assert {spec.student for spec in resolve(table5.TABLE, chosen).teachers} == {"resnet56", "resnet32x4"}
 
 
 def test_unknown_rows() -> None:
@@ -169,16 +166,15 @@ def test_bad_settings(asked: dict[str, Any], message: str) -> None:
 
 
 def test_columns_of_a_data_set() -> None:
-    part = table7.TABLE.parts[0]
-    assert [pair.key for pair in chosen_pairs(part, Settings())] == ["resnet32x4/resnet8x4"]
-    assert [pair.key for pair in chosen_pairs(part, Settings(dataset="imagefolder"))] == ["resnet32x4/resnet8x4"]
-    assert chosen_pairs(part, SMALL) == DIGITS.pairs[:1]
-    assert chosen_pairs(table5.TABLE.parts[0], Settings()) == CIFAR100.pairs
+    assert [pair.key for pair in pairs_of(table7.TABLE, Settings())] == ["resnet32x4/resnet8x4"]
+    assert [pair.key for pair in pairs_of(table7.TABLE, Settings(dataset="imagefolder"))] == ["resnet32x4/resnet8x4"]
+    assert pairs_of(table7.TABLE, SMALL) == DIGITS.pairs[:1]
+    assert pairs_of(table5.TABLE, Settings()) == CIFAR100.pairs
 
 
 def test_a_cost_table_is_short_and_has_an_epoch_after_the_first() -> None:
-    assert settings_for(table7.TABLE, Settings()).epochs == TIMING_EPOCHS
-    assert settings_for(table7.TABLE, Settings(epochs=7)).epochs == 7
-    assert settings_for(table5.TABLE, Settings(epochs=1)).epochs == 1
+    assert resolve(table7.TABLE, Settings()).settings.epochs == TIMING_EPOCHS
+    assert resolve(table7.TABLE, Settings(epochs=7)).settings.epochs == 7
+    assert resolve(table5.TABLE, Settings(epochs=1)).settings.epochs == 1
     with pytest.raises(UserError, match="--epochs 2 or more"):
         cells(table7.TABLE, Settings(epochs=1))

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import pytest
+from made_up import cells
 
 from analysis import paper
 from analysis.record.settings import Settings
-from analysis.table.layout import cells
 from analysis.table.protocol import protocol
+from analysis.table.resolved import resolve
 
 
 def row(table: str, key: str, settings: Settings) -> dict[str, str]:
-    found = protocol(paper.find(table), settings)
+    found = protocol(resolve(paper.find(table), settings))
     (line,) = [line for line in found.rows if line[0] == key]
     return dict(zip(found.heads, line, strict=True))
 
 
 def test_table5_says_the_papers_numbers_once() -> None:
-    found = protocol(paper.find("table5"), Settings())
+    found = protocol(resolve(paper.find("table5"), Settings()))
     assert found.heads == ["row", "method", "T", "mixing"]
     assert found.common == (
         "epochs 240, lr 0.05 [1], x 0.1, after 150 180 210, batch 64, momentum 0.9, weight decay 0.0005, "
@@ -28,7 +29,7 @@ def test_table5_says_the_papers_numbers_once() -> None:
 
 
 def test_what_differs_between_pairs_is_noted() -> None:
-    found = protocol(paper.find("table5"), Settings())
+    found = protocol(resolve(paper.find("table5"), Settings()))
     line = row("table5", "dkd_he_da", Settings())
     assert line["method"].startswith("dkd, alpha 1, beta 6 [2]")
     assert line["mixing"] == "cutmix high 50 % [3], alpha 1"
@@ -51,7 +52,7 @@ def test_temperatures_by_energy(key: str, temperature: str) -> None:
 
 def test_the_reversed_direction_is_said() -> None:
     settings = Settings(dataset="digits", rows=("energy_kd",), overrides=(("temperature.rule", '"reversed"'),))
-    found = protocol(paper.find("table4"), settings)
+    found = protocol(resolve(paper.find("table4"), settings))
     assert "T low energy 2, other 4, high 6, r 0.2" in found.common
 
 
@@ -62,12 +63,12 @@ def test_long_and_short_schedules_stand_in_their_rows() -> None:
 
 def test_overrides_and_shortening_are_resolved() -> None:
     settings = Settings(epochs=24, batch_size=128, overrides=(("lr", "0.1"),))
-    common = protocol(paper.find("table13"), settings).common
+    common = protocol(resolve(paper.find("table13"), settings)).common
     assert "epochs 24, lr 0.1, x 0.1, after 15 18 21, batch 128" in common
 
 
 def test_a_cost_table_says_its_few_epochs() -> None:
-    assert "epochs 4" in protocol(paper.find("table7"), Settings()).common
+    assert "epochs 4" in protocol(resolve(paper.find("table7"), Settings())).common
 
 
 @pytest.mark.parametrize(
@@ -106,14 +107,14 @@ def test_images_and_their_labels_are_described_where_they_are_not_the_usual() ->
     both = Settings(overrides=(("mixing.target", "both"),))
     assert row("table5", "dkd_cutmix", both)["mixing"] == "cutmix all, alpha 1, target both"
     assert row("table5", "kd_cutmix", both)["mixing"] == "cutmix all, alpha 1"
-    common = protocol(paper.find("table6"), Settings(dataset="")).common
+    common = protocol(resolve(paper.find("table6"), Settings(dataset=""))).common
     assert "augmentation crop8_flip, normalisation imagenet," in common
-    assert "normalisation" not in protocol(paper.find("table5"), Settings()).common
+    assert "normalisation" not in protocol(resolve(paper.find("table5"), Settings())).common
 
 
 def test_a_long_tail_is_said() -> None:
-    assert "long tail 0.5," in protocol(paper.find("table8"), Settings(dataset="")).common
-    assert "long tail" not in protocol(paper.find("table1"), Settings()).common
+    assert "long tail 0.5," in protocol(resolve(paper.find("table8"), Settings(dataset=""))).common
+    assert "long tail" not in protocol(resolve(paper.find("table1"), Settings())).common
 
 
 @pytest.mark.parametrize("key", [key for key, table in paper.tables().items() if table.trains])
@@ -123,9 +124,12 @@ def test_runs_that_differ_have_lines_that_differ(key: str) -> None:
     for pair in {cell.pair.key for cell in cells(table, Settings(dataset=""))}:
         settings = Settings(dataset="", pairs=(pair,), seeds=1)
         ids = {cell.row: cell.specs[0].run_id for cell in cells(table, settings)}
-        lines = {label: tuple(words) for label, *words in protocol(table, settings).rows if label in ids}
+        lines = {label: tuple(words) for label, *words in protocol(resolve(table, settings)).rows if label in ids}
         assert len(set(lines.values())) == len(set(ids.values())), pair
 
 
 def test_rows_that_were_not_asked_for_are_left_out() -> None:
-    assert [line[0] for line in protocol(paper.find("table5"), Settings(rows=("kd",))).rows] == ["kd", "(no teacher)"]
+    assert [line[0] for line in protocol(resolve(paper.find("table5"), Settings(rows=("kd",)))).rows] == [
+        "kd",
+        "(no teacher)",
+    ]

@@ -11,7 +11,7 @@ import pytest
 from analysis import paper
 from analysis.record.settings import Settings
 from analysis.table import names, published
-from analysis.table.layout import chosen_pairs
+from analysis.table.resolved import resolve
 from trainables import recipes
 from trainables.recipes import (
     CIFAR100,
@@ -308,7 +308,7 @@ def test_every_number_has_a_place_in_its_table_and_a_source(name: str) -> None:
         )
     }
     settings = Settings(dataset=table.dataset)
-    pairs = {(pair.teacher, pair.student) for part in table.parts for pair in chosen_pairs(part, settings)}
+    pairs = {(pair.teacher, pair.student) for part in resolve(table, settings).parts for pair in part.pairs}
     for number in published.published(name).values():
         assert (number.part, number.row) in rows
         assert (number.teacher, number.student) in pairs | {("", "")}

@@ -15,6 +15,7 @@ from pathlib import Path
 import made_up
 import numpy as np
 import pytest
+from made_up import cells
 
 from analysis import paper
 from analysis.record.entry import entry_of
@@ -23,8 +24,8 @@ from analysis.table import names
 from analysis.table.captions import caption, notes, training
 from analysis.table.grid import Grid, make_grid
 from analysis.table.latex import escape, latex
-from analysis.table.layout import cells
 from analysis.table.render import FORMATS, html, render, text
+from analysis.table.resolved import resolve
 from analysis.table.sheet import Line, Panel, Sheet, Shown, make_sheet, show
 from trainables.recipes import Pair
 
@@ -36,7 +37,7 @@ NASTY = r"50% & {a}_b^c ~ #1 $x$ \ <i>|`*[0] \"quoted\" é ± —"
 
 
 def grid_of(name: str, settings: Settings) -> Grid:
-    return make_grid(paper.find(name), settings, made_up.entries(paper.find(name), settings))
+    return make_grid(resolve(paper.find(name), settings), made_up.entries(paper.find(name), settings))
 
 
 def with_holes(settings: Settings = ONE) -> Grid:
@@ -47,7 +48,7 @@ def with_holes(settings: Settings = ONE) -> Grid:
     lost = [*runs["kd_he_da_20"], runs["kd_he_da_30"][1]]
     records |= {spec.run_id: entry_of(made_up.result(spec, 0.0, failed=True)) for spec in lost}
     return make_grid(
-        TABLE5, settings, {key: entry for key, entry in records.items() if key not in {s.run_id for s in gone}}
+        resolve(TABLE5, settings), {key: entry for key, entry in records.items() if key not in {s.run_id for s in gone}}
     )
 
 
@@ -58,16 +59,16 @@ def entry(sheet: Sheet, label: str, column: int = 0) -> Shown:
 def test_an_entry_is_the_mean_with_two_decimals_its_spread_and_the_papers_number() -> None:
     grid = grid_of("table5", ONE)
     shown = entry(make_sheet(grid), "w/ HE-DA (40%)")
-    value = grid.at("main", "kd_he_da_40", PAIR)
+    value = grid.cells["main", "kd_he_da_40", PAIR]
     assert value.mean is not None
     assert (shown.text, shown.spread) == (f"{np.mean(value.measured):.2f}", f"{np.std(value.measured, ddof=1):.2f}")
     assert (shown.paper, shown.note, shown.lost) == ("75.72", "", "")
     labels = [line.label for line in make_sheet(grid).panels[0].lines]
     assert labels[:3] == ["Teacher Acc.", "Student Acc.", "KD*"]
     difference = entry(make_sheet(grid), "*")
-    star = grid.at("main", "* kd", PAIR)
+    star = grid.cells["main", "* kd", PAIR]
     assert star.mean is not None
-    differences = np.array(grid.at("main", star.chosen, PAIR).measured) - grid.at("main", "kd", PAIR).measured
+    differences = np.array(grid.cells["main", star.chosen, PAIR].measured) - grid.cells["main", "kd", PAIR].measured
     assert (difference.text, difference.spread) == (f"{differences.mean():+.2f}", f"{differences.std(ddof=1):.2f}")
     assert difference.paper == "+1.03‡"
 
@@ -78,7 +79,7 @@ def test_a_significant_difference_is_marked_and_the_caption_says_how() -> None:
     gains = {"kd_he_da_50": {1: 70.9, 2: 71.0, 3: 71.1}}
     place = {spec: cell.row for cell in cells(TABLE5, pair) for spec in cell.specs}
     records = made_up.entries(TABLE5, pair, lambda spec: gains.get(place.get(spec, ""), {}).get(spec.seed, 70.0))
-    grid = make_grid(TABLE5, pair, records)
+    grid = make_grid(resolve(TABLE5, pair), records)
     assert entry(make_sheet(grid), "*").spread == "0.10§"
     assert "Differences are paired over seeds" in caption(grid)
     assert "§: p < 0.05 in a paired t-test, with Holm's correction" in caption(grid)
@@ -103,7 +104,7 @@ def test_what_is_missing_is_said() -> None:
 
 
 def test_cost_keeps_the_decimals_of_its_mean() -> None:
-    value = replace(grid_of("table5", ONE).at("main", "kd", PAIR), unit="s", std=0.0123, paper=None)
+    value = replace(grid_of("table5", ONE).cells["main", "kd", PAIR], unit="s", std=0.0123, paper=None)
     assert (show(replace(value, mean=12.3456)).text, show(replace(value, mean=12.3456)).spread) == ("12.35", "0.01")
     assert (show(replace(value, mean=0.3456)).text, show(replace(value, mean=0.3456)).spread) == ("0.346", "0.012")
 
@@ -125,7 +126,7 @@ def test_captions_on_the_papers_terms() -> None:
     assert "Data and schedule as in the paper, except as noted below. In parentheses: the paper's numbers." in words
     plain = caption(grid_of("table5", replace(ONE, rows=("kd",))))
     assert "Data and schedule as in the paper. In parentheses" in plain
-    assert "of the last epoch" in caption(make_grid(TABLE5, ONE, {}, "last"))
+    assert "of the last epoch" in caption(make_grid(resolve(TABLE5, ONE), {}, "last"))
     assert training(grid_of("table4", Settings(rows=("low",)))) == "CIFAR-100, 360 epochs, 3 seeds"
     assert "  " not in caption(grid_of("table7", Settings()))
 
@@ -172,7 +173,7 @@ def test_devices_that_differ_make_costs_incomparable() -> None:
         spec.run_id: entry_of(made_up.result(spec, 50.0, provenance={"device": device}))
         for spec, device in devices.items()
     }
-    words = caption(make_grid(table, Settings(), records))
+    words = caption(make_grid(resolve(table, Settings()), records))
     assert (
         "Measured on NVIDIA FICTION and on NVIDIA MADE-UP. The devices differ: the numbers cannot be compared." in words
     )
@@ -309,7 +310,7 @@ def test_latex_has_rules_shared_heads_bold_and_spreads() -> None:
 
 def test_a_list_of_tables_names_each_with_its_number_in_the_paper_if_it_has_one() -> None:
     for name, table in paper.tables().items():
-        source = render(make_grid(table, ONE, {}), "latex")
+        source = render(make_grid(resolve(table, ONE), {}), "latex")
         (short,) = re.findall(r"^\\caption\[\{(.*?)\}\]", source, re.M)
         number, _, words = table.title.partition(": ")
         if re.match(r"(table|figure)\d", name):
@@ -385,4 +386,4 @@ def test_names_as_the_paper_prints_them() -> None:
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_of_every_table_with_nothing_in_it(form: str) -> None:
     for table in paper.tables().values():
-        assert render(make_grid(table, ONE, {}), form)
+        assert render(make_grid(resolve(table, ONE), {}), form)

@@ -10,11 +10,12 @@ import pytest
 from fake_job import result
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from made_up import cells
 
 from analysis import paper
 from analysis.record.entry import Entry, entry_of
 from analysis.record.settings import Settings, teacher_spec, vanilla_spec
-from analysis.table.layout import Block, Part, Row, Table, cells
+from analysis.table.layout import Block, Part, Row, Table
 from sweeps.display.forecast import count_cells
 from sweeps.planning.plan import MOST_STUDENTS, JobKind, Plan, asked_runs, make_plan
 from sweeps.request.request import Request

@@ -1,0 +1,154 @@
+"""A table together with the settings that were asked for: its rows, columns and runs, worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from analysis.record.settings import Settings, assistant_spec, parse_pair, student_spec, teacher_spec, vanilla_spec
+from analysis.table.layout import PICTURES, Block, Part, Row, Table
+from trainables.errors import UserError
+from trainables.recipes import Pair
+from trainables.spec import RunSpec
+
+TIMING_EPOCHS = 4
+CellKey = tuple[str, str, Pair]
+"""The keys of a part and of a row in it (or of a derived row), and the column."""
+
+
+@dataclass(frozen=True)
+class ResolvedPart:
+    """A part with the rows and the pairs that were asked for."""
+
+    part: Part
+    blocks: tuple[Block, ...]
+    pairs: tuple[Pair, ...]
+
+    @property
+    def key(self) -> str:
+        return self.part.key
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(row for block in self.blocks for row in block.rows)
+
+
+@dataclass(frozen=True)
+class ResolvedTable:
+    """A table under some settings. The runs are made when they are first asked for."""
+
+    table: Table
+    settings: Settings
+    """The table's own: on one data set, with its number of epochs and seeds."""
+    parts: tuple[ResolvedPart, ...]
+    """Those that have a row that was asked for, or that show a teacher alone."""
+
+    @property
+    def on_paper_data(self) -> bool:
+        """Whether the runs see the images of the paper's table: its data set, and not a user's own part of it."""
+        return self.settings.dataset == self.table.dataset and not self.settings.data
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(row for part in self.parts for row in part.rows)
+
+    @property
+    def seeds(self) -> range:
+        return range(1, self.settings.seeds + 1)
+
+    @cached_property
+    def cells(self) -> dict[CellKey, tuple[RunSpec, ...]]:
+        """Of every entry with a taught student, a run for each seed."""
+        settings, timing = self.settings, self.table.metric == "cost"
+        return {
+            (part.key, row.key, pair): tuple(
+                student_spec(settings, pair, row.treat(settings.recipe, pair), seed, timing=timing)
+                for seed in self.seeds
+            )
+            for part in self.parts
+            for row in part.rows
+            for pair in part.pairs
+        }
+
+    @cached_property
+    def untaught(self) -> dict[Pair, tuple[RunSpec, ...]]:
+        """The students without a teacher that the table prints above its rows: of each pair a run for each seed."""
+        pairs = dict.fromkeys(pair for part in self.parts if part.part.accuracies and part.rows for pair in part.pairs)
+        return {pair: tuple(vanilla_spec(self.settings, pair, seed) for seed in self.seeds) for pair in pairs}
+
+    @cached_property
+    def teachers(self) -> tuple[RunSpec, ...]:
+        """The teachers and assistants that must be trained, in the order of the columns, each after its own teacher."""
+        return tuple(dict.fromkeys(self._teachers()))
+
+    def _teachers(self) -> Iterator[RunSpec]:
+        settings, given = self.settings, dict(self.settings.teachers)
+        for part in self.parts:
+            for pair in part.pairs:
+                if pair.teacher not in given:
+                    yield teacher_spec(settings, pair.teacher)
+                for row in part.rows:
+                    assistant = row.treat(settings.recipe, pair).assistant
+                    if assistant is not None:
+                        yield assistant_spec(settings, pair, assistant)
+
+    def teacher_of(self, pair: Pair) -> RunSpec | None:
+        """The run that trains a pair's teacher; None where its weights were given."""
+        found = (spec for spec in self.teachers if spec.student == pair.teacher and spec.teacher is None)
+        return next(found, None)
+
+    @property
+    def runs(self) -> tuple[RunSpec, ...]:
+        """Every run whose record the table shows or uses, once."""
+        if not self.table.trains:
+            return ()
+        students = [spec for specs in self.cells.values() for spec in specs]
+        untaught = [spec for specs in self.untaught.values() for spec in specs]
+        return tuple(dict.fromkeys([*students, *untaught, *self.teachers]))
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The ids of `runs`, each followed by what it was in earlier revisions."""
+        return list(dict.fromkeys(one.run_id for spec in self.runs for one in (spec, *spec.earlier)))
+
+
+def resolve(table: Table, settings: Settings) -> ResolvedTable:
+    """The table with the rows and pairs that the settings ask for, else all of its own."""
+    settings = _own_settings(table, settings)
+    asked = tuple(parse_pair(text) for text in dict.fromkeys(settings.pairs))
+    parts = (
+        ResolvedPart(part, _chosen_blocks(part, settings), asked or part.pairs(settings.recipe)) for part in table.parts
+    )
+    return ResolvedTable(table, settings, tuple(part for part in parts if part.rows or not part.part.rows))
+
+
+def _own_settings(table: Table, settings: Settings) -> Settings:
+    """On the table's own data set where that is left to it; a picture has one seed; a cost table few epochs, but more
+    than the first, which warms up."""
+    settings = settings.on(table.dataset)
+    if table.plot in PICTURES:
+        return replace(settings, seeds=1)
+    if table.metric != "cost":
+        return settings
+    if settings.epochs is None:
+        return replace(settings, epochs=TIMING_EPOCHS)
+    if settings.epochs < 2:
+        raise UserError(f"{table.key} measures seconds per epoch without the first: use --epochs 2 or more")
+    return settings
+
+
+def _chosen_blocks(part: Part, settings: Settings) -> tuple[Block, ...]:
+    chosen = (
+        replace(block, rows=tuple(row for row in block.rows if not settings.rows or row.key in settings.rows))
+        for block in part.blocks
+    )
+    return tuple(block for block in chosen if block.rows)
+
+
+def check_rows(tables: Sequence[Table], settings: Settings) -> None:
+    """Refuse rows that none of the tables has."""
+    known = sorted({row.key for table in tables for part in table.parts for row in part.rows})
+    unknown = [row for row in settings.rows if row not in known]
+    if unknown:
+        raise UserError(f"unknown row {', '.join(unknown)}: {', '.join(t.key for t in tables)} has {', '.join(known)}")
