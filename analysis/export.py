@@ -27,7 +27,7 @@ from trainables.commands import Parser, run_command
 from trainables.errors import UserError
 from trainables.shares import FIELDS, means
 from trainables.spec import flatten
-from trainables.storage.locks import held
+from trainables.storage.locks import hold_lock
 from trainables.storage.runs import write_atomically
 
 _FIRST = ("run_id", "name", "treatment", "status", "reason")
@@ -113,7 +113,7 @@ def merge(results: Path, others: Sequence[Path]) -> None:
     with contextlib.ExitStack() as lock:
         try:
             results.mkdir(parents=True, exist_ok=True)
-            lock.enter_context(held(results / "lock", seconds=0))
+            lock.enter_context(hold_lock(results / "lock", seconds=0))
         except OSError as error:
             raise UserError(f"cannot write the results folder {results}: {error.strerror}") from error
         except UserError as error:

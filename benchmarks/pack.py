@@ -48,7 +48,7 @@ from trainables.training.cuda_graphs import WARM_UP, cuda_graphs
 from trainables.training.cuda_streams import CudaStreams, OneStream
 from trainables.training.evaluation import Scores
 from trainables.training.student import Student
-from trainables.training.teacher_cache import opened
+from trainables.training.teacher_cache import open_teacher_cache
 from trainables.training.teachers import Teacher, TeacherFacts
 from trainables.training.views import Teaching
 
@@ -123,7 +123,7 @@ class Pack:
         )
         if results is not None:
             spec, notes = replace(first, epochs=epochs), list[str]()
-            cache = opened(spec, scene.dataset, self.stream, self.teacher, "", results, math.inf, notes)
+            cache = open_teacher_cache(spec, scene.dataset, self.stream, self.teacher, "", results, math.inf, notes)
             self.teaching.cache = stack.enter_context(cache)
             if self.teaching.cache is None:
                 raise UserError(f"no room for a cache in {results} {' '.join(notes)}: fewer --turns or --steps")
@@ -159,8 +159,8 @@ class Pack:
         assert self.teaching.cache is not None
         began = time.perf_counter()
         for epoch in range(1, epochs + 1):
-            self.teaching.cache.fill(epoch)
-        return epochs * self.teaching.cache.source.train_size / (time.perf_counter() - began)
+            self.teaching.cache.epoch_logits(epoch)
+        return epochs * len(self.stream.labels) / (time.perf_counter() - began)
 
     def steps(self) -> int:
         """One pass over the images; returns the student-steps done."""

@@ -40,7 +40,7 @@ from trainables.models import build
 from trainables.models.checkpoint import load_weights
 from trainables.spec import RunSpec, flatten, from_dict, from_json
 from trainables.storage.job_file import Execution, job_json, read_job
-from trainables.storage.runs import checkpoint_path, run_dir, sealed
+from trainables.storage.runs import checkpoint_path, run_dir, with_checksum
 from trainables.training.student import Student
 
 # Runs and jobs
@@ -196,8 +196,8 @@ def test_weights(weights: bytes, tmp_path: Path, data: st.DataObject) -> None:
 
 
 def some_checkpoints(content: bytes) -> st.SearchStrategy[bytes]:
-    """Damaged after it was sealed, or sealed by another program."""
-    return st.one_of(mangled(sealed(content)), mangled(content).map(sealed))
+    """Damaged after its checksum was made, or before."""
+    return st.one_of(mangled(with_checksum(content)), mangled(content).map(with_checksum))
 
 
 @few

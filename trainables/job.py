@@ -44,7 +44,7 @@ from trainables.training.cuda_streams import CudaStreams, OneStream
 from trainables.training.distributed import gathered, wait_for_all
 from trainables.training.evaluation import evaluate_models
 from trainables.training.student import Student, held_folder, write_refusal
-from trainables.training.teacher_cache import GB, opened
+from trainables.training.teacher_cache import GB, open_teacher_cache
 from trainables.training.teachers import facts, load_teacher, teacher_file
 from trainables.training.views import Teaching, Views
 
@@ -197,7 +197,7 @@ def _cached(
         yield
         return
     teacher, digest = teaching.teacher, teaching.facts.sha256
-    with opened(
+    with open_teacher_cache(
         replace(first, epochs=max(s.epochs for s in specs)),
         dataset,
         stream,
@@ -323,8 +323,6 @@ def train_epoch(
     began = time.perf_counter()
     for student in students:
         student.begin_epoch(epoch)
-    if teaching and teaching.cache:
-        teaching.cache.fill(epoch)
     for chunk in stream.epoch(epoch):
         views = Views(chunk, stream, dtype, teaching, features=features, asked=bool(eval_mode))
         for student in students:

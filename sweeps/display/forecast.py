@@ -121,6 +121,11 @@ def teacher_cache_lines(caches: TeacherCaches, most: float) -> list[str]:
             f"the logits of {what} would take {size_words(size)}, more than --teacher-cache {most:g}: they are not "
             "cached, and the teacher runs in every epoch"
         )
+    if caches.streamed:
+        lines.append(
+            f"the logits of {caches.streamed} are not cached, since its images are decoded while it trains: "
+            "the teacher runs in every epoch"
+        )
     return lines
 
 

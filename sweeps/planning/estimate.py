@@ -55,7 +55,7 @@ class CostEstimate:
     how: str
 
 
-NO_TEACHER_CACHES = TeacherCaches(0, 0, None, {})
+NO_TEACHER_CACHES = TeacherCaches()
 NOTHING = CostEstimate(0.0, 0.0, 0, "", "nothing is left to train")
 
 

@@ -18,7 +18,7 @@ from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from trainables.errors import UserError
 from trainables.spec import Mixing, flatten
-from trainables.storage.locks import held
+from trainables.storage.locks import hold_lock
 
 SCRIPT = Path(__file__).resolve().parents[2] / "analysis" / "export.py"
 MIXED = spec_of(2, mixing=Mixing("cutmix", "high", 0.3))
@@ -200,7 +200,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: tuple[str
 
 def test_no_merge_under_a_running_sweep(tmp_path: Path) -> None:
     write(tmp_path / "other", result_of(spec_of()))
-    with held(tmp_path / "lock", seconds=0):
+    with hold_lock(tmp_path / "lock", seconds=0):
         done = export(tmp_path, "--results", tmp_path, "--merge", tmp_path / "other")
     assert (done.returncode, done.stdout) == (2, "")
     assert f"a sweep is running on {tmp_path}: merge when it has ended" in done.stderr

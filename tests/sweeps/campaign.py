@@ -25,7 +25,7 @@ from curves import epochs_of_runs
 from test_faults import Driver, ledger_of, victim, workers
 
 from trainables.spec import from_json
-from trainables.storage.runs import checkpoints, unsealed
+from trainables.storage.runs import checkpoints, verify_checksum
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = ("worker", "raylet", "driver", "SIGTERM")
@@ -91,7 +91,7 @@ def size_of(folder: Path) -> int:
 
 def epoch_in(path: Path) -> int:
     """The epoch after which a whole checkpoint goes on; 0 where there is none."""
-    content = unsealed(path.read_bytes()) if path.exists() else None
+    content = verify_checksum(path.read_bytes()) if path.exists() else None
     return 0 if content is None else torch.load(io.BytesIO(content), weights_only=True)["record"]["epoch"]
 
 

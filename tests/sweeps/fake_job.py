@@ -20,7 +20,7 @@ import torch
 
 from trainables.job import EpochReport, Execution
 from trainables.spec import RunSpec
-from trainables.storage.locks import held
+from trainables.storage.locks import hold_lock
 from trainables.storage.runs import checkpoint_path, read_result, run_dir, stop_path, write_atomically, write_result
 
 EPOCH_SECONDS = float(os.environ.get("FAKE_EPOCH_SECONDS", "0"))
@@ -47,7 +47,7 @@ def train(specs: Sequence[RunSpec], execution: Execution) -> Iterator[EpochRepor
     with ExitStack() as locks:
         for one in specs:
             run_dir(execution.results, one.run_id).mkdir(parents=True, exist_ok=True)
-            locks.enter_context(held(run_dir(execution.results, one.run_id) / "lock", seconds=60))
+            locks.enter_context(hold_lock(run_dir(execution.results, one.run_id) / "lock", seconds=60))
         done = tuple(s.run_id for s in specs if read_result(execution.results, s.run_id) is not None)
         if done:
             yield EpochReport(0, epochs, {}, done, {})

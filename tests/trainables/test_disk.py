@@ -19,7 +19,14 @@ from tensorboardX import event_file_writer
 from trainables.errors import UserError, disk_errors_told
 from trainables.job import Execution
 from trainables.ray_trial import _Events
-from trainables.storage.runs import checkpoint_path, drop_temporaries, run_dir, sealed, unsealed, weights_path
+from trainables.storage.runs import (
+    checkpoint_path,
+    drop_temporaries,
+    run_dir,
+    verify_checksum,
+    weights_path,
+    with_checksum,
+)
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -142,13 +149,13 @@ def test_a_whole_checkpoint_of_another_version_is_not_used_and_its_pack_goes_on(
     spec, other, execution = replace(VANILLA, epochs=3), replace(VANILLA, lr=0.01), Execution(tmp_path, threads=1)
     stop_after([spec], execution, 2)
     path = checkpoint_path(tmp_path, spec.run_id)
-    content = unsealed(path.read_bytes())
+    content = verify_checksum(path.read_bytes())
     assert content
     state = torch.load(io.BytesIO(content), weights_only=True)
     change(state)
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    path.write_bytes(sealed(buffer.getvalue()))
+    path.write_bytes(with_checksum(buffer.getvalue()))
     said, *reports = train([spec, other], execution)
     assert said.damaged == (f"checkpoint.pt of {spec.name} is damaged: not used; it goes on after epoch 1",)
     assert [set(report.metrics) for report in reports] == [{other.run_id}, {other.run_id, spec.run_id}, {spec.run_id}]

@@ -22,7 +22,7 @@ from trainables.models import build
 from trainables.models.checkpoint import load_weights
 from trainables.spec import Mixing, RunSpec, Temperature, params
 from trainables.storage.job_file import Execution
-from trainables.storage.runs import read_result, unsealed
+from trainables.storage.runs import read_result, verify_checksum
 from trainables.training.steps import Steps
 from trainables.training.teachers import Teacher, facts
 from trainables.training.views import Teaching, Views
@@ -146,7 +146,7 @@ def test_by_image_the_same_images_are_meant_in_every_epoch(
     count = int(1200 * rate)
     assert len(mixed) == count
     (file,) = (tmp_path / "teachers").glob("*-image-*.pt")
-    energies = torch.load(io.BytesIO(unsealed(file.read_bytes()) or b""), weights_only=True)
+    energies = torch.load(io.BytesIO(verify_checksum(file.read_bytes()) or b""), weights_only=True)
     assert mixed == set(energies.argsort(stable=True)[-count:].tolist())
     assert [row[1:3] for row in recorded(tmp_path, spec)] == [[None, count / 1200]] * 3
 

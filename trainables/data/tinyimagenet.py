@@ -22,7 +22,7 @@ from trainables.data.facts import FACTS, of_listing
 from trainables.data.folders import Files
 from trainables.data.tinyimagenet_folders import AGAIN, FOLDER, class_names, convert, find, scan
 from trainables.errors import UserError
-from trainables.storage.locks import held
+from trainables.storage.locks import hold_lock
 
 SIDE = FACTS["tinyimagenet"].side
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
@@ -86,7 +86,7 @@ def fetch(place: Path) -> Path:
     """Download the archive and unpack it; of several processes one does, the others wait."""
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with held(place / f".{FOLDER}.lock", seconds=UNPACKING_SECONDS):
+        with hold_lock(place / f".{FOLDER}.lock", seconds=UNPACKING_SECONDS):
             root = find(place)
             if root is None:
                 if (goal := place / FOLDER).exists():

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from trainables.data.folders import Files, FolderListing, images_in, visible
 from trainables.errors import UserError
-from trainables.storage.locks import held
+from trainables.storage.locks import hold_lock
 
 FOLDER = "tiny-imagenet-200"
 BY_CLASS = "val_by_class"
@@ -74,7 +74,7 @@ def in_class_folders(root: Path, listing: FolderListing) -> FolderListing:
     if listing.test.folder != root / "val" / "images":
         return listing
     try:
-        with held(root / f".{BY_CLASS}.lock", seconds=0):
+        with hold_lock(root / f".{BY_CLASS}.lock", seconds=0):
             if not (root / BY_CLASS).exists():
                 _sort(listing, root / BY_CLASS)
     except (OSError, UserError):

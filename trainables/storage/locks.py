@@ -1,47 +1,43 @@
-"""Locks between processes that the system releases when their holder dies, however it dies."""
+"""Locks between processes, which the system releases when their holder dies, however it dies.
+
+`flock` also holds between machines: on NFS it is a lock of the server. Where a file system has no locks it is an
+OSError at once. (A lock that is the presence of a file would outlive a killed holder.)
+"""
 
 from __future__ import annotations
 
 import fcntl
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from trainables.errors import UserError
 
+POLL_SECONDS = 0.05
 
-@contextmanager
-def shared(path: Path) -> Iterator[None]:
-    """Hold a lock on `path` together with others who share it. (NFS shares locks only of files open for reading.)"""
-    with open(path, "a+") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
-        yield
+
+class LockHeldError(UserError):
+    """Another process holds the lock."""
 
 
 @contextmanager
-def tried(path: Path) -> Iterator[bool]:
-    """An exclusive lock on `path`, if nobody holds it now."""
-    with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+def hold_lock(path: Path, *, seconds: float = math.inf, shared: bool = False) -> Iterator[IO[str]]:
+    """Hold a lock on the file `path`, which is made and handed out. Wait at most `seconds` for other holders.
 
-
-@contextmanager
-def held(path: Path, *, seconds: float) -> Iterator[None]:
-    """Hold an exclusive lock on `path`; wait for another holder to end, for at most `seconds` (which may be inf)."""
+    shared: several may hold the lock together, if all of them share it.
+    """
     deadline = time.monotonic() + seconds
-    with open(path, "a") as file:
+    # NFS gives exclusive locks to files open for writing, shared ones to files open for reading.
+    with open(path, "a+") as file:
         while True:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise UserError(f"{path} is still held by another process after {seconds:g} s") from None
-                time.sleep(0.05)
-        yield
+                    raise LockHeldError(f"{path} is still held by another process after {seconds:g} s") from None
+                time.sleep(POLL_SECONDS)
+        yield file

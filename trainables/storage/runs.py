@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from trainables.errors import UserError
+from trainables.errors import UserError, reason_of
 from trainables.spec import RunSpec
 
 RESULT_SCHEMA = 1
@@ -38,7 +38,7 @@ def checkpoints(results: Path, run_id: str) -> tuple[Path, Path]:
 def save_checkpoint(results: Path, run_id: str, content: bytes) -> None:
     """The last one is kept as the one before; until the new one is whole on the disk both stay as they are."""
     last, before = checkpoints(results, run_id)
-    write_atomically(last, sealed(content), old=before)
+    write_atomically(last, with_checksum(content), old=before)
 
 
 def drop_checkpoints(results: Path, run_id: str) -> None:
@@ -68,13 +68,13 @@ def write_atomically(path: Path, content: bytes, *, old: Path | None = None) -> 
         temporary.unlink(missing_ok=True)
 
 
-def sealed(content: bytes) -> bytes:
-    """`content` behind its own checksum, for files that must not be believed when they are damaged."""
+def with_checksum(content: bytes) -> bytes:
+    """`content` after its own SHA-256, for files that must not be used when they are damaged."""
     return hashlib.sha256(content).digest() + content
 
 
-def unsealed(stored: bytes) -> bytes | None:
-    """What `sealed` was given, or None where the bytes are not those it made."""
+def verify_checksum(stored: bytes) -> bytes | None:
+    """The content that `with_checksum` was given; None where the bytes are damaged."""
     digest, content = stored[:32], stored[32:]
     return content if hashlib.sha256(content).digest() == digest else None
 
@@ -94,7 +94,7 @@ def read_result(results: Path, run_id: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        why = reason_of(error)
     except (ValueError, RecursionError):
         pass
     if isinstance(result, dict) and result.get("run_id") == run_id and result.get("status") in ("done", "failed"):
@@ -125,7 +125,7 @@ def stop_path(results: Path, run_id: str) -> Path:
 
 
 def teacher_cache_bytes(spec: RunSpec, images: int, classes: int) -> int:
-    """What the cache of a run's teacher and seed takes on the disk: its logits for each image of each epoch."""
+    """Size of the teacher cache of a run's teacher and seed: the logits of each image in each epoch."""
     return spec.epochs * images * classes * (2 if spec.precision == "bf16" else 4)
 
 

@@ -22,7 +22,7 @@ from trainables.models import Network, build
 from trainables.models.checkpoint import save_weights
 from trainables.shares import asked
 from trainables.spec import RunSpec
-from trainables.storage.locks import held
+from trainables.storage.locks import hold_lock
 from trainables.storage.restore import fits
 from trainables.storage.runs import (
     RESULT_SCHEMA,
@@ -31,7 +31,7 @@ from trainables.storage.runs import (
     drop_temporaries,
     run_dir,
     save_checkpoint,
-    unsealed,
+    verify_checksum,
     weights_path,
     write_atomically,
     write_result,
@@ -301,7 +301,7 @@ def _result(spec: RunSpec, reason: str | None, provenance: dict[str, Any]) -> di
 
 def _state_in(stored: bytes, device: str) -> dict[str, Any] | None:
     """What `_save` wrote; None where it was something else."""
-    content = unsealed(stored)
+    content = verify_checksum(stored)
     try:
         state = None if content is None else torch.load(io.BytesIO(content), device, weights_only=True)
     # Damaged bytes make torch raise almost anything.
@@ -321,12 +321,12 @@ def _copied(state: Any) -> Any:
 
 @contextlib.contextmanager
 def held_folder(spec: RunSpec, results: Path, *, seconds: float) -> Iterator[None]:
-    """The run's folder, held against other processes; its spec in it, readable by people, and no half-written files."""
+    """Hold the run's folder against other processes; write its spec there for people, remove half-written files."""
     folder = run_dir(results, spec.run_id)
     with contextlib.ExitStack() as lock:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock.enter_context(held(folder / "lock", seconds=seconds))
+            lock.enter_context(hold_lock(folder / "lock", seconds=seconds))
             drop_temporaries(folder)
             write_atomically(folder / "spec.json", (spec.canonical() + "\n").encode())
         except OSError as error:

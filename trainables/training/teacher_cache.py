@@ -1,25 +1,22 @@
-"""A teacher cache: what a teacher says of every augmented image of a seed, computed once and kept for all later jobs.
+"""The teacher cache: a teacher's logits for all augmented images of a seed, computed once and read by later jobs.
 
-    results/teacher_cache/NETWORK-KEY/logits    (epochs, images, C), in the precision in which the teacher computes
-    results/teacher_cache/NETWORK-KEY/sums      (epochs, steps): a checksum of each chunk; 0: not there yet
+    results/teacher_cache/NETWORK-KEY/epoch-7.logits    a checksum, then (images, C) in the teacher's own precision
+    results/teacher_cache/NETWORK-KEY/bytes             how large the cache will be, as text
+    results/teacher_cache/NETWORK-KEY.lock              shared by the jobs that use the cache
 
-A cache changes no number: it keeps the very bits that the teacher gives, and is known by all that they depend on. So it
-may be removed at any time, be filled by several jobs (on several machines) together, and be damaged: a chunk that does
-not fit its checksum is computed again. Chunks are read and written, not mapped: a full or lost disk is then an error
-that costs the cache, not a signal that kills the job.
+The cache changes no number: it stores the very bits that the teacher computes, under a key of all that they depend on.
+It may be removed at any time. A file is complete when it is there; one with a wrong checksum is computed again. A disk
+that cannot be written costs the cache, not the job. Images that are decoded while a job trains have no cache: decoding
+them takes longer than the teacher does, and ImageNet's logits would need 769 GB.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import math
 import os
 import shutil
-import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -27,180 +24,84 @@ from torch import Tensor
 
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, BatchStream, Chunk, Stream, sent
+from trainables.errors import reason_of
 from trainables.spec import RunSpec
-from trainables.storage.locks import held, shared, tried
+from trainables.storage.locks import LockHeldError, hold_lock
 from trainables.storage.provenance import surroundings
-from trainables.storage.runs import teacher_cache_bytes
-from trainables.training.evaluation import at_once
-from trainables.training.teachers import BATCH, Teacher
+from trainables.storage.runs import teacher_cache_bytes, verify_checksum, with_checksum, write_atomically
+from trainables.training.teachers import Teacher
 
 GB = 10**9
-PATIENCE = 60.0
-"""Seconds without any progress for which others' chunks are waited for; then they are computed here too."""
-SUM = 4
-BLOCK = 512
 
 
 class TeacherCache:
-    """The cache of one teacher over one stream. notes: is told what a person should know of it, in a sentence each."""
+    """The logits of one teacher over one stream, an epoch at a time.
 
-    def __init__(self, folder: Path, source: Source, stream: Stream, teacher: Teacher, notes: list[str]) -> None:
-        self.folder, self.source, self.stream, self.teacher = folder, source, stream, teacher
-        self.notes = notes
-        self._row = source.num_classes * teacher.dtype.itemsize
-        self._writing, self._locking, self._trusted = True, True, False
-        self._epoch, self._filled = 0, torch.empty(0)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self._logits = os.open(folder / "logits", flags, 0o644)
-        self._sums = os.open(folder / "sums", flags, 0o644)
+    folder: where the epochs are stored.
+    notes: receives what the user should know, a sentence each.
+    """
 
-    def reserve(self, size: int) -> None:
-        """Let the file be as long as it will get: what is not written takes no room on the disk, but is spoken for."""
-        os.ftruncate(self._logits, max(size, os.fstat(self._logits).st_size))
-
-    def close(self) -> None:
-        for file in (self._logits, self._sums):
-            # What a network file system could not write it may say only now; the checksums tell later.
-            with contextlib.suppress(OSError):
-                os.close(file)
-
-    def fill(self, epoch: int) -> None:
-        """Bring the epoch's answers to the device and compute those that are missing; jobs that do so at the same time
-        share the work. Images that are decoded on the way are not waited for: `logits` then looks for each chunk."""
-        if not isinstance(self.stream, BatchStream):
-            return
-        pieces = self.stream.pieces(epoch)
-        parts: dict[int, Tensor] = {}
-        first = os.getpid() % len(pieces)
-        missing = [*range(first, len(pieces)), *range(first)]
-        deadline = time.monotonic() + PATIENCE
-        while missing:
-            known = len(parts)
-            for number in missing:
-                piece = pieces[number]
-                part = self._part(epoch, piece.first_step, piece.size, piece, wait=time.monotonic() < deadline)
-                if part is not None:
-                    parts[number] = part
-            missing = [number for number in missing if number not in parts]
-            if len(parts) > known:
-                deadline = time.monotonic() + PATIENCE
-            elif missing:
-                time.sleep(0.01)
-        self._filled = torch.cat([sent(parts[number], self.stream.device) for number in range(len(pieces))])
-        self._epoch = epoch
+    def __init__(self, folder: Path, num_classes: int, stream: BatchStream, teacher: Teacher, notes: list[str]) -> None:
+        self.folder, self.stream, self.teacher, self.notes = folder, stream, teacher, notes
+        self._num_classes = num_classes
+        self._usable, self._compared = True, False
+        self._epoch, self._logits = 0, torch.empty(0)
 
     def logits(self, chunk: Chunk) -> Tensor:
-        """(n, C) float32: what `teacher.logits` says of the chunk's images."""
-        size = len(chunk.labels)
-        if chunk.epoch == self._epoch:
-            start = chunk.first_step * self.stream.batch_size
-            return self._filled[start : start + size].float()
-        part = self._part(chunk.epoch, chunk.first_step, size, lambda: chunk, wait=False)
-        assert part is not None
-        return sent(part, self.stream.device).float()
+        """(n, C) float32: what `teacher.logits` gives for the chunk's images."""
+        start = chunk.first_step * self.stream.batch_size
+        return self.epoch_logits(chunk.epoch)[start : start + len(chunk.labels)]
 
-    def filled(self, epoch: int) -> bool:
-        """Whether `epoch_logits` are those of this epoch."""
-        return epoch == self._epoch
+    def epoch_logits(self, epoch: int) -> Tensor:
+        """(images, C) float32: the logits of a whole epoch in the order of its batches; computed if none are stored."""
+        if epoch != self._epoch:
+            self._logits, self._epoch = sent(self._load(epoch), self.stream.device).float(), epoch
+        return self._logits
 
-    def epoch_logits(self) -> Tensor:
-        """(images, C) float32 of the whole epoch that was filled last."""
-        return self._filled.float()
+    def _load(self, epoch: int) -> Tensor:
+        """Read an epoch, or compute and store it. A job that needs an epoch that another one computes waits for it."""
+        path = self.folder / f"epoch-{epoch}.logits"
+        logits = None
+        if self._usable:
+            try:
+                with hold_lock(path.with_suffix(".lock")):
+                    logits = self._read(path, epoch)
+                    if logits is None:
+                        logits = self._compute(epoch)
+                        content = logits.cpu().contiguous().view(torch.uint8).numpy().tobytes()
+                        write_atomically(path, with_checksum(content))
+            except OSError as error:
+                self._usable = False
+                self.notes.append(f"no teacher cache from epoch {epoch} on: {reason_of(error)}")
+        return self._compute(epoch) if logits is None else logits
 
-    def _part(self, epoch: int, step: int, size: int, make: Callable[[], Chunk], *, wait: bool) -> Tensor | None:
-        """A chunk's answers: stored, or computed and stored; None where another job is at it and is waited for."""
-        known = self._read(epoch, step, size, make)
-        if known is not None:
-            return known
-        with self._claimed(epoch, step) as mine:
-            if not mine and wait:
-                return None
-            known = self._read(epoch, step, size, make) if mine else None
-            if known is not None:
-                return known
-            answers = self._asked(make().images)
-            if mine and not self.source.unreadable:
-                self._write(epoch, step, answers)
-            return answers
+    def _compute(self, epoch: int) -> Tensor:
+        logits = [self.teacher.logits(chunk.images) for chunk in self.stream.epoch(epoch)]
+        return torch.cat(logits).to(self.teacher.dtype)
 
-    def _asked(self, images: Tensor) -> Tensor:
-        return self.teacher.logits(images).to(self.teacher.dtype)
-
-    def _place(self, epoch: int, step: int) -> tuple[int, int]:
-        """Where a chunk's answers and its checksum lie."""
-        row = (epoch - 1) * self.source.train_size + step * self.stream.batch_size
-        return row * self._row, ((epoch - 1) * self.stream.steps + step) * SUM
-
-    def _read(self, epoch: int, step: int, size: int, make: Callable[[], Chunk]) -> Tensor | None:
-        place, sum_place = self._place(epoch, step)
+    def _read(self, path: Path, epoch: int) -> Tensor | None:
+        """The stored logits; None where there are none that are whole. The first ones that a job reads are compared
+        with its teacher: if they differ, everything stored is removed."""
         try:
-            expected = os.pread(self._sums, SUM, sum_place)
-            if not any(expected):
-                return None
-            content = os.pread(self._logits, size * self._row, place)
-        except OSError:
+            content = verify_checksum(path.read_bytes())
+        except FileNotFoundError:
             return None
-        if _sum(content) != expected or len(content) != size * self._row:
+        if content is None:
             return None
-        stored = torch.frombuffer(bytearray(content), dtype=self.teacher.dtype).view(size, -1)
-        return stored if self._trusted or self._agrees(stored, make) else None
-
-    def _agrees(self, stored: Tensor, make: Callable[[], Chunk]) -> bool:
-        """Whether the teacher says now what is stored, of the first chunk that is read. Where it does not, all goes."""
-        images = make().images
-        part = at_once(BATCH, self.stream.device, images.shape[-1])
-        live = self._asked(images[:part])
-        self._trusted = True
-        if torch.equal(live.cpu(), stored[:part]):
-            return True
-        os.ftruncate(self._sums, 0)
-        self.notes.append(f"the teacher cache {self.folder} does not fit its teacher: made anew")
-        return False
-
-    def _write(self, epoch: int, step: int, answers: Tensor) -> None:
-        if not self._writing:
-            return
-        content = answers.cpu().contiguous().view(torch.uint8).numpy().tobytes()
-        place, sum_place = self._place(epoch, step)
-        try:
-            written = 0
-            while written < len(content):
-                written += os.pwrite(self._logits, content[written:], place + written)
-            os.pwrite(self._sums, _sum(content), sum_place)
-        except OSError as error:
-            self._writing = False
-            self.notes.append(f"the teacher cache is written no further: {_reason(error)}")
-
-    @contextlib.contextmanager
-    def _claimed(self, epoch: int, step: int) -> Iterator[bool]:
-        """Whether the chunk is ours to compute; a claim ends with its process."""
-        place = self._place(epoch, step)[1]
-        try:
-            if self._locking:
-                fcntl.lockf(self._sums, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-        except (BlockingIOError, PermissionError):
-            yield False
-            return
-        except OSError as error:
-            self._locking = False
-            self.notes.append(f"the teacher cache is not shared with jobs at the same time: {_reason(error)}")
-        try:
-            yield True
-        finally:
-            if self._locking:
-                fcntl.lockf(self._sums, fcntl.LOCK_UN, 1, place)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
-
-
-def _sum(content: bytes) -> bytes:
-    return (zlib.crc32(content) or 1).to_bytes(SUM, "little")
+        stored = torch.frombuffer(bytearray(content), dtype=self.teacher.dtype).view(-1, self._num_classes)
+        if not self._compared:
+            self._compared = True
+            live = self.teacher.logits(next(self.stream.epoch(epoch)).images)
+            if not torch.equal(live.cpu(), stored[: len(live)].float()):
+                for each in self.folder.glob("*.logits"):
+                    each.unlink(missing_ok=True)
+                self.notes.append(f"the teacher cache {self.folder} does not fit its teacher: computed again")
+                return None
+        return stored
 
 
 @contextlib.contextmanager
-def opened(
+def open_teacher_cache(
     spec: RunSpec,
     source: Source,
     stream: Stream,
@@ -210,47 +111,32 @@ def opened(
     most_bytes: float,
     notes: list[str],
 ) -> Iterator[TeacherCache | None]:
-    """The cache of a run's teacher and seed, where there is room for it: `most_bytes` for all caches together, of which
-    the least recently used go first, and never more than half of what is free on the disk. A disk that cannot be
-    written costs the cache, which `notes` is told."""
+    """The cache of a run's teacher and seed; None where there is no room for it or it would be of no use.
+
+    digest: SHA-256 of the teacher's weights.
+    most_bytes: size of all caches together. The least recently used ones make room for a new one, which may never take
+    more than half of what is free on the disk.
+    """
+    root = results / "teacher_cache"
+    folder = root / _key(spec, source, stream, teacher, digest)
     need = teacher_cache_bytes(spec, source.train_size, source.num_classes)
     cache = None
-    with contextlib.ExitStack() as stack:
-        if need <= most_bytes and stream.share == WHOLE:
-            caches, key = results / "teacher_cache", _key(spec, source, stream, teacher, digest)
+    with contextlib.ExitStack() as in_use:
+        if need <= most_bytes and isinstance(stream, BatchStream) and stream.share == WHOLE:
             try:
-                cache = _made(
-                    caches,
-                    key,
-                    need,
-                    most_bytes,
-                    stack,
-                    lambda: TeacherCache(caches / key, source, stream, teacher, notes),
-                )
+                root.mkdir(parents=True, exist_ok=True)
+                with hold_lock(root / "lock"):
+                    in_use.enter_context(hold_lock(root / f"{folder.name}.lock", shared=True))
+                    if _reserve(folder, need, most_bytes):
+                        cache = TeacherCache(folder, source.num_classes, stream, teacher, notes)
             except OSError as error:
-                notes.append(f"no teacher cache: {_reason(error)}")
+                notes.append(f"no teacher cache: {reason_of(error)}")
         yield cache
 
 
-def _made(
-    caches: Path, key: str, need: int, most_bytes: float, stack: contextlib.ExitStack, make: Callable[[], TeacherCache]
-) -> TeacherCache | None:
-    """A cache with its room reserved, in use until the stack is left; None where there is no room."""
-    caches.mkdir(parents=True, exist_ok=True)
-    with held(caches / "lock", seconds=math.inf):
-        stack.enter_context(shared(caches / f"{key}.lock"))
-        (caches / key).mkdir(exist_ok=True)
-        os.utime(caches / key)
-        if not _make_room(caches, key, need, most_bytes):
-            return None
-        cache = make()
-        stack.callback(cache.close)
-        cache.reserve(need)
-        return cache
-
-
 def _key(spec: RunSpec, source: Source, stream: Stream, teacher: Teacher, digest: str) -> str:
-    """All that the bits of an answer depend on: weights, images and their stream, precision, and where it computes."""
+    """All that the bits of the logits depend on: weights, images and their stream, precision, and where they are
+    computed."""
     where = surroundings(teacher.device.type)
     if teacher.device.type == "cpu":
         how = f"{torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()}"
@@ -261,37 +147,36 @@ def _key(spec: RunSpec, source: Source, stream: Stream, teacher: Teacher, digest
     return f"{spec.teacher}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
 
 
-def _make_room(caches: Path, key: str, need: int, most_bytes: float) -> bool:
-    """Remove caches that nobody uses, the oldest first, until `need` bytes fit. Whether they do."""
-    others = sorted((folder for folder in caches.iterdir() if folder.is_dir() and folder.name != key), key=_used)
-    for folder in list(others):
-        if sum(_reserved(one) for one in others) + need <= most_bytes:
+def _reserve(folder: Path, need: int, most_bytes: float) -> bool:
+    """Reserve `need` bytes for a cache if they fit, once caches that no job uses are removed, the oldest first."""
+    folder.mkdir(exist_ok=True)
+    os.utime(folder)
+    others = sorted(
+        (other for other in folder.parent.iterdir() if other.is_dir() and other != folder),
+        key=lambda other: other.stat().st_mtime,
+    )
+    for other in list(others):
+        if need + sum(map(_reserved, others)) <= most_bytes:
             break
-        with tried(caches / f"{folder.name}.lock") as unused:
-            if unused:
-                shutil.rmtree(folder, ignore_errors=True)
-                others.remove(folder)
-    coming = need - _written(caches / key) + sum(_reserved(one) - _written(one) for one in others)
-    fits = sum(_reserved(one) for one in others) + need <= most_bytes
-    return fits and coming <= shutil.disk_usage(caches).free / 2
-
-
-def _facts(folder: Path) -> list[os.stat_result]:
-    """Of a cache's files; of none where it has just been removed."""
-    found = []
-    for path in (folder, folder / "logits", folder / "sums"):
-        with contextlib.suppress(OSError):
-            found.append(path.stat())
-    return found
-
-
-def _used(folder: Path) -> float:
-    return max((facts.st_mtime for facts in _facts(folder)[:1]), default=0.0)
+        with contextlib.suppress(LockHeldError), hold_lock(folder.parent / f"{other.name}.lock", seconds=0):
+            shutil.rmtree(other, ignore_errors=True)
+            others.remove(other)
+    still_to_write = need - _stored(folder) + sum(_reserved(other) - _stored(other) for other in others)
+    if need + sum(map(_reserved, others)) > most_bytes or still_to_write > shutil.disk_usage(folder).free / 2:
+        return False
+    if need > _reserved(folder):
+        (folder / "bytes").write_text(str(need))
+    return True
 
 
 def _reserved(folder: Path) -> int:
-    return sum(facts.st_size for facts in _facts(folder)[1:])
+    """Bytes that a cache will take; what it takes now where that is not known."""
+    try:
+        return int((folder / "bytes").read_text())
+    except (FileNotFoundError, ValueError):
+        return _stored(folder)
 
 
-def _written(folder: Path) -> int:
-    return sum(facts.st_blocks * BLOCK for facts in _facts(folder)[1:])
+def _stored(folder: Path) -> int:
+    """Bytes that a cache takes now."""
+    return sum(path.stat().st_size for path in folder.glob("*.logits"))

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import hashlib
 import io
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,9 +24,16 @@ from trainables.errors import UserError
 from trainables.models import Network, Outputs, build
 from trainables.models.checkpoint import load_weights
 from trainables.spec import RunSpec
-from trainables.storage.locks import held
+from trainables.storage.locks import hold_lock
 from trainables.storage.provenance import surroundings
-from trainables.storage.runs import drop_temporaries, has_weights, sealed, unsealed, weights_path, write_atomically
+from trainables.storage.runs import (
+    drop_temporaries,
+    has_weights,
+    verify_checksum,
+    weights_path,
+    with_checksum,
+    write_atomically,
+)
 from trainables.training.distributed import gathered
 from trainables.training.evaluation import Scores, at_once, autocast, evaluate
 from trainables.training.outputs import in_float, joined
@@ -187,7 +193,7 @@ def _kept(path: Path, make: Callable[[], Tensor], share: Share) -> Tensor:
     """The numbers of an earlier time, else made now by all devices and kept by the first."""
     first = share.rank == 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    with held(path.with_suffix(".lock"), seconds=math.inf) if first else contextlib.nullcontext():
+    with hold_lock(path.with_suffix(".lock")) if first else contextlib.nullcontext():
         stored, *_ = gathered(_read(path) if first else None, share)
         if stored is None and first:
             drop_temporaries(path.parent, path.name)
@@ -196,13 +202,13 @@ def _kept(path: Path, make: Callable[[], Tensor], share: Share) -> Tensor:
             if first:
                 buffer = io.BytesIO()
                 torch.save(stored, buffer)
-                write_atomically(path, sealed(buffer.getvalue()))
+                write_atomically(path, with_checksum(buffer.getvalue()))
     return stored
 
 
 def _read(path: Path) -> Tensor | None:
     """What is kept, or None where there is nothing or it is damaged (it is then computed again)."""
-    content = unsealed(path.read_bytes()) if path.exists() else None
+    content = verify_checksum(path.read_bytes()) if path.exists() else None
     if content is None:
         return None
     stored: Tensor = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -98,13 +98,13 @@ class Teaching:
         return view.ends[key]
 
     def selection(self, mixing: Mixing, epoch: int) -> Selection | None:
-        """The samples of an epoch that are mixed by their energies, where a cache knows all answers of it."""
+        """The samples of an epoch that are mixed by their energies, where a cache has all its logits."""
         cache = self.cache
-        if cache is None or not cache.filled(epoch):
+        if cache is None:
             return None
         known, found = self._selections.get(mixing, (0, None))
         if known != epoch or found is None:
-            logits = cache.epoch_logits()
+            logits = cache.epoch_logits(epoch)
             step = torch.arange(len(logits), device=logits.device) // cache.stream.batch_size
             assert mixing.end is not None
             found = chosen(energy(logits), step, cache.stream.steps, mixing, self.thresholds("view", mixing.end))

@@ -8,7 +8,7 @@ from analysis import paper
 from analysis.record.settings import Settings
 from sweeps.display.forecast import teacher_cache_lines
 from sweeps.planning import estimate as estimate_module
-from sweeps.planning.estimate import NO_TEACHER_CACHES, Cost, estimate
+from sweeps.planning.estimate import Cost, estimate
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.resources import Resources
 from sweeps.planning.teacher_caches import TeacherCaches, find_teacher_caches
@@ -55,16 +55,21 @@ def test_feature_methods_and_measured_times_have_none() -> None:
 
 
 def test_what_does_not_fit_is_said() -> None:
+    plan = planned("table5", pairs=("vgg13/vgg8",))
+    found = caches(plan, 4 * GB)
+    assert found == TeacherCaches(too_large=("vgg13 on cifar100", 240 * 50_000 * 100 * 4))
+    (line,) = teacher_cache_lines(found, 4)
+    assert line.startswith("the logits of vgg13 on cifar100 would take 4.8 GB, more than --teacher-cache 4")
+    assert caches(plan, 0) == TeacherCaches()
+    assert teacher_cache_lines(TeacherCaches(), 0) == []
+
+
+def test_images_that_are_decoded_have_none() -> None:
     plan = planned("table3", dataset="imagenet", pairs=("imagenet_resnet34/imagenet_resnet18",), rows=("kd",))
-    found = caches(plan, 20 * GB)
-    assert found.count == 0
-    assert found.too_large == ("imagenet_resnet34 on imagenet", 150 * 1_281_167 * 1000 * 4)
-    (line,) = teacher_cache_lines(found, 20)
-    assert line.startswith(
-        "the logits of imagenet_resnet34 on imagenet would take 768.7 GB, more than --teacher-cache 20"
-    )
-    assert caches(plan, 0) == NO_TEACHER_CACHES == TeacherCaches(0, 0, None, {})
-    assert teacher_cache_lines(NO_TEACHER_CACHES, 0) == []
+    found = caches(plan)
+    assert found == TeacherCaches(streamed="imagenet_resnet34 on imagenet")
+    (line,) = teacher_cache_lines(found, 1000)
+    assert line.startswith("the logits of imagenet_resnet34 on imagenet are not cached")
 
 
 class Costs(dict[object, Cost]):
@@ -81,6 +86,6 @@ def test_the_estimate_counts_a_shared_teacher_once(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(estimate_module, "_measure", lambda *_: Costs())
     with_caches, without = (
         estimate(plan, about, Resources(0), device="cpu", at_once=1, caches=each).device_hours
-        for each in (found, NO_TEACHER_CACHES)
+        for each in (found, TeacherCaches())
     )
     assert (without - with_caches) * 3600 == pytest.approx(1000 * facts("digits", None).train_size * 0.001)

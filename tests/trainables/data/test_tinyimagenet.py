@@ -22,7 +22,7 @@ from trainables.data.dataset import channel_statistics
 from trainables.data.facts import Facts, facts, fingerprinted, in_words
 from trainables.data.tinyimagenet_folders import BY_CLASS, find, in_class_folders, scan
 from trainables.errors import UserError
-from trainables.storage.locks import held
+from trainables.storage.locks import hold_lock
 
 PROJECT = Path(__file__).parents[3]
 
@@ -230,7 +230,7 @@ def test_several_at_once(root: Path) -> None:
 
 def test_another_process_at_it_is_not_waited_for(root: Path) -> None:
     listing = scan(root)
-    with held(root / f".{BY_CLASS}.lock", seconds=0):
+    with hold_lock(root / f".{BY_CLASS}.lock", seconds=0):
         assert in_class_folders(root, listing) == listing
     assert in_class_folders(root, listing).test.folder == root / BY_CLASS
 

@@ -12,7 +12,7 @@ import torch
 from small_jobs import VANILLA, GivenTeacher, assert_same, stop_after, students, train
 
 from trainables.job import Execution
-from trainables.storage.runs import checkpoint_path, save_checkpoint, unsealed
+from trainables.storage.runs import checkpoint_path, save_checkpoint, verify_checksum
 from trainables.storage.writer import writing
 from trainables.training import student as students_module
 
@@ -76,7 +76,7 @@ def test_a_checkpoint_is_of_its_epoch_though_training_goes_on(
 
     monkeypatch.setattr(students_module, "save_checkpoint", slow)
     stop_after(specs, teacher.execution(tmp_path), 2)
-    content = unsealed(checkpoint_path(tmp_path, specs[0].run_id).read_bytes())
+    content = verify_checksum(checkpoint_path(tmp_path, specs[0].run_id).read_bytes())
     assert content is not None
     assert torch.load(io.BytesIO(content), weights_only=True)["record"]["epoch"] == 2
     train(specs, teacher.execution(tmp_path))

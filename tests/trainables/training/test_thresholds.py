@@ -61,7 +61,7 @@ def resumed(teacher: GivenTeacher, results: Path) -> None:
 def with_stored_answers(teacher: GivenTeacher, results: Path) -> None:
     """A cache that a run has filled, and nothing else of it."""
     train(both(teacher), teacher.execution(results, teacher_cache_gb=1.0))
-    assert any(results.glob("teacher_cache/*/logits"))
+    assert any(results.glob("teacher_cache/*/*.logits"))
     for path in (*results.glob("teachers/*"), *results.glob("runs/*/*")):
         path.unlink()
     train(both(teacher), teacher.execution(results, teacher_cache_gb=1.0))
