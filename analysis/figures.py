@@ -11,11 +11,13 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from matplotlib.figure import Figure
+
 from analysis import paper
 from analysis.figure import from_weights
 from analysis.figure.charts import form_of, write_figure
-from analysis.figure.drawings import Figure, saved
 from analysis.figure.observations import Folders, digest, given
+from analysis.figure.style import saved
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.command_line import ledger_path, settings_of_sweep, write

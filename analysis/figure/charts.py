@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figure.drawings import FORMATS, plain, saved
+from analysis.figure.style import FORMATS, plain, saved
 from analysis.table import captions, names
 from analysis.table.command_line import write
 from analysis.table.grid import Grid

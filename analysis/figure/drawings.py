@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-import io
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from analysis.figure.embedding import ClassGroup, ClassMap
+from analysis.figure.style import BLUE, GRAPH, RED, TEXT, WIDTH, plain, set_title
+from trainables.commands import count
 
-FORMATS = ("png", "pdf", "svg")
-WIDTH = 7.0
 ACROSS = 8
 NAMED = 6
-LOW, HIGH = "#0072B2", "#D55E00"
 ENDS: dict[str, dict[str, Any]] = {
-    "low": {"label": "certain (low energy)", "color": LOW, "linestyle": "-", "hatch": ""},
-    "high": {"label": "uncertain (high energy)", "color": HIGH, "linestyle": "--", "hatch": "////"},
+    "low": {"label": "certain (low energy)", "color": BLUE, "linestyle": "-", "hatch": ""},
+    "high": {"label": "uncertain (high energy)", "color": RED, "linestyle": "--", "hatch": "////"},
 }
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")
 
 
-def saved(figure: Figure, form: str, key: str, dpi: int = 300) -> bytes:
-    """The figure's file in one of FORMATS; the same drawing gives the same bytes. Fonts as publishers want them."""
-    undated: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
-    buffer = io.BytesIO()
-    with rc_context({"pdf.fonttype": 42, "svg.hashsalt": key}):
-        figure.savefig(buffer, format=form, dpi=dpi, metadata=undated.get(form))
-    return buffer.getvalue()
-
-
-def plain(text: str) -> str:
-    """Text in which matplotlib looks for no formula."""
-    return text.replace("$", r"\$")
-
-
+@rc_context(TEXT)
 def images(arrays: Mapping[str, np.ndarray], ranks: range, title: Sequence[str]) -> Figure:
     """Images of the low and of the high end at some ranks, each with class, predicted class, probability, energy."""
     lines = math.ceil(max(len(_shown(arrays, end, ranks)) for end in ENDS) / ACROSS)
     tight = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.05, wspace=0, hspace=0)
     figure = Figure(figsize=(WIDTH, 0.7 + 2 * (0.3 + 1.23 * lines)), layout=tight)
-    _title(figure, title)
+    set_title(figure, title)
     for part, (end, style) in zip(figure.subfigures(2, 1, squeeze=False)[:, 0], ENDS.items(), strict=True):
         index = _shown(arrays, end, ranks)
         part.suptitle(style["label"].capitalize().replace(" (", " images ("), fontsize=8.5)
@@ -80,6 +64,7 @@ def _words(name: str) -> str:
     return plain(name.replace("_", " "))
 
 
+@rc_context(GRAPH)
 def predictions(arrays: Mapping[str, np.ndarray], rate: float, title: Sequence[str]) -> Figure:
     """Mean probabilities by rank at both ends, and of one class by class."""
     figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
@@ -102,17 +87,13 @@ def predictions(arrays: Mapping[str, np.ndarray], rate: float, title: Sequence[s
     least = min(float(means[means > 0].min()) for means in (arrays[f"{end}_by_rank"] for end in ENDS))
     ranked.set(xscale="log", yscale="log", ylim=(least**1.25, 2))
     ranked.xaxis.set_major_formatter("{x:g}")
-    ranked.set_xlabel("Rank of the class in an image's own prediction", fontsize=8)
-    ranked.set_ylabel("Mean probability", fontsize=8)
-    ranked.set_title(f"Both ends of the training images (r = {rate:g})", fontsize=8.5)
-    ranked.legend(fontsize=7.5, frameon=False, loc="lower left")
+    ranked.set_xlabel("Rank of the class in an image's own prediction")
+    ranked.set_ylabel("Mean probability")
+    ranked.set_title(f"Both ends of the training images (r = {rate:g})")
+    ranked.legend(loc="lower left")
+    named.grid(False)
     _bars(named, arrays)
-    for axes in (ranked, named):
-        axes.tick_params(labelsize=7.5)
-        axes.spines[["top", "right"]].set_visible(False)
-    ranked.grid(True, color="#DDDDDD", linewidth=0.6)
-    ranked.set_axisbelow(True)
-    _title(figure, title)
+    set_title(figure, title)
     return figure
 
 
@@ -137,32 +118,31 @@ def _bars(axes: Axes, arrays: Mapping[str, np.ndarray]) -> None:
             edgecolor=style["color"],
             hatch=style["hatch"],
             linewidth=0.8,
-            label=f"{style['label'].partition(' (')[0]}, {counted} image{'s' * (counted != 1)}",
+            label=f"{style['label'].partition(' (')[0]}, {count(counted, 'image')}",
         )
         axes.bar_label(bars, fmt="%.3f", fontsize=7, padding=2)
     axes.set_yticks(np.arange(len(order)), [_words(str(arrays["classes"][place])) for place in order])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.15)
     axes.set_xticks(np.linspace(0, 1, 6))
-    axes.set_xlabel("Mean probability", fontsize=8)
-    axes.set_title(f"Images of the class “{_words(str(arrays['classes'][own]))}”", fontsize=8.5)
-    axes.legend(fontsize=7.5, frameon=False, loc="lower right")
+    axes.set_xlabel("Mean probability")
+    axes.set_title(f"Images of the class “{_words(str(arrays['classes'][own]))}”")
+    axes.legend(loc="lower right")
 
 
+@rc_context(TEXT)
 def embedding(columns: Mapping[str, Sequence[tuple[ClassGroup, ClassMap]]], title: Sequence[str]) -> Figure:
     """A line for each group of classes, a column for each student; a class has a marker and a shade of its own."""
     lines = [group for group, _ in next(iter(columns.values()))]
     figure = Figure(figsize=(WIDTH, 0.75 + 2.5 * len(lines)), layout="constrained")
-    _title(figure, title)
+    set_title(figure, title)
     parts = figure.subfigures(len(lines), 1, squeeze=False)[:, 0]
     for number, (part, group) in enumerate(zip(parts, lines, strict=True)):
         part.suptitle(plain(group.title), fontsize=8.5)
         for axes, (name, panels) in zip(part.subplots(1, len(columns), squeeze=False)[0], columns.items(), strict=True):
             _points(axes, group, panels[number][1], name)
         handles, labels = part.axes[0].get_legend_handles_labels()
-        part.legend(
-            handles, labels, loc="outside right center", fontsize=7.5, frameon=False, handletextpad=0.2, markerscale=1.6
-        )
+        part.legend(handles, labels, loc="outside right center", handletextpad=0.2, markerscale=1.6)
     return figure
 
 
@@ -190,6 +170,7 @@ def mean_gap(gap: np.ndarray) -> float:
     return float(gap[~np.eye(len(gap), dtype=bool)].mean())
 
 
+@rc_context(TEXT)
 def correlation(gaps: Mapping[str, np.ndarray], title: Sequence[str]) -> Figure:
     """A matrix for each student, darker where it differs more from the teacher, all on one scale."""
     figure = Figure(figsize=(WIDTH, 1.35 + 5.8 / len(gaps)), layout="constrained")
@@ -197,17 +178,10 @@ def correlation(gaps: Mapping[str, np.ndarray], title: Sequence[str]) -> Figure:
     largest = max(float(gap.max()) for gap in gaps.values())
     for axes, (name, gap) in zip(panels, gaps.items(), strict=True):
         shown = axes.imshow(gap, cmap="Greys", vmin=0, vmax=largest, interpolation="nearest")
-        axes.set_title(f"{plain(name)}\nmean {mean_gap(gap):.4f}, largest {gap.max():.3f}", fontsize=8.5)
-        axes.set_xlabel("Class", fontsize=8)
-        axes.tick_params(labelsize=7.5)
-    panels[0].set_ylabel("Class", fontsize=8)
+        axes.set_title(f"{plain(name)}\nmean {mean_gap(gap):.4f}, largest {gap.max():.3f}")
+        axes.set_xlabel("Class")
+    panels[0].set_ylabel("Class")
     bar = figure.colorbar(shown, ax=panels.tolist(), shrink=0.8, pad=0.02)
-    bar.set_label("|correlation of student − of teacher|", fontsize=8)
-    bar.ax.tick_params(labelsize=7.5)
-    _title(figure, title)
+    bar.set_label("|correlation of student − of teacher|")
+    set_title(figure, title)
     return figure
-
-
-def _title(figure: Figure | SubFigure, lines: Sequence[str]) -> None:
-    wrapped = [textwrap.fill(line, 105) for line in lines if line]
-    figure.suptitle(plain("\n".join(wrapped)), fontsize=9)

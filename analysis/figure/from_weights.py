@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from analysis.figure import drawings
-from analysis.figure.drawings import Figure
 from analysis.figure.observations import (
     SHOWN,
     Folders,
@@ -18,6 +19,7 @@ from analysis.figure.observations import (
     student,
     teacher,
 )
+from analysis.figure.style import saved
 from analysis.table import names
 from analysis.table.command_line import write
 from analysis.table.resolved import ResolvedPart, ResolvedTable
@@ -45,7 +47,7 @@ def write_figure_from_runs(
     for name, figure in figures(resolved, place).items():
         for form in ("png", "pdf"):
             paths.append(folder / f"{name}.{form}")
-            write(paths[-1], drawings.saved(figure, form, resolved.table.key))
+            write(paths[-1], saved(figure, form, resolved.table.key))
     return paths
 
 

@@ -8,21 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from analysis.figure.drawings import WIDTH, plain
+from analysis.figure.style import BLUE, GRAPH, RED, WIDTH, plain, set_title
 from analysis.record.trial import TrialRecord
 
 SCORE = "Held-out top-1 (%)"
-STATES = {"complete": ("o", "#0072B2"), "pruned": ("x", "#777777")}
-KNOWN = ("D", "#D55E00")
+KNOWN = "the paper's and the released code's points"
+MARKS = {"complete": ("o", BLUE), "pruned": ("x", "#777777"), KNOWN: ("D", RED)}
+"""By a trial's state, or KNOWN where it was not Optuna's idea."""
 ACROSS = 5
 
 
+@rc_context(GRAPH)
 def history(trials: Sequence[TrialRecord], title: str) -> Figure:
     """Scores in the order of the trials, and the best so far."""
     figure, axes = _figure(title, 3.2)
@@ -30,18 +32,19 @@ def history(trials: Sequence[TrialRecord], title: str) -> Figure:
     complete = [trial for trial in trials if trial.state == "complete"]
     best = np.maximum.accumulate(np.array([trial.score for trial in complete], dtype=float))
     axes.step([trial.number for trial in complete], best, where="post", color="black", linewidth=1, label="best so far")
-    axes.set_xlabel("Trial", fontsize=8)
-    axes.set_ylabel(SCORE, fontsize=8)
-    figure.legend(fontsize=7.5, frameon=False, loc="outside lower center", ncols=4)
+    axes.set_xlabel("Trial")
+    axes.set_ylabel(SCORE)
+    figure.legend(loc="outside lower center", ncols=4)
     return figure
 
 
+@rc_context(GRAPH)
 def slices(trials: Sequence[TrialRecord], title: str) -> Figure:
     """The score over each field."""
     names = _names(trials)
     lines = -(-len(names) // ACROSS)
     figure = Figure(figsize=(WIDTH, 0.6 + 2.1 * lines), layout="constrained")
-    figure.suptitle(plain(title), fontsize=9)
+    set_title(figure, [title])
     panels = figure.subplots(lines, min(ACROSS, len(names)), squeeze=False, sharey=True).ravel()
     for axes in panels[len(names) :]:
         axes.set_axis_off()
@@ -51,13 +54,13 @@ def slices(trials: Sequence[TrialRecord], title: str) -> Figure:
         if words:
             axes.set_xticks(range(len(words)), words)
             axes.set_xlim(-0.5, len(words) - 0.5)
-        axes.set_xlabel(plain(name), fontsize=8)
+        axes.set_xlabel(plain(name))
         if number % ACROSS == 0:
-            axes.set_ylabel(SCORE, fontsize=8)
-        _plain_axes(axes)
+            axes.set_ylabel(SCORE)
     return figure
 
 
+@rc_context(GRAPH)
 def parallel(trials: Sequence[TrialRecord], title: str) -> Figure:
     """A line for each trial through all fields, each scaled to its range: darker is better, the best three thick."""
     names = _names(trials)
@@ -85,36 +88,27 @@ def parallel(trials: Sequence[TrialRecord], title: str) -> Figure:
     axes.set_ylim(-0.02, 1.02)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(ScalarMappable(norm, shades), ax=axes, pad=0.02)
-    bar.set_label(SCORE, fontsize=8)
-    bar.ax.tick_params(labelsize=7.5)
+    bar.set_label(SCORE)
     return figure
 
 
+@rc_context(GRAPH)
 def importances(shares: Mapping[str, float], title: str) -> Figure:
     """Bars, the most important field at the top."""
     figure, axes = _figure(title, 0.9 + 0.32 * len(shares))
     names = sorted(shares, key=lambda name: shares[name])
-    bars = axes.barh(range(len(names)), [shares[name] for name in names], color="#0072B2", height=0.6)
+    bars = axes.barh(range(len(names)), [shares[name] for name in names], color=BLUE, height=0.6)
     axes.bar_label(bars, fmt="%.2f", fontsize=7.5, padding=2)
     axes.set_yticks(range(len(names)), [plain(name) for name in names])
     axes.set_xlim(0, 1.1 * max(shares.values()))
-    axes.set_xlabel("Share of the variance of the scores (fANOVA)", fontsize=8)
+    axes.set_xlabel("Share of the variance of the scores (fANOVA)")
     return figure
 
 
 def _figure(title: str, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    figure.suptitle(plain(title), fontsize=9)
-    axes = figure.subplots()
-    _plain_axes(axes)
-    return figure, axes
-
-
-def _plain_axes(axes: Axes) -> None:
-    axes.tick_params(labelsize=7.5)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
+    set_title(figure, [title])
+    return figure, figure.subplots()
 
 
 def _names(trials: Sequence[TrialRecord]) -> list[str]:
@@ -132,11 +126,12 @@ def _places(trials: Sequence[TrialRecord], name: str) -> tuple[list[float], list
 
 def _points(axes: Axes, trials: Sequence[TrialRecord], places: Sequence[float]) -> None:
     """The trials' scores at `places`, by state, those of known points marked."""
-    groups = {state: [trial.state == state and not trial.origin for trial in trials] for state in STATES}
-    marks = STATES | {"the paper's and the released code's points": KNOWN}
-    groups["the paper's and the released code's points"] = [bool(trial.origin) for trial in trials]
-    for name, (marker, color) in marks.items():
-        shown = [(place, trial.score) for place, trial, own in zip(places, trials, groups[name], strict=True) if own]
+    for name, (marker, color) in MARKS.items():
+        shown = [
+            (place, trial.score)
+            for place, trial in zip(places, trials, strict=True)
+            if (KNOWN if trial.origin else trial.state) == name
+        ]
         if shown:
             x, y = zip(*shown, strict=True)
             axes.scatter(x, y, s=22, marker=marker, color=color, linewidths=1, label=name)

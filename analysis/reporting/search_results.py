@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figure import search_plots as draw
-from analysis.figure.drawings import saved
+from analysis.figure.style import saved
 from analysis.record.entry import Entry
 from analysis.record.trial import Scalar, TrialRecord
 from analysis.table import names

@@ -173,7 +173,7 @@ def test_what_is_missing_is_written_where_the_dot_would_be() -> None:
 
 
 def test_a_dollar_sign_is_no_formula() -> None:
-    from analysis.figure.drawings import plain
+    from analysis.figure.style import plain
 
     figure = Figure()
     figure.suptitle(plain("lr = $0.1$ and $"))

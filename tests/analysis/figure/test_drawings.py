@@ -14,8 +14,9 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from analysis.figure import drawings
-from analysis.figure.drawings import ACROSS, MARKERS, common_class, correlation_gap, mean_gap, saved
+from analysis.figure.drawings import ACROSS, MARKERS, common_class, correlation_gap, mean_gap
 from analysis.figure.embedding import ClassGroup, ClassMap
+from analysis.figure.style import saved
 
 RNG = np.random.default_rng(1)
 TITLE = ["Figure 0: made up", "digits, training images; ResNet20, 12 epochs, seed 1", "not the paper's data $1"]

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from analysis.figure import search_plots as draw
-from analysis.figure.drawings import saved
+from analysis.figure.style import saved
 from analysis.record.entry import entry_of
 from analysis.record.trial import TrialRecord
 from analysis.reporting.search_results import Finalist, Searched, sheet_of, write_search
