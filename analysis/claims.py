@@ -21,7 +21,6 @@ from analysis.reporting.snapshot import Snapshot, read_snapshot
 from analysis.table import names
 from analysis.table.command_line import ledger_path
 from analysis.table.grid import METRICS, Grid, make_grid
-from analysis.table.layout import PICTURES
 from analysis.table.render import TEXT_WIDTH, markdown_row, markdown_text
 from analysis.table.resolved import resolve
 from analysis.table.verdicts import SEED_STD
@@ -122,7 +121,7 @@ def spreads(snapshot: Snapshot) -> list[Spread]:
     by_data: dict[str, list[Grid]] = {}
     for name, sweep in latest.items():
         table = paper.find(name)
-        if table.metric == "top1" and table.plot not in PICTURES:
+        if table.kind.compares_accuracies:
             grid = make_grid(resolve(table, sweep.settings), snapshot.runs, snapshot.metric)
             by_data.setdefault(names.dataset(grid.settings.dataset), []).append(grid)
     found = (spread(grids, f"from the ledger's runs on {data}") for data, grids in by_data.items())

@@ -21,7 +21,7 @@ from analysis.figure.style import saved
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.command_line import ledger_path, settings_of_sweep, write
-from analysis.table.layout import PICTURES, Table
+from analysis.table.layout import Table
 from analysis.table.resolved import resolve
 from analysis.tables import add_arguments, load_chosen
 from trainables.commands import Parser, run_command
@@ -48,7 +48,7 @@ def _command(arguments: Sequence[str]) -> int:
     _add_arguments_of_weights(parser)
     options = parser.parse_args(arguments)
     table = paper.find(options.table) if options.table else None
-    if table is not None and table.plot in PICTURES:
+    if table is not None and table.kind.needs_weights:
         return _command_of_weights(table, options)
     grid = load_chosen(options)
     for path in _paths(options, grid.table.key):

@@ -16,7 +16,7 @@ from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.command_line import ledger_path, settings_of_sweep, write
 from analysis.table.grid import Grid, make_grid
-from analysis.table.layout import PICTURES, Table
+from analysis.table.layout import Table
 from analysis.table.render import FORMATS, render
 from analysis.table.resolved import resolve
 from trainables.commands import Parser, run_command
@@ -55,8 +55,8 @@ def write_all(table: Table, settings: Settings, entries: Mapping[str, Entry], fo
         path = folder / f"{table.key}.{extension}"
         write(path, render(grid, form).encode())
         paths.append(path)
-    pictures = ("png", "pdf") if table.trains else ()
-    if table.plot in PICTURES:
+    pictures = ("png", "pdf") if table.kind.trains else ()
+    if table.kind.needs_weights:
         return paths
     return paths + [write_figure(grid, folder / f"{table.key}.{extension}") for extension in pictures]
 

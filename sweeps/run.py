@@ -22,7 +22,7 @@ if __package__ in (None, ""):
 
 from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger
-from analysis.table.layout import PICTURES, Table
+from analysis.table.layout import Table
 from sweeps.planning.job_queue import Feed, Outcome
 from sweeps.planning.plan import Plan, asked_runs, make_plan
 from sweeps.planning.resources import Resources, check_fit, check_resources, check_sizes, cpus_here, gpus_here
@@ -300,7 +300,7 @@ def show_results(options: Options, request: Request, entries: dict[str, Entry]) 
         paths = write_all(table, request.settings, entries, folder)
         if paths:
             print(f"\n{text(make_sheet(make_grid(resolve(table, request.settings), entries)), width)}")
-        paths += draw(options, request, table) if table.plot in PICTURES else []
+        paths += draw(options, request, table) if table.kind.needs_weights else []
         if paths:
             names = dict.fromkeys(path.stem for path in paths)
             endings = [",".join(path.suffix[1:] for path in paths if path.stem == name) for name in names]

@@ -32,7 +32,6 @@ import torch
 from analysis import claims, paper
 from analysis.record.settings import Settings
 from analysis.reporting.snapshot import read_snapshot
-from analysis.table.layout import PICTURES
 from analysis.table.render import FORMATS, render
 from analysis.table.resolved import resolve
 from analysis.tables import load_grid
@@ -65,7 +64,7 @@ def ids() -> dict[str, str]:
 def drawn(results: Path) -> dict[str, str]:
     """Of each table in each format, and of the claims, from made-up results by the paper's settings and on digits."""
     found = {}
-    tables = [table for table in paper.tables().values() if table.plot not in PICTURES]
+    tables = [table for table in paper.tables().values() if not table.kind.needs_weights]
     for name, settings in {"paper": PAPER, "digits": DIGITS}.items():
         folder = made_up.write_ledger(results / name, tables, settings)
         for table, form, metric in itertools.product(tables, FORMATS, ("best", "last")):
@@ -96,7 +95,7 @@ def choices(kd: RunSpec, dkd: RunSpec) -> Iterator[RunSpec]:
 
 def trained_runs() -> list[RunSpec]:
     """Every run of every table on digits, and the other choices; each once."""
-    tables = [table for table in paper.tables().values() if table.trains]
+    tables = [table for table in paper.tables().values() if table.kind.trains]
     specs = [spec for table in tables for spec in resolve(table, TRAINED).teachers]
     specs += [spec for table in tables for specs in resolve(table, TRAINED).untaught.values() for spec in specs]
     specs += [spec for table in tables for specs in resolve(table, TRAINED).cells.values() for spec in specs]

@@ -53,7 +53,7 @@ def draw(grid: Grid) -> Figure:
     columns = most if most <= WIDEST else WIDEST - 1
     places = _places(parts, columns)
     lines = 1 + max(line for line, _ in places)
-    curves = grid.table.metric == "cost" or grid.table.plot == "rates"
+    curves = grid.table.kind.by_rate
     longest = max(len(part.rows) for part in parts)
     height = 4.0 if curves else max(2.2, 0.8 + 0.3 * longest)
     width = 6.4 if columns == 1 else 1.3 + (3.4 if columns < WIDEST else 2.8) * columns
@@ -63,7 +63,7 @@ def draw(grid: Grid) -> Figure:
         axes = panels[place]
         if not curves:
             _dots(axes, grid, part, pair, named=place[1] == 0)
-        elif grid.table.metric == "cost":
+        elif grid.table.kind.timed:
             _cost(axes, grid, part, pair)
         else:
             _curves(axes, grid, part, pair)
@@ -90,7 +90,7 @@ def _places(parts: Sequence[ResolvedPart], columns: int) -> dict[tuple[int, int]
 
 
 def _title_and_legend(figure: Figure, grid: Grid, panels: list[Axes]) -> None:
-    kind = {"best": ", best test epoch", "last": ", last epoch"}[grid.metric] if grid.table.metric != "cost" else ""
+    kind = {"best": ", best test epoch", "last": ", last epoch"}[grid.metric] if not grid.table.kind.timed else ""
     asides = [
         "mean ± standard deviation" if grid.settings.seeds > 1 else "",
         "" if grid.comparable else "not the paper's data",
@@ -195,7 +195,7 @@ def _cost(axes: Axes, grid: Grid, part: ResolvedPart, pair: Pair) -> None:
         mixing = _mixing(grid, row, pair)
         points.append((mixing.rate if mixing else 0.0, value))
     known = [(rate, value) for rate, value in points if value.mean is not None]
-    for base in (value for _, value in points if value.row in grid.table.baselines and value.mean is not None):
+    for base in (value for _, value in points if value.row in grid.table.kind.baselines and value.mean is not None):
         keys = [(rate, (part.key, increase_key(value.row, base.row), pair)) for rate, value in points]
         increases = [(rate, grid.cells[key].paper) for rate, key in keys]
         printed = [(rate, (base.mean or 0.0) * (1 + paper / 100)) for rate, paper in increases if paper is not None]

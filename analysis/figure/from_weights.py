@@ -22,6 +22,7 @@ from analysis.figure.observations import (
 from analysis.figure.style import saved
 from analysis.table import names
 from analysis.table.command_line import write
+from analysis.table.kinds import PictureTable
 from analysis.table.resolved import ResolvedPart, ResolvedTable
 from trainables.recipes import Pair
 
@@ -36,7 +37,7 @@ def write_figure_from_runs(
     teachers: Sequence[tuple[str, str]],
     folder: Path,
 ) -> list[Path]:
-    """Draw a table of PICTURES into `folder` as PNG and PDF, by the weights of the first seed in `results`.
+    """Draw a picture into `folder` as PNG and PDF, by the weights of the first seed in `results`.
 
     teachers: (sha256, path) of weights files that were given. The first pair is `TABLE.png`, any other
     `TABLE-TEACHER-STUDENT.png`. Nothing where no row was asked for. What a network answers on `data_dir` is computed
@@ -53,7 +54,8 @@ def write_figure_from_runs(
 
 def figures(resolved: ResolvedTable, place: Folders) -> dict[str, Figure]:
     """A picture for each pair (for each teacher where there is no student), by the names of their files."""
-    table = resolved.table
+    table, kind = resolved.table, resolved.table.kind
+    assert isinstance(kind, PictureTable)
     drawn: dict[str, Figure] = {}
     for part in resolved.parts:
         pairs = part.pairs
@@ -62,7 +64,7 @@ def figures(resolved: ResolvedTable, place: Folders) -> dict[str, Figure]:
         for pair in pairs[:1] if place.teacher else pairs:
             networks = (pair.teacher, pair.student) if part.rows else (pair.teacher,)
             name = "-".join((table.key, *networks)) if drawn else table.key
-            drawn[name] = _DRAW[table.plot](resolved, part, pair, place)
+            drawn[name] = _DRAW[kind.shows](resolved, part, pair, place)
     return drawn
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.table.kinds import AccuracyTable
 from analysis.table.layout import Block, Part, Row, Table, paper_pairs
 from trainables.recipes import WRN_40_2_16_2, cutmix, kd
 
@@ -39,7 +40,7 @@ TABLE = Table(
     ),
     caption="Top-1 accuracy (%) of students taught by KD with CutMix of the high-energy samples, of the low-energy "
     "ones, or of half each, against the share of the images that is augmented.",
-    plot="rates",
+    kind=AccuracyTable(by_rate=True),
     paper_note="The pair and the numbers of the paper's figure cannot be read from its text: the pair is a choice "
     "made here.",
 )

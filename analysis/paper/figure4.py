@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.table.kinds import PictureTable
 from analysis.table.layout import Part, Table, paper_pairs
 from trainables.recipes import IMAGENET, IMAGENET_34_18
 
@@ -16,7 +17,7 @@ TABLE = Table(
     parts=(Part("main", "", paper_pairs(IMAGENET_34_18, otherwise=1, paper=IMAGENET), (), accuracies=False),),
     caption="Training images of which the teacher is most certain (lowest energy) and least certain (highest energy): "
     f"class, predicted class, its probability, energy E. {RULE} Here: ranks 1 to 16.",
-    plot="images",
+    kind=PictureTable(shows="images"),
     paper_note="The network and the rule by which the paper's images were picked cannot be read from its text: both "
     "are choices made here.",
     dataset="imagenet",

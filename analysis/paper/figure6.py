@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.table.kinds import PictureTable
 from analysis.table.layout import Block, Part, Row, Table, paper_pairs
 from trainables.recipes import WRN_40_2_16_2, energy_kd, kd
 
@@ -18,7 +19,7 @@ TABLE = Table(
     parts=(Part("main", "", paper_pairs(WRN_40_2_16_2, otherwise=1), (ROWS,), accuracies=False),),
     caption="t-SNE of what the students' classifiers see, after the last epoch. Silhouette: of the map, and of the "
     "features themselves; 1 for classes far apart, 0 for classes that overlap.",
-    plot="embedding",
+    kind=PictureTable(shows="embedding"),
     paper_note="The pair and the classes of the paper's figure (but for vehicles, flowers and trees) cannot be read "
     "from its text: they are choices made here.",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.table.kinds import HyperparameterTable
 from analysis.table.layout import Block, Part, Row, Table, paper_pairs
 from trainables.recipes import RESNET_32X4_SV2, VGG_13_8, VGG_13_MV2, energy_dkd
 
@@ -19,5 +20,5 @@ TABLE = Table(
     ),
     caption="What is added to T at low energy, T(+), and taken from it at high energy, |T(-)|, and the share r of the "
     "training set that counts as either, by pair.",
-    metric="settings",
+    kind=HyperparameterTable(),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.table.kinds import HyperparameterTable
 from analysis.table.layout import Block, Part, Row, Table, paper_pairs
 from trainables.recipes import CIFAR100_LT, energy_kd
 
@@ -19,6 +20,6 @@ TABLE = Table(
     ),
     caption="What is added to T at low energy, T(+), and taken from it at high energy, |T(-)|, and the share r of the "
     "training set that counts as either, by pair.",
-    metric="settings",
+    kind=HyperparameterTable(),
     dataset="cifar100_lt",
 )

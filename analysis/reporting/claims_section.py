@@ -111,7 +111,7 @@ def judged_claims(snapshot: Snapshot, claims: Sequence[Claim] = CLAIMS, *, sweep
 
     @cache
     def unlike_in(name: str) -> Callable[[Value], str]:
-        return (lambda value: "") if tables[name].metric == "cost" else unlike(grid_of(name))
+        return (lambda value: "") if tables[name].kind.timed else unlike(grid_of(name))
 
     judged = []
     for claim in claims:

@@ -25,7 +25,7 @@ _ANOTHER = ("seed", "precision", "data", "teacher_source")
 def judge(grid: Grid) -> list[tuple[Value, Verdict]]:
     """Every entry that is measured by itself (not the derived ones), and a cost table's increases."""
     different, precision = unlike(grid), _precision(grid)
-    kinds = ("row", "increase") if grid.table.metric == "cost" else COMPARED
+    kinds = ("row", "increase") if grid.table.kind.timed else COMPARED
     judged = [(value, verdict(value, different(value))) for value in grid.values if value.kind in kinds]
     return [(value, _with(found, precision(value)) if found.noise is not None else found) for value, found in judged]
 
@@ -54,7 +54,7 @@ def paper_settings(table: Table, settings: Settings) -> Settings:
 def unlike(grid: Grid) -> Callable[[Value], str]:
     """Why an entry cannot be compared; nothing where it can."""
     table, settings = grid.table, grid.settings
-    if table.metric == "cost":
+    if table.kind.timed:
         return lambda value: COST
     if not grid.comparable:
         return lambda value: f"trained on {names.dataset(settings.dataset)}, not on {names.dataset(table.dataset)}"

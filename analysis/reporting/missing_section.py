@@ -13,7 +13,7 @@ from analysis.reporting.document import CODE, Block, Column, Group, Heading, Lis
 from analysis.reporting.missing import Coverage, Gap, again, carried, coverage, unfinished, whole
 from analysis.reporting.snapshot import Chapter, Snapshot, tables
 from analysis.table import names
-from analysis.table.layout import PICTURES, Table
+from analysis.table.layout import Table
 from analysis.table.resolved import resolve
 from trainables.recipes import Pair
 
@@ -90,12 +90,12 @@ def _not_run(snapshot: Snapshot) -> Iterator[Block]:
 
 
 def _of_the_paper() -> list[Table]:
-    return [table for table in tables() if re.match(r"(table|figure)\d", table.key) and table.trains]
+    return [table for table in tables() if re.match(r"(table|figure)\d", table.key) and table.kind.trains]
 
 
 def _undrawn(snapshot: Snapshot, table: Table, chapter: Chapter | None) -> bool:
     """Whether a picture is not in the folder, or of other runs than the paper's."""
-    if table.plot not in PICTURES:
+    if not table.kind.needs_weights:
         return False
     if not pictures.found(snapshot.results / "tables", table.key, table.title):
         return True

@@ -10,7 +10,6 @@ from pathlib import Path
 from analysis.figure.charts import picture
 from analysis.reporting.document import Picture
 from analysis.table.grid import Grid
-from analysis.table.layout import PICTURES
 
 ACROSS = 2
 ALONE = 0.72
@@ -42,7 +41,7 @@ def _width(grid: Grid) -> float:
 
 def is_drawn(grid: Grid) -> bool:
     """Whether a table's picture is made of its numbers; else a sweep draws it, from weights and images."""
-    return grid.table.plot not in PICTURES and grid.table.metric != "settings"
+    return grid.table.kind.trains and not grid.table.kind.needs_weights
 
 
 def found(folder: Path, key: str, title: str) -> list[Picture]:

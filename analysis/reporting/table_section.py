@@ -91,7 +91,7 @@ def _picture(grid: Grid, snapshot: Snapshot, printed: bool) -> Iterator[Block]:
     found = pictures.found(snapshot.results / "tables", grid.table.key, grid.table.title)
     if found:
         yield from found
-    elif grid.table.trains:
+    elif grid.table.kind.trains:
         yield paragraph("A sweep draws this figure when its runs are done.")
 
 

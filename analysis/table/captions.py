@@ -15,19 +15,14 @@ SIGNIFICANT = "§"
 
 OTHER_EPOCH = "‡"
 """Behind a number of the paper that is of another test epoch than the one shown."""
-_REPORTED = {"best": "the best test epoch, which the paper's released trainer reports", "last": "the last epoch"}
 _EPOCHS = {"best": "the best", "last": "the last", "unknown": "not known"}
 
 
 def caption(grid: Grid) -> str:
     """One paragraph: the table's own words, what its numbers are, and every deviation from the paper."""
-    if grid.table.metric == "settings":
-        sentences = [grid.table.caption, "As the runs are trained here.", _protocol(grid), _beside(grid)]
-    else:
-        sentences = [
-            *(grid.table.caption, _numbers(grid), _differences(grid)),
-            *(_accuracies(grid), _energies(grid), _protocol(grid), _beside(grid)),
-        ]
+    numbers = grid.table.kind.describe(grid.metric, grid.settings.seeds, names.epochs(*grid.epochs), grid.devices)
+    of_runs = (_differences(grid), _accuracies(grid), _energies(grid)) if grid.table.kind.trains else ()
+    sentences = [grid.table.caption, numbers, *of_runs, _protocol(grid), _beside(grid)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -135,7 +130,7 @@ def training(grid: Grid) -> str:
 
 def protocol(grid: Grid) -> list[str]:
     """The deviations that matter for this table: a cost table's epochs only lengthen its measurement."""
-    settings = replace(grid.settings, epochs=None) if grid.table.metric == "cost" else grid.settings
+    settings = replace(grid.settings, epochs=None) if grid.table.kind.timed else grid.settings
     return deviations(settings, grid.table.dataset, _own_lengths(grid))
 
 
@@ -149,19 +144,6 @@ def _own_lengths(grid: Grid) -> dict[str, set[int]]:
             if lengths := {treatment.schedule.epochs for treatment in treatments if treatment.schedule}:
                 found[row.label] = found.get(row.label, set()) | lengths
     return found
-
-
-def _numbers(grid: Grid) -> str:
-    seeds = grid.settings.seeds
-    if grid.table.metric == "cost":
-        spread = f"Mean ± standard deviation over {seeds} runs" if seeds > 1 else "One run"
-        device = f" Measured on {' and on '.join(grid.devices)}." if grid.devices else ""
-        mixed = " The devices differ: the numbers cannot be compared." if len(grid.devices) > 1 else ""
-        return (
-            f"{spread} of {names.epochs(*grid.epochs)}, each the median of its epochs after the first.{device}{mixed}"
-        )
-    spread = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
-    return f"{spread} of {_REPORTED[grid.metric]}."
 
 
 def _differences(grid: Grid) -> str:
@@ -197,13 +179,13 @@ def _accuracies(grid: Grid) -> str:
 def _protocol(grid: Grid) -> str:
     different = "; ".join(protocol(grid))
     if not grid.comparable:
-        trained = f" ({names.epochs(*grid.epochs)})" if grid.table.metric != "cost" else ""
+        trained = f" ({names.epochs(*grid.epochs)})" if not grid.table.kind.timed else ""
         return f"Not the paper's data and schedule{trained}: {different}. The paper's numbers do not apply."
     if grid.shortened:
         return f"Shortened, not the paper's schedule: {different}."
     if different:
         return f"Differs from the paper's protocol: {different}."
-    if grid.table.metric == "cost":
+    if grid.table.kind.timed:
         return ""
     return f"Data and schedule as in the paper{', except as noted below' if _assumptions(grid) else ''}."
 

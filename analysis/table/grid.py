@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from analysis.record.entry import Entry
 from analysis.record.settings import Settings
 from analysis.table import published
+from analysis.table.kinds import HyperparameterTable
 from analysis.table.layout import Block, Difference, Part, Table, increase_key
 from analysis.table.resolved import CellKey, ResolvedPart, ResolvedTable, resolve
 from analysis.table.stats import holm, paired, summarise
 from analysis.table.value import Value
 from trainables.errors import UserError
 from trainables.recipes import TEACHER_SEED, Pair
-from trainables.spec import RunSpec, Temperature
+from trainables.spec import RunSpec
 
 METRICS = ("best", "last")
 
@@ -53,24 +53,6 @@ class Grid:
     @property
     def comparable(self) -> bool:
         return self.resolved.on_paper_data
-
-
-def measure(entry: Entry, table: Table, metric: str, number: str = "top1") -> float | None:
-    """A finished run's number: its top-1 (or `number`), or, of a cost table, its median seconds per epoch without the
-    first, which also warms up. The best top-5 is that of the epoch with the best top-1."""
-    if table.metric == "cost":
-        later = entry.epoch_seconds[1:]
-        return statistics.median(later) if later else None
-    found: float | None = getattr(entry, f"{metric}_{number}")
-    return found
-
-
-SETTINGS: dict[str, tuple[str, Callable[[Temperature], float]]] = {
-    "plus": ("T(+)", lambda temperature: temperature.plus),
-    "minus": ("|T(-)|", lambda temperature: abs(temperature.minus)),
-    "rate": ("r", lambda temperature: temperature.rate),
-}
-"""The lines of a table of hyperparameters (Tables 9 to 12), read from the specs of the runs themselves."""
 
 
 _Test = tuple[str, str, Pair, str]
@@ -123,7 +105,7 @@ class _Maker:
     def shortened(self) -> bool:
         """Some runs had fewer epochs than by the recipe (where more would not be more of the same), or fewer images."""
         recipe = self.settings.recipe
-        timed = self.table.metric == "cost"
+        timed = self.table.kind.timed
         return any(
             spec.train_fraction < 1 or (not timed and spec.epochs < recipe.schedule_of(row.treat(recipe, pair)).epochs)
             for part in self.resolved.parts
@@ -146,7 +128,7 @@ class _Maker:
             row,
             label,
             pair,
-            unit="s" if self.table.metric == "cost" else "%",
+            unit="s" if self.table.kind.timed else "%",
             asked=len(specs),
             n=summary.n,
             failed=sum(not entry.done for entry in found),
@@ -163,7 +145,9 @@ class _Maker:
 
     def by_seed(self, part: Part, found: Sequence[Entry], metric: str) -> dict[int, float]:
         """The numbers of the runs that have one, by their seeds."""
-        numbers = {entry.spec.seed: measure(entry, self.table, metric, part.number) for entry in found if entry.done}
+        numbers = {
+            entry.spec.seed: self.table.kind.measure(entry, metric, part.number) for entry in found if entry.done
+        }
         return {seed: number for seed, number in numbers.items() if number is not None}
 
     def student(self, part: Part, pair: Pair) -> Value:
@@ -268,7 +252,7 @@ class _Maker:
             self.value(part, "row", row.key, row.label, pair, self.resolved.cells[part.key, row.key, pair])
             for row in block.rows
         ]
-        rows = {value.row: value for value in (_mark_best(made) if self.table.metric == "top1" else made)}
+        rows = {value.row: value for value in (_mark_best(made) if self.table.kind.compares_accuracies else made)}
         derived = [self.difference(part, difference, rows) for difference in block.differences]
         return [*rows.values(), *(value for value in derived if value is not None)]
 
@@ -279,21 +263,21 @@ class _Maker:
         assert temperature is not None
         made = [
             Value(part.key, "setting", key, label, pair, unit="", asked=1, n=1, mean=read(temperature))
-            for key, (label, read) in SETTINGS.items()
+            for key, (label, read) in HyperparameterTable.lines.items()
         ]
         return [self.beside(part, value) for value in made]
 
     def part(self, resolved: ResolvedPart) -> list[Value]:
         """All entries of a part, column after column."""
         part = resolved.part
-        if self.table.metric == "settings":
+        if isinstance(self.table.kind, HyperparameterTable):
             return [value for pair in resolved.pairs for value in self.settings_of(part, pair)]
         values: list[Value] = []
         for pair in resolved.pairs:
             if part.accuracies:
                 values += [self.teacher(part, pair), self.student(part, pair)]
             rows = [value for block in resolved.blocks for value in self.column(part, block, pair)]
-            bases = [value for value in rows if value.row in self.table.baselines]
+            bases = [value for value in rows if value.row in self.table.kind.baselines]
             values += [*rows, *(self.increase(part, value, base) for base in bases for value in rows)]
         return values
 

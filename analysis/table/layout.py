@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from analysis.table.kinds import ACCURACY, TableKind
 from trainables.recipes import CIFAR100, Pair, Recipe, Treatment
-
-PICTURES = ("images", "predictions", "embedding", "correlation")
-"""Plots that are drawn from weights and images, of one seed, rather than from numbers of the ledger."""
 
 
 @dataclass(frozen=True)
@@ -65,29 +63,20 @@ class Part:
 
 @dataclass(frozen=True)
 class Table:
-    """metric: `top1` (per cent), `cost` (seconds per epoch: such runs share nothing while they train) or `settings`
-    (the hyperparameters of the runs of a part's one row; nothing is trained for it).
-
-    baselines: the rows over which a cost table shows the others' increase. plot: how a figure shows the table, `dots`
-    (a row each), `rates` (curves against the rate of the mixing) or one of PICTURES. paper_note: about the published
-    numbers; shown where they are. dataset: the one that the paper's table is about. published_in: tables of the paper
-    that have some of the same rows; their numbers, the first one's first, are shown where the runs are the same.
-    """
+    """A table or a figure of the paper, or one that the paper does not have."""
 
     key: str
     title: str
     parts: tuple[Part, ...]
     caption: str
-    metric: str = "top1"
-    baselines: tuple[str, ...] = ()
-    plot: str = "dots"
+    kind: TableKind = ACCURACY
     paper_note: str = ""
+    """About the published numbers; shown where they are."""
     dataset: str = "cifar100"
+    """The one that the paper's table is about."""
     published_in: tuple[Table, ...] = ()
-
-    @property
-    def trains(self) -> bool:
-        return self.metric != "settings"
+    """Tables of the paper that have some of the same rows. Their numbers, the first one's first, are shown where the
+    runs are the same."""
 
 
 def paper_pairs(

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from analysis.record.settings import Settings, assistant_spec, parse_pair, student_spec, teacher_spec, vanilla_spec
-from analysis.table.layout import PICTURES, Block, Part, Row, Table
+from analysis.table.layout import Block, Part, Row, Table
 from trainables.errors import UserError
 from trainables.recipes import Pair
 from trainables.spec import RunSpec
 
-TIMING_EPOCHS = 4
 CellKey = tuple[str, str, Pair]
 """The keys of a part and of a row in it (or of a derived row), and the column."""
 
@@ -60,7 +59,7 @@ class ResolvedTable:
     @cached_property
     def cells(self) -> dict[CellKey, tuple[RunSpec, ...]]:
         """Of every entry with a taught student, a run for each seed."""
-        settings, timing = self.settings, self.table.metric == "cost"
+        settings, timing = self.settings, self.table.kind.timed
         return {
             (part.key, row.key, pair): tuple(
                 student_spec(settings, pair, row.treat(settings.recipe, pair), seed, timing=timing)
@@ -101,7 +100,7 @@ class ResolvedTable:
     @property
     def runs(self) -> tuple[RunSpec, ...]:
         """Every run whose record the table shows or uses, once."""
-        if not self.table.trains:
+        if not self.table.kind.trains:
             return ()
         students = [spec for specs in self.cells.values() for spec in specs]
         untaught = [spec for specs in self.untaught.values() for spec in specs]
@@ -115,27 +114,12 @@ class ResolvedTable:
 
 def resolve(table: Table, settings: Settings) -> ResolvedTable:
     """The table with the rows and pairs that the settings ask for, else all of its own."""
-    settings = _own_settings(table, settings)
+    settings = table.kind.own_settings(table.key, settings.on(table.dataset))
     asked = tuple(parse_pair(text) for text in dict.fromkeys(settings.pairs))
     parts = (
         ResolvedPart(part, _chosen_blocks(part, settings), asked or part.pairs(settings.recipe)) for part in table.parts
     )
     return ResolvedTable(table, settings, tuple(part for part in parts if part.rows or not part.part.rows))
-
-
-def _own_settings(table: Table, settings: Settings) -> Settings:
-    """On the table's own data set where that is left to it; a picture has one seed; a cost table few epochs, but more
-    than the first, which warms up."""
-    settings = settings.on(table.dataset)
-    if table.plot in PICTURES:
-        return replace(settings, seeds=1)
-    if table.metric != "cost":
-        return settings
-    if settings.epochs is None:
-        return replace(settings, epochs=TIMING_EPOCHS)
-    if settings.epochs < 2:
-        raise UserError(f"{table.key} measures seconds per epoch without the first: use --epochs 2 or more")
-    return settings
 
 
 def _chosen_blocks(part: Part, settings: Settings) -> tuple[Block, ...]:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis.table import captions, names
-from analysis.table.grid import SETTINGS, Grid
+from analysis.table.grid import Grid
+from analysis.table.kinds import HyperparameterTable
 from analysis.table.layout import increase_key
 from analysis.table.resolved import ResolvedPart
 from analysis.table.stats import ALPHA
@@ -70,7 +71,7 @@ def make_sheet(grid: Grid) -> Sheet:
     table = grid.table
     panels: list[Panel] = []
     for part in grid.resolved.parts:
-        if table.metric == "cost":
+        if table.kind.timed:
             panels += [_rates(grid, part, pair) for pair in part.pairs]
         else:
             panels.append(_panel(grid, part))
@@ -134,8 +135,8 @@ def _line(grid: Grid, part: ResolvedPart, row: str) -> Line:
 def _panel(grid: Grid, part: ResolvedPart) -> Panel:
     """Pairs across, rows down: accuracies, then each block with its differences."""
     groups: list[tuple[str, ...]] = [("teacher", "student")] if part.part.accuracies else []
-    if grid.table.metric == "settings":
-        groups = [tuple(SETTINGS)]
+    if isinstance(grid.table.kind, HyperparameterTable):
+        groups = [tuple(HyperparameterTable.lines)]
     else:
         for block in part.blocks:
             groups.append(tuple(row.key for row in block.rows))
@@ -161,7 +162,7 @@ def _rates(grid: Grid, part: ResolvedPart, pair: Pair) -> Panel:
             tuple(show(grid.cells[part.key, increase_key(row.key, base.key), pair]) for row in rows),
         )
         for base in rows
-        if base.key in grid.table.baselines
+        if base.key in grid.table.kind.baselines
     )
     title = f"{part.part.title} {names.network(pair.teacher)} / {names.network(pair.student)}".strip()
     head = ("Augmented share", *(row.label for row in rows))

@@ -17,7 +17,7 @@ from analysis.record.entry import Entry
 from analysis.record.settings import teacher_spec
 from analysis.table import names
 from analysis.table.grid import make_grid
-from analysis.table.layout import PICTURES, Table
+from analysis.table.layout import Table
 from analysis.table.protocol import protocol
 from analysis.table.resolved import ResolvedTable, resolve
 from analysis.table.verdicts import SEED_STD
@@ -65,7 +65,7 @@ def count_cells(request: Request) -> tuple[int, int]:
     train more than once."""
     found: set[tuple[RunSpec, ...]] = set()
     students: Counter[str] = Counter()
-    for table in (table for table in request.tables if table.trains):
+    for table in (table for table in request.tables if table.kind.trains):
         resolved = resolve(table, request.settings)
         found |= {*resolved.cells.values()}
         students.update(
@@ -84,7 +84,7 @@ def show(plan: Plan, request: Request, entries: Mapping[str, Entry]) -> None:
 
 def _visible(request: Request, entries: Mapping[str, Entry]) -> list[str]:
     """Which differences of accuracy so many seeds can tell; nothing where no table compares accuracies."""
-    compared = [table for table in request.tables if table.metric == "top1" and table.plot not in PICTURES]
+    compared = [table for table in request.tables if table.kind.compares_accuracies]
     if not compared:
         return []
     found = spread((make_grid(resolve(table, request.settings), entries) for table in compared), "from the ledger")

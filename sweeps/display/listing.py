@@ -11,7 +11,7 @@ from pathlib import Path
 import trainables
 from analysis.record.settings import Settings
 from analysis.table import names as printed
-from analysis.table.layout import PICTURES, Part, Table
+from analysis.table.layout import Part, Table
 from analysis.table.resolved import resolve
 from sweeps.running.recovery import known
 from trainables.data.facts import FETCHED, facts, in_words
@@ -55,11 +55,11 @@ def _table(table: Table, results: Path) -> list[str]:
 
 
 def _state(table: Table, results: Path) -> str:
-    if not table.trains:
+    if not table.kind.trains:
         return "printed from the specs of the other tables' runs"
     asked = [spec.run_id for spec in resolve(table, Settings(dataset="")).runs]
     done = sum(entry.done for entry in known(results, asked).values())
-    drawn = ", then drawn from their weights" if table.plot in PICTURES else ""
+    drawn = ", then drawn from their weights" if table.kind.needs_weights else ""
     return f"{done} of {len(asked)} runs done{drawn}"
 
 

@@ -10,7 +10,8 @@ from enum import StrEnum
 
 from analysis.record.entry import Entry
 from analysis.record.settings import Settings
-from analysis.table.layout import PICTURES, Table
+from analysis.table.kinds import PictureTable
+from analysis.table.layout import Table
 from analysis.table.resolved import ResolvedTable, resolve
 from trainables.errors import UserError
 from trainables.spec import RunSpec
@@ -114,11 +115,11 @@ def make_plan(
     """
     if pack is not None and pack < 1:
         raise UserError(f"--pack {pack} must be at least 1")
-    asked = [resolve(table, settings) for table in tables if table.trains]
+    asked = [resolve(table, settings) for table in tables if table.kind.trains]
     distilled = _by_id(spec for table in asked for specs in table.cells.values() for spec in specs)
     teachers = _by_id(spec for table in asked for spec in table.teachers)
     vanilla = _by_id(spec for table in asked for specs in table.untaught.values() for spec in specs)
-    drawn = {spec.run_id for table in asked if table.table.plot in PICTURES for spec in _drawn(table)}
+    drawn = {spec.run_id for table in asked if table.table.kind.needs_weights for spec in _drawn(table)}
 
     runs: dict[str, _Run] = {}
     for run_id, spec in (distilled | teachers | vanilla).items():
@@ -185,7 +186,8 @@ def _printed_teachers(table: ResolvedTable) -> Iterator[RunSpec]:
 
 def _drawn(table: ResolvedTable) -> Iterator[RunSpec]:
     """The runs whose weights a picture shows: its students, and their teachers where it shows those too."""
-    if table.table.plot != "embedding":
+    kind = table.table.kind
+    if isinstance(kind, PictureTable) and kind.shows_teachers:
         yield from table.teachers
     yield from (spec for specs in table.cells.values() for spec in specs)
 

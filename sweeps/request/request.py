@@ -94,14 +94,14 @@ def named(name: str) -> Sequence[Table]:
 
 def datasets(tables: Iterable[Table], settings: Settings) -> list[str]:
     """The data sets that these tables train on."""
-    trained = [table for table in tables if table.trains]
+    trained = [table for table in tables if table.kind.trains]
     return list(dict.fromkeys(resolve(table, settings).settings.dataset for table in trained))
 
 
 def teachers(tables: Iterable[Table], settings: Settings) -> dict[str, list[str]]:
     """The networks that teach in these tables, by data set."""
     found: dict[str, list[str]] = {}
-    for table in (table for table in tables if table.trains):
+    for table in (table for table in tables if table.kind.trains):
         resolved = resolve(table, settings)
         networks = [pair.teacher for part in resolved.parts for pair in part.pairs]
         dataset = resolved.settings.dataset
@@ -222,7 +222,7 @@ def _overridden(tables: Sequence[Table], settings: Settings, overrides: Sequence
 def _alike(table: Table, settings: Settings) -> set[tuple[str, str]]:
     """Pairs of rows that train the same runs in some column."""
     rows: dict[tuple[str, Pair, tuple[RunSpec, ...]], set[str]] = {}
-    for (part, row, pair), specs in resolve(table, settings).cells.items() if table.trains else ():
+    for (part, row, pair), specs in resolve(table, settings).cells.items() if table.kind.trains else ():
         rows.setdefault((part, pair, specs), set()).add(row)
     return {two for found in rows.values() for two in combinations(sorted(found), 2)}
 

@@ -20,12 +20,11 @@ from analysis.figure.charts import LEVELS, SERIES, draw, picture, write_figure
 from analysis.figures import main
 from analysis.record.settings import Settings
 from analysis.table.grid import Grid, make_grid
-from analysis.table.layout import PICTURES
 from analysis.table.resolved import resolve
 from trainables.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-OF_NUMBERS = [name for name, table in paper.tables().items() if table.plot not in PICTURES and table.trains]
+OF_NUMBERS = [name for name, table in paper.tables().items() if not table.kind.needs_weights and table.kind.trains]
 
 
 def grid_of(name: str, settings: Settings) -> Grid:

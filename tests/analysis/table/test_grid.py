@@ -250,7 +250,9 @@ def test_cost_is_the_median_epoch_without_the_first() -> None:
         assert (value.unit, value.n, value.best) == ("s", 3, False)
         assert value.mean == pytest.approx(medians.mean() * factor)
         assert value.std == pytest.approx(medians.std(ddof=1) * factor)
-        over: dict[str, Value] = {base: grid.cells["main", f"{row.key} over {base}", pair] for base in TABLE7.baselines}
+        over: dict[str, Value] = {
+            base: grid.cells["main", f"{row.key} over {base}", pair] for base in TABLE7.kind.baselines
+        }
         assert over["kd"].mean == pytest.approx(100 * (factor - 1), abs=1e-9)
         assert over["kd_he_da_10"].mean == pytest.approx(100 * (factor / 1.1 - 1), abs=1e-9)
         assert over["kd"].paper is None
@@ -261,7 +263,9 @@ def test_cost_is_the_median_epoch_without_the_first() -> None:
 
 
 def test_a_table_without_any_record_is_a_table_of_holes() -> None:
-    for table in filter(lambda table: table.trains and any(part.rows for part in table.parts), paper.tables().values()):
+    for table in filter(
+        lambda table: table.kind.trains and any(part.rows for part in table.parts), paper.tables().values()
+    ):
         grid = make_grid(resolve(table, ONE), {})
         assert {value.state for value in grid.values} == {"incomplete"}
         assert {value.mean for value in grid.values} == {None}

@@ -9,8 +9,9 @@ from made_up import cells, vanilla_runs
 
 from analysis.paper import figure3, table4, table5, table7, table13
 from analysis.record.settings import Settings
+from analysis.table.kinds import TIMING_EPOCHS
 from analysis.table.layout import Table
-from analysis.table.resolved import TIMING_EPOCHS, check_rows, resolve
+from analysis.table.resolved import check_rows, resolve
 from trainables.errors import UserError
 from trainables.recipes import CIFAR100, DIGITS, Pair
 
@@ -92,7 +93,7 @@ def test_every_student_finds_its_teacher_among_the_teacher_runs(table: Table) ->
 def test_derived_rows_speak_of_rows_that_are_there(table: Table) -> None:
     for part in table.parts:
         known = {row.key for row in part.rows}
-        assert set(table.baselines) <= known or not table.baselines
+        assert set(table.kind.baselines) <= known or not table.kind.baselines
         for block in part.blocks:
             for difference in block.differences:
                 assert {*difference.best, difference.minus} <= {row.key for row in block.rows}

@@ -117,7 +117,7 @@ def test_a_long_tail_is_said() -> None:
     assert "long tail" not in protocol(resolve(paper.find("table1"), Settings())).common
 
 
-@pytest.mark.parametrize("key", [key for key, table in paper.tables().items() if table.trains])
+@pytest.mark.parametrize("key", [key for key, table in paper.tables().items() if table.kind.trains])
 def test_runs_that_differ_have_lines_that_differ(key: str) -> None:
     """Pair by pair, so that no note hides anything. Runs for their timing say so in the caption."""
     table = paper.find(key)

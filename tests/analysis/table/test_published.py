@@ -304,7 +304,7 @@ def test_every_number_has_a_place_in_its_table_and_a_source(name: str) -> None:
             *("teacher", "student"),
             *(row.key for row in block.rows),
             *(derived.key for derived in block.differences),
-            *(f"{row.key} over {base}" for row in block.rows for base in table.baselines),
+            *(f"{row.key} over {base}" for row in block.rows for base in table.kind.baselines),
         )
     }
     settings = Settings(dataset=table.dataset)

@@ -149,7 +149,7 @@ def test_another_data_set_is_called_so_and_the_papers_numbers_are_gone() -> None
         words = caption(grid)
         assert "Not the paper's data and schedule" in words
         assert "data set digits" in words
-        assert table.metric == "cost" or "12 epochs" in words
+        assert table.kind.timed or "12 epochs" in words
         assert table.paper_note not in notes(grid) or not table.paper_note
         for form in FORMATS:
             assert "parentheses" not in render(grid, form)
