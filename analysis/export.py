@@ -24,7 +24,7 @@ import pandas as pd
 from analysis.record.entry import NUMBERS, Entry
 from analysis.record.ledger import Ledger
 from trainables.commands import Parser, run_command
-from trainables.errors import UserError
+from trainables.errors import UserError, reason_of
 from trainables.shares import FIELDS, means
 from trainables.spec import flatten
 from trainables.storage.locks import hold_lock
@@ -105,7 +105,7 @@ def _write(path: Path, content: bytes) -> None:
     try:
         write_atomically(path, content)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+        raise UserError(f"cannot write {path}: {reason_of(error)}") from error
 
 
 def merge(results: Path, others: Sequence[Path]) -> None:
@@ -115,7 +115,7 @@ def merge(results: Path, others: Sequence[Path]) -> None:
             results.mkdir(parents=True, exist_ok=True)
             lock.enter_context(hold_lock(results / "lock", seconds=0))
         except OSError as error:
-            raise UserError(f"cannot write the results folder {results}: {error.strerror}") from error
+            raise UserError(f"cannot write the results folder {results}: {reason_of(error)}") from error
         except UserError as error:
             raise UserError(f"a sweep is running on {results}: merge when it has ended") from error
         ledger = lock.enter_context(Ledger.open(results / "ledger.sqlite"))

@@ -28,7 +28,7 @@ from sweeps.planning.plan import Plan, asked_runs, make_plan
 from sweeps.planning.resources import Resources, check_fit, check_resources, check_sizes, cpus_here, gpus_here
 from sweeps.request.arguments import Options, parse
 from sweeps.request.request import ALL, Request, datasets, make_request, named
-from sweeps.running.lock import driver_lock
+from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest, known
 from trainables.commands import FAILED, count, run_command
 from trainables.data.facts import FETCHED, STREAMED, Facts, facts
@@ -157,12 +157,12 @@ def sweep(options: Options, request: Request, command: str) -> int:
     check_writable(options.results)
     with contextlib.ExitStack() as stack:
         if options.results.is_dir():
-            stack.enter_context(driver_lock(options.results))
+            stack.enter_context(hold_driver_lock(options.results))
         run_ids = asked_runs(request.tables, request.settings)
         before = plan_of(options, request, known(options.results, run_ids))
         resources = check_all(options, request, before) if before.jobs else None
         if not options.results.is_dir():
-            stack.enter_context(driver_lock(options.results))
+            stack.enter_context(hold_driver_lock(options.results))
         ledger = stack.enter_context(Ledger.open(options.results / "ledger.sqlite"))
         ingest(options.results, ledger, run_ids)
         entries = ledger.entries(run_ids)

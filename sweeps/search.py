@@ -33,7 +33,7 @@ from sweeps.planning.job_queue import Feed, Outcome
 from sweeps.planning.plan import JobKind, Plan, job_of, packed
 from sweeps.request.request import Request, make_request
 from sweeps.run import check_all, check_writable, execution_of, facts_in, report, resumable, typed
-from sweeps.running.lock import driver_lock
+from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest
 from sweeps.searching.arguments import SearchOptions, parse
 from sweeps.searching.packs import Packs
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
         if known.test_size == 0:
             raise UserError(f"--holdout {options.holdout:g} leaves no image to score: hold out more")
         with contextlib.ExitStack() as stack:
-            stack.enter_context(driver_lock(options.run.results))
+            stack.enter_context(hold_driver_lock(options.run.results))
             ledger = stack.enter_context(Ledger.open(options.run.results / "ledger.sqlite"))
             command = typed("search.py", argv)
             return _Searching(options, request, search, ledger, resources, command, known.num_classes).run()

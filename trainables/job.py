@@ -36,7 +36,8 @@ from trainables.shares import off
 from trainables.spec import RunSpec
 from trainables.storage.job_file import Execution, read_job
 from trainables.storage.provenance import now, surroundings
-from trainables.storage.runs import has_weights, read_result, stop_path, stopped_path, stream_key, there
+from trainables.storage.runs import has_weights, read_result, stream_key
+from trainables.storage.stopping import confirm_stop, forget_stop, is_asked_to_stop
 from trainables.storage.writer import Writer, writing
 from trainables.training.cpu_memory import give_back, keep_freed
 from trainables.training.cuda_graphs import Capture, cuda_graphs
@@ -303,11 +304,10 @@ def cuda_streams_on(execution: Execution, share: Share) -> OneStream:
 
 
 def _told_to_stop(student: Student, execution: Execution, share: Share) -> bool:
-    path = stop_path(execution.results, student.spec.run_id)
-    told = gathered(there(path), share)[0]
+    run_id = student.spec.run_id
+    told = gathered(is_asked_to_stop(execution.results, run_id), share)[0]
     if told and share.rank == 0:
-        stopped_path(execution.results, student.spec.run_id).touch()
-        path.unlink(missing_ok=True)
+        confirm_stop(execution.results, run_id)
     return told
 
 
@@ -345,10 +345,9 @@ def main(argv: Sequence[str]) -> int:
     specs, execution = read_job(Path(arguments[0]))
     names = {spec.run_id: spec.name for spec in specs}
     for run_id in names:
-        for path in (stop_path(execution.results, run_id), stopped_path(execution.results, run_id)):
-            # Whether the folder can be written is told when the run begins.
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+        # Whether the folder can be written is told when the run begins.
+        with contextlib.suppress(OSError):
+            forget_stop(execution.results, run_id)
     failures = 0
     for report in run(specs, execution):
         for line in (*report.damaged, *report.notes):

@@ -28,7 +28,8 @@ from trainables.data.stream import Share
 from trainables.errors import UserError
 from trainables.job import EpochReport, Execution, load_data
 from trainables.spec import RunSpec, flatten, from_json
-from trainables.storage.runs import read_result, stopped_path, there
+from trainables.storage.runs import read_result
+from trainables.storage.stopping import is_stopped
 
 Train = Callable[..., Iterator[EpochReport]]
 """Trains runs, as `job.run` does."""
@@ -209,7 +210,7 @@ def _unended(specs: Sequence[RunSpec], execution: Execution, train: Train) -> It
     """Train all but the runs that failed in this job, or were stopped, before its process died."""
     results = {spec.run_id: read_result(execution.results, spec.run_id) for spec in specs}
     failed = {run_id: str(r["reason"]) for run_id, r in results.items() if r and r["status"] == "failed"}
-    stopped = tuple(run_id for run_id in results if there(stopped_path(execution.results, run_id)))
+    stopped = tuple(run_id for run_id in results if is_stopped(execution.results, run_id))
     if failed or stopped:
         yield EpochReport(0, max(spec.epochs for spec in specs), {}, (), failed, stopped=stopped)
     rest = [spec for spec in specs if spec.run_id not in (*failed, *stopped)]

@@ -22,10 +22,10 @@ from analysis.record.settings import Settings, student_spec
 from analysis.table import names
 from analysis.table.layout import Row
 from analysis.table.resolved import ResolvedPart, ResolvedTable
-from trainables.errors import UserError
+from trainables.errors import UserError, reason_of
 from trainables.recipes import Pair, energy_kd, energy_temperature
 from trainables.spec import RunSpec
-from trainables.storage.runs import weights_path, write_atomically
+from trainables.storage.runs import hash_file, weights_path, write_atomically
 
 if TYPE_CHECKING:
     from trainables.observe import Images
@@ -63,10 +63,9 @@ class Folders:
 
 def digest(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_file(path)
     except OSError as error:
-        raise UserError(f"cannot read the weights {path}: {(error.strerror or str(error)).lower()}") from error
+        raise UserError(f"cannot read the weights {path}: {reason_of(error)}") from error
 
 
 def given(network: str, path: Path) -> Weights:
@@ -215,7 +214,7 @@ def _kept(
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, buffer.getvalue())
         except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}") from error
+            raise UserError(f"cannot write {path}: {reason_of(error)}") from error
     return known
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from analysis.record.entry import NUMBERS, Entry, entry_of
 from analysis.record.settings import Settings
 from analysis.record.settings import from_json as settings_from_json
-from trainables.errors import NewerError, UserError
+from trainables.errors import NewerError, UserError, reason_of
 from trainables.storage.runs import RESULT_SCHEMA
 
 __all__ = ["SCHEMA", "Entry", "Ledger", "Merged", "Sweep"]
@@ -155,7 +155,7 @@ class Ledger:
         except FileNotFoundError:
             raise UserError(_missing(path)) from None
         except OSError as error:
-            raise UserError(f"cannot open the ledger {path}: {error.strerror}") from error
+            raise UserError(f"cannot open the ledger {path}: {reason_of(error)}") from error
         with _told(path), contextlib.ExitStack() as unless_opened:
             connection = _connect(path)
             unless_opened.callback(connection.close)

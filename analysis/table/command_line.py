@@ -7,7 +7,7 @@ from pathlib import Path
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.layout import Table
-from trainables.errors import UserError
+from trainables.errors import UserError, reason_of
 from trainables.storage.runs import write_atomically
 
 
@@ -35,4 +35,4 @@ def write(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+        raise UserError(f"cannot write {path}: {reason_of(error)}") from error

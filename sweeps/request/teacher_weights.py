@@ -6,13 +6,13 @@ none), or lie in a folder of such a name, as in the community's `resnet56_vanill
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainables.errors import UserError
+from trainables.errors import UserError, reason_of
+from trainables.storage.runs import hash_file
 
 EXTENSIONS = (".pth", ".pt", ".tar", ".ckpt", ".bin")
 COMMUNITY = "ckpt_epoch_240.pth"
@@ -83,7 +83,7 @@ def _listed(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise UserError(f"cannot list {folder}: {error.strerror}") from error
+        raise UserError(f"cannot list {folder}: {reason_of(error)}") from error
 
 
 def _named(entry: Path, network: str) -> bool:
@@ -106,12 +106,9 @@ def _is_weights(path: Path) -> bool:
 
 def _digest(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_file(path)
     except OSError as error:
-        raise UserError(
-            f"cannot read the teacher's weights {path}: {(error.strerror or str(error)).lower()}"
-        ) from error
+        raise UserError(f"cannot read the teacher's weights {path}: {reason_of(error)}") from error
 
 
 def check(given: Sequence[Given], num_classes: Mapping[str, int]) -> None:

@@ -1,38 +1,35 @@
-"""One driver a results folder: a lock that the system releases when its holder dies, however it dies."""
+"""One driver a results folder."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from trainables.errors import UserError, disk_errors_told
+from trainables.errors import UserError, disk_errors_told, reason_of
+from trainables.storage.locks import LockHeldError, hold_lock
 
 
 @contextmanager
-def driver_lock(results: Path) -> Iterator[None]:
+def hold_driver_lock(results: Path) -> Iterator[None]:
     """Hold `results`/lock, making the folder if need be; refuse when another driver holds it."""
     path = results / "lock"
-    try:
-        results.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
-    except OSError as error:
-        raise UserError(f"cannot write to the results folder {results}: {error.strerror}; choose --results") from error
-    with disk_errors_told(results), file:
+    with disk_errors_told(results), ExitStack() as lock:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
+            results.mkdir(parents=True, exist_ok=True)
+            file = lock.enter_context(hold_lock(path, seconds=0))
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+        except LockHeldError:
+            holder = path.read_text().strip() or "unknown"
             raise UserError(
                 f"another sweep uses {results} ({holder}): wait until it ends, stop it, or choose other --results"
             ) from None
         except OSError as error:
-            raise UserError(f"cannot lock {path}: {error.strerror}; choose --results on another disk") from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+            raise UserError(
+                f"cannot write to the results folder {results}: {reason_of(error)}; choose --results on another disk"
+            ) from error
         yield

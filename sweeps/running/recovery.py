@@ -14,10 +14,9 @@ from trainables.storage.runs import (
     drop_temporaries,
     read_result,
     run_dir,
-    stop_path,
-    stopped_path,
     weights_path,
 )
+from trainables.storage.stopping import forget_stop
 
 
 def ingest(results: Path, ledger: Ledger, run_ids: Iterable[str]) -> int:
@@ -40,8 +39,7 @@ def ingest(results: Path, ledger: Ledger, run_ids: Iterable[str]) -> int:
 
 def forget_end(results: Path, run_id: str) -> None:
     """A run is to be trained (again): what is left of a failure or of a wish to stop it must not end it."""
-    stop_path(results, run_id).unlink(missing_ok=True)
-    stopped_path(results, run_id).unlink(missing_ok=True)
+    forget_stop(results, run_id)
     result = read_result(results, run_id)
     if result is not None and result["status"] == "failed":
         (run_dir(results, run_id) / "result.json").unlink()

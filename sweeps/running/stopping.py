@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from trainables.storage.runs import stop_path, stopped_path
+from trainables.storage.stopping import ask_to_stop, forget_stop
 
 GRACE_SECONDS = 30.0
 """As long as a machine that is taken away usually leaves."""
@@ -37,10 +37,8 @@ class Ending:
     def stop(self, run_ids: Iterable[str]) -> None:
         """Tell the runs to stop after their epoch. One whose folder is not there yet, or cannot be written, is not."""
         for run_id in run_ids:
-            path = stop_path(self._results, run_id)
-            if run_id not in self.runs:
-                with contextlib.suppress(OSError):
-                    path.touch(exist_ok=False)
+            with contextlib.suppress(OSError):
+                if run_id not in self.runs and ask_to_stop(self._results, run_id):
                     self.runs.add(run_id)
 
     def close(self) -> None:
@@ -51,8 +49,7 @@ def forget_stops(results: Path, run_ids: Iterable[str]) -> None:
     """Neither the wish that the runs stop nor that they did is left."""
     for run_id in run_ids:
         with contextlib.suppress(OSError):
-            stop_path(results, run_id).unlink(missing_ok=True)
-            stopped_path(results, run_id).unlink(missing_ok=True)
+            forget_stop(results, run_id)
 
 
 @contextlib.contextmanager

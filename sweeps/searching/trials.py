@@ -14,7 +14,8 @@ from sweeps.searching.points import Search
 from sweeps.searching.study import Study, score_of
 from trainables.errors import UserError
 from trainables.spec import RunSpec
-from trainables.storage.runs import drop_checkpoints, stop_path, stream_key
+from trainables.storage.runs import drop_checkpoints, stream_key
+from trainables.storage.stopping import ask_to_stop, forget_stop
 
 MOST_FAILURES = 3
 """Jobs that fail one after the other: no point is to blame then, and no further one is asked for."""
@@ -96,20 +97,19 @@ class Trials:
             case EpochDone(_, report):
                 for run_id, numbers in report.metrics.items():
                     if run_id not in report.stopped and self.study.report(run_id, report.epoch, numbers["top1"]):
-                        stop_path(self.results, run_id).touch()
+                        ask_to_stop(self.results, run_id)
                 for run_id in report.stopped:
                     _say(self.study.prune(run_id))
-                    stop_path(self.results, run_id).unlink(missing_ok=True)
                     drop_checkpoints(self.results, run_id)
             case RunEnded(entry):
                 self._failures = 0
                 self._end(entry)
-                stop_path(self.results, entry.run_id).unlink(missing_ok=True)
+                forget_stop(self.results, entry.run_id)
             case JobFailed(job, reason):
                 self._failures += 1
                 for spec in job.specs:
                     _say(self.study.lose(spec.run_id, reason))
-                    stop_path(self.results, spec.run_id).unlink(missing_ok=True)
+                    forget_stop(self.results, spec.run_id)
                 if self._failures == MOST_FAILURES:
                     _say([f"{MOST_FAILURES} jobs failed one after the other: no further trial is begun"])
 

@@ -14,7 +14,7 @@ from analysis.record.ledger import Ledger
 from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from sweeps.running import stopping
 from sweeps.running.engine import Event, Resources, execute, ingest
-from sweeps.running.lock import driver_lock
+from sweeps.running.lock import hold_driver_lock
 from trainables.commands import run_command
 from trainables.job import Execution
 
@@ -29,7 +29,7 @@ def main() -> int:
     stopping.GRACE_SECONDS = float(os.environ.get("GRACE_SECONDS", stopping.GRACE_SECONDS))
     jobs, epochs = (int(text) for text in (*sys.argv[2:4], "4", "3")[:2])
     address = sys.argv[4] if len(sys.argv) > 4 else None
-    with driver_lock(results), Ledger.open(results / "ledger.sqlite") as ledger:
+    with hold_driver_lock(results), Ledger.open(results / "ledger.sqlite") as ledger:
         specs = {one.run_id: one for one in (spec("net", seed, epochs=epochs) for seed in range(1, jobs + 1))}
         ingest(results, ledger, specs)
         done = frozenset(ledger.entries(specs))

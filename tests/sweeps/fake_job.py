@@ -21,7 +21,8 @@ import torch
 from trainables.job import EpochReport, Execution
 from trainables.spec import RunSpec
 from trainables.storage.locks import hold_lock
-from trainables.storage.runs import checkpoint_path, read_result, run_dir, stop_path, write_atomically, write_result
+from trainables.storage.runs import checkpoint_path, read_result, run_dir, write_atomically, write_result
+from trainables.storage.stopping import forget_stop, is_asked_to_stop
 
 EPOCH_SECONDS = float(os.environ.get("FAKE_EPOCH_SECONDS", "0"))
 
@@ -73,9 +74,8 @@ def train(specs: Sequence[RunSpec], execution: Execution) -> Iterator[EpochRepor
 
 
 def _told_to_stop(one: RunSpec, execution: Execution) -> bool:
-    path = stop_path(execution.results, one.run_id)
-    told = path.exists()
-    path.unlink(missing_ok=True)
+    told = is_asked_to_stop(execution.results, one.run_id)
+    forget_stop(execution.results, one.run_id)
     return told
 
 

@@ -22,7 +22,8 @@ import torch
 from fake_job import log_lines, spec
 
 from analysis.record.ledger import Entry, Ledger
-from trainables.storage.runs import run_dir, stop_path, weights_path
+from trainables.storage.runs import run_dir, weights_path
+from trainables.storage.stopping import ask_to_stop
 
 pytestmark = pytest.mark.slow
 
@@ -229,9 +230,9 @@ def test_an_epoch_that_takes_too_long_is_given_up(tmp_path: Path, again: bool) -
 
 def test_a_stop_that_a_killed_driver_left_stops_nobody(tmp_path: Path) -> None:
     for seed in range(1, RUNS + 1):
-        path = stop_path(tmp_path, spec("net", seed, epochs=EPOCHS).run_id)
-        path.parent.mkdir(parents=True)
-        path.touch()
+        run_id = spec("net", seed, epochs=EPOCHS).run_id
+        run_dir(tmp_path, run_id).mkdir(parents=True)
+        ask_to_stop(tmp_path, run_id)
     complete(tmp_path)
 
 

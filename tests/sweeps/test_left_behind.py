@@ -18,7 +18,7 @@ from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from sweeps.running.cluster import _temporary_folder
 from sweeps.running.engine import _forget_experiments
 from sweeps.running.events import EpochDone
-from sweeps.running.lock import driver_lock
+from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest
 from trainables.errors import UserError
 from trainables.job import EpochReport
@@ -120,9 +120,12 @@ def test_a_half_removed_folder_goes_the_next_time(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_disk_that_fills_up_under_a_driver_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"cannot write to {tmp_path}: no space left on device"), driver_lock(tmp_path):
+    with (
+        pytest.raises(UserError, match=f"cannot write to {tmp_path}: no space left on device"),
+        hold_driver_lock(tmp_path),
+    ):
         raise OSError(errno.ENOSPC, "No space left on device")
-    with driver_lock(tmp_path):
+    with hold_driver_lock(tmp_path):
         pass
 
 

@@ -15,7 +15,7 @@ from commands import ONE_CELL, SMALL, Command, refused, settings
 from analysis import paper
 from analysis.record.ledger import Ledger
 from sweeps.planning.plan import make_plan
-from sweeps.running.lock import driver_lock
+from sweeps.running.lock import hold_driver_lock
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
 from trainables.storage.runs import run_dir
@@ -174,7 +174,7 @@ def test_a_result_that_cannot_be_read(command: Command, tmp_path: Path) -> None:
 
 
 def test_the_second_driver_is_refused_before_anything_is_loaded(command: Command, tmp_path: Path) -> None:
-    with driver_lock(tmp_path / "results"):
+    with hold_driver_lock(tmp_path / "results"):
         assert "another sweep uses" in refused(command, "table5", "--gpus", "0")
 
 

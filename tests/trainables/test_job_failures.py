@@ -27,7 +27,8 @@ from trainables.models import build
 from trainables.models.checkpoint import save_weights
 from trainables.spec import params
 from trainables.storage.job_file import Execution, job_json, read_job
-from trainables.storage.runs import read_result, run_dir, stop_path, stopped_path
+from trainables.storage.runs import read_result, run_dir
+from trainables.storage.stopping import ask_to_stop, confirm_stop
 
 
 @pytest.mark.parametrize("when", ["at once", "later"])
@@ -197,15 +198,15 @@ def test_a_job_by_hand_forgets_old_wishes_to_stop_and_tells_new_ones(
 ) -> None:
     (tmp_path / "JOB.json").write_text(job_json([VANILLA], Execution(tmp_path, threads=1)))
     run_dir(tmp_path, VANILLA.run_id).mkdir(parents=True)
-    stop_path(tmp_path, VANILLA.run_id).touch()
-    stopped_path(tmp_path, VANILLA.run_id).touch()
+    confirm_stop(tmp_path, VANILLA.run_id)
+    ask_to_stop(tmp_path, VANILLA.run_id)
     assert command(str(tmp_path / "JOB.json")) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["epoch", "epoch", "done"]
 
     other = replace(VANILLA, seed=2)
     (tmp_path / "JOB.json").write_text(job_json([other], Execution(tmp_path, threads=1)))
     with monkeypatch.context() as patch:
-        patch.setattr(job, "there", lambda path: path.name == "stop")
+        patch.setattr(job, "is_asked_to_stop", lambda *_: True)
         assert command(str(tmp_path / "JOB.json")) == 1
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["epoch", "stopped"]
 

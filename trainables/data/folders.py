@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.errors import UserError
+from trainables.errors import UserError, reason_of
 
 SIDE = 32
 EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -58,7 +58,7 @@ def _classes(split: Path) -> tuple[str, ...]:
     try:
         return tuple(name for name in visible(os.listdir(split)) if (split / name).is_dir())
     except OSError as error:
-        raise UserError(f"cannot list {split}: {error.strerror}") from error
+        raise UserError(f"cannot list {split}: {reason_of(error)}") from error
 
 
 def _check_same(train: Path, classes: tuple[str, ...], test: Path, others: tuple[str, ...]) -> None:
@@ -84,7 +84,7 @@ def _files(split: Path, classes: tuple[str, ...]) -> Files:
 
 
 def _unlistable(error: OSError) -> None:
-    raise UserError(f"cannot list {error.filename}: {error.strerror}") from error
+    raise UserError(f"cannot list {error.filename}: {reason_of(error)}") from error
 
 
 def images_in(folder: Path) -> tuple[list[Path], int]:

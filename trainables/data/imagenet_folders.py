@@ -15,7 +15,7 @@ from pathlib import Path
 
 from trainables.data import folders
 from trainables.data.folders import EXTENSIONS, Files, FolderListing
-from trainables.errors import UserError
+from trainables.errors import UserError, reason_of
 
 PLACES = (".", "imagenet", "ImageNet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC", "imagenet/ILSVRC/Data/CLS-LOC")
 LAYOUT = f"it is train/CLASS/*.JPEG and val/CLASS/*.JPEG in --data-dir DIR or in DIR/{', DIR/'.join(PLACES[1:])}"
@@ -36,7 +36,7 @@ def scan(root: Path) -> FolderListing:
     try:
         entries = list(os.scandir(val))
     except OSError as error:
-        raise UserError(f"cannot list {val}: {error.strerror}") from error
+        raise UserError(f"cannot list {val}: {reason_of(error)}") from error
     images = sum(1 for entry in entries if os.path.splitext(entry.name)[1].lower() in EXTENSIONS)
     if images and not any(entry.is_dir() and not entry.name.startswith(".") for entry in entries):
         raise UserError(

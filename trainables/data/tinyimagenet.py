@@ -21,7 +21,7 @@ from trainables.data.decoding import UNREADABLE, decoded, in_rgb
 from trainables.data.facts import FACTS, of_listing
 from trainables.data.folders import Files
 from trainables.data.tinyimagenet_folders import AGAIN, FOLDER, class_names, convert, find, scan
-from trainables.errors import UserError
+from trainables.errors import UserError, reason_of
 from trainables.storage.locks import hold_lock
 
 SIDE = FACTS["tinyimagenet"].side
@@ -97,7 +97,7 @@ def fetch(place: Path) -> Path:
             return root
     except OSError as error:
         raise UserError(
-            f"cannot write into {place} ({error.strerror}): make it writable, or give another --data-dir"
+            f"cannot write into {place} ({reason_of(error)}): make it writable, or give another --data-dir"
         ) from error
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainables.data.folders import Files, FolderListing, images_in, visible
-from trainables.errors import UserError
+from trainables.errors import UserError, reason_of
 from trainables.storage.locks import hold_lock
 
 FOLDER = "tiny-imagenet-200"
@@ -107,7 +107,7 @@ def _lines(file: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise UserError(f"cannot read {file} ({error.strerror}): make it readable") from error
+        raise UserError(f"cannot read {file} ({reason_of(error)}): make it readable") from error
 
 
 def _wnids(root: Path) -> set[str]:
@@ -121,7 +121,7 @@ def _folders(place: Path, like: re.Pattern[str]) -> set[str]:
     except (FileNotFoundError, NotADirectoryError):
         return set()
     except OSError as error:
-        raise UserError(f"cannot list {place}: {error.strerror}") from error
+        raise UserError(f"cannot list {place}: {reason_of(error)}") from error
 
 
 def _classes(root: Path) -> tuple[str, ...]:

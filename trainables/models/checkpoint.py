@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.errors import UserError
-from trainables.storage.runs import write_atomically
+from trainables.errors import UserError, reason_of
+from trainables.storage.runs import hash_file, write_atomically
 
 ZIP_START = b"PK\x03\x04"
 # What torch.save wrote before its zip format: the pickled number 0x1950a86a20f9469cfc6c.
@@ -33,8 +33,7 @@ SHOWN_MISFITS = 3
 def sha256(path: str | Path) -> str:
     """The file's SHA-256, in hex."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_file(Path(path))
     except OSError as error:
         raise _unreadable(Path(path), error) from error
 
@@ -84,7 +83,7 @@ def _write(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {_reason(error)}; check the folder and its free space") from error
+        raise UserError(f"cannot write {path}: {reason_of(error)}; check the folder and its free space") from error
 
 
 def _bytes(path: Path) -> bytes:
@@ -99,11 +98,7 @@ def _unreadable(path: Path, error: OSError) -> UserError:
         return UserError(f"no weights at {path}: check the path")
     if isinstance(error, IsADirectoryError):
         return UserError(f"{path} is a folder: name the file of weights in it")
-    return UserError(f"cannot read {path}: {_reason(error)}; check its permissions")
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+    return UserError(f"cannot read {path}: {reason_of(error)}; check its permissions")
 
 
 def _state(content: bytes, path: Path) -> dict[str, Tensor]:

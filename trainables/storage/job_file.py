@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from trainables.errors import UserError
+from trainables.errors import UserError, reason_of
 from trainables.spec import RunSpec, from_dict
 
 
@@ -61,7 +61,7 @@ def read_job(path: Path) -> tuple[list[RunSpec], Execution]:
         execution["teachers"] = tuple((str(digest), str(file)) for digest, file in execution.get("teachers", ()))
         return [from_dict(fields) for fields in job["runs"]], Execution(**execution)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+        raise UserError(f"cannot read {path}: {reason_of(error)}") from error
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} is no job: {error!r}; it needs `runs` and an `execution` with `results`") from error
 

@@ -79,6 +79,12 @@ def verify_checksum(stored: bytes) -> bytes | None:
     return content if hashlib.sha256(content).digest() == digest else None
 
 
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_result(results: Path, result: dict[str, Any]) -> None:
     content = json.dumps(result, sort_keys=True, allow_nan=False).encode()
     write_atomically(run_dir(results, result["run_id"]) / "result.json", content)
@@ -108,39 +114,20 @@ def has_weights(results: Path, run_id: str) -> bool:
     try:
         facts = path.stat()
         wanted = (read_result(results, run_id) or {}).get("weights_sha256")
-        return wanted is None or _digest(path, facts.st_ino, facts.st_size, facts.st_mtime_ns) == wanted
+        return wanted is None or _hash_once(path, facts.st_ino, facts.st_size, facts.st_mtime_ns) == wanted
     except OSError:
         return False
 
 
 @functools.cache
-def _digest(path: Path, *_: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def stop_path(results: Path, run_id: str) -> Path:
-    """Whoever makes this file stops the run after its present epoch; its checkpoint stays."""
-    return run_dir(results, run_id) / "stop"
+def _hash_once(path: Path, *_: int) -> str:
+    """The hash of a file, computed again when its inode, size or time has changed."""
+    return hash_file(path)
 
 
 def teacher_cache_bytes(spec: RunSpec, images: int, classes: int) -> int:
     """Size of the teacher cache of a run's teacher and seed: the logits of each image in each epoch."""
     return spec.epochs * images * classes * (2 if spec.precision == "bf16" else 4)
-
-
-def there(path: Path) -> bool:
-    """Whether a file exists now. Looks into its folder: of the file itself a network file system remembers for a while
-    whether it was there."""
-    try:
-        return path.name in os.listdir(path.parent)
-    except FileNotFoundError:
-        return False
-
-
-def stopped_path(results: Path, run_id: str) -> Path:
-    """There once a run was stopped, until it is asked for again: a job that is restarted leaves it out."""
-    return run_dir(results, run_id) / "stopped"
 
 
 def stream_key(spec: RunSpec) -> tuple[object, ...]:

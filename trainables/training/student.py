@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share, generator
-from trainables.errors import UserError
+from trainables.errors import UserError, reason_of
 from trainables.methods import Method, Setup, make, whole_batches
 from trainables.models import Network, build
 from trainables.models.checkpoint import save_weights
@@ -206,7 +206,7 @@ class Student:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                why = f"cannot be read ({(error.strerror or str(error)).lower()})"
+                why = f"cannot be read ({reason_of(error)})"
             if state is not None and fits(state, self.spec.run_id, self.model, self.extra, self.optimizer, Record()):
                 if path == before and self.share.rank == 0:
                     with contextlib.suppress(OSError):
@@ -330,6 +330,6 @@ def held_folder(spec: RunSpec, results: Path, *, seconds: float) -> Iterator[Non
             drop_temporaries(folder)
             write_atomically(folder / "spec.json", (spec.canonical() + "\n").encode())
         except OSError as error:
-            reason = f"{error.strerror}; choose another folder for the results"
+            reason = f"{reason_of(error)}; choose another folder for the results"
             raise UserError(f"cannot write to {folder}: {reason}") from error
         yield

@@ -15,7 +15,7 @@ from analysis.record.ledger import Ledger
 from sweeps.planning.job_queue import Feed
 from sweeps.running import engine
 from sweeps.running.engine import ingest
-from sweeps.running.lock import driver_lock
+from sweeps.running.lock import hold_driver_lock
 from trainables.errors import UserError
 from trainables.job import Execution
 from trainables.storage.runs import read_result, run_dir, write_result
@@ -71,17 +71,17 @@ def test_a_result_that_cannot_be_read_names_its_folder(tmp_path: Path) -> None:
 
 
 def test_a_second_driver_on_the_same_results_is_refused_and_named_the_first(tmp_path: Path) -> None:
-    with driver_lock(tmp_path / "new"):
-        with pytest.raises(UserError, match=f"process {os.getpid()} on "), driver_lock(tmp_path / "new"):
+    with hold_driver_lock(tmp_path / "new"):
+        with pytest.raises(UserError, match=f"process {os.getpid()} on "), hold_driver_lock(tmp_path / "new"):
             pass
-        with driver_lock(tmp_path / "other"):
+        with hold_driver_lock(tmp_path / "other"):
             pass
-    with driver_lock(tmp_path / "new"):
+    with hold_driver_lock(tmp_path / "new"):
         pass
 
 
 def test_results_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/results")):
-        with pytest.raises(UserError, match=f"cannot write to the results folder {folder}"), driver_lock(folder):
+        with pytest.raises(UserError, match=f"cannot write to the results folder {folder}"), hold_driver_lock(folder):
             pass

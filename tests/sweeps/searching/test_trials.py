@@ -23,7 +23,8 @@ from sweeps.searching.points import Search
 from trainables.errors import UserError
 from trainables.job import EpochReport
 from trainables.spec import RunSpec, flatten
-from trainables.storage.runs import run_dir, stop_path, stopped_path, stream_key, weights_path, write_result
+from trainables.storage.runs import run_dir, stream_key, weights_path, write_result
+from trainables.storage.stopping import ask_to_stop, confirm_stop, forget_stop, is_asked_to_stop, is_stopped
 
 COMMON = ("--pair", "resnet20/resnet8", "--dataset", "digits", "--gpus", "0", "--epochs", "3", "--seeds", "1")
 SPACE = ("--space", "T=3:8", "lr=0.01:0.1:log", "--sampler", "tpe", "--top", "1")
@@ -76,8 +77,8 @@ class Engine:
         for spec in job.specs:
             folder = run_dir(self.results, spec.run_id)
             folder.mkdir(parents=True, exist_ok=True)
-            assert not stop_path(self.results, spec.run_id).exists()
-            assert not stopped_path(self.results, spec.run_id).exists()
+            assert not is_asked_to_stop(self.results, spec.run_id)
+            assert not is_stopped(self.results, spec.run_id)
             assert not (folder / "result.json").exists()
             try:
                 ends = self.fate(spec)
@@ -102,9 +103,9 @@ class Engine:
     def _stopped(self, job: PlannedJob, spec: RunSpec, ends: float, tell: Callable[[Any], None]) -> bool:
         """As a job does: it sees the file after an epoch whose numbers the driver does not know yet."""
         for epoch in range(1, spec.epochs + 1):
-            stop = stop_path(self.results, spec.run_id).exists()
+            stop = is_asked_to_stop(self.results, spec.run_id)
             ids = (spec.run_id,) if stop else ()
-            stop_path(self.results, spec.run_id).unlink(missing_ok=True)
+            forget_stop(self.results, spec.run_id)
             tell(EpochDone(job, EpochReport(epoch, spec.epochs, {spec.run_id: {"top1": ends}}, (), {}, stopped=ids)))
             if stop:
                 self.pruned.append(spec.run_id)
@@ -292,9 +293,9 @@ def test_a_point_that_is_no_run_ends_its_trial(bench: Bench, monkeypatch: pytest
 def test_a_stopped_run_that_is_asked_for_anew_is_trained(bench: Bench) -> None:
     status, engine, _ = bench("--trials", "4", most=1)
     first = replace(engine.plans[0].runs["trials"].popitem()[1])
-    for path in (stop_path(bench.results, first.run_id), stopped_path(bench.results, first.run_id)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+    run_dir(bench.results, first.run_id).mkdir(parents=True, exist_ok=True)
+    confirm_stop(bench.results, first.run_id)
+    ask_to_stop(bench.results, first.run_id)
     status, engine, _ = bench("--trials", "4")
     assert status == 0
     assert first.run_id in [spec.run_id for spec in engine.trials]

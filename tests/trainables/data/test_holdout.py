@@ -21,7 +21,8 @@ from trainables.errors import UserError
 from trainables.job import Execution, load_data, run
 from trainables.ray_trial import _unended
 from trainables.spec import from_json
-from trainables.storage.runs import checkpoint_path, drop_checkpoints, read_result, stop_path, stream_key
+from trainables.storage.runs import checkpoint_path, drop_checkpoints, read_result, stream_key
+from trainables.storage.stopping import ask_to_stop, is_asked_to_stop
 
 TENTH = replace(VANILLA, holdout=0.1, train_fraction=0.2)
 
@@ -116,10 +117,10 @@ def test_a_run_that_is_told_to_stop_keeps_its_checkpoint_and_can_go_on(tmp_path:
     specs = [replace(VANILLA, epochs=3), replace(VANILLA, epochs=3, lr=0.01)]
     train(specs, alone)
     stop_after(specs, told, 1)
-    stop_path(told.results, specs[1].run_id).touch()
+    ask_to_stop(told.results, specs[1].run_id)
     reports = train(specs, told)
     assert [report.stopped for report in reports] == [(specs[1].run_id,), ()]
-    assert not stop_path(told.results, specs[1].run_id).exists()
+    assert not is_asked_to_stop(told.results, specs[1].run_id)
     assert checkpoint_path(told.results, specs[1].run_id).exists()
     train([specs[1]], told)
     for spec in specs:
@@ -131,7 +132,7 @@ def test_a_job_that_is_restarted_leaves_out_what_was_stopped(tmp_path: Path) -> 
     execution = Execution(tmp_path)
     specs = [replace(VANILLA, epochs=3), replace(VANILLA, epochs=3, lr=0.01)]
     stop_after(specs, execution, 1)
-    stop_path(tmp_path, specs[1].run_id).touch()
+    ask_to_stop(tmp_path, specs[1].run_id)
     stop_after(specs, execution, 2)
     drop_checkpoints(tmp_path, specs[1].run_id)
     reports = list(_unended(specs, execution, run))
