@@ -9,13 +9,8 @@ from typing import Any
 from analysis.record.entry import Entry, entry_of
 from analysis.record.ledger import Ledger
 from trainables.errors import UserError
-from trainables.storage.runs import (
-    drop_checkpoints,
-    drop_temporaries,
-    read_result,
-    run_dir,
-    weights_path,
-)
+from trainables.storage.checkpoints import drop_checkpoints
+from trainables.storage.runs import drop_temporaries, read_result, run_dir, weights_path
 from trainables.storage.stopping import forget_stop
 
 

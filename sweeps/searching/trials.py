@@ -14,7 +14,8 @@ from sweeps.searching.points import Search
 from sweeps.searching.study import Study, score_of
 from trainables.errors import UserError
 from trainables.spec import RunSpec
-from trainables.storage.runs import drop_checkpoints, stream_key
+from trainables.storage.checkpoints import drop_checkpoints
+from trainables.storage.runs import stream_key
 from trainables.storage.stopping import ask_to_stop, forget_stop
 
 MOST_FAILURES = 3

@@ -25,7 +25,8 @@ from curves import epochs_of_runs
 from test_faults import Driver, ledger_of, victim, workers
 
 from trainables.spec import from_json
-from trainables.storage.runs import checkpoints, verify_checksum
+from trainables.storage.checkpoints import checkpoint_paths
+from trainables.storage.runs import verify_checksum
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = ("worker", "raylet", "driver", "SIGTERM")
@@ -92,7 +93,8 @@ def size_of(folder: Path) -> int:
 def epoch_in(path: Path) -> int:
     """The epoch after which a whole checkpoint goes on; 0 where there is none."""
     content = verify_checksum(path.read_bytes()) if path.exists() else None
-    return 0 if content is None else torch.load(io.BytesIO(content), weights_only=True)["record"]["epoch"]
+    _, _, state = (content or b"").partition(b"\n")
+    return torch.load(io.BytesIO(state), weights_only=True)["record"]["epoch"] if state else 0
 
 
 @dataclass
@@ -180,7 +182,7 @@ class Campaign:
         """Damage the last checkpoint of a run; what the next driver has to say of it."""
         path = self.chance.choice(sorted(self._under_way() - self._damaged))
         self._damaged.add(path)
-        last, before = checkpoints(self.results, path.parent.name)
+        last, before = checkpoint_paths(self.results, path.parent.name)
         content = bytearray(last.read_bytes())
         if how == DAMAGES[0]:
             del content[self.chance.randrange(len(content)) :]

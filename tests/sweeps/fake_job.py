@@ -20,8 +20,9 @@ import torch
 
 from trainables.job import EpochReport, Execution
 from trainables.spec import RunSpec
+from trainables.storage.checkpoints import checkpoint_path
 from trainables.storage.locks import hold_lock
-from trainables.storage.runs import checkpoint_path, read_result, run_dir, write_atomically, write_result
+from trainables.storage.runs import read_result, run_dir, write_atomically, write_result
 from trainables.storage.stopping import forget_stop, is_asked_to_stop
 
 EPOCH_SECONDS = float(os.environ.get("FAKE_EPOCH_SECONDS", "0"))

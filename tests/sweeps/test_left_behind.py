@@ -22,7 +22,8 @@ from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest
 from trainables.errors import UserError
 from trainables.job import EpochReport
-from trainables.storage.runs import checkpoints, run_dir, weights_path, write_result
+from trainables.storage.checkpoints import checkpoint_paths
+from trainables.storage.runs import run_dir, weights_path, write_result
 
 
 def files(folder: Path) -> list[str]:
@@ -34,7 +35,7 @@ def test_checkpoints_and_half_written_files_of_ended_runs_go(tmp_path: Path) -> 
     ended, weightless, open_run = spec("net", 1), spec("net", 2), spec("net", 3)
     for one in (ended, weightless, open_run):
         run_dir(tmp_path, one.run_id).mkdir(parents=True)
-        for path in checkpoints(tmp_path, one.run_id):
+        for path in checkpoint_paths(tmp_path, one.run_id):
             path.touch()
     for one in (ended, weightless):
         write_result(tmp_path, result(one))
@@ -46,7 +47,9 @@ def test_checkpoints_and_half_written_files_of_ended_runs_go(tmp_path: Path) -> 
         assert ingest(tmp_path, ledger, [one.run_id for one in (ended, weightless, open_run)]) == 2
         assert ingest(tmp_path, ledger, [ended.run_id]) == 0
     kept = [
-        str(path.relative_to(tmp_path)) for one in (weightless, open_run) for path in checkpoints(tmp_path, one.run_id)
+        str(path.relative_to(tmp_path))
+        for one in (weightless, open_run)
+        for path in checkpoint_paths(tmp_path, one.run_id)
     ]
     ends = [f"runs/{one.run_id}/result.json" for one in (ended, weightless)] + [f"runs/{ended.run_id}/weights.pt"]
     assert files(tmp_path) == sorted(["ledger.sqlite", "tables/table5.tex", *ends, *kept])

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import errno
-import io
 import multiprocessing
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from small_jobs import VANILLA, assert_same, one_line, stop_after, train
 from tensorboardX import event_file_writer
 
 from trainables.errors import UserError, disk_errors_told
 from trainables.job import Execution
 from trainables.ray_trial import _Events
-from trainables.storage.runs import (
-    checkpoint_path,
-    drop_temporaries,
-    run_dir,
-    verify_checksum,
-    weights_path,
-    with_checksum,
-)
+from trainables.storage import checkpoints
+from trainables.storage.checkpoints import checkpoint_path
+from trainables.storage.runs import drop_temporaries, run_dir, weights_path
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -122,43 +114,17 @@ def test_a_checkpoint_that_cannot_be_read_costs_one_epoch(
     assert [report.epoch for report in reports] == [3, 4]
 
 
-def other_shape(state: dict[str, Any]) -> None:
-    state["model"]["conv1.weight"] = torch.zeros(16, 3, 5, 5)
-
-
-def other_momentum(state: dict[str, Any]) -> None:
-    state["optimizer"]["state"][0]["momentum_buffer"] = torch.zeros(7)
-
-
-def other_groups(state: dict[str, Any]) -> None:
-    state["optimizer"]["param_groups"][0]["params"].pop()
-
-
-def other_record(state: dict[str, Any]) -> None:
-    state["record"]["moments"] = []
-
-
-def no_optimizer(state: dict[str, Any]) -> None:
-    del state["optimizer"]
-
-
-@pytest.mark.parametrize("change", [other_shape, other_momentum, other_groups, other_record, no_optimizer])
-def test_a_whole_checkpoint_of_another_version_is_not_used_and_its_pack_goes_on(
-    change: Callable[[dict[str, Any]], None], tmp_path: Path
+def test_a_checkpoint_of_another_format_is_not_used_and_its_pack_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec, other, execution = replace(VANILLA, epochs=3), replace(VANILLA, lr=0.01), Execution(tmp_path, threads=1)
-    stop_after([spec], execution, 2)
-    path = checkpoint_path(tmp_path, spec.run_id)
-    content = verify_checksum(path.read_bytes())
-    assert content
-    state = torch.load(io.BytesIO(content), weights_only=True)
-    change(state)
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    path.write_bytes(with_checksum(buffer.getvalue()))
+    stop_after([spec], execution, 1)
+    monkeypatch.setattr(checkpoints, "FORMAT", checkpoints.FORMAT + 1)
     said, *reports = train([spec, other], execution)
-    assert said.damaged == (f"checkpoint.pt of {spec.name} is damaged: not used; it goes on after epoch 1",)
-    assert [set(report.metrics) for report in reports] == [{other.run_id}, {other.run_id, spec.run_id}, {spec.run_id}]
+    assert said.damaged == (
+        f"checkpoint.pt of {spec.name} is of another run or version: not used; it goes on after epoch 0",
+    )
+    assert [set(report.metrics) for report in reports] == [{other.run_id, spec.run_id}] * 2 + [{spec.run_id}]
 
 
 def raised(error: Exception, cause: Exception | None = None) -> None:

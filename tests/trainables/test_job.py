@@ -28,8 +28,9 @@ from small_jobs import (
 from trainables.data.dataset import Dataset
 from trainables.job import EpochReport, run
 from trainables.spec import RunSpec
+from trainables.storage.checkpoints import checkpoint_path
 from trainables.storage.job_file import Execution, job_json
-from trainables.storage.runs import checkpoint_path, read_result, run_dir, weights_path
+from trainables.storage.runs import read_result, run_dir, weights_path
 from trainables.training import student
 from trainables.training.steps import Steps
 from trainables.training.student import Student
@@ -247,7 +248,8 @@ def test_damaged_checkpoint(damage: str, teacher: GivenTeacher, alone: Path, tmp
         }[damage]
     )
     said, *reports = train([kd, other], execution)
-    assert said.damaged == (f"checkpoint.pt of {kd.name} is damaged: not used; it goes on after epoch 0",)
+    why = "is of another run or version" if damage == "of another run" else "is damaged"
+    assert said.damaged == (f"checkpoint.pt of {kd.name} {why}: not used; it goes on after epoch 0",)
     assert [set(report.metrics) for report in reports] == [{kd.run_id}, {kd.run_id}, {other.run_id}]
     assert_same(alone, tmp_path, [kd, other])
 

@@ -24,28 +24,6 @@ def weights_path(results: Path, run_id: str) -> Path:
     return run_dir(results, run_id) / "weights.pt"
 
 
-def checkpoint_path(results: Path, run_id: str) -> Path:
-    """Everything needed to go on after the last finished epoch; removed when the run is complete."""
-    return run_dir(results, run_id) / "checkpoint.pt"
-
-
-def checkpoints(results: Path, run_id: str) -> tuple[Path, Path]:
-    """The last checkpoint and the one before, to which a run goes back where the last one is damaged."""
-    last = checkpoint_path(results, run_id)
-    return last, last.with_name("checkpoint-before.pt")
-
-
-def save_checkpoint(results: Path, run_id: str, content: bytes) -> None:
-    """The last one is kept as the one before; until the new one is whole on the disk both stay as they are."""
-    last, before = checkpoints(results, run_id)
-    write_atomically(last, with_checksum(content), old=before)
-
-
-def drop_checkpoints(results: Path, run_id: str) -> None:
-    for path in checkpoints(results, run_id):
-        path.unlink(missing_ok=True)
-
-
 def drop_temporaries(folder: Path, name: str = "*") -> None:
     """Remove what killed writers (of `name`) left in a folder where nobody else writes that now."""
     for path in folder.glob(f".{name}.*"):

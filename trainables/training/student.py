@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,16 +21,12 @@ from trainables.models import Network, build
 from trainables.models.checkpoint import save_weights
 from trainables.shares import asked
 from trainables.spec import RunSpec
+from trainables.storage.checkpoints import drop_checkpoints, load_checkpoint, save_checkpoint
 from trainables.storage.locks import hold_lock
-from trainables.storage.restore import fits
 from trainables.storage.runs import (
     RESULT_SCHEMA,
-    checkpoints,
-    drop_checkpoints,
     drop_temporaries,
     run_dir,
-    save_checkpoint,
-    verify_checksum,
     weights_path,
     write_atomically,
     write_result,
@@ -124,7 +119,6 @@ class Student:
         self.optimizer = self.steps.optimizer
         self.record = Record(started=started)
         self.epoch_time = 0.0
-        self.damaged: list[str] = []
         self._resume()
 
     def _extra(self, dataset: Source, teaching: Teaching | None) -> nn.Module | None:
@@ -181,51 +175,26 @@ class Student:
 
     def _save(self) -> None:
         state = {
-            "run_id": self.spec.run_id,
             "model": self.model.state_dict(),
             "extra": self.extra.state_dict() if self.extra is not None else {},
             "optimizer": self.optimizer.state_dict(),
             "record": vars(self.record),
         }
-        self.writer.save(self.spec.run_id, functools.partial(self._write, _copied(state)))
-
-    def _write(self, state: dict[str, Any]) -> None:
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        save_checkpoint(self.results, self.spec.run_id, buffer.getvalue())
-
-    def _stored(self) -> dict[str, Any] | None:
-        """The newest checkpoint that is whole; those that are not are noted. A bad last one goes where the one before
-        is good, whose place it would take at the next save."""
-        last, before = checkpoints(self.results, self.spec.run_id)
-        for path in (last, before):
-            state = None
-            try:
-                state = _state_in(path.read_bytes(), self.device)
-                why = "is damaged"
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                why = f"cannot be read ({reason_of(error)})"
-            if state is not None and fits(state, self.spec.run_id, self.model, self.extra, self.optimizer, Record()):
-                if path == before and self.share.rank == 0:
-                    with contextlib.suppress(OSError):
-                        last.unlink(missing_ok=True)
-                return state
-            self.damaged.append(f"{path.name} of {self.spec.name} {why}: not used")
-        return None
+        run_id = self.spec.run_id
+        self.writer.save(run_id, functools.partial(save_checkpoint, self.results, run_id, _copied(state)))
 
     def _resume(self) -> None:
-        state = self._stored()
+        """Go on from the newest checkpoint that can be used; note those that cannot."""
+        state, unusable = load_checkpoint(self.results, self.spec.run_id, self.device, repair=self.share.rank == 0)
+        self.damaged = [f"{name} of {self.spec.name} {why}: not used" for name, why in unusable.items()]
+        if state is not None:
+            self.model.load_state_dict(state["model"])
+            if self.extra is not None:
+                self.extra.load_state_dict(state["extra"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.record = Record(**state["record"])
         if self.damaged:
-            self.damaged[-1] += f"; it goes on after epoch {state['record']['epoch'] if state else 0}"
-        if state is None:
-            return
-        self.model.load_state_dict(state["model"])
-        if self.extra is not None:
-            self.extra.load_state_dict(state["extra"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.record = Record(**state["record"])
+            self.damaged[-1] += f"; it goes on after epoch {self.record.epoch}"
 
     def finish(self, reason: str | None, teaching: Teaching | None, provenance: dict[str, Any]) -> None:
         """Write the weights, then the result (last: its presence means complete), then drop the checkpoint."""
@@ -297,17 +266,6 @@ def _result(spec: RunSpec, reason: str | None, provenance: dict[str, Any]) -> di
         "reason": reason,
         "provenance": provenance,
     }
-
-
-def _state_in(stored: bytes, device: str) -> dict[str, Any] | None:
-    """What `_save` wrote; None where it was something else."""
-    content = verify_checksum(stored)
-    try:
-        state = None if content is None else torch.load(io.BytesIO(content), device, weights_only=True)
-    # Damaged bytes make torch raise almost anything.
-    except Exception:  # noqa: BLE001
-        return None
-    return state if isinstance(state, dict) else None
 
 
 def _copied(state: Any) -> Any:

@@ -157,7 +157,7 @@ def test_a_folder_without_the_right_to_write(open_folder: Path) -> None:
                 assert len(ledger.all()) == 1
     path.chmod(0o000)
     with without_rights(open_folder):
-        assert "Permission denied" in refused(path)
+        assert "permission denied" in refused(path)
 
 
 def test_a_reader_cannot_write(path: Path) -> None:

@@ -21,7 +21,8 @@ from trainables.errors import UserError
 from trainables.job import Execution, load_data, run
 from trainables.ray_trial import _unended
 from trainables.spec import from_json
-from trainables.storage.runs import checkpoint_path, drop_checkpoints, read_result, stream_key
+from trainables.storage.checkpoints import checkpoint_path, drop_checkpoints
+from trainables.storage.runs import read_result, stream_key
 from trainables.storage.stopping import ask_to_stop, is_asked_to_stop
 
 TENTH = replace(VANILLA, holdout=0.1, train_fraction=0.2)

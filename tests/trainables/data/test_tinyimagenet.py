@@ -277,7 +277,7 @@ def test_read_only_folder(unwritable: Path) -> None:
     data = load("tinyimagenet", unwritable)
     assert (data.train_size, data.test.labels.tolist()) == (18, [0] * VAL + [1] * VAL + [2] * VAL)
     assert sorted(unwritable.rglob("*")) == before
-    with pytest.raises(UserError, match=r"cannot write into .* \(Permission denied\): make it writable"):
+    with pytest.raises(UserError, match=r"cannot write into .* \(permission denied\): make it writable"):
         load("tinyimagenet", unwritable / "val", download=True)
 
 
