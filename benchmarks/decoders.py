@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +29,7 @@ from trainables.data.stream import generator
 SIZE, SIDE = (500, 375), 224
 SEED, EPOCH = 1, 1
 HOW = "pip install -e '.[decoders]'"
+ON_GPU = ("torchcodec CUDA", "DALI mixed")
 Files = Sequence[Path]
 Way = Callable[[Path, int], Any]
 Turn = Callable[[], int]
@@ -152,20 +152,13 @@ class Dali:
             yield crops
 
 
-def missing(module: str) -> str:
-    """Why a module cannot be used; empty if it can."""
-    try:
-        import_module(module)
-    except (ImportError, OSError, RuntimeError) as error:
-        return f"{said(error)[:120]}: {HOW}"
-    return ""
-
-
 def fault(turn: Turn) -> str:
     """Why a side cannot run; empty if it has."""
     try:
         turn()
-    except (ImportError, OSError, RuntimeError) as error:
+    except ImportError as error:
+        return f"{said(error)[:120]}: {HOW}"
+    except (OSError, RuntimeError) as error:
         return said(error)
     return ""
 
@@ -188,15 +181,18 @@ def ways(source: ImageNet) -> tuple[dict[str, Side], dict[str, str]]:
         loader = Loader(Decoder(source.train, source.test, SIDE), workers, pinned=False)
         turn = partial(counted, partial(through, loader, len(files)))
         sides[f"loader, {workers} worker{'s' * (workers != 1)}"] = Side(max(1, workers), turn)
-    codec, dali = missing("torchcodec.decoders"), missing("nvidia.dali")
-    gpu = "" if torch.cuda.is_available() else "needs a CUDA device"
     others = {
-        "torchcodec": (codec, Side(1, partial(one_by_one, torchcodec, files))),
-        "torchcodec, threads": (codec, Side(cores, partial(in_threads, torchcodec, files, pool))),
-        "torchcodec CUDA": (codec or gpu, Side(1, partial(counted, partial(torchcodec_batches, files, "cuda")))),
-        "DALI": (dali, Side(cores, partial(counted, Dali(files, "cpu", cores).batches))),
-        "DALI mixed": (dali or gpu, Side(cores, partial(counted, Dali(files, "mixed", cores).batches))),
+        "torchcodec": Side(1, partial(one_by_one, torchcodec, files)),
+        "torchcodec, threads": Side(cores, partial(in_threads, torchcodec, files, pool)),
+        "torchcodec CUDA": Side(1, partial(counted, partial(torchcodec_batches, files, "cuda"))),
+        "DALI": Side(cores, partial(counted, Dali(files, "cpu", cores).batches)),
+        "DALI mixed": Side(cores, partial(counted, Dali(files, "mixed", cores).batches)),
     }
-    reasons = {name: why or fault(side.turn) for name, (why, side) in others.items()}
-    sides |= {name: side for name, (_, side) in others.items() if not reasons[name]}
-    return sides, {name: why for name, why in reasons.items() if why}
+    left_out = {}
+    for name, side in others.items():
+        without_gpu = name in ON_GPU and not torch.cuda.is_available()
+        if why := "needs a CUDA device" if without_gpu else fault(side.turn):
+            left_out[name] = why
+        else:
+            sides[name] = side
+    return sides, left_out

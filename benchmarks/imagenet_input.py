@@ -11,7 +11,6 @@ crops are on the device already. What the training's device does (flips, normali
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
@@ -25,11 +24,11 @@ import torch
 from PIL import Image
 
 from benchmarks.decoders import SIDE, SIZE, ways
-from benchmarks.measure import device_name, in_turns, ratios
+from benchmarks.measure import device_name, in_turns, make_parser, ratios, show
 from sweeps.planning.resources import cpus_here
-from trainables.commands import Parser, run_command
+from sweeps.request.arguments import whole
+from trainables.commands import run_command
 from trainables.data.imagenet import open_source
-from trainables.errors import UserError
 
 
 def noise(draw: np.random.Generator) -> Image.Image:
@@ -54,13 +53,9 @@ def make(root: Path, count: int) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = Parser(description="Images per second of ImageNet's input.")
-    parser.add_argument("--turns", type=int, default=5, help="timed turns of each side (default 5)")
-    parser.add_argument("--images", type=int, default=512, help="images a turn (default 512)")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    parser = make_parser("Images per second of ImageNet's input.", turns=5)
+    parser.add_argument("--images", type=whole(64), default=512, help="images a turn (default 512)")
     options = parser.parse_args(argv)
-    if options.turns < 1 or options.images < 64:
-        raise UserError("--turns must be at least 1 and --images at least 64")
     torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder:
@@ -71,22 +66,15 @@ def main(argv: Sequence[str]) -> int:
         rates = in_turns(turns, options.turns, device)
     times = ratios(rates, "Pillow")
     a_core = {name: rates[name].median / side.cores for name, side in sides.items()}
-    about = {"device": device_name(device), "cores": cpus_here(), "load": os.getloadavg()[0]}
-    if options.json:
-        told = {
-            key: {name: n.as_json() for name, n in found.items()}
-            for key, found in (("rates", rates), ("ratios", times))
-        }
-        print(json.dumps(about | told | {"images": options.images, "a_core": a_core, "left_out": left_out}))
-        return 0
-    print(f"{SIZE[0]}x{SIZE[1]} to {SIDE}x{SIDE}, {about['device']}, {about['cores']} cores, load {about['load']:.1f}")
-    print("images/s; images/s a core; ratio to Pillow in the same turn")
-    for name, rate in rates.items():
-        ratio = f"{times[name]:.2f}" if name in times else "1"
-        print(f"{name:20}{rate:.0f}; {a_core[name]:.0f}; {ratio}")
-    for name, why in left_out.items():
-        print(f"{name:20}left out: {why}")
-    return 0
+    about = {"device": device_name(device), "cores": cpus_here(), "load": os.getloadavg()[0], "images": options.images}
+    lines = [
+        f"{SIZE[0]}x{SIZE[1]} to {SIDE}x{SIDE}, {about['device']}, {about['cores']} cores, load {about['load']:.1f}",
+        "images/s; images/s a core; ratio to Pillow in the same turn",
+        *(f"{name:20}{rate:.0f}; {a_core[name]:.0f}; {times.get(name, 1):.2f}" for name, rate in rates.items()),
+        *(f"{name:20}left out: {why}" for name, why in left_out.items()),
+    ]
+    found = {"rates": rates, "ratios": times, "a_core": a_core, "left_out": left_out}
+    return show(options, about | found, lines)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ with made-up numbers and curves of full length. Of each table, the time from ope
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
@@ -26,11 +25,10 @@ from analysis.table.layout import Table
 from analysis.table.render import render
 from analysis.table.resolved import resolve
 from analysis.tables import load_grid
-from benchmarks.measure import Numbers, device_name
-from trainables.commands import Parser, run_command
-from trainables.errors import UserError
+from benchmarks.measure import Numbers, device_name, make_parser, make_result, show
+from sweeps.request.arguments import whole
+from trainables.commands import run_command
 from trainables.spec import RunSpec
-from trainables.storage.runs import RESULT_SCHEMA
 
 SEEDS = 3
 
@@ -46,40 +44,6 @@ def all_runs(tables: list[Table]) -> Iterator[RunSpec]:
         yield from (replace(spec, seed=spec.seed + further) for spec in specs)
 
 
-def made_up(spec: RunSpec) -> dict[str, object]:
-    top1 = 40 + int(spec.run_id[:8], 16) / 2**30
-    curve = [[epoch, 1 + 1 / (epoch + 0.123456789), top1 - 1 / epoch, 95.123, 1.23456789] for epoch in epochs(spec)]
-    return {
-        "schema": RESULT_SCHEMA,
-        "run_id": spec.run_id,
-        "name": spec.name,
-        "spec": spec.as_dict(),
-        "status": "done",
-        "reason": None,
-        "best_top1": top1,
-        "best_top5": 95.0,
-        "best_epoch": spec.epochs,
-        "last_top1": top1,
-        "last_top5": 95.0,
-        "last_loss": 1.0,
-        "train_loss": 1.0,
-        "epochs": spec.epochs,
-        "seconds": 1.5 * spec.epochs,
-        "epoch_seconds": [1.5 + 0.01 / epoch for epoch in epochs(spec)],
-        "parameters": 10**6,
-        "weights_sha256": "0" * 64,
-        "teacher_sha256": None,
-        "teacher_top1": None,
-        "teacher_top5": None,
-        "curve": curve,
-        "provenance": {"device": "made up"},
-    }
-
-
-def epochs(spec: RunSpec) -> range:
-    return range(1, spec.epochs + 1)
-
-
 def measure(runs: int, turns: int) -> dict[str, Numbers]:
     tables = [table for table in paper.tables().values() if any(part.rows for part in table.parts)]
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +52,7 @@ def measure(runs: int, turns: int) -> dict[str, Numbers]:
             ledger.remember([table.key for table in tables], Settings(seeds=SEEDS), "benchmark")
             ledger._connection.execute("PRAGMA synchronous = OFF")
             for spec in islice(all_runs(tables), runs):
-                ledger.record(made_up(spec))
+                ledger.record(make_result(spec))
         found: dict[str, list[float]] = {}
         for _ in range(turns + 1):
             for table in tables:
@@ -100,22 +64,14 @@ def measure(runs: int, turns: int) -> dict[str, Numbers]:
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = Parser(description="Tables from a ledger of many runs.")
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
+    parser = make_parser("Tables from a ledger of many runs.", turns=3)
+    parser.add_argument("--runs", type=whole(1), default=10_000)
     options = parser.parse_args(argv)
-    if options.runs < 1 or options.turns < 1:
-        raise UserError("--runs and --turns must be 1 or more")
     found = measure(options.runs, options.turns)
-    size = found.pop("bytes")
-    if options.json:
-        print(json.dumps({key: numbers.as_json() for key, numbers in found.items()} | {"bytes": size.median}))
-        return 0
-    print(f"{options.runs} runs, {size.median / 1e6:.0f} MB, {device_name('cpu')}; seconds from the file to the text")
-    for key, numbers in sorted(found.items(), key=lambda item: -item[1].median):
-        print(f"{key:<12}{numbers:.2f}")
-    return 0
+    size = found.pop("bytes").median
+    slowest_first = sorted(found.items(), key=lambda item: -item[1].median)
+    head = f"{options.runs} runs, {size / 1e6:.0f} MB, {device_name('cpu')}; seconds from the file to the text"
+    return show(options, found | {"bytes": size}, [head, *(f"{key:<12}{time:.2f}" for key, time in slowest_first)])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ students' and the teacher's floating-point operations over that of a large matri
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import sys
 import tempfile
@@ -34,13 +33,14 @@ from torch import nn
 from analysis.paper.table5 import TABLE
 from analysis.record.settings import Settings, parse_pair
 from analysis.table.resolved import resolve
-from benchmarks.measure import DTYPES, Numbers, check_device, device_name, flops, in_turns, peaks, ratios, synchronize
+from benchmarks.measure import DTYPES, flops, in_turns, make_parser, peaks, prepare_device, ratios, show, synchronize
 from benchmarks.plain import MEAN, STD, PlainRun
 from ekd_core import energy, energy_thresholds
-from trainables.commands import Parser, count, run_command
+from sweeps.request.arguments import whole
+from trainables.commands import count, run_command
 from trainables.data.dataset import Dataset, Split
 from trainables.errors import UserError
-from trainables.job import Execution, prepare_torch, train_epoch
+from trainables.job import train_epoch
 from trainables.models import build
 from trainables.spec import RunSpec
 from trainables.training.cpu_memory import LITTLE, keep_freed
@@ -100,6 +100,20 @@ def plain_side(scene: Scene) -> list[PlainRun]:
     return runs
 
 
+class TimedTeacher(Teacher):
+    """A teacher that counts the seconds it answers."""
+
+    seconds = 0.0
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        synchronize(self.device.type)
+        began = time.perf_counter()
+        logits = super().logits(images)
+        synchronize(self.device.type)
+        self.seconds += time.perf_counter() - began
+        return logits
+
+
 class Pack:
     """The scene's students as this project trains them, with a cache in `results` or with a live teacher."""
 
@@ -116,7 +130,7 @@ class Pack:
     ) -> None:
         self.specs = [replace(spec, precision=precision, epochs=10**4) for spec in scene.specs]
         first = self.specs[0]
-        self.teacher = Teacher(build_copy(scene, first), device=scene.device, precision=precision)
+        self.teacher = TimedTeacher(build_copy(scene, first), device=scene.device, precision=precision)
         self.teaching = Teaching(self.teacher, TeacherFacts("", Scores(0, 0, 0), {"view": scene.energies}))
         self.stream = scene.dataset.stream(
             seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation
@@ -141,18 +155,7 @@ class Pack:
         ]
         self.cuda_streams = CudaStreams() if beside else OneStream()
         self.epoch, self.graphs = 0, graphs
-        self.teacher_seconds = self.seconds = 0.0
-        inner = self.teacher.logits
-
-        def timed(images: torch.Tensor) -> torch.Tensor:
-            synchronize(scene.device)
-            began = time.perf_counter()
-            logits = inner(images)
-            synchronize(scene.device)
-            self.teacher_seconds += time.perf_counter() - began
-            return logits
-
-        self.teacher.logits = timed  # type: ignore[method-assign]
+        self.seconds = 0.0
 
     def fill(self, epochs: int) -> float:
         """Images a second at which the cache of so many epochs is filled."""
@@ -243,7 +246,7 @@ def measure(scene: Scene, turns: int) -> dict[str, Any]:
         for run in plain:
             run.steps(1)
         for pack in sides.values():
-            pack.seconds = pack.teacher_seconds = 0.0
+            pack.seconds = pack.teacher.seconds = 0.0
         rates = in_turns(
             {"plain": plain_turn, **{name: pack.steps for name, pack in sides.items()}}, turns, scene.device
         )
@@ -251,7 +254,7 @@ def measure(scene: Scene, turns: int) -> dict[str, Any]:
         return {
             "rates": rates,
             "ratios": ratios(rates, "plain"),
-            "teacher": {name: pack.teacher_seconds / pack.seconds for name, pack in sides.items()},
+            "teacher": {name: pack.teacher.seconds / pack.seconds for name, pack in sides.items()},
             "peak": {name: rates[name].median * work[name] / best[name.split()[1]] for name in sides},
             "fill": fills,
             "peaks": best,
@@ -259,49 +262,32 @@ def measure(scene: Scene, turns: int) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = Parser(description="Students of Table 5 against plain PyTorch runs.")
+    parser = make_parser("Students of Table 5 against plain PyTorch runs.", turns=3, on_device=True)
     parser.add_argument("--pair", default="resnet32x4/resnet8x4")
     parser.add_argument("--rows", nargs="+", default=[], metavar="KEY", help="of Table 5 (default: all nine)")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--turns", type=int, default=3, help="timed turns of each side (default 3)")
-    parser.add_argument("--steps", type=int, help="steps of 64 images a turn (default 8; on a GPU 200)")
-    parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    # Two steps are 128 images, for 100 classes.
+    parser.add_argument("--steps", type=whole(2), help="steps of 64 images a turn (default 8; on a GPU 200)")
     options = parser.parse_args(argv)
-    if options.steps is None:
-        options.steps = 8 if options.device == "cpu" else 200
-    if options.turns < 1 or options.steps < 2:
-        raise UserError("--turns must be at least 1 and --steps at least 2 (128 images for 100 classes)")
-    check_device(options.device, options.threads)
-    if options.device == "cuda" and options.steps <= WARM_UP:
+    steps = options.steps or (8 if options.device == "cpu" else 200)
+    if options.device == "cuda" and steps <= WARM_UP:
         raise UserError(f"--steps must be above {WARM_UP} on a GPU, where steps are recorded after so many")
-    prepare_torch(Execution(Path(), device=options.device, threads=options.threads))
-    scene = make_scene(options.pair, options.rows, options.steps, options.device)
+    about = prepare_device(options)
+    scene = make_scene(options.pair, options.rows, steps, options.device)
     found = measure(scene, options.turns)
-    if options.json:
-        told = {
-            key: {name: value.as_json() if isinstance(value, Numbers) else value for name, value in part.items()}
-            for key, part in found.items()
-        }
-        about = {"pair": options.pair, "students": len(scene.specs), "device": device_name(options.device)}
-        print(json.dumps(about | {"threads": torch.get_num_threads(), "torch": torch.__version__} | told))
-        return 0
-    many = f"{count(len(scene.specs), 'student')} of Table 5"
-    print(f"{options.pair}, {many}, batch 64, {device_name(options.device)}, {torch.get_num_threads()} threads")
-    best = found["peaks"]
-    print(
+    many, best = count(len(scene.specs), "student"), found["peaks"]
+    lines = [
+        f"{options.pair}, {many} of Table 5, batch 64, {about['device']}, {about['threads']} threads",
         f"peaks here: fp32 {best['fp32'] / 1e9:,.0f} and bf16 {best['bf16'] / 1e9:,.0f} GFLOP/s, copy "
-        f"{best['copy'] / 1e9:,.1f} GB/s"
-    )
-    print(f"plain       {found['rates']['plain']:.2f} student-steps/s")
+        f"{best['copy'] / 1e9:,.1f} GB/s",
+        f"plain       {found['rates']['plain']:.2f} student-steps/s",
+    ]
     for name, ratio in found["ratios"].items():
-        print(
+        lines.append(
             f"{name}   {found['rates'][name].median:6.2f} student-steps/s  {ratio:.2f}x  "
             f"teacher {100 * found['teacher'][name]:.0f} % of the time, {100 * found['peak'][name]:.0f} % of peak"
         )
-    for name, rate in found["fill"].items():
-        print(f"{name} filled at {rate:,.0f} images/s")
-    return 0
+    lines += [f"{name} filled at {rate:,.0f} images/s" for name, rate in found["fill"].items()]
+    return show(options, about | {"pair": options.pair, "students": len(scene.specs)} | found, lines)
 
 
 if __name__ == "__main__":

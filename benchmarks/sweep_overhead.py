@@ -9,7 +9,6 @@ the first job has started, `end` from the last result to the end; the rest beyon
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
@@ -22,29 +21,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import sweeps.planning.resources
 import sweeps.running.cluster
 from analysis.record.ledger import Ledger
-from benchmarks.measure import device_name
+from benchmarks.measure import device_name, make_result, show
 from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from sweeps.planning.resources import Resources
+from sweeps.request.arguments import whole
 from sweeps.running.engine import execute
 from sweeps.running.events import Event, JobStarted, RunEnded
 from trainables.commands import Parser, run_command
-from trainables.errors import UserError
 from trainables.job import EpochReport, Execution
 from trainables.spec import RunSpec
-from trainables.storage.runs import RESULT_SCHEMA, run_dir, write_result
-from trainables.training.student import NUMBERS
+from trainables.storage.runs import run_dir, write_result
 
 
 def sleep(specs: Sequence[RunSpec], execution: Execution, *, seconds: float) -> Iterator[EpochReport]:
-    """The runs of a job, slept."""
+    """Sleep instead of training the runs of a job."""
     for spec in specs:
         run_dir(execution.results, spec.run_id).mkdir(parents=True, exist_ok=True)
         time.sleep(seconds)
-        numbers = dict.fromkeys(NUMBERS) | {"best_top1": 50.0, "best_top5": 90.0, "best_epoch": 1, "parameters": 1}
-        numbers |= {"last_top1": 50.0, "last_top5": 90.0, "last_loss": 1.0, "train_loss": 1.0}
-        curve = {"epochs": 1, "seconds": seconds, "epoch_seconds": [seconds], "curve": [[1, 1.0, 50.0, 90.0, 1.0]]}
-        about = {"schema": RESULT_SCHEMA, "run_id": spec.run_id, "name": spec.name, "spec": spec.as_dict()}
-        write_result(execution.results, about | {"status": "done", "reason": None, "provenance": {}} | numbers | curve)
+        write_result(execution.results, make_result(spec))
         metrics = {spec.run_id: {"top1": 50.0, "train_loss": 1.0, "seconds": seconds}}
         yield EpochReport(1, 1, metrics, (spec.run_id,), {})
 
@@ -87,23 +81,19 @@ def measure(runs: int, seconds: float, at_once: int) -> dict[str, float]:
 
 def main(argv: Sequence[str]) -> int:
     parser = Parser(description="What the sweep layer adds to runs that only sleep.")
-    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--runs", type=whole(1), default=1000)
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--at-once", type=whole(1), default=8)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
-    if options.runs < 1 or options.seconds <= 0 or options.at_once < 1:
-        raise UserError("--runs and --at-once must be 1 or more, --seconds above 0")
     found = measure(options.runs, options.seconds, options.at_once)
-    if options.json:
-        print(json.dumps(found | {"device": device_name("cpu")}))
-        return 0
-    print(
-        f"{options.runs} runs of {options.seconds:g} s, {options.at_once} at once, {device_name('cpu')}: "
-        f"{found['wall']:.1f} s, {found['ratio']:.3f}x the ideal {found['ideal']:.1f} s\n"
-        f"start {found['start']:.1f} s, end {found['end']:.1f} s, {1000 * found['a_run']:.0f} ms more for each run"
+    device = device_name("cpu")
+    lines = (
+        f"{options.runs} runs of {options.seconds:g} s, {options.at_once} at once, {device}: "
+        f"{found['wall']:.1f} s, {found['ratio']:.3f}x the ideal {found['ideal']:.1f} s",
+        f"start {found['start']:.1f} s, end {found['end']:.1f} s, {1000 * found['a_run']:.0f} ms more for each run",
     )
-    return 0
+    return show(options, found | {"device": device}, lines)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ A ratio is (student-steps a second) / (those of the loop in the same turn).
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,10 +27,9 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
 
-from benchmarks.measure import DTYPES, Numbers, check_device, device_name, in_turns, ratios
-from trainables.commands import Parser, run_command
-from trainables.errors import UserError
-from trainables.job import Execution, prepare_torch
+from benchmarks.measure import DTYPES, in_turns, make_parser, prepare_device, ratios, show
+from sweeps.request.arguments import whole
+from trainables.commands import run_command
 from trainables.models import build
 from trainables.training.evaluation import autocast
 
@@ -179,35 +177,23 @@ def measure(name: str, count: int, device: str, turns: int, repeats: int, *, com
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = Parser(description="A step of several students: loop, threads or streams, vmap, graphs.")
+    parser = make_parser("A step of several students: loop, threads or streams, vmap, graphs.", turns=5, on_device=True)
     parser.add_argument("--student", default="resnet8x4")
-    parser.add_argument("--students", type=int, default=9)
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--turns", type=int, default=5, help="timed turns of each way (default 5)")
-    parser.add_argument("--steps", type=int, default=1, help="steps of all students a turn (default 1)")
-    parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
+    parser.add_argument("--students", type=whole(1), default=9)
+    parser.add_argument("--steps", type=whole(1), default=1, help="steps of all students a turn (default 1)")
     parser.add_argument("--compile", action="store_true", help="also torch.compile, which needs a C++ compiler")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     options = parser.parse_args(argv)
-    if min(options.turns, options.steps, options.students) < 1:
-        raise UserError("--turns, --steps and --students must be at least 1")
-    check_device(options.device, options.threads)
-    prepare_torch(Execution(Path(), device=options.device, threads=options.threads))
+    about = prepare_device(options)
     found = measure(
         options.student, options.students, options.device, options.turns, options.steps, compiles=options.compile
     )
-    about = {"student": options.student, "students": options.students, "device": device_name(options.device)}
-    about |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
-    if options.json:
-        print(json.dumps(about | found, default=Numbers.as_json))
-        return 0
-    print(f"{options.students} x {options.student}, batch {BATCH}, {about['device']}, {about['threads']} threads")
+    lines = [f"{options.students} x {options.student}, batch {BATCH}, {about['device']}, {about['threads']} threads"]
     for precision, each in found.items():
-        print(f"{'loop ' + precision:18} {each['rates']['loop']:.2f} student-steps/s")
+        lines.append(f"{'loop ' + precision:18} {each['rates']['loop']:.2f} student-steps/s")
         for side, ratio in each["ratios"].items():
             rate = each["rates"][side].median
-            print(f"{side + ' ' + precision:18} {rate:.2f} student-steps/s, the loop's x {ratio:.2f}")
-    return 0
+            lines.append(f"{side + ' ' + precision:18} {rate:.2f} student-steps/s, the loop's x {ratio:.2f}")
+    return show(options, about | {"student": options.student, "students": options.students} | found, lines)
 
 
 if __name__ == "__main__":

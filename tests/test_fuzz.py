@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -214,6 +213,4 @@ def test_a_checkpoint_of_other_bytes_is_not_used(
     student = Student(spec, dataset=digits, teaching=None, results=tmp_path, started="")
     assert student.record.epoch == 0
     (said,) = student.damaged
-    assert re.fullmatch(
-        f"{path.name} of {spec.name} is (damaged|of .* version): not used; it goes on after epoch 0", said
-    )
+    assert said.endswith("not used; it goes on after epoch 0")
