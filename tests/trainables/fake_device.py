@@ -204,9 +204,9 @@ def main(name: str, *jobs: str) -> None:
 
     job.train_epoch = watched
     for path in jobs:
-        specs, place = read_job(Path(path))
+        specs, execution = read_job(Path(path))
         with device:
-            for report in job.run(specs, replace(place, device=name)):
+            for report in job.run(specs, replace(execution, device=name)):
                 assert not report.failed, report.failed
         print(json.dumps(waits), flush=True)
         waits.clear()
