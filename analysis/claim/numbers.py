@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from analysis.claim.kinds import MOST, SOME, Above, Alike, Claim, Contest, UpTo
@@ -11,6 +11,7 @@ from analysis.record.settings import Settings
 from analysis.table import names, published
 from analysis.table.grid import Grid
 from analysis.table.layout import Part, Table, increase_key
+from analysis.table.resolved import CellKey
 from analysis.table.stats import paired
 from analysis.table.value import Value
 from trainables.recipes import Pair, recipe
@@ -117,15 +118,14 @@ def _best(contest: Contest, numbers: Mapping[str, float], pair: Pair, place: str
     return Printed(pair, place, row, over, numbers[row], numbers[over])
 
 
-def in_the_ledger(
-    claim: Claim, grids: Mapping[str, Grid], unlike: Callable[[Grid, Value], str]
-) -> tuple[list[Unit], int]:
-    """The contests that the runs allow, and how many lack runs. unlike: why an entry is not like the paper's.
+def in_the_ledger(claim: Claim, grids: Sequence[tuple[Grid, Mapping[CellKey, str]]]) -> tuple[list[Unit], int]:
+    """The contests that the runs allow, and how many lack runs. grids: of the claim's tables, each with the reasons
+    why an entry cannot be compared with the paper's.
 
     Two tables that show the same runs (Tables 1 and 2 of pairs that the paper does not have) give them once.
     """
     units, lacking, seen = [], 0, set()
-    for grid in (grids[name] for name in claim.tables):
+    for grid, unlike in grids:
         pairs = {part.key: part.pairs for part in grid.resolved.parts}
         for part in parts_of(claim, grid.table):
             own = part.pairs(recipe(grid.table.dataset))
@@ -143,8 +143,8 @@ def in_the_ledger(
                     if unit is None:
                         lacking += 1
                         continue
-                    used = [values[row] for row in (*contest.rows, *contest.over)]
-                    other = next(filter(None, (unlike(grid, value) for value in used)), "")
+                    keys = [(part.key, row, pair) for row in (*contest.rows, *contest.over)]
+                    other = next((unlike[key] for key in keys if unlike.get(key)), "")
                     units.append(replace(unit, unlike=", ".join(filter(None, (strange, other)))))
     return units, lacking
 

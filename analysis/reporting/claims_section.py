@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from analysis import paper
 from analysis.claim.kinds import Above, Claim
@@ -31,8 +30,7 @@ from analysis.reporting.missing import carried, whole
 from analysis.reporting.snapshot import Snapshot
 from analysis.table.grid import Grid, make_grid
 from analysis.table.layout import Table
-from analysis.table.resolved import resolve
-from analysis.table.value import Value
+from analysis.table.resolved import CellKey, resolve
 from analysis.table.verdicts import NOT_COMPARABLE, NOT_RUN
 from trainables.errors import UserError
 
@@ -95,38 +93,37 @@ def judged_claims(snapshot: Snapshot, claims: Sequence[Claim] = CLAIMS, *, sweep
         if not 1 <= sweep <= len(sweeps):
             raise UserError(f"there is no sweep {sweep}: the ledger has 1 to {len(sweeps)}")
         sweeps = sweeps[sweep - 1 : sweep]
-    tables = paper.tables()
     latest = {name: asked for asked in sweeps for name in asked.tables}
-
-    rows_of = {
-        name: tuple(dict.fromkeys(row for claim in claims if name in claim.tables for row in claim.rows))
-        for name in tables
-    }
-
-    @cache
-    def grid_of(name: str) -> Grid:
-        asked = latest[name].settings if name in latest else _elsewhere(tables[name], sweeps)
-        resolved = resolve(tables[name], widened(asked, tables[name], rows_of[name]))
-        return make_grid(resolved, snapshot.runs, snapshot.metric)
-
-    @cache
-    def unlike_in(name: str) -> Callable[[Value], str]:
-        return (lambda value: "") if tables[name].kind.timed else unlike(grid_of(name))
-
+    used = dict.fromkeys(name for claim in claims for name in claim.tables)
+    grids = {name: _grid(name, claims, latest, sweeps, snapshot) for name in used}
     judged = []
     for claim in claims:
-        asked = latest.get(claim.tables[0], sweeps[-1] if sweeps else None)
-        options = carried(tables[claim.tables[0]], asked.settings, asked.command) if asked else ()
+        first = paper.find(claim.tables[0])
+        asked = latest.get(first.key, sweeps[-1] if sweeps else None)
+        options = carried(first, asked.settings, asked.command) if asked else ()
         command = whole(claim.tables, ("--rows", *claim.rows, *options), str(snapshot.results))
-        printed = in_the_paper(claim, tables)
-        try:
-            grids = {name: grid_of(name) for name in claim.tables}
-            units, lacking = in_the_ledger(claim, grids, lambda grid, value: unlike_in(grid.table.key)(value))
-        except UserError as error:
-            judged.append(Judged(claim, printed, NOT_RUN, None, str(error), command))
-            continue
-        judged.append(_judged(claim, printed, units, lacking, command))
+        printed = in_the_paper(claim, paper.tables())
+        found = [grids[name] for name in claim.tables]
+        if refused := [one for one in found if isinstance(one, str)]:
+            judged.append(Judged(claim, printed, NOT_RUN, None, refused[0], command))
+        else:
+            units, lacking = in_the_ledger(claim, [one for one in found if not isinstance(one, str)])
+            judged.append(_judged(claim, printed, units, lacking, command))
     return judged
+
+
+def _grid(
+    name: str, claims: Sequence[Claim], latest: Mapping[str, Sweep], sweeps: Sequence[Sweep], snapshot: Snapshot
+) -> tuple[Grid, Mapping[CellKey, str]] | str:
+    """A table's numbers of all rows that the claims need, with what is unlike the paper; or why it cannot be made."""
+    table = paper.find(name)
+    rows = tuple(dict.fromkeys(row for claim in claims if name in claim.tables for row in claim.rows))
+    asked = latest[name].settings if name in latest else _elsewhere(table, sweeps)
+    try:
+        grid = make_grid(resolve(table, widened(asked, table, rows)), snapshot.runs, snapshot.metric)
+        return grid, {} if table.kind.timed else unlike(grid)
+    except UserError as error:
+        return str(error)
 
 
 def _elsewhere(table: Table, sweeps: Sequence[Sweep]) -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -24,22 +23,18 @@ _ANOTHER = ("seed", "precision", "data", "teacher_source")
 
 def judge(grid: Grid) -> list[tuple[Value, Verdict]]:
     """Every entry that is measured by itself (not the derived ones), and a cost table's increases."""
-    different, precision = unlike(grid), _precision(grid)
+    different = unlike(grid)
+    precisions = {key: spec.precision for key, spec in _specs(grid.resolved).items()}
     kinds = ("row", "increase") if grid.table.kind.timed else COMPARED
-    judged = [(value, verdict(value, different(value))) for value in grid.values if value.kind in kinds]
-    return [(value, _with(found, precision(value)) if found.noise is not None else found) for value, found in judged]
-
-
-def _with(found: Verdict, aside: str) -> Verdict:
-    return replace(found, why=f"{found.why} ({aside})".strip()) if aside else found
-
-
-def _precision(grid: Grid) -> Callable[[Value], str]:
-    """In which precision an entry was trained, where it is not the paper's."""
-    used = {place: spec.precision for place, spec in _specs(grid.resolved).items()}
-    others = {place: word for place, word in used.items() if word != PRECISION}
-    words = {place: f"{word}; the paper: {PRECISION}" for place, word in others.items()}
-    return lambda value: words.get((value.part, value.row, value.pair), "")
+    judged = []
+    for key, value in grid.cells.items():
+        if value.kind in kinds:
+            found = verdict(value, different[key])
+            precision = precisions.get(key, PRECISION)
+            if found.noise is not None and precision != PRECISION:
+                found = replace(found, why=f"{found.why} ({precision}; the paper: {PRECISION})".strip())
+            judged.append((value, found))
+    return judged
 
 
 def paper_settings(table: Table, settings: Settings) -> Settings:
@@ -51,20 +46,20 @@ def paper_settings(table: Table, settings: Settings) -> Settings:
     return resolve(table, paper).settings
 
 
-def unlike(grid: Grid) -> Callable[[Value], str]:
-    """Why an entry cannot be compared; nothing where it can."""
+def unlike(grid: Grid) -> dict[CellKey, str]:
+    """Why each entry cannot be compared with the paper's; empty where it can."""
     table, settings = grid.table, grid.settings
     if table.kind.timed:
-        return lambda value: COST
+        return dict.fromkeys(grid.cells, COST)
     if not grid.comparable:
-        return lambda value: f"trained on {names.dataset(settings.dataset)}, not on {names.dataset(table.dataset)}"
+        trained = f"trained on {names.dataset(settings.dataset)}, not on {names.dataset(table.dataset)}"
+        return dict.fromkeys(grid.cells, trained)
     if settings.tail_teachers and settings.recipe.whole:
-        return lambda value: "its teachers were trained on the long tail"
+        return dict.fromkeys(grid.cells, "its teachers were trained on the long tail")
     ours = _specs(grid.resolved)
     asked = replace(paper_settings(table, settings), pairs=settings.pairs, rows=settings.rows)
     paper = _specs(resolve(table, asked))
-    words = {place: _different(spec, paper[place]) for place, spec in ours.items() if place in paper}
-    return lambda value: words.get((value.part, value.row, value.pair), "")
+    return {key: _different(ours[key], paper[key]) if key in ours and key in paper else "" for key in grid.cells}
 
 
 def _specs(resolved: ResolvedTable) -> dict[CellKey, RunSpec]:
