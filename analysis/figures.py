@@ -24,8 +24,8 @@ from analysis.table.command_line import ledger_path, settings_of_sweep, write
 from analysis.table.layout import Table
 from analysis.table.resolved import resolve
 from analysis.tables import add_arguments, load_chosen
+from trainables import datasets
 from trainables.commands import Parser, run_command
-from trainables.data.facts import check_name, fingerprinted
 from trainables.errors import UserError
 
 
@@ -104,12 +104,10 @@ def _of_file(table: Table, file: Path, options: argparse.Namespace) -> dict[str,
     if any(part.rows for part in table.parts):
         raise UserError(f"{table.key} shows students, which a sweep must train: python sweeps/run.py {table.key}")
     dataset = options.dataset or table.dataset
-    check_name(dataset)
+    datasets.find(dataset)
     settings = Settings(dataset=dataset)
-    if fingerprinted(dataset, options.data_dir):
-        from trainables.data import load
-
-        settings = replace(settings, data=load(dataset, options.data_dir).fingerprint[:16])
+    if datasets.needs_fingerprint(dataset, options.data_dir):
+        settings = replace(settings, data=datasets.load(dataset, options.data_dir).fingerprint[:16])
     resolved = resolve(table, settings)
     network = options.network or resolved.parts[0].pairs[0].teacher
     return from_weights.figures(resolved, Folders(options.results, options.data_dir, teacher=given(network, file)))

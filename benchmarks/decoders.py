@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from sweeps.planning.resources import cpus_here
+from trainables.data.file_source import FileSource
 from trainables.data.image_files import FORMATS, Box, Decoder, DecodeRequest, decoded, random_box, resized, said
-from trainables.data.imagenet import ImageNet
 from trainables.data.loader import PART, Loader, in_parts
-from trainables.data.stream import generator
+from trainables.data.random_streams import generator
 
 SIZE, SIDE = (500, 375), 224
 SEED, EPOCH = 1, 1
@@ -167,7 +167,7 @@ def counted(made: Callable[[], Iterator[Any]]) -> int:
     return sum(len(batch) for batch in made())
 
 
-def ways(source: ImageNet) -> tuple[dict[str, Side], dict[str, str]]:
+def ways(source: FileSource) -> tuple[dict[str, Side], dict[str, str]]:
     """All sides that can run here; and why the others cannot."""
     files = [Path(source.train.path(index)) for index in range(source.train_size)]
     cores = cpus_here()

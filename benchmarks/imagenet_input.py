@@ -28,7 +28,7 @@ from benchmarks.measure import device_name, in_turns, make_parser, ratios, show
 from sweeps.planning.resources import cpus_here
 from sweeps.request.arguments import whole
 from trainables.commands import run_command
-from trainables.data.imagenet import open_source
+from trainables.datasets import imagenet
 
 
 def noise(draw: np.random.Generator) -> Image.Image:
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), options.images)
-        sides, left_out = ways(open_source(Path(folder)))
+        sides, left_out = ways(imagenet.read(Path(folder), download=False).assemble("imagenet"))
         turns = {name: side.turn for name, side in sides.items()}
         in_turns(turns, 1, device)
         rates = in_turns(turns, options.turns, device)

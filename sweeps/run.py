@@ -27,11 +27,12 @@ from sweeps.planning.job_queue import Feed, Outcome
 from sweeps.planning.plan import Plan, asked_runs, make_plan
 from sweeps.planning.resources import Resources, check_fit, check_resources, check_sizes, cpus_here, gpus_here
 from sweeps.request.arguments import Options, parse
-from sweeps.request.request import ALL, Request, datasets, make_request, named
+from sweeps.request.request import ALL, Request, list_datasets, make_request, named
 from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest, known
+from trainables import datasets
 from trainables.commands import FAILED, count, run_command
-from trainables.data.facts import FETCHED, STREAMED, Facts, facts
+from trainables.data.definition import ImageCounts
 from trainables.errors import UserError
 from trainables.spec import RunSpec
 from trainables.storage.job_file import Execution
@@ -112,7 +113,7 @@ def planned_resources(options: Options) -> Resources:
 
 
 def estimated(
-    plan: Plan, facts_of: Callable[[RunSpec], Facts], resources: Resources, at_once: int, caches: TeacherCaches
+    plan: Plan, facts_of: Callable[[RunSpec], ImageCounts], resources: Resources, at_once: int, caches: TeacherCaches
 ) -> CostEstimate:
     """The cost of a plan, measured on a GPU where the sweep would use one and there is one here."""
     from sweeps.planning.estimate import estimate
@@ -132,17 +133,17 @@ def estimated(
     return cost
 
 
-def facts_in(data_dir: Path) -> Callable[[RunSpec], Facts]:
+def facts_in(data_dir: Path) -> Callable[[RunSpec], ImageCounts]:
     """The facts of a run's data set, each looked up once."""
 
     @cache
-    def look_up(dataset: str, train_fraction: float, imbalance: float, holdout: float) -> Facts:
-        return facts(dataset, data_dir, train_fraction, imbalance, holdout)
+    def look_up(dataset: str, train_fraction: float, imbalance: float, holdout: float) -> ImageCounts:
+        return datasets.count_images(dataset, data_dir, train_fraction, imbalance, holdout)
 
     return lambda spec: look_up(spec.dataset, spec.train_fraction, spec.imbalance, spec.holdout)
 
 
-def check_facts(plan: Plan, facts_of: Callable[[RunSpec], Facts]) -> dict[str, int]:
+def check_facts(plan: Plan, facts_of: Callable[[RunSpec], ImageCounts]) -> dict[str, int]:
     """Refuse training sets that cannot be made, or that are too small for what a run sets apart. Returns the number of
     classes of each data set."""
     for spec in plan.all_runs.values():
@@ -191,7 +192,7 @@ def plan_of(options: Options, request: Request, entries: dict[str, Entry]) -> Pl
 
 def takes_one_device(options: Options, spec: RunSpec) -> bool:
     """Whether a run takes one device where others of its data set take several."""
-    if options.gpus_per_job <= 1 or spec.dataset not in STREAMED:
+    if options.gpus_per_job <= 1 or not datasets.find(spec.dataset).streamed:
         return False
     from trainables.methods import whole_batches
 
@@ -211,14 +212,13 @@ def check_all(options: Options, request: Request, plan: Plan) -> Resources:
     resources = find_resources(options)
     classes = check_facts(plan, facts_in(options.data_dir))
     from sweeps.request import teacher_weights
-    from trainables.data import load
 
     teacher_weights.check(request.given, classes)
     for name in [name for name in classes if name not in dict(request.images)]:
         try:
-            load(name, options.data_dir, download=options.download and name in FETCHED)
+            datasets.load(name, options.data_dir, download=options.download and datasets.find(name).downloadable)
         except UserError as error:
-            others = [table.key for table in request.tables if name not in datasets([table], request.settings)]
+            others = [table.key for table in request.tables if name not in list_datasets([table], request.settings)]
             hint = f" (without it: {' '.join(others)})" if others else ""
             raise UserError(f"{error}{hint}") from error
     return resources

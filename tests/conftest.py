@@ -29,6 +29,6 @@ def ekd_data() -> Path:
 
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
-    from trainables.data import load
+    from trainables.datasets import load
 
     return load("digits", None)

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from imagenet_like import open_source
 
 from benchmarks import decoders, imagenet_input
 from benchmarks.measure import Numbers, flops, in_turns, ratios
 from trainables.data.image_files import Decoder
-from trainables.data.imagenet import open_source
 from trainables.data.loader import Loader
-from trainables.data.stream import generator
+from trainables.data.random_streams import generator
 from trainables.models import build
 
 ROOT = Path(__file__).resolve().parents[1]

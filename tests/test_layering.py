@@ -22,6 +22,7 @@ DEPARTMENTS = {
         "ray_trial job evaluate observe",
         "training",
         "methods",
+        "datasets",
         "data models",
         "storage",
         "baselines",
@@ -45,9 +46,8 @@ TORCH_FREE = (
     "errors",
     "storage/runs",
     "storage/locks",
-    "data/facts",
+    "data/definition",
     "data/folders",
-    "data/__init__",
 )
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from trainables import datasets
 from trainables.commands import Parser, run_command
-from trainables.data import names as dataset_names
 from trainables.errors import UserError
 
 
@@ -28,7 +28,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("arch", metavar="ARCH", help="name of the network, for example wrn_16_2")
     parser.add_argument("weights", metavar="WEIGHTS", type=Path, help="file of weights, as torch.save wrote it")
     parser.add_argument(
-        "--dataset", default="cifar100", choices=dataset_names(), metavar="NAME", help=", ".join(dataset_names())
+        "--dataset", default="cifar100", choices=datasets.names(), metavar="NAME", help=", ".join(datasets.names())
     )
     parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="its folder (default: data)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images at a time; does not change the scores")
@@ -44,21 +44,18 @@ def evaluate(options: argparse.Namespace) -> dict[str, float | int | str]:
         raise UserError(f"--batch-size {options.batch_size} must be at least 1")
     import torch
 
-    from trainables.data import load
-    from trainables.data.dataset import normalised
-    from trainables.data.facts import facts
     from trainables.models import build
     from trainables.models.checkpoint import load_weights
-    from trainables.recipes import recipe
     from trainables.training.evaluation import as_trained, evaluate_models
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("no CUDA device is visible: use --device cpu")
-    classes = facts(options.dataset, options.data_dir).num_classes
+    classes = datasets.count_images(options.dataset, options.data_dir).num_classes
     model = build(options.arch, classes)
     digest = load_weights(model, options.weights, options.arch)
-    dataset = normalised(load(options.dataset, options.data_dir), recipe(options.dataset).normalisation).to(device)
+    normalisation = datasets.find(options.dataset).recipe.normalisation
+    dataset = datasets.load(options.dataset, options.data_dir).normalised(normalisation).to(device)
     model = model.to(device).to(memory_format=torch.channels_last)
     with as_trained():
         (scores,) = evaluate_models([model], dataset, "fp32", batch_size=options.batch_size)

@@ -25,11 +25,9 @@ import torch
 from torch.utils import deterministic
 
 from trainables.commands import run_command
-from trainables.data import load
-from trainables.data.dataset import normalised
-from trainables.data.imagenet import ImageNet
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share, Stream
+from trainables.datasets import load
 from trainables.errors import UserError, disk_errors_told
 from trainables.methods import find
 from trainables.shares import off
@@ -91,31 +89,24 @@ def prepare_torch(execution: Execution) -> None:
 
 
 @lru_cache(maxsize=1)
-def _loaded(
-    name: str,
-    data_dir: Path | None,
-    train_fraction: float,
-    imbalance: float,
-    holdout: float,
-    data: str,
-    device: str,
-    beside: int,
+def _load(
+    name: str, data_dir: Path | None, train_fraction: float, imbalance: float, holdout: float, data: str, device: str
 ) -> Source:
-    """The last data set, kept for the next job of this process."""
-    source = load(name, data_dir, train_fraction=train_fraction, imbalance=imbalance, holdout=holdout).to(device)
-    return replace(source, beside=beside) if isinstance(source, ImageNet) else source
+    """The last data set is kept for the next job of this process; `data`: the fingerprint that is expected."""
+    source = load(name, data_dir, train_fraction=train_fraction, imbalance=imbalance, holdout=holdout)
+    return source.to(device)
 
 
 def load_data(spec: RunSpec, execution: Execution) -> Source:
     """The data set of a run on its device, normalised as the run has it; refuses images other than those the run was
     planned for."""
     images = spec.train_fraction, spec.imbalance, spec.holdout
-    dataset = _loaded(spec.dataset, execution.data_dir, *images, spec.data, execution.device, execution.beside)
+    dataset = _load(spec.dataset, execution.data_dir, *images, spec.data, execution.device)
     if spec.data and not dataset.fingerprint.startswith(spec.data):
         raise UserError(
             f"the images in {execution.data_dir} have changed since the sweep was planned: start the sweep again"
         )
-    return normalised(dataset, spec.normalisation)
+    return dataset.normalised(spec.normalisation)
 
 
 def make_teaching(specs: Sequence[RunSpec], dataset: Source, stream: Stream, execution: Execution) -> Teaching | None:

@@ -13,9 +13,8 @@ import numpy as np
 import torch
 
 from ekd_core import energy, energy_thresholds
-from trainables.data import load
-from trainables.data.dataset import normalised
 from trainables.data.source import UNREADABLE, Source
+from trainables.datasets import load
 from trainables.errors import UserError
 from trainables.models import Network, build
 from trainables.models.checkpoint import load_weights
@@ -128,7 +127,7 @@ def _opened(network: str, weights: Path, images: Images, device: str) -> tuple[N
     """The network with its weights and the data set, on one device, and what says which they are."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     source = load(images.dataset, images.data_dir, train_fraction=images.train_fraction, imbalance=images.imbalance)
-    dataset = normalised(source, images.normalisation).to(device)
+    dataset = source.normalised(images.normalisation).to(device)
     if images.data and not dataset.fingerprint.startswith(images.data):
         raise UserError(f"the images in {images.data_dir} have changed since the networks were trained on them")
     model = build(network, dataset.num_classes)

@@ -24,6 +24,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.logger import TBXLoggerCallback
 from tensorboardX import event_file_writer  # type: ignore[import-untyped]
 
+from trainables.data.loader import share_cores
 from trainables.data.stream import Share
 from trainables.errors import UserError
 from trainables.job import EpochReport, Execution, load_data
@@ -76,14 +77,14 @@ def trial(execution: Execution, train: Train) -> Callable[[dict[str, Any]], None
         _end_with_parent()
         _keep_modules()
         specs = [from_json(text) for text in config["runs"]]
-        here = replace(execution, beside=_beside())
+        share_cores(_count_devices_here())
         devices = config.get("devices", 1)
         try:
             _check_results(execution)
             if devices > 1:
                 _train_on_several(specs, execution, train, devices)
             else:
-                _report(specs, _unended(specs, here, train))
+                _report(specs, _unended(specs, execution, train))
         except ProcessDiedError:
             raise
         except Exception as error:
@@ -188,11 +189,12 @@ def _device_loop(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     share = Share(context.get_world_rank(), context.get_world_size())
     train = functools.partial(config["train"], share=share)
-    for report in _unended(config["runs"], replace(config["execution"], beside=_beside()), train):
+    share_cores(_count_devices_here())
+    for report in _unended(config["runs"], config["execution"], train):
         ray.train.report({"report": report})
 
 
-def _beside() -> int:
+def _count_devices_here() -> int:
     """How many devices (or shares of one) like this process's there are on this machine, by what Ray gave to each."""
     context = ray.get_runtime_context()
     own = context.get_assigned_resources()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from trainables.errors import UserError
 from trainables.spec import PLAIN, Mixing, Params, Temperature, params
 
 TEACHER_SEED = 1
@@ -43,40 +42,48 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The training recipe of one data set. `energy` is the schedule of Energy KD and Energy DKD (A.1: longer).
+    """The training recipe of one data set."""
 
-    temperature: of KD and DKD. energy_base: the T from which energy departs, by (T+, T-, r): `energy_usual`, or what
-    the pair has in `energy_kd` and, for Energy DKD, in `energy_dkd`. dkd_beta: 8 where a pair has none. review_weight:
-    of ReviewKD's loss, 5 where a pair has none. multi_epochs: of multi-level KD, those of `plain` where a pair has
-    none. negatives: that CRD draws for each image. imbalance: smallest class of the training set over its largest.
-    kd_weights: of cross-entropy and KD. whole: the data set of which this one is a part; its teachers train on it.
-    """
-
+    name: str
+    """The data set's."""
     pairs: tuple[Pair, ...]
     plain: Schedule
     energy: Schedule
+    """Of Energy KD and Energy DKD (A.1: longer)."""
     warmup: float
     lr: float = 0.05
     light_lr: float = 0.01
+    """Of the light networks."""
     batch_size: int = 64
     momentum: float = 0.9
     weight_decay: float = 5e-4
     augmentation: str = "crop_flip"
     normalisation: str = "own"
     temperature: Temperature = PLAIN
+    """Of KD and DKD."""
     kd_weights: tuple[float, float] = (0.1, 0.9)
+    """Of cross-entropy and KD."""
     energy_base: float = 4
+    """The T of Energy KD and Energy DKD."""
     energy_usual: tuple[float, float, float] = (2, -2, 0.2)
+    """T+, T- and r of a pair that has none in `energy_kd`."""
     energy_kd: dict[Pair, tuple[float, float, float]] = field(default_factory=dict)
+    """Of Energy KD, and of Energy DKD where a pair has none in `energy_dkd`."""
     energy_dkd: dict[Pair, tuple[float, float, float]] = field(default_factory=dict)
     dkd_beta: dict[Pair, float] = field(default_factory=dict)
+    """8 where a pair has none."""
     review_weight: dict[Pair, float] = field(default_factory=dict)
+    """Of ReviewKD's loss, 5 where a pair has none."""
     review_preactivations: bool = False
     ofd_weight: float = 0.001
     multi_epochs: dict[Pair, int] = field(default_factory=dict)
+    """Of multi-level KD, those of `plain` where a pair has none."""
     negatives: int = 16384
+    """That CRD draws for each image."""
     imbalance: float = 1.0
+    """Smallest class of the training set over its largest."""
     whole: str = ""
+    """The data set of which this one is a part; its teachers train on it."""
 
     def lr_of(self, student: str) -> float:
         return self.light_lr if student in LIGHT_NETWORKS else self.lr
@@ -101,6 +108,7 @@ IMAGENET_50_MV1 = Pair("imagenet_resnet50", "MobileNetV1")
 IMAGENET_34_18 = Pair("imagenet_resnet34", "imagenet_resnet18")
 
 CIFAR100 = Recipe(
+    name="cifar100",
     pairs=(WRN_40_2_16_2, RESNET_56_20, RESNET_32X4_8X4, VGG_13_8, VGG_13_MV2, RESNET_32X4_SV2),
     plain=Schedule(240, (150, 180, 210)),
     energy=Schedule(360, (150, 180, 210, 240, 270, 300)),
@@ -127,6 +135,7 @@ CIFAR100 = Recipe(
 
 CIFAR100_LT = replace(
     CIFAR100,
+    name="cifar100_lt",
     pairs=(RESNET_32X4_8X4, VGG_13_8, VGG_13_MV2, RESNET_32X4_SV2),
     energy_kd={VGG_13_8: (1, -1, 0.2), VGG_13_MV2: (1, -1, 0.2)},
     imbalance=0.5,
@@ -135,12 +144,16 @@ CIFAR100_LT = replace(
 
 # The paper gives no recipe for TinyImageNet: CIFAR-100's, with the crops and the normalisation of the code from which
 # its CutMix rows come (Wang et al., "What Makes a Good Data Augmentation in Knowledge Distillation", 2022).
-TINYIMAGENET = replace(CIFAR100, augmentation="crop8_flip", normalisation="imagenet")
+TINYIMAGENET = replace(CIFAR100, name="tinyimagenet", augmentation="crop8_flip", normalisation="imagenet")
+
+# A user's own images train by CIFAR-100's numbers; they are not the paper's data set.
+IMAGEFOLDER = replace(CIFAR100, name="imagefolder")
 
 # T = 1 for KD and DKD and KD's weights as in mdistiller, with which the paper's T- = -1 would leave a temperature of 0:
 # energy departs from T = 2 here (3 / 2 / 1). ReviewKD's weights, warm-up and maps (the student's before their ReLU) and
 # OFD's weight are mdistiller's too.
 IMAGENET = Recipe(
+    name="imagenet",
     pairs=(IMAGENET_50_MV1, IMAGENET_34_18),
     plain=Schedule(150, (30, 60, 90, 120)),
     energy=Schedule(150, (30, 60, 90, 120)),
@@ -161,6 +174,7 @@ IMAGENET = Recipe(
 )
 
 DIGITS = Recipe(
+    name="digits",
     pairs=(Pair("resnet20", "resnet8"), Pair("wrn_16_1", "resnet8")),
     plain=Schedule(12, (8, 10)),
     energy=Schedule(12, (8, 10)),
@@ -168,23 +182,6 @@ DIGITS = Recipe(
     augmentation="crop",
     negatives=256,
 )
-
-RECIPES = {
-    "cifar100": CIFAR100,
-    "cifar100_lt": CIFAR100_LT,
-    "tinyimagenet": TINYIMAGENET,
-    "imagenet": IMAGENET,
-    "digits": DIGITS,
-}
-
-
-def recipe(dataset: str) -> Recipe:
-    """The recipe of a data set; a user's own images train by CIFAR-100's."""
-    if dataset == "imagefolder":
-        return CIFAR100
-    if dataset not in RECIPES:
-        raise UserError(f"unknown data set {dataset!r}: use one of {', '.join([*RECIPES, 'imagefolder'])}")
-    return RECIPES[dataset]
 
 
 @dataclass(frozen=True)

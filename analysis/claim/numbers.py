@@ -14,7 +14,8 @@ from analysis.table.layout import Part, Table, increase_key
 from analysis.table.resolved import CellKey
 from analysis.table.stats import paired
 from analysis.table.value import Value
-from trainables.recipes import Pair, recipe
+from trainables import datasets
+from trainables.recipes import Pair
 
 HOLDS, FAILS, NO_NUMBERS = "holds", "fails", "no numbers"
 EXACT = 1e-6
@@ -104,7 +105,7 @@ def _printed(claim: Claim, tables: Mapping[str, Table]) -> Iterator[Printed]:
     base = _base(claim)
     for table in (tables[name] for name in claim.tables):
         for part in parts_of(claim, table):
-            for pair in part.pairs(recipe(table.dataset)):
+            for pair in part.pairs(datasets.find(table.dataset).recipe):
                 keys = {row: increase_key(row, base) if base else row for row in claim.rows}
                 found = {row: published.find(table.key, part.key, key, pair) for row, key in keys.items()}
                 numbers = {row: number for row, number in found.items() if number is not None}
@@ -128,7 +129,7 @@ def in_the_ledger(claim: Claim, grids: Sequence[tuple[Grid, Mapping[CellKey, str
     for grid, unlike in grids:
         pairs = {part.key: part.pairs for part in grid.resolved.parts}
         for part in parts_of(claim, grid.table):
-            own = part.pairs(recipe(grid.table.dataset))
+            own = part.pairs(datasets.find(grid.table.dataset).recipe)
             for pair in pairs[part.key]:
                 values = {row: grid.cells[part.key, row, pair] for row in claim.rows}
                 runs = (part.number, *(value.runs for value in values.values()))

@@ -9,10 +9,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trainables import datasets
 from trainables.canonical import plain
 from trainables.commands import count
 from trainables.errors import UserError
-from trainables.recipes import TEACHER_SEED, VANILLA, Pair, Recipe, Schedule, Treatment, kd, recipe
+from trainables.recipes import TEACHER_SEED, VANILLA, Pair, Recipe, Schedule, Treatment, kd
 from trainables.spec import PLAIN, Mixing, RunSpec, Temperature, from_dict
 
 _NESTED = {
@@ -73,7 +74,7 @@ class Settings:
 
     @property
     def recipe(self) -> Recipe:
-        return recipe(self.dataset)
+        return datasets.find(self.dataset).recipe
 
     @property
     def tail(self) -> float:
@@ -174,7 +175,7 @@ def _overridden(spec: RunSpec, overrides: dict[str, Any]) -> RunSpec:
         return spec
     fields = spec.as_dict()
     if spec.peer is not None:
-        fields["peer_lr"] = recipe(spec.dataset).lr_of(str(overrides.get("peer", spec.peer)))
+        fields["peer_lr"] = datasets.find(spec.dataset).recipe.lr_of(str(overrides.get("peer", spec.peer)))
     for path, value in overrides.items():
         outer, _, inner = path.partition(".")
         if outer in ("peer", "peer_lr") and spec.peer is None:

@@ -82,8 +82,8 @@ class Table:
 def paper_pairs(
     *own: Pair, otherwise: int | None = None, paper: Recipe = CIFAR100
 ) -> Callable[[Recipe], tuple[Pair, ...]]:
-    """The paper's columns where its recipe (`paper`) is used; else the recipe's own pairs (the first `otherwise`)."""
-    return lambda source: own if source is paper else source.pairs[:otherwise]
+    """The paper's columns on its data set (that of `paper`); else the recipe's own pairs, the first `otherwise`."""
+    return lambda source: own if source.name == paper.name else source.pairs[:otherwise]
 
 
 def increase_key(row: str, baseline: str) -> str:

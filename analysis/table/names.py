@@ -5,14 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from trainables import datasets
+
 _NETWORKS = {"ShuffleV1": "ShuffleNetV1", "ShuffleV2": "ShuffleNetV2"}
-_DATASETS = {
-    "cifar100": "CIFAR-100",
-    "cifar100_lt": "CIFAR-100-LT",
-    "tinyimagenet": "TinyImageNet",
-    "imagenet": "ImageNet",
-    "imagefolder": "own images",
-}
 
 
 def network(name: str) -> str:
@@ -26,7 +21,8 @@ def network(name: str) -> str:
 
 
 def dataset(name: str) -> str:
-    return _DATASETS.get(name, name)
+    """`cifar100` is CIFAR-100; what is not known stays."""
+    return datasets.find(name).title if name in datasets.names() else name
 
 
 def epochs(*counts: int) -> str:

@@ -26,8 +26,8 @@ from sweeps.planning.plan import JobKind, Plan
 from sweeps.planning.teacher_caches import TeacherCaches
 from sweeps.request.request import Request, teachers
 from sweeps.request.teacher_weights import Given
+from trainables import datasets
 from trainables.commands import count
-from trainables.recipes import RECIPES
 from trainables.spec import RunSpec
 
 LEAST_WIDTH = 120
@@ -177,7 +177,7 @@ def _title(table: Table, dataset: str) -> str:
     own, here = names.dataset(table.dataset), names.dataset(dataset)
     if own in table.title:
         return table.title.replace(own, here)
-    if any(names.dataset(name) in table.title for name in RECIPES):
+    if any(names.dataset(name) in table.title for name in datasets.names()):
         return table.title if own == here else f"{table.title}; here on {here}"
     return f"{table.title}, on {here}"
 

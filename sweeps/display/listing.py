@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import pkgutil
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import trainables
@@ -14,13 +14,11 @@ from analysis.table import names as printed
 from analysis.table.layout import Part, Table
 from analysis.table.resolved import resolve
 from sweeps.running.recovery import known
-from trainables.data.facts import FETCHED, facts, in_words
+from trainables import datasets
 from trainables.errors import UserError
-from trainables.recipes import RECIPES, recipe
 from trainables.spec import OPERATIONS, SELECTIONS, TEMPERATURE_RULES
 
 WIDTH = 110
-BUNDLED = ("digits",)
 
 
 def listing(tables: Sequence[Table], networks: Iterable[str], data_dir: Path, results: Path) -> str:
@@ -41,7 +39,7 @@ def listing(tables: Sequence[Table], networks: Iterable[str], data_dir: Path, re
     lines += _pairs(tables)
     lines += ["", "", "NETWORKS  each runs", "", *_wrapped("  ", networks)]
     lines += ["", "", "DATA SETS  --dataset NAME (default: the one of the paper's table)", ""]
-    lines += [f"  {name:<13}{_dataset(name, data_dir)}" for name in (*RECIPES, "imagefolder")]
+    lines += [f"  {name:<13}{_dataset(name, data_dir)}" for name in datasets.names()]
     return "\n".join(lines)
 
 
@@ -64,13 +62,15 @@ def _state(table: Table, results: Path) -> str:
 
 
 def _keys(table: Table, part: Part, dataset: str) -> list[str]:
-    return [pair.key for pair in part.pairs(recipe(dataset))]
+    return [pair.key for pair in part.pairs(datasets.find(dataset).recipe)]
 
 
 def _pairs(tables: Sequence[Table]) -> list[str]:
     """By data set, the pairs of its tables; of a data set without tables those of its recipe."""
     lines = []
-    for dataset, usual in RECIPES.items():
+    for dataset in datasets.names():
+        if datasets.find(dataset).published is None:
+            continue
         own = [
             key
             for table in tables
@@ -78,7 +78,7 @@ def _pairs(tables: Sequence[Table]) -> list[str]:
             for part in table.parts
             for key in _keys(table, part, dataset)
         ]
-        keys = dict.fromkeys(own or [pair.key for pair in usual.pairs])
+        keys = dict.fromkeys(own or [pair.key for pair in datasets.find(dataset).recipe.pairs])
         lines += _wrapped(f"  {printed.dataset(dataset):<20}", keys)
     return lines
 
@@ -92,49 +92,21 @@ def _methods() -> list[tuple[str, str]]:
 
 
 def _dataset(name: str, data_dir: Path) -> str:
-    if name in BUNDLED:
-        return f"comes with the program: {_words(name, None)}"
-    if name == "imagefolder":
-        return "your own images: DIR/train/CLASS/* and DIR/val/CLASS/* (or test/) with --data-dir DIR"
-    here = _HERE[name](data_dir)
-    how = (
-        "--download fetches it" if name in FETCHED else "class folders train/CLASS/* and val/CLASS/* in --data-dir DIR"
-    )
-    state = f"in {data_dir}" if here else f"not in {data_dir}: {how}"
-    return f"{state}; {_words(name, data_dir if here else None)}"
+    definition = datasets.find(name)
+    if definition.published is None:
+        return definition.obtain
+    if definition.find is None:
+        return f"{definition.obtain}: {_images(name, None)}"
+    here = definition.find(data_dir) is not None
+    state = f"in {data_dir}" if here else f"not in {data_dir}: {definition.obtain}"
+    return f"{state}; {_images(name, data_dir if here else None)}"
 
 
-def _words(name: str, data_dir: Path | None) -> str:
+def _images(name: str, data_dir: Path | None) -> str:
     try:
-        return in_words(facts(name, data_dir, imbalance=RECIPES[name].imbalance))
+        return datasets.count_images(name, data_dir, imbalance=datasets.find(name).recipe.imbalance).describe()
     except UserError as error:
         return f"cannot be used: {error}"
-
-
-def _cifar_here(data_dir: Path) -> bool:
-    from trainables.data.cifar100 import search
-
-    return any(found.missing is None for found in search(data_dir))
-
-
-def _tiny_here(data_dir: Path) -> bool:
-    from trainables.data.tinyimagenet_folders import find
-
-    return find(data_dir) is not None
-
-
-def _imagenet_here(data_dir: Path) -> bool:
-    from trainables.data.imagenet_folders import find
-
-    return find(data_dir) is not None
-
-
-_HERE: dict[str, Callable[[Path], bool]] = {
-    "cifar100": _cifar_here,
-    "cifar100_lt": _cifar_here,
-    "tinyimagenet": _tiny_here,
-    "imagenet": _imagenet_here,
-}
 
 
 def _wrapped(head: str, words: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sweeps.planning.job_queue import Feed
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.planning.resources import Resources
-from trainables.data.facts import Facts
+from trainables.data.definition import ImageCounts
 from trainables.spec import RunSpec
 
 START_SECONDS = 15.0
@@ -34,7 +34,7 @@ class Cost:
 
 
 CostOf = Callable[[RunSpec, str], Cost]
-FactsOf = Callable[[RunSpec], Facts]
+FactsOf = Callable[[RunSpec], ImageCounts]
 
 
 def seconds_by_job(
@@ -64,14 +64,14 @@ def _energies(spec: RunSpec) -> tuple[object, ...]:
     return (spec.membership, spec.seed, spec.augmentation) if spec.membership == "view" else (spec.membership,)
 
 
-def job_seconds(specs: Sequence[RunSpec], cost: CostOf, facts: Facts) -> float:
+def job_seconds(specs: Sequence[RunSpec], cost: CostOf, facts: ImageCounts) -> float:
     """All epochs of a job; runs that exist for their timing share nothing."""
     if specs[0].timing:
         return sum(_shared_seconds([spec], cost, facts) for spec in specs)
     return _shared_seconds(specs, cost, facts)
 
 
-def _shared_seconds(specs: Sequence[RunSpec], cost: CostOf, facts: Facts) -> float:
+def _shared_seconds(specs: Sequence[RunSpec], cost: CostOf, facts: ImageCounts) -> float:
     total = 0.0
     ends = sorted({spec.epochs for spec in specs})
     for before, end in zip([0, *ends], ends, strict=False):
@@ -80,7 +80,7 @@ def _shared_seconds(specs: Sequence[RunSpec], cost: CostOf, facts: Facts) -> flo
     return total
 
 
-def _epoch_seconds(active: Sequence[RunSpec], cost: CostOf, facts: Facts) -> float:
+def _epoch_seconds(active: Sequence[RunSpec], cost: CostOf, facts: ImageCounts) -> float:
     from trainables.methods import find, make
 
     first = active[0]

@@ -19,7 +19,8 @@ from sweeps.planning.durations import Cost, CostOf, FactsOf, seconds_by_job, wal
 from sweeps.planning.plan import Plan
 from sweeps.planning.resources import Resources, cpus_here
 from sweeps.planning.teacher_caches import TeacherCaches
-from trainables.data.facts import STREAMED, Facts
+from trainables import datasets
+from trainables.data.definition import ImageCounts
 from trainables.spec import MEMBERSHIPS, PLAIN, RunSpec
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def _measure(
 
 
 @functools.lru_cache(maxsize=1)
-def _random_images(name: str, facts: Facts, size: int, device: str) -> Dataset:
+def _random_images(name: str, facts: ImageCounts, size: int, device: str) -> Dataset:
     import torch
 
     from trainables.data.dataset import Dataset, Split
@@ -234,7 +235,7 @@ def _alone(spec: RunSpec, network: str) -> RunSpec:
 
 def _cost(
     spec: RunSpec,
-    facts: Facts,
+    facts: ImageCounts,
     device: str,
     seconds: float,
     clock: Clock,
@@ -255,7 +256,7 @@ def _cost(
     from trainables.training.views import Teaching, Views
 
     # Images that are decoded on the way come a step at a time. On a GPU few images take as long as many.
-    steps = 1 if spec.dataset in STREAMED else STEPS[device]
+    steps = 1 if datasets.find(spec.dataset).streamed else STEPS[device]
     largest = steps * spec.batch_size
     few = min(steps * max(2, min(8, LEAST_PIXELS // facts.side**2)), largest) if device == "cpu" else largest
     size = max(largest, facts.num_classes)
@@ -272,7 +273,7 @@ def _cost(
     stored = sum(value.numel() * value.element_size() for value in student.learner.state_dict().values())
 
     def batches_of(images: int) -> tuple[BatchStream, Chunk]:
-        crop = "none" if spec.dataset in STREAMED else spec.augmentation
+        crop = "none" if datasets.find(spec.dataset).streamed else spec.augmentation
         stream = dataset.stream(seed=1, batch_size=images // steps, augmentation=crop)
         return stream, _first(next(stream.epoch(1)), steps)
 

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trainables import datasets
 from trainables.commands import count
-from trainables.data.facts import STREAMED
 from trainables.errors import UserError
 from trainables.spec import RunSpec
 
@@ -30,7 +30,7 @@ class Resources:
         """How many devices train the runs of a job together."""
         from trainables.methods import whole_batches
 
-        several = specs[0].dataset in STREAMED and not any(map(whole_batches, specs))
+        several = datasets.find(specs[0].dataset).streamed and not any(map(whole_batches, specs))
         return max(1, int(self.gpus_per_job)) if several else 1
 
     def speed(self, specs: Sequence[RunSpec]) -> float:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sweeps.planning.plan import PlannedJob
-from trainables.data.facts import STREAMED, Facts
+from trainables import datasets
+from trainables.data.definition import ImageCounts
 from trainables.spec import RunSpec
 from trainables.storage.runs import stream_key, teacher_cache_bytes
 
@@ -30,7 +31,7 @@ class TeacherCaches:
 
 
 def find_teacher_caches(
-    jobs: Sequence[PlannedJob], facts_of: Callable[[RunSpec], Facts], most_bytes: float
+    jobs: Sequence[PlannedJob], facts_of: Callable[[RunSpec], ImageCounts], most_bytes: float
 ) -> TeacherCaches:
     """Jobs with equal streams and teachers share a cache, unless one of their methods needs more than logits."""
     groups: dict[tuple[object, ...], list[PlannedJob]] = {}
@@ -46,7 +47,7 @@ def find_teacher_caches(
         about = facts_of(longest)
         size = teacher_cache_bytes(longest, about.train_size, about.num_classes)
         what = f"{longest.teacher} on {longest.dataset}"
-        if longest.dataset in STREAMED:
+        if datasets.find(longest.dataset).streamed:
             streamed = what
         elif size > most_bytes:
             too_large.append((what, size))

@@ -11,7 +11,7 @@ from typing import Any
 
 from analysis import paper
 from trainables.commands import Parser, did_you_mean
-from trainables.data.facts import names
+from trainables.datasets import names
 from trainables.errors import UserError
 from trainables.spec import PRECISIONS
 

@@ -15,10 +15,10 @@ from analysis.table.resolved import check_rows, resolve
 from sweeps.planning.plan import make_plan
 from sweeps.request.arguments import Options
 from sweeps.request.teacher_weights import Given, find_each, published
+from trainables import datasets
 from trainables.commands import did_you_mean
-from trainables.data.facts import STREAMED, check_name, fingerprinted
 from trainables.errors import UserError
-from trainables.recipes import RECIPES, Pair, recipe
+from trainables.recipes import Pair
 from trainables.spec import RunSpec, flatten
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def make_request(options: Options) -> Request:
         tail_teachers=options.tail_teachers,
     )
     _check_rows(tables, settings)
-    found = _unpublished(options, datasets(tables, settings))
+    found = _unpublished(options, list_datasets(tables, settings))
     settings = replace(settings, data=_data(found, mixed=not settings.dataset))
     given = _given(options, tables, settings)
     settings = replace(settings, teachers=_named_teachers(given, mixed=not settings.dataset))
@@ -92,7 +92,7 @@ def named(name: str) -> Sequence[Table]:
     return [tables[name.lower()]]
 
 
-def datasets(tables: Iterable[Table], settings: Settings) -> list[str]:
+def list_datasets(tables: Iterable[Table], settings: Settings) -> list[str]:
     """The data sets that these tables train on."""
     trained = [table for table in tables if table.kind.trains]
     return list(dict.fromkeys(resolve(table, settings).settings.dataset for table in trained))
@@ -134,9 +134,9 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 def _check_dataset(name: str) -> None:
     try:
-        check_name(name)
+        datasets.find(name)
     except UserError as error:
-        hint = closest(name, (*RECIPES, "imagefolder"))
+        hint = closest(name, datasets.names())
         raise UserError(f"unknown data set {name!r}{hint} (--list shows all)" if hint else str(error)) from error
 
 
@@ -147,7 +147,8 @@ def _check_pairs(pairs: Sequence[str]) -> None:
 
 
 def _check_networks(asked: Sequence[str], option: str) -> None:
-    usual = {name for each in RECIPES.values() for pair in each.pairs for name in (pair.teacher, pair.student)}
+    recipes = [datasets.find(name).recipe for name in datasets.names()]
+    usual = {name for each in recipes for pair in each.pairs for name in (pair.teacher, pair.student)}
     if all(network in usual for network in asked):
         return
     from trainables.models import names
@@ -172,20 +173,19 @@ def _data(found: Mapping[str, Source], *, mixed: bool) -> str:
     return " ".join(f"{name}={value}" for name, value in prints.items()) if mixed else "".join(prints.values())
 
 
-def _unpublished(options: Options, datasets: Iterable[str]) -> dict[str, Source]:
+def _unpublished(options: Options, names: Iterable[str]) -> dict[str, Source]:
     """The data sets whose images are not the published ones; their folders stay as they are."""
-    return {name: _opened(options, name) for name in datasets if fingerprinted(name, options.data_dir)}
+    return {name: _opened(options, name) for name in names if datasets.needs_fingerprint(name, options.data_dir)}
 
 
 def _opened(options: Options, name: str) -> Source:
-    from trainables.data import load
-
-    return load(
+    definition = datasets.find(name)
+    return datasets.load(
         name,
         options.data_dir,
         train_fraction=options.train_fraction,
-        imbalance=recipe(name).imbalance if options.imbalance is None else options.imbalance,
-        download=options.download and name not in STREAMED,
+        imbalance=definition.recipe.imbalance if options.imbalance is None else options.imbalance,
+        download=options.download and not definition.streamed,
         convert=False,
     )
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from trainables.data import loader
 from trainables.job import EpochReport, Execution
 from trainables.spec import RunSpec
 from trainables.storage.checkpoints import checkpoint_path
@@ -141,7 +142,7 @@ def result(one: RunSpec, reason: str | None = None, execution: Execution | None 
         "provenance": {
             "device": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
             "threads": execution.threads if execution else 0,
-            "beside": execution.beside if execution else 0,
+            "beside": loader.devices_here,
             "command": json.dumps(os.getcwd()),
         },
     }

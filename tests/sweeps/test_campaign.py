@@ -30,7 +30,7 @@ from PIL import Image
 from test_faults import Driver, ledger_of
 
 from analysis.record.entry import Entry
-from trainables.data import load
+from trainables.datasets import load
 from trainables.job import Execution, run
 from trainables.models import build
 from trainables.models.checkpoint import save_weights, sha256

@@ -20,7 +20,7 @@ from analysis.record.ledger import Ledger
 from sweeps.planning.plan import asked_runs, make_plan
 from sweeps.request.arguments import parse
 from sweeps.request.request import make_request
-from trainables.data import load
+from trainables.datasets import load
 from trainables.storage.runs import run_dir, weights_path, write_result
 
 

@@ -1,4 +1,4 @@
-"""A made-up ImageNet: class folders of real JPEG files, of all the kinds that ImageNet has."""
+"""A made-up FileSource: class folders of real JPEG files, of all the kinds that ImageNet has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables.data.imagenet import ImageNet, open_source
+from trainables.data.file_source import FileSource
+from trainables.datasets import imagenet
 from trainables.errors import UserError
 
 CLASSES = ("n01440764", "n01443537", "n01484850")
@@ -45,11 +46,18 @@ def make(root: Path) -> Path:
     return root
 
 
-def opened(root: Path, **options: object) -> ImageNet:
+def open_source(
+    data_dir: Path | None, *, download: bool = False, side: int = 224, workers: int | None = None, **shares: float
+) -> FileSource:
+    files = imagenet.read(data_dir, download=download, side=side, workers=workers)
+    return files.assemble("imagenet", **shares)
+
+
+def opened(root: Path, **options: object) -> FileSource:
     return open_source(root, **{"side": SIDE, "workers": 0} | options)  # type: ignore[arg-type]
 
 
-def epoch(source: ImageNet, number: int = 1) -> dict[int, torch.Tensor]:
+def epoch(source: FileSource, number: int = 1) -> dict[int, torch.Tensor]:
     """The pixels of every training image."""
     stream = source.stream(seed=1, batch_size=11, augmentation="random_resized_crop_flip")
     return {

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables.data.facts import facts
+from trainables.datasets import count_images
 from trainables.errors import UserError
 from trainables.job import EpochReport, Execution, run
 from trainables.models import Network, Outputs, build
@@ -33,7 +33,7 @@ VANILLA = RunSpec(
     augmentation="crop",
     train_fraction=0.05,
 )
-IMAGES = facts("digits", None, VANILLA.train_fraction).train_size
+IMAGES = count_images("digits", None, VANILLA.train_fraction).train_size
 STEPS = math.ceil(IMAGES / VANILLA.batch_size)
 DKD = params(ce=1, alpha=1, beta=2, warmup=2)
 

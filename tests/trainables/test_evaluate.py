@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.backends import cudnn
 
 from trainables.commands import run_command
-from trainables.data import load
+from trainables.datasets import load
 from trainables.evaluate import main
 from trainables.models import build
 from trainables.models.checkpoint import save_weights

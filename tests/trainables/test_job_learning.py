@@ -19,8 +19,8 @@ from small_jobs import (
 )
 from torch import Tensor, nn
 
-from trainables.data import load
 from trainables.data.dataset import Dataset
+from trainables.datasets import load
 from trainables.job import Execution
 from trainables.models import build
 from trainables.models.checkpoint import load_weights

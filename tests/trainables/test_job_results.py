@@ -22,8 +22,8 @@ from small_jobs import (
 )
 from torch import Tensor
 
-from trainables.data import load
 from trainables.data.stream import normalise
+from trainables.datasets import load
 from trainables.job import Execution, run
 from trainables.models import build
 from trainables.models.checkpoint import load_weights, sha256

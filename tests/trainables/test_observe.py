@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.backends import cudnn
 
 from trainables import observe
-from trainables.data import load
 from trainables.data.dataset import Dataset, Split
+from trainables.datasets import load
 from trainables.errors import UserError
 from trainables.models import Outputs, build
 from trainables.models.checkpoint import save_weights

@@ -6,13 +6,14 @@ import itertools
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables import recipes
+from trainables import datasets, recipes
 from trainables.errors import UserError
 from trainables.recipes import (
     CIFAR100,
@@ -22,7 +23,6 @@ from trainables.recipes import (
     IMAGENET_34_18,
     IMAGENET_50_MV1,
     LIGHT_NETWORKS,
-    RECIPES,
     RESNET_32X4_8X4,
     RESNET_50_MV2,
     RESNET_56_20,
@@ -43,9 +43,10 @@ from trainables.recipes import (
     he_da_rate_dkd,
     kd,
     mixup,
-    recipe,
 )
 from trainables.spec import Temperature
+
+RECIPES = (CIFAR100, CIFAR100_LT, DIGITS, IMAGENET, TINYIMAGENET)
 
 
 def reference(name: str) -> Path:
@@ -73,7 +74,7 @@ def test_milestones_scale_with_the_epochs(epochs: int, milestones: tuple[int, ..
 
 
 @settings(deadline=None)
-@given(st.integers(1, 2000), st.sampled_from([schedule for r in RECIPES.values() for schedule in (r.plain, r.energy)]))
+@given(st.integers(1, 2000), st.sampled_from([schedule for r in RECIPES for schedule in (r.plain, r.energy)]))
 def test_scaled_milestones_rise_inside_the_training(epochs: int, schedule: Schedule) -> None:
     scaled = schedule.scaled(epochs)
     assert list(scaled.milestones) == sorted(set(scaled.milestones))
@@ -84,7 +85,7 @@ def test_scaled_milestones_rise_inside_the_training(epochs: int, schedule: Sched
     )
 
 
-@pytest.mark.parametrize("source", RECIPES.values())
+@pytest.mark.parametrize("source", RECIPES)
 def test_a_schedule_scaled_to_its_own_length_is_itself(source: Recipe) -> None:
     for schedule in (source.plain, source.energy):
         assert schedule.scaled(schedule.epochs) == schedule
@@ -192,7 +193,7 @@ def test_energy_dkd_without_numbers_of_its_own_takes_those_of_energy_kd() -> Non
 
 def test_every_network_has_a_known_architecture() -> None:
     known = json.loads(reference("reference/architectures.json").read_text())
-    for source in (source for source in RECIPES.values() if source is not IMAGENET):
+    for source in (source for source in RECIPES if source != IMAGENET):
         for pair in source.pairs:
             assert {pair.teacher, pair.student} <= set(known)
     assert set(LIGHT_NETWORKS) <= set(known)
@@ -259,9 +260,10 @@ def test_mixing() -> None:
 
 
 def test_recipes_by_name() -> None:
-    assert recipe("cifar100") is CIFAR100
-    assert recipe("digits") is DIGITS
-    assert recipe("imagefolder") is CIFAR100
-    assert len({id(recipe(name)) for name in RECIPES}) == 5
-    with pytest.raises(UserError, match=r"unknown data set 'mnist': use one of cifar100, .*, digits, imagefolder"):
-        recipe("mnist")
+    assert [datasets.find(name).recipe.name for name in datasets.names()] == list(datasets.names())
+    assert datasets.find("cifar100").recipe == CIFAR100
+    own = datasets.find("imagefolder").recipe
+    assert own != CIFAR100
+    assert replace(own, name="cifar100") == CIFAR100
+    with pytest.raises(UserError, match=r"unknown data set 'mnist': use one of cifar100, cifar100_lt, digits, "):
+        datasets.find("mnist")

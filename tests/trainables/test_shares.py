@@ -11,11 +11,11 @@ import imagenet_like
 import numpy as np
 import pytest
 import torch
+from imagenet_like import open_source
 from small_jobs import VANILLA, GivenTeacher, seasoned, train
 from torch import Tensor
 
 from trainables import shares
-from trainables.data.imagenet import open_source
 from trainables.methods import Step
 from trainables.methods.multi import Multi
 from trainables.models import build

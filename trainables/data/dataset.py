@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from trainables.data.facts import counts_in_words, held_out, kept, long_tailed
-from trainables.data.source import Source
-from trainables.data.stream import PADDING, WHOLE, BatchStream, Share, generator, normalise
+from trainables.data.source import IMAGENET_STATISTICS, Channels, Source
+from trainables.data.stream import PADDING, WHOLE, BatchStream, Share, normalise
+from trainables.data.subset import select
 from trainables.errors import UserError
-
-Channels = tuple[float, float, float]
-IMAGENET_STATISTICS: tuple[Channels, Channels] = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and deviation of ImageNet's channels, as everyone uses them."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +38,20 @@ class Split:
     def __len__(self) -> int:
         return self.labels.shape[0]
 
+    def take(self, positions: np.ndarray) -> Split:
+        """The images at ascending positions; all of them are this very split."""
+        if len(positions) == len(self):
+            return self
+        index = torch.from_numpy(positions)
+        return Split(self.images[index], self.labels[index])
+
     def to(self, device: torch.device | str) -> Split:
         return Split(self.images.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a data set's own module reads: everything of a Dataset before its training split is thinned."""
+    """What a data set's own module reads: everything of a Dataset before its training images are selected."""
 
     classes: tuple[str, ...]
     train: Split
@@ -57,15 +60,33 @@ class Contents:
     std: Channels
     source: str
 
+    def assemble(
+        self, name: str, *, imbalance: float = 1.0, train_fraction: float = 1.0, holdout: float = 0.0
+    ) -> Dataset:
+        """Select the training images (see `subset.select`), take the fingerprint, check everything."""
+        subset = select(
+            self.train.labels.numpy(),
+            len(self.classes),
+            imbalance=imbalance,
+            train_fraction=train_fraction,
+            holdout=holdout,
+        )
+        print_of_all = fingerprint(self.train.take(subset.kept), self.test)
+        return Dataset(
+            name,
+            self.classes,
+            self.train.take(subset.train),
+            self.train.take(subset.held_out) if holdout else self.test,
+            self.mean,
+            self.std,
+            of_part(print_of_all, holdout),
+            self.source + subset.sentence,
+        )
+
 
 @dataclass(frozen=True)
-class Dataset:
-    """A checked data set.
-
-    mean and std are of the whole training split's pixels divided by 255, one for each channel. `fingerprint` is the
-    SHA-256 of images and labels of both splits as they are here (see `of_part`); `source` says in one line where they
-    came from.
-    """
+class Dataset(Source):
+    """A data set in memory. `fingerprint`: of images and labels of both splits as they are here (see `of_part`)."""
 
     name: str
     classes: tuple[str, ...]
@@ -94,37 +115,27 @@ class Dataset:
             )
 
     @property
-    def num_classes(self) -> int:
-        return len(self.classes)
-
-    @property
     def side(self) -> int:
         return self.train.images.shape[1]
-
-    @property
-    def device(self) -> torch.device:
-        return self.train.images.device
 
     @property
     def train_labels(self) -> torch.Tensor:
         return self.train.labels
 
     @property
-    def train_size(self) -> int:
-        return len(self.train)
-
-    @property
-    def test_size(self) -> int:
-        return len(self.test)
-
-    @property
-    def unreadable(self) -> dict[str, str]:
-        """None: such an image is refused when the data set is read."""
-        return {}
+    def test_labels(self) -> torch.Tensor:
+        return self.test.labels
 
     def to(self, device: torch.device | str) -> Dataset:
-        """The same data set with its tensors on another device."""
         return replace(self, train=self.train.to(device), test=self.test.to(device))
+
+    def normalised(self, normalisation: str) -> Dataset:
+        """The fingerprint names another normalisation behind its first half."""
+        if normalisation == "own":
+            return self
+        mean, std = IMAGENET_STATISTICS
+        digest = hashlib.sha256(f"{self.fingerprint} {normalisation}".encode()).hexdigest()
+        return replace(self, mean=mean, std=std, fingerprint=self.fingerprint[:32] + digest[:32])
 
     def stream(self, *, seed: int, batch_size: int, augmentation: str, share: Share = WHOLE) -> BatchStream:
         if augmentation not in PADDING:
@@ -157,17 +168,6 @@ def fingerprint(train: Split, test: Split) -> str:
     return digest.hexdigest()
 
 
-def normalised(source: Source, normalisation: str) -> Source:
-    """The same images under another normalisation (see RunSpec), which the fingerprint names behind its first half."""
-    if normalisation == "own":
-        return source
-    if not isinstance(source, Dataset):
-        raise UserError(f"{source.name} always has ImageNet's mean and deviation: leave `normalisation` out")
-    mean, std = IMAGENET_STATISTICS
-    digest = hashlib.sha256(f"{source.fingerprint} {normalisation}".encode()).hexdigest()
-    return replace(source, mean=mean, std=std, fingerprint=source.fingerprint[:32] + digest[:32])
-
-
 def of_part(whole: str, holdout: float) -> str:
     """The fingerprint of a data set of which a share is held out: it begins as that of the whole does."""
     return whole if not holdout else whole[:32] + hashlib.sha256(f"{whole} {holdout!r}".encode()).hexdigest()[:32]
@@ -183,70 +183,4 @@ def channel_statistics(images: torch.Tensor) -> tuple[Channels, Channels]:
     share = counts.double() / counts.sum(1, keepdim=True)
     mean = share @ values
     std = (share * (values - mean[:, None]) ** 2).sum(1).sqrt()
-    return _channels(mean), _channels(std)
-
-
-def _channels(tensor: torch.Tensor) -> Channels:
-    red, green, blue = tensor.tolist()
-    return red, green, blue
-
-
-def first_of_each(split: Split, counts: Sequence[int]) -> Split:
-    """The first counts[c] images of each class c, all in their present order."""
-    by_class = torch.argsort(split.labels, stable=True)
-    present = torch.bincount(split.labels, minlength=len(counts)).tolist()
-    chosen = [part[:count] for part, count in zip(by_class.split(present), counts, strict=True)]
-    index = torch.cat(chosen).sort().values
-    return Split(split.images[index], split.labels[index])
-
-
-def stratified(split: Split, fraction: float) -> Split:
-    """The first ceil(fraction * n_c) images of each class, all in their present order."""
-    return first_of_each(split, [kept(count, fraction) for count in torch.bincount(split.labels).tolist()])
-
-
-def held_out_positions(labels: Sequence[int], share: float) -> np.ndarray:
-    """Positions of the images that are held out, ascending: of each class the same ones every time, at random."""
-    own = np.asarray(labels)
-    found = []
-    for label in np.unique(own):
-        places = np.flatnonzero(own == label)
-        found.append(generator(0, "held-out images", int(label)).permutation(places)[: held_out(len(places), share)])
-    return np.sort(np.concatenate(found))
-
-
-def hold_out(train: Split, share: float) -> tuple[Split, Split]:
-    """What is left to train on, and what is held out, both in their present order."""
-    held = torch.zeros(len(train), dtype=torch.bool)
-    held[torch.from_numpy(held_out_positions(train.labels.tolist(), share))] = True
-    return Split(train.images[~held], train.labels[~held]), Split(train.images[held], train.labels[held])
-
-
-def assemble(
-    name: str, contents: Contents, train_fraction: float, imbalance: float = 1.0, holdout: float = 0.0
-) -> Dataset:
-    """Make the training split long-tailed, thin it, hold out a share of it in place of the test split, take the
-    fingerprint, check everything."""
-    train, test, source = contents.train, contents.test, contents.source
-    if imbalance < 1:
-        present = torch.bincount(train.labels, minlength=len(contents.classes)).tolist()
-        counts = long_tailed(present, imbalance)
-        train = first_of_each(train, counts)
-        source += f"; long-tailed (imbalance {imbalance:g}): {counts_in_words(counts)} of {len(contents.train):,}"
-    if train_fraction < 1:
-        whole, train = len(train), stratified(train, train_fraction)
-        source += f"; {len(train)} of {whole} training images"
-    print_of_all = fingerprint(train, test)
-    if holdout:
-        train, test = hold_out(train, holdout)
-        source += f"; {len(test)} training images held out, in place of the test images"
-    return Dataset(
-        name,
-        contents.classes,
-        train,
-        test,
-        contents.mean,
-        contents.std,
-        of_part(print_of_all, holdout),
-        source,
-    )
+    return tuple(mean.tolist()), tuple(std.tolist())

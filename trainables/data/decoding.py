@@ -8,13 +8,17 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import torch
 from PIL import Image
+
+from trainables.data.dataset import Split
+from trainables.data.folders import Files
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,17 +48,17 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Ite
         yield from pool.map(function, items)
 
 
-def decoded(paths: Sequence[Path], side: int, read: Callable[[Path], np.ndarray]) -> np.ndarray:
-    """What `read` makes of each path, in order, as (N, side, side, 3), uint8."""
-    images = np.empty((len(paths), side, side, 3), np.uint8)
+def read_split(files: Files, side: int, read: Callable[[Path], np.ndarray]) -> Split:
+    """The images of one split in the order of `files`, each as `read` makes it of its path: (side, side, 3), uint8."""
+    images = np.empty((len(files.files), side, side, 3), np.uint8)
 
-    def block(start: int) -> None:
-        for index in range(start, min(start + BLOCK, len(paths))):
-            images[index] = read(paths[index])
+    def read_block(start: int) -> None:
+        for index in range(start, min(start + BLOCK, len(images))):
+            images[index] = read(files.files[index][0])
 
-    for _ in in_threads(block, range(0, len(paths), BLOCK)):
+    for _ in in_threads(read_block, range(0, len(images), BLOCK)):
         pass
-    return images
+    return Split(torch.from_numpy(images), torch.tensor([label for _, label in files.files], dtype=torch.int64))
 
 
 def in_rgb(image: Image.Image) -> Image.Image:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from trainables.errors import UserError, reason_of
 
 SIDE = 32
+THREADS = 16
 EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 LAYOUT = "own images are train/CLASS/*.png and val/CLASS/*.png (or test/CLASS/*.png) in --data-dir DIR"
 
@@ -21,6 +26,10 @@ class Files:
     folder: Path
     files: tuple[tuple[Path, int], ...]
     ignored: int
+
+    def take(self, positions: Iterable[int]) -> Files:
+        """The files at ascending positions."""
+        return Files(self.folder, tuple(self.files[position] for position in positions), self.ignored)
 
 
 @dataclass(frozen=True)
@@ -97,3 +106,39 @@ def images_in(folder: Path) -> tuple[list[Path], int]:
         images += [Path(parent, name) for name in pictures]
         others += len(files) - len(pictures)
     return sorted(images), others
+
+
+def fingerprint_files(root: Path, splits: Iterable[Files]) -> str:
+    """SHA-256, as hex, of the sorted relative paths and sizes of all files: their contents are too large to be read.
+
+    Images that were replaced by others of exactly their sizes are not noticed. A file that cannot be asked for its size
+    (a link to nothing) has the size -1; a class that has no other files is refused.
+    """
+    digest = hashlib.sha256()
+    start = len(os.fsencode(root)) + 1
+
+    def lines(paths: Sequence[Path]) -> bytes:
+        sizes = [_size(path) for path in paths]
+        if max(sizes) < 0:
+            raise UserError(f"cannot read any of the images in {paths[0].parent}, for example {paths[0].name}")
+        return b"".join(
+            b"%s\0%d\n" % (os.fsencode(path)[start:], size) for path, size in zip(paths, sizes, strict=True)
+        )
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for split in splits:
+            for part in pool.map(lines, _by_class(split)):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
+
+
+def _by_class(split: Files) -> Iterator[list[Path]]:
+    for _, entries in groupby(split.files, itemgetter(1)):
+        yield [path for path, _ in entries]

@@ -24,7 +24,7 @@ from torch.nn.functional import interpolate
 
 from trainables.data.decoding import UNREADABLE, in_rgb
 from trainables.data.folders import Files
-from trainables.data.stream import generator
+from trainables.data.random_streams import generator
 from trainables.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")

@@ -26,8 +26,19 @@ PART = 64
 SHARED_MEMORY = "/dev/shm"
 
 
+devices_here = 1
+"""Devices of this machine that train at the same time, each in a process that has its share of the cores."""
+
+
+def share_cores(devices: int) -> None:
+    """Say how many devices of this machine train at the same time (see `devices_here`)."""
+    global devices_here
+    devices_here = devices
+
+
 def default_workers(devices: int = 1) -> int:
     """The cores that this process may use, shared by the devices that train here, one left to the training."""
+    devices = max(devices, devices_here)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores // devices - 1, MOST_WORKERS))
 
@@ -38,15 +49,19 @@ def in_parts(indices: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 class Loader:
-    """Decoded parts in the order of their requests, by `workers` processes that are kept from epoch to epoch; with 0,
-    by this one. pinned: in memory that a GPU copies from by itself."""
+    """Decoded parts in the order of their requests, by processes that are kept from epoch to epoch.
 
-    def __init__(self, decoder: Decoder, workers: int, *, pinned: bool) -> None:
-        self.decoder, self.workers, self.pinned = decoder, workers, pinned
+    workers: how many processes; None for as many as the cores allow, 0 for this one alone. pinned: in memory that a GPU
+    copies from by itself. devices: on which the job trains.
+    """
+
+    def __init__(self, decoder: Decoder, workers: int | None, *, pinned: bool, devices: int = 1) -> None:
+        self.decoder, self.pinned = decoder, pinned
+        self.workers = default_workers(devices) if workers is None else workers
         self._requests = _Requests()
         self._kept: DataLoader[DecodedImages] | None = None
         self._busy = False
-        check_shared_memory(workers, decoder.side)
+        check_shared_memory(self.workers, decoder.side)
 
     def parts(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedImages, None, None]:
         """Two at once do not disturb each other: the second gets workers of its own."""

@@ -6,7 +6,6 @@ of them at once. Its length is fixed: it is part of how the numbers come about, 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,14 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.data.random_streams import generator
+
 STEPS_PER_CHUNK = 8
 PADDING = {"none": 0, "crop": 4, "crop_flip": 4, "crop8_flip": 8}
 """Black pixels around an image before it is cropped, by augmentation."""
-
-
-def generator(seed: int, purpose: str, *place: int) -> np.random.Generator:
-    """Independent random numbers for each (seed, purpose, place): no state is carried from one to the next."""
-    return np.random.default_rng([zlib.crc32(purpose.encode()), seed, *place])
 
 
 def sent(values: Tensor, device: torch.device) -> Tensor:

@@ -22,7 +22,6 @@ class Execution:
     threads: CPU threads of torch; 0 leaves the choice to torch.
     command: the command line that asked for the job, for the record.
     teacher_cache_gb: gigabytes that all teacher caches together may take; 0 for no cache.
-    beside: devices of this machine that train at the same time and share its cores to decode images.
     cuda_graphs: record steps as CUDA graphs and replay those of several students on CUDA streams.
     """
 
@@ -33,7 +32,6 @@ class Execution:
     threads: int = 0
     command: str = ""
     teacher_cache_gb: float = 0.0
-    beside: int = 1
     cuda_graphs: bool = False
 
 
@@ -48,7 +46,6 @@ def read_job(path: Path) -> tuple[list[RunSpec], Execution]:
             "command": str,
             "threads": int,
             "teacher_cache_gb": float,
-            "beside": int,
             "cuda_graphs": bool,
         }
         if type(execution.get("teacher_cache_gb")) is int:

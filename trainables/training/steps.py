@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.data.stream import WHOLE, Share, generator
+from trainables.data.random_streams import generator
+from trainables.data.stream import WHOLE, Share
 from trainables.methods import Method, Step
 from trainables.models import Network, Outputs
 from trainables.spec import RunSpec

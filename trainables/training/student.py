@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from trainables.data.random_streams import generator
 from trainables.data.source import Source
-from trainables.data.stream import WHOLE, Share, generator
+from trainables.data.stream import WHOLE, Share
 from trainables.errors import UserError, reason_of
 from trainables.methods import Method, Setup, make, whole_batches
 from trainables.models import Network, build

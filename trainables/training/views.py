@@ -22,7 +22,8 @@ from ekd_core import (
     mixup,
     partners,
 )
-from trainables.data.stream import Chunk, Stream, generator, normalise, sent
+from trainables.data.random_streams import generator
+from trainables.data.stream import Chunk, Stream, normalise, sent
 from trainables.models import Outputs
 from trainables.spec import Mixing, Temperature
 from trainables.training.outputs import joined, logits_only

@@ -38,8 +38,8 @@ def make_weights(network: str, path: Path, seed: int = 0) -> str:
     """An untrained network that tells images apart."""
     import torch
 
-    from trainables.data import load
     from trainables.data.dataset import Dataset
+    from trainables.datasets import load
 
     dataset = load("digits", None)
     assert isinstance(dataset, Dataset)

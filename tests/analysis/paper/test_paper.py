@@ -11,12 +11,14 @@ from made_up import cells
 from analysis import paper
 from analysis.record.settings import Settings
 from analysis.table.layout import Table
+from trainables import datasets
 from trainables.errors import UserError
-from trainables.recipes import RECIPES, RESNET_32X4_8X4, RESNET_56_20, WRN_40_2_16_2
+from trainables.recipes import RESNET_32X4_8X4, RESNET_56_20, WRN_40_2_16_2
 from trainables.spec import RunSpec
 
 A_TABLE_OF_ONES_OWN = """
 from analysis.table.layout import Block, Part, Row, Table
+from trainables import datasets
 from trainables.recipes import kd
 
 TABLE = Table(
@@ -217,7 +219,7 @@ def test_the_direction_table_shares_its_runs_with_table_4_and_the_methods() -> N
     assert list(rules.values()) == ["plain", "energy", "reversed", "low", "high", "gradation"]
 
 
-@pytest.mark.parametrize("dataset", RECIPES)
+@pytest.mark.parametrize("dataset", datasets.names())
 def test_every_table_can_be_asked_of_every_data_set(dataset: str) -> None:
     """But for assistants between the networks of ImageNet, of which one pair has none."""
     for table in paper.tables().values():

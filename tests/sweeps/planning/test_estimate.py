@@ -24,14 +24,15 @@ from sweeps.planning.estimate import NOTHING, _first, estimate
 from sweeps.planning.plan import JobKind, Plan, PlannedJob, job_of, make_plan
 from sweeps.planning.resources import Resources
 from trainables.data.dataset import Dataset
-from trainables.data.facts import Facts, facts
+from trainables.data.definition import ImageCounts
+from trainables.datasets import count_images
 from trainables.job import Execution, run
 from trainables.models import build
 from trainables.spec import RunSpec
 from trainables.storage.runs import weights_path
 
 CPU = Resources(0)
-FACTS = Facts(10, 16, (64,) * 10, 100)
+FACTS = ImageCounts(10, 16, (64,) * 10, 100)
 COSTS = {"resnet8": Cost(0.010, 0.0001, 1000), "resnet20": Cost(0.050, 0.0004, 4000)}
 
 
@@ -161,7 +162,7 @@ def test_the_estimate_is_near_what_a_job_takes(tmp_path: Path) -> None:
     """In processor time, which others on the machine hardly change."""
     plan = planned("table5", epochs=2, pairs=("resnet8/resnet8",))
     teacher, *_ = plan.jobs
-    about = facts("digits", None)
+    about = count_images("digits", None)
     found = estimate(only(plan, teacher), lambda spec: about, CPU, device="cpu", at_once=1, seconds=3)
     execution = Execution(tmp_path, threads=1)
     for _ in run([replace(teacher.specs[0], epochs=1)], execution):
@@ -179,7 +180,7 @@ def test_measuring_keeps_to_its_time_and_leaves_the_threads_as_they_were() -> No
     threads = torch.get_num_threads()
     plan = planned("table5", dataset="cifar100", pairs=("resnet32x4/vgg8",))
     began = time.process_time()
-    found = estimate(plan, lambda spec: facts(spec.dataset, None), CPU, device="cpu", at_once=2, seconds=2)
+    found = estimate(plan, lambda spec: count_images(spec.dataset, None), CPU, device="cpu", at_once=2, seconds=2)
     assert time.process_time() - began < 12
     assert torch.get_num_threads() == threads
     assert found.device_hours > 10
@@ -255,7 +256,7 @@ def test_data_sets_of_one_kind_are_measured_together(monkeypatch: pytest.MonkeyP
         for dataset in ("cifar100", "cifar100_lt", "tinyimagenet")
     ]
     plan = only(plans[0], *(job for one in plans for job in one.jobs))
-    estimate(plan, lambda spec: facts(spec.dataset, None), CPU, device="cpu", at_once=1)
+    estimate(plan, lambda spec: count_images(spec.dataset, None), CPU, device="cpu", at_once=1)
     both = [(d, n) for d in ("cifar100", "tinyimagenet") for n in ("vgg13", "vgg8")]
     assert sorted(measured) == sorted([*both, ("cifar100_lt", "vgg13")])
 

@@ -20,7 +20,8 @@ from sweeps.display.forecast import count_cells
 from sweeps.planning.plan import MOST_STUDENTS, JobKind, Plan, asked_runs, make_plan
 from sweeps.request.request import Request
 from trainables.errors import UserError
-from trainables.recipes import Pair, cutmix, kd, recipe
+from trainables.recipes import DIGITS as RECIPE
+from trainables.recipes import Pair, cutmix, kd
 from trainables.spec import RunSpec
 from trainables.storage.runs import stream_key
 
@@ -45,7 +46,7 @@ def counted(tables: Sequence[Table], settings: Settings) -> tuple[int, int]:
 
 
 def small_table(*rows: str, accuracies: bool = True, pairs: tuple[Pair, ...] = (Pair("resnet20", "resnet8"),)) -> Table:
-    ways = {"kd": kd(recipe("digits")), "cutmix": kd(recipe("digits"), cutmix())}
+    ways = {"kd": kd(RECIPE), "cutmix": kd(RECIPE, cutmix())}
     block = Block(tuple(Row(row, row, lambda recipe, pair, row=row: ways[row]) for row in rows))
     return Table("small", "Small", (Part("main", "", lambda recipe: pairs, (block,), accuracies),), "A small table.")
 

@@ -12,7 +12,8 @@ from sweeps.planning.estimate import Cost, estimate
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.resources import Resources
 from sweeps.planning.teacher_caches import TeacherCaches, find_teacher_caches
-from trainables.data.facts import Facts, facts
+from trainables.data.definition import ImageCounts
+from trainables.datasets import count_images
 from trainables.spec import RunSpec
 
 GB = 10**9
@@ -24,8 +25,8 @@ def planned(*tables: str, pack: int | None = None, **settings: object) -> Plan:
     return make_plan([paper.find(table) for table in tables], Settings(**fields), {}, pack=pack)  # type: ignore[arg-type]
 
 
-def about(spec: RunSpec) -> Facts:
-    return facts(spec.dataset, None)
+def about(spec: RunSpec) -> ImageCounts:
+    return count_images(spec.dataset, None)
 
 
 def caches(plan: Plan, most: float = 1000 * GB) -> TeacherCaches:
@@ -88,4 +89,4 @@ def test_the_estimate_counts_a_shared_teacher_once(monkeypatch: pytest.MonkeyPat
         estimate(plan, about, Resources(0), device="cpu", at_once=1, caches=each).device_hours
         for each in (found, TeacherCaches())
     )
-    assert (without - with_caches) * 3600 == pytest.approx(1000 * facts("digits", None).train_size * 0.001)
+    assert (without - with_caches) * 3600 == pytest.approx(1000 * count_images("digits", None).train_size * 0.001)

@@ -21,9 +21,9 @@ from PIL import Image
 from serving import served
 from torchvision.datasets import CIFAR100
 
-from trainables.data import cifar100, cifar_parquet, cifar_python, load
-from trainables.data.dataset import Contents, Dataset, assemble, channel_statistics
-from trainables.data.facts import facts
+from trainables.data import cifar_parquet, cifar_python
+from trainables.data.dataset import Contents, Dataset, channel_statistics
+from trainables.datasets import cifar100, count_images, load
 from trainables.errors import UserError
 
 FINGERPRINT = "971be3f160eca78670a8ae30ac256c796b9c47978f488c78d66cbffe2d46eb90"
@@ -51,7 +51,7 @@ def contents(parquet: Path) -> Contents:
 
 @pytest.fixture(scope="module")
 def cifar(contents: Contents) -> Dataset:
-    return assemble("cifar100", contents, 1.0)
+    return contents.assemble("cifar100")
 
 
 def refused(data_dir: Path | None, *, download: bool = False) -> str:
@@ -99,7 +99,7 @@ def test_cifar100_images_are_the_files_pixels(cifar: Dataset, parquet: Path) -> 
 
 
 def test_cifar100_fraction(cifar: Dataset, contents: Contents) -> None:
-    tenth = assemble("cifar100", contents, 0.1)
+    tenth = contents.assemble("cifar100", train_fraction=0.1)
     assert set(torch.bincount(tenth.train.labels).tolist()) == {50}
     first = (cifar.train.labels == 7).nonzero().flatten()[:50]
     assert torch.equal(tenth.train.images[tenth.train.labels == 7], cifar.train.images[first])
@@ -107,7 +107,7 @@ def test_cifar100_fraction(cifar: Dataset, contents: Contents) -> None:
     assert tenth.fingerprint != cifar.fingerprint
     assert tenth.mean == cifar.mean
     assert "5000 of 50000" in tenth.source
-    assert facts("cifar100", None, 0.1).train_size == 5000
+    assert count_images("cifar100", None, 0.1).train_size == 5000
 
 
 def python2_pickle(images: np.ndarray, labels: np.ndarray) -> bytes:

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from small_tinyimagenet import write
 
-from trainables.data import load, names
-from trainables.data.dataset import Dataset, Split, channel_statistics, fingerprint, normalised, stratified
-from trainables.data.facts import facts, fingerprinted, kept
+from trainables.data.dataset import Dataset, Split, channel_statistics, fingerprint
+from trainables.data.subset import count_kept, select
+from trainables.datasets import count_images, load, names, needs_fingerprint
 from trainables.errors import UserError
 
 DIGITS = "ad40a677c993f5ff71e948b2ba149a626f66787eea76e168590976ec9b2a7be2"
@@ -36,15 +36,15 @@ def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
 
 
 def test_unknown_name_says_the_known_ones() -> None:
-    assert names() == ("digits", "cifar100", "cifar100_lt", "tinyimagenet", "imagenet", "imagefolder")
-    for ask in (load, facts, fingerprinted):
+    assert names() == ("cifar100", "cifar100_lt", "digits", "imagefolder", "imagenet", "tinyimagenet")
+    for ask in (load, count_images, needs_fingerprint):
         with pytest.raises(UserError, match=f"unknown data set 'cifar10': use one of {', '.join(names())}$"):
             ask("cifar10", None)
 
 
 @pytest.mark.parametrize("fraction", [0, -0.5, 1.01, math.nan, math.inf])
 def test_fraction_outside_its_range(fraction: float) -> None:
-    for ask in (load, facts):
+    for ask in (load, count_images):
         with pytest.raises(UserError, match=r"must be in \(0, 1\]"):
             ask("digits", None, train_fraction=fraction)
 
@@ -53,13 +53,13 @@ def test_planning_needs_no_torch(tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
-from trainables.data import names
-from trainables.data.facts import facts, fingerprinted, in_words
-in_words(facts('cifar100_lt', None, 0.1, 0.5))
+from trainables.datasets import names
+from trainables.datasets import count_images, needs_fingerprint
+count_images('cifar100_lt', None, 0.1, 0.5).describe()
 for root in sys.argv[1:]:
     place = Path(root) if root else None
-    facts('tinyimagenet', place), fingerprinted('tinyimagenet', place)
-print({'torch', 'numpy', 'PIL', 'sklearn', 'pyarrow'} & set(sys.modules))"""
+    count_images('tinyimagenet', place), needs_fingerprint('tinyimagenet', place)
+print({'torch', 'PIL', 'sklearn', 'pyarrow'} & set(sys.modules))"""
     root = Path(__file__).parents[3]
     command = [sys.executable, "-c", script, "", str(write(tmp_path))]
     ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
@@ -125,32 +125,28 @@ def test_fingerprint_sees_every_part() -> None:
 @given(st.integers(1, 2000), st.integers(1, 100_000))
 def test_kept_is_the_exact_ceiling_of_the_written_fraction(count: int, parts: int) -> None:
     fraction = parts / 100_000
-    assert kept(count, fraction) == math.ceil(Decimal(str(fraction)) * count)
-    assert 1 <= kept(count, fraction) <= count
+    assert count_kept(count, fraction) == math.ceil(Decimal(str(fraction)) * count)
+    assert 1 <= count_kept(count, fraction) <= count
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.floats(0, 1, exclude_min=True), st.floats(0.01, 1))
-def test_stratified_against_a_loop(labels: list[int], fraction: float, share: float) -> None:
-    images = torch.arange(len(labels)).byte()[:, None, None, None].expand(-1, 2, 2, 3).contiguous()
-    split = Split(images, torch.tensor(labels))
+def test_thinning_against_a_loop(labels: list[int], fraction: float, share: float) -> None:
     expected, taken = [], Counter[int]()
     for index, label in enumerate(labels):
-        if taken[label] < kept(labels.count(label), fraction):
+        if taken[label] < count_kept(labels.count(label), fraction):
             expected.append(index)
             taken[label] += 1
-    thin = stratified(split, fraction)
-    assert thin.images[:, 0, 0, 0].tolist() == expected
-    assert thin.labels.tolist() == [labels[i] for i in expected]
-    assert thin.images.is_contiguous()
-    assert set(thin.labels.tolist()) == set(labels)
-    smaller = stratified(split, fraction * share) if fraction * share > 0 else thin
-    assert set(smaller.images[:, 0, 0, 0].tolist()) <= set(expected)
+    thin = select(labels, 5, train_fraction=fraction)
+    assert thin.kept.tolist() == thin.train.tolist() == expected
+    assert {labels[i] for i in expected} == set(labels)
+    smaller = select(labels, 5, train_fraction=fraction * share) if fraction * share > 0 else thin
+    assert set(smaller.kept.tolist()) <= set(expected)
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.5, 0.07, 1e-6])
 def test_facts_are_those_of_the_loaded_digits(fraction: float) -> None:
-    data, known = load("digits", None, train_fraction=fraction), facts("digits", None, fraction)
+    data, known = load("digits", None, train_fraction=fraction), count_images("digits", None, fraction)
     assert torch.bincount(data.train.labels).tolist() == list(known.train_per_class)
     assert (len(data.train), len(data.test), data.side, data.num_classes) == (
         known.train_size,
@@ -212,8 +208,8 @@ def test_another_normalisation_is_another_data_set() -> None:
     """Of the same images: its fingerprint begins as theirs does."""
     own = load("digits", None)
     assert isinstance(own, Dataset)
-    found = normalised(own, "imagenet")
-    assert normalised(own, "own") is own
+    found = own.normalised("imagenet")
+    assert own.normalised("own") is own
     assert found.fingerprint != own.fingerprint
     assert found.fingerprint[:32] == own.fingerprint[:32]
     images, labels = next(found.scan("test", 8))

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from imagenet_like import SIZES, make, opened
 from small_jobs import VANILLA, outcome, stop_after, train
 
-from trainables.data import load
-from trainables.data.dataset import Dataset, held_out_positions
-from trainables.data.facts import facts
+from trainables.data.dataset import Dataset
+from trainables.data.subset import select
+from trainables.datasets import count_images, load
 from trainables.errors import UserError
 from trainables.job import Execution, load_data, run
 from trainables.ray_trial import _unended
@@ -49,11 +49,11 @@ def test_a_tenth_of_cifar100(ekd_data: Path) -> None:
     assert torch.bincount(part.train.labels).tolist() == [450] * 100
     train, held, all_of_them, test = parts(whole, part)
     assert train | held == all_of_them
-    known = facts("cifar100", None, holdout=0.1)
+    known = count_images("cifar100", None, holdout=0.1)
     assert (known.train_size, known.test_size) == (45_000, 5_000)
     assert len(held & test) <= len(all_of_them & test)
     assert (part.mean, part.std) == (whole.mean, whole.std)
-    assert part.source.endswith("; 5000 training images held out, in place of the test images")
+    assert part.source.endswith("; 5,000 training images held out, in place of the test images")
 
 
 def test_of_digits_nothing_is_trained_on_that_is_tested_on() -> None:
@@ -64,20 +64,22 @@ def test_of_digits_nothing_is_trained_on_that_is_tested_on() -> None:
     assert train | held == all_of_them
     assert not train & held
     assert not held & test
-    assert facts("digits", None, holdout=0.1).test_size == len(part.test)
+    assert count_images("digits", None, holdout=0.1).test_size == len(part.test)
     assert part.fingerprint[:32] == whole.fingerprint[:32]
     assert part.fingerprint != whole.fingerprint
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.floats(0, 0.99))
 def test_positions(labels: list[int], share: float) -> None:
-    found = held_out_positions(labels, share)
+    subset = select(labels, 5, holdout=share)
+    found = subset.held_out
+    assert sorted([*found, *subset.train]) == list(range(len(labels)))
     assert sorted(set(found.tolist())) == found.tolist()
     for label in set(labels):
         count = labels.count(label)
         held = sum(labels[place] == label for place in found)
         assert share * count - 1 < held <= share * count
-    assert np.array_equal(found, held_out_positions(labels, share))
+    assert np.array_equal(found, select(labels, 5, holdout=share).held_out)
 
 
 def test_imagenet(tmp_path: Path) -> None:
@@ -101,7 +103,7 @@ def test_runs_say_so_and_share_no_batches_with_others(tmp_path: Path) -> None:
     assert from_json(TENTH.canonical()) == TENTH
     assert stream_key(TENTH) != stream_key(replace(TENTH, holdout=0.0))
     dataset = load_data(TENTH, Execution(tmp_path))
-    assert dataset.test_size == facts("digits", None, 0.2, holdout=0.1).test_size
+    assert dataset.test_size == count_images("digits", None, 0.2, holdout=0.1).test_size
     train([TENTH], Execution(tmp_path))
     accuracy = outcome(tmp_path, TENTH)[1]["last_top1"]
     assert accuracy * dataset.test_size / 100 == pytest.approx(round(accuracy * dataset.test_size / 100), abs=1e-6)

@@ -11,9 +11,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional
 
-from trainables.data import imagefolder, load
 from trainables.data.dataset import channel_statistics
-from trainables.data.facts import facts
+from trainables.datasets import count_images, imagefolder, load
 from trainables.errors import UserError
 
 
@@ -46,7 +45,7 @@ def test_imagefolder(folder: Path) -> None:
     assert data.test.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
     assert data.side == 32
     assert (data.mean, data.std) == channel_statistics(data.train.images)
-    known = facts("imagefolder", folder, 0.4)
+    known = count_images("imagefolder", folder, 0.4)
     thin = load("imagefolder", folder, train_fraction=0.4)
     assert known.train_per_class == (3, 3, 3)
     assert (known.num_classes, known.side, known.test_size) == (3, 32, 9)
@@ -132,7 +131,7 @@ def test_faulty_imagefolder(folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
     shutil.rmtree(folder / "val" / "other")
     said(f"class folder {folder / 'val' / 'digit1'} has no images")
     with pytest.raises(UserError, match="has no images"):
-        facts("imagefolder", folder)
+        count_images("imagefolder", folder)
     for split in ("train", "val"):
         shutil.rmtree(folder / split / "digit1")
     monkeypatch.setattr(imagefolder, "MOST_BYTES", 18 * 32 * 32 * 3 - 1)

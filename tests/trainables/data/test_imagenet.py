@@ -11,16 +11,18 @@ import imagenet_like
 import numpy as np
 import pytest
 import torch
+from imagenet_like import open_source
 from PIL import Image
 from scipy.stats import chisquare, ks_2samp
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as tv
 
+from trainables.data.file_source import FileSource, FileStream
 from trainables.data.image_files import crop, decoded, random_box
-from trainables.data.imagenet import ImageNet, ImageStream, open_source
+from trainables.data.random_streams import generator
 from trainables.data.source import Source
-from trainables.data.stream import WHOLE, Chunk, Share, generator, normalise
+from trainables.data.stream import WHOLE, Chunk, Share, normalise
 from trainables.errors import UserError
 
 SIDE = 64
@@ -33,11 +35,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def source(root: Path) -> ImageNet:
+def source(root: Path) -> FileSource:
     return open_source(root, side=SIDE, workers=0)
 
 
-def stream(source: ImageNet, *, batch: int = 8, augmentation: str = AUGMENTATION, share: Share = WHOLE) -> ImageStream:
+def stream(source: FileSource, *, batch: int = 8, augmentation: str = AUGMENTATION, share: Share = WHOLE) -> FileStream:
     return source.stream(seed=5, batch_size=batch, augmentation=augmentation, share=share)
 
 
@@ -48,7 +50,7 @@ def same(a: Chunk, b: Chunk) -> bool:
     )
 
 
-def picture(source: ImageNet, index: int) -> Image.Image:
+def picture(source: FileSource, index: int) -> Image.Image:
     """A training image as torchvision's ImageFolder opens it."""
     with Image.open(source.train.path(index)) as image:
         return image.convert("RGB")
@@ -57,7 +59,7 @@ def picture(source: ImageNet, index: int) -> Image.Image:
 # --- which samples -------------------------------------------------------------------------------------------------
 
 
-def test_what_is_known_of_it(source: ImageNet, root: Path) -> None:
+def test_what_is_known_of_it(source: FileSource, root: Path) -> None:
     found: Source = source
     assert (found.name, found.classes, found.num_classes, found.side) == ("imagenet", imagenet_like.CLASSES, 3, SIDE)
     assert (found.train_size, found.test_size) == (33, 12)
@@ -69,7 +71,7 @@ def test_what_is_known_of_it(source: ImageNet, root: Path) -> None:
 
 
 @pytest.mark.parametrize("batch", [8, 7, 11, 32, 33, 64])
-def test_every_sample_once_an_epoch(source: ImageNet, batch: int) -> None:
+def test_every_sample_once_an_epoch(source: FileSource, batch: int) -> None:
     made = stream(source, batch=batch)
     chunks = list(made.epoch(1))
     whole, rest = divmod(33, batch)
@@ -88,12 +90,12 @@ def test_every_sample_once_an_epoch(source: ImageNet, batch: int) -> None:
         assert chunk.pixels.dtype == torch.uint8
 
 
-def test_augmentations_that_it_has_not(source: ImageNet) -> None:
+def test_augmentations_that_it_has_not(source: FileSource) -> None:
     with pytest.raises(UserError, match=r"'crop_flip'.*random_resized_crop_flip"):
         stream(source, augmentation="crop_flip")
 
 
-def test_images_anew_are_flipped_anew(source: ImageNet) -> None:
+def test_images_anew_are_flipped_anew(source: FileSource) -> None:
     """The crop stays; which are flipped is a function of (seed, epoch, step)."""
     flipped = []
     for chunk in stream(source).epoch(1):
@@ -110,7 +112,7 @@ def test_images_anew_are_flipped_anew(source: ImageNet) -> None:
 # --- the same numbers every time -----------------------------------------------------------------------------------
 
 
-def test_workers_change_nothing(source: ImageNet, root: Path) -> None:
+def test_workers_change_nothing(source: FileSource, root: Path) -> None:
     """Two epochs, in either order, then both splits as they are."""
     expected = {epoch: list(stream(source).epoch(epoch)) for epoch in (1, 2)}
     assert not torch.equal(expected[1][0].index, expected[2][0].index)
@@ -125,7 +127,7 @@ def test_workers_change_nothing(source: ImageNet, root: Path) -> None:
 
 
 @pytest.mark.parametrize("batch", [8, 3])
-def test_devices_share_the_same_batches(source: ImageNet, batch: int) -> None:
+def test_devices_share_the_same_batches(source: FileSource, batch: int) -> None:
     ranks = [list(stream(source, batch=batch, share=Share(rank, 2)).epoch(3)) for rank in (0, 1)]
     for whole, *shares in zip(stream(source, batch=batch).epoch(3), *ranks, strict=True):
         for name in ("images", "pixels", "labels", "index", "step", "mixing"):
@@ -135,7 +137,7 @@ def test_devices_share_the_same_batches(source: ImageNet, batch: int) -> None:
         assert [share.bounds for share in shares] == [(0, size // 2), (0, size - size // 2)]
 
 
-def test_an_image_is_a_function_of_seed_epoch_and_its_position(source: ImageNet) -> None:
+def test_an_image_is_a_function_of_seed_epoch_and_its_position(source: FileSource) -> None:
     """Not of the batch size."""
     one, other = (
         {
@@ -158,7 +160,7 @@ def test_the_global_generators_are_left_alone(root: Path) -> None:
     assert (np.random.get_state()[1] == numpy_before).all()  # type: ignore[index]
 
 
-def test_epochs_differ(source: ImageNet) -> None:
+def test_epochs_differ(source: FileSource) -> None:
     pixels = [
         {int(i): p for chunk in stream(source).epoch(epoch) for i, p in zip(chunk.index, chunk.pixels, strict=True)}
         for epoch in (1, 2)
@@ -171,7 +173,7 @@ def test_epochs_differ(source: ImageNet) -> None:
 # --- pixels --------------------------------------------------------------------------------------------------------
 
 
-def test_crops_and_flips_are_torchvisions(source: ImageNet) -> None:
+def test_crops_and_flips_are_torchvisions(source: FileSource) -> None:
     """Within two levels, of every kind of file."""
     flipped = []
     for chunk in stream(source).epoch(2):
@@ -195,7 +197,7 @@ def centred(image: Image.Image, side: int = SIDE) -> Image.Image:
     return tv.center_crop(tv.resize(image, side * 256 // 224), [side, side])
 
 
-def test_scan_is_torchvisions_resize_and_centre_crop(source: ImageNet) -> None:
+def test_scan_is_torchvisions_resize_and_centre_crop(source: FileSource) -> None:
     batches = list(source.scan("train", 10))
     assert [len(labels) for _, labels in batches] == [10, 10, 10, 3]
     images = torch.cat([images for images, _ in batches])
@@ -213,14 +215,14 @@ def test_centre_at_the_usual_side(tmp_path: Path, size: tuple[int, int]) -> None
     assert (decoded((tmp_path / "a.jpg").read_bytes(), 224, None) == expected).all()
 
 
-def test_devices_share_a_scan(source: ImageNet) -> None:
+def test_devices_share_a_scan(source: FileSource) -> None:
     whole = [torch.cat(tensors) for tensors in zip(*source.scan("test", 4), strict=True)]
     parts = [tensors for rank in range(3) for tensors in source.scan("test", 4, Share(rank, 3))]
     assert [len(labels) for _, labels in parts] == [4, 4, 4]
     assert all(torch.equal(torch.cat(a), b) for a, b in zip(zip(*parts, strict=True), whole, strict=True))
 
 
-def test_no_augmentation_is_the_centre(source: ImageNet) -> None:
+def test_no_augmentation_is_the_centre(source: FileSource) -> None:
     centres = torch.cat([images for images, _ in source.scan("train", 33)])
     for chunk in stream(source, augmentation="none").epoch(1):
         assert torch.equal(chunk.images, centres[chunk.index])
@@ -295,6 +297,6 @@ def test_images_a_second(root: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert count == 64
 
 
-def test_no_two_steps_overlap(source: ImageNet) -> None:
+def test_no_two_steps_overlap(source: FileSource) -> None:
     chunks = list(stream(source, batch=8).epoch(1))
     assert all(not {*a.index.tolist()} & {*b.index.tolist()} for a, b in pairwise(chunks))

@@ -17,11 +17,12 @@ import pytest
 import torch
 from imagenet_like import SIDE, epoch, jpeg, opened, refused
 
-from trainables.data import imagenet_folders, loader
+from trainables.data import loader
 from trainables.data.decoding import UNREADABLE as UNREADABLE_FILES
-from trainables.data.facts import kept, long_tailed
 from trainables.data.image_files import decoded
 from trainables.data.source import UNREADABLE
+from trainables.data.subset import count_kept, long_tailed
+from trainables.datasets import imagenet
 from trainables.errors import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -118,16 +119,16 @@ def test_only_known_exceptions_from_damaged_files(root: Path) -> None:
 # --- folders -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", imagenet_folders.PLACES)
+@pytest.mark.parametrize("place", imagenet.PLACES)
 def test_where_it_is_found(root: Path, tmp_path: Path, place: str) -> None:
-    assert imagenet_folders.find(tmp_path / "nowhere") is None
-    assert imagenet_folders.find(None) is None
+    assert imagenet.find(tmp_path / "nowhere") is None
+    assert imagenet.find(None) is None
     if place != ".":
         (tmp_path / "data" / place).parent.mkdir(parents=True)
         root.rename(tmp_path / "data" / place)
         root = tmp_path / "data"
-    assert imagenet_folders.find(root) == root / place
-    assert len(imagenet_folders.scan(root / place).train.files) == 33
+    assert imagenet.find(root) == root / place
+    assert len(imagenet.scan(root / place).train.files) == 33
 
 
 def test_faulty_folders(root: Path, tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_fingerprint_is_of_names_and_sizes(root: Path, tmp_path: Path) -> None:
 def test_thinned(root: Path, fraction: float, imbalance: float) -> None:
     """By the rule of the other data sets: a long tail first, then a part of each class, in the order of the paths."""
     source = opened(root, train_fraction=fraction, imbalance=imbalance)
-    counts = [kept(count, fraction) for count in long_tailed((13, 9, 11), imbalance)]
+    counts = [count_kept(count, fraction) for count in long_tailed((13, 9, 11), imbalance)]
     assert torch.bincount(source.train_labels).tolist() == counts
     paths = [source.train.path(index) for index in range(source.train_size)]
     assert paths == [str(jpeg(root, "train", label, n)) for label, count in enumerate(counts) for n in range(count)]
@@ -194,6 +195,9 @@ def test_workers_by_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores, world, workers in ((1, 1, 1), (2, 1, 1), (8, 1, 7), (8, 2, 3), (128, 1, 16), (128, 8, 15)):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
         assert loader.default_workers(world) == workers
+        monkeypatch.setattr(loader, "devices_here", world)
+        assert loader.default_workers() == workers
+        monkeypatch.setattr(loader, "devices_here", 1)
 
 
 def test_too_little_shared_memory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,10 +230,11 @@ def test_two_at_once_and_one_left_unfinished(root: Path) -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-from trainables.data.imagenet import open_source
+from trainables.datasets import imagenet
 
 if __name__ == "__main__":
-    source = open_source(Path(sys.argv[1]), side=32, workers=2)
+    files = imagenet.read(Path(sys.argv[1]), download=False, side=32, workers=2)
+    source = files.assemble("imagenet")
     stream = source.stream(seed=1, batch_size=4, augmentation="random_resized_crop_flip")
     chunks = stream.epoch(1)
     print(len(next(chunks).labels) + len(next(chunks).labels), flush=True)

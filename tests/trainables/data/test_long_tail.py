@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.data import cifar100, cifar100_lt, load
-from trainables.data.dataset import Contents, Split, assemble
-from trainables.data.facts import check_imbalance, facts, fingerprinted, in_words, kept, long_tailed
+from trainables import datasets
+from trainables.data.dataset import Contents, Split
+from trainables.data.subset import check_shares, count_kept, long_tailed
+from trainables.datasets import cifar100, count_images, load, needs_fingerprint
 from trainables.errors import UserError
 
 
@@ -26,7 +28,7 @@ def expected(counts: list[int], imbalance: float) -> list[int]:
 
 @pytest.mark.parametrize("imbalance", [0.5, 0.1, 0.01])
 def test_the_published_profile(imbalance: float) -> None:
-    known = facts("cifar100_lt", None, imbalance=imbalance)
+    known = count_images("cifar100_lt", None, imbalance=imbalance)
     assert list(known.train_per_class) == expected([500] * 100, imbalance)
     assert known.train_per_class[0] == 500
     assert known.train_per_class[-1] == 500 * imbalance
@@ -35,19 +37,18 @@ def test_the_published_profile(imbalance: float) -> None:
 
 def test_the_published_totals() -> None:
     """CIFAR-100-LT at imbalance 1/100 has 10,847 images, at 1/10 19,573: the usual figures of the literature."""
-    assert facts("cifar100_lt", None, imbalance=0.01).train_size == 10_847
-    assert facts("cifar100_lt", None, imbalance=0.1).train_size == 19_573
+    assert count_images("cifar100_lt", None, imbalance=0.01).train_size == 10_847
+    assert count_images("cifar100_lt", None, imbalance=0.1).train_size == 19_573
 
 
 def test_cifar100_lt(ekd_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = ekd_data / "data" / "cifar100"
-    once = cifar100_lt.read(folder, download=False)
-    for module in (cifar100, cifar100_lt):
-        monkeypatch.setattr(module, "read", lambda data_dir, *, download: once)
+    once = cifar100.read(folder, download=False)
+    monkeypatch.setattr(datasets, "find", lambda name: replace(cifar100.DATASET, read=lambda place, **_: once))
     whole, tail = load("cifar100", folder), load("cifar100_lt", folder, imbalance=0.5)
     counts = torch.bincount(tail.train_labels).tolist()
     assert counts == expected([500] * 100, 0.5)
-    assert counts == list(facts("cifar100_lt", None, imbalance=0.5).train_per_class)
+    assert counts == list(count_images("cifar100_lt", None, imbalance=0.5).train_per_class)
     assert tail.source.endswith("; long-tailed (imbalance 0.5): 500 .. 250 a class, 36,029 images of 50,000")
     assert torch.equal(tail.test.images, whole.test.images)
     assert torch.equal(tail.test.labels, whole.test.labels)
@@ -81,32 +82,32 @@ def test_what_is_known_before_is_what_is_selected(labels: list[int], imbalance: 
         assert int(max(counts) * imbalance ** (4 / 4)) < 1
         return
     assert all(abs(a - b) <= 1 for a, b in zip(tail, expected(counts, imbalance), strict=True))
-    data = assemble("toy", contents(labels), fraction, imbalance)
-    assert torch.bincount(data.train.labels).tolist() == [kept(n, fraction) for n in tail]
-    first = [labels[:i].count(label) < kept(tail[label], fraction) for i, label in enumerate(labels)]
+    data = contents(labels).assemble("toy", train_fraction=fraction, imbalance=imbalance)
+    assert torch.bincount(data.train.labels).tolist() == [count_kept(n, fraction) for n in tail]
+    first = [labels[:i].count(label) < count_kept(tail[label], fraction) for i, label in enumerate(labels)]
     assert data.train.images[:, 0, 0, 0].tolist() == [i for i, taken in enumerate(first) if taken]
 
 
 @pytest.mark.parametrize(("fraction", "imbalance"), [(1.0, 0.5), (0.3, 0.1), (0.07, 0.02), (0.5, 1.0)])
 def test_facts_are_those_of_the_loaded_digits(fraction: float, imbalance: float) -> None:
     data = load("digits", None, train_fraction=fraction, imbalance=imbalance)
-    known = facts("digits", None, fraction, imbalance)
+    known = count_images("digits", None, fraction, imbalance)
     assert torch.bincount(data.train_labels).tolist() == list(known.train_per_class)
     assert (data.train_size, data.test_size) == (known.train_size, known.test_size)
 
 
 def test_the_whole_data_set_is_left_as_it_is() -> None:
     assert load("digits", None, imbalance=1.0).fingerprint == load("digits", None).fingerprint
-    assert facts("cifar100_lt", None) == facts("cifar100", None)
+    assert count_images("cifar100_lt", None) == count_images("cifar100", None)
 
 
 @pytest.mark.parametrize("imbalance", [0, -0.5, 1.01, math.nan, math.inf])
 def test_imbalance_outside_its_range(imbalance: float) -> None:
-    for ask in (load, facts):
+    for ask in (load, count_images):
         with pytest.raises(UserError, match=r"must be in \(0, 1\]"):
             ask("digits", None, imbalance=imbalance)
     with pytest.raises(UserError, match=r"smallest class / largest class"):
-        check_imbalance(imbalance)
+        check_shares(imbalance, 1.0)
 
 
 def test_a_class_that_would_lose_all_its_images_is_named() -> None:
@@ -115,17 +116,23 @@ def test_a_class_that_would_lose_all_its_images_is_named() -> None:
     with pytest.raises(UserError, match=complaint):
         load("digits", None, imbalance=0.001)
     with pytest.raises(UserError, match=complaint):
-        facts("digits", None, imbalance=0.001)
+        count_images("digits", None, imbalance=0.001)
 
 
 def test_counts_for_people() -> None:
-    assert in_words(facts("cifar100", None)) == "500 a class, 50,000 images"
-    assert in_words(facts("cifar100_lt", None, 1.0, 0.5)) == "500 .. 250 a class, 36,029 images"
-    assert in_words(facts("tinyimagenet", None)) == "500 a class, 100,000 images"
-    assert in_words(facts("imagenet", None)).startswith("1,282 .. 1,281 a class, 1,281,167 images (the published total")
-    assert "published" in in_words(facts("imagenet", None, 0.1))
+    assert count_images("cifar100", None).describe() == "500 a class, 50,000 images"
+    assert count_images("cifar100_lt", None, 1.0, 0.5).describe() == "500 .. 250 a class, 36,029 images"
+    assert count_images("tinyimagenet", None).describe() == "500 a class, 100,000 images"
+    assert (
+        count_images("imagenet", None)
+        .describe()
+        .startswith("1,282 .. 1,281 a class, 1,281,167 images (the published total")
+    )
+    assert "published" in count_images("imagenet", None, 0.1).describe()
 
 
 def test_published_images_need_no_fingerprint() -> None:
-    assert [fingerprinted(name, None) for name in ("digits", "cifar100", "cifar100_lt", "tinyimagenet")] == [False] * 4
-    assert fingerprinted("imagefolder", None)
+    assert [needs_fingerprint(name, None) for name in ("digits", "cifar100", "cifar100_lt", "tinyimagenet")] == [
+        False
+    ] * 4
+    assert needs_fingerprint("imagefolder", None)

@@ -15,7 +15,8 @@ from torch import Tensor
 from torchvision.transforms import functional as tv
 
 from trainables.data.dataset import Dataset, Split
-from trainables.data.stream import BatchStream, Chunk, generator, normalise
+from trainables.data.random_streams import generator
+from trainables.data.stream import BatchStream, Chunk, normalise
 from trainables.errors import UserError
 
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ import torch
 from PIL import Image
 from small_tinyimagenet import TRAIN, VAL, WNIDS, annotated, sort_in_place, write
 
-from trainables.data import load
+from trainables import datasets
 from trainables.data.dataset import channel_statistics
-from trainables.data.facts import Facts, facts, fingerprinted, in_words
+from trainables.data.definition import ImageCounts
 from trainables.data.tinyimagenet_folders import BY_CLASS, find, in_class_folders, scan
+from trainables.datasets import count_images, load, needs_fingerprint, tinyimagenet
 from trainables.errors import UserError
 from trainables.storage.locks import hold_lock
 
@@ -93,18 +95,20 @@ def test_images_are_the_files_pixels_in_the_order_of_their_names(root: Path) -> 
 
 def test_facts(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = sorted(root.rglob("*"))
-    assert facts("tinyimagenet", tmp_path) == Facts(3, 64, (TRAIN,) * 3, 9)
-    assert fingerprinted("tinyimagenet", tmp_path)
-    assert in_words(facts("tinyimagenet", tmp_path, 1.0, 0.5)) == "6 .. 3 a class, 13 images"
+    assert count_images("tinyimagenet", tmp_path) == ImageCounts(3, 64, (TRAIN,) * 3, 9)
+    assert needs_fingerprint("tinyimagenet", tmp_path)
+    assert count_images("tinyimagenet", tmp_path, 1.0, 0.5).describe() == "6 .. 3 a class, 13 images"
     assert sorted(root.rglob("*")) == before
     thin = load("tinyimagenet", tmp_path, train_fraction=0.4, imbalance=0.5)
     assert torch.bincount(thin.train_labels).tolist() == [3, 2, 2]
-    assert facts("tinyimagenet", tmp_path, 0.4, 0.5).train_per_class == (3, 2, 2)
+    assert count_images("tinyimagenet", tmp_path, 0.4, 0.5).train_per_class == (3, 2, 2)
     for nowhere in (None, tmp_path / "nowhere"):
-        assert facts("tinyimagenet", nowhere) == Facts(200, 64, (500,) * 200, 10_000)
-        assert not fingerprinted("tinyimagenet", nowhere)
-    monkeypatch.setitem(sys.modules["trainables.data.facts"].FACTS, "tinyimagenet", Facts(3, 64, (TRAIN,) * 3, 9))
-    assert not fingerprinted("tinyimagenet", tmp_path)
+        assert count_images("tinyimagenet", nowhere) == ImageCounts(200, 64, (500,) * 200, 10_000)
+        assert not needs_fingerprint("tinyimagenet", nowhere)
+    published = ImageCounts(3, 64, (TRAIN,) * 3, 9)
+    monkeypatch.setattr(tinyimagenet, "PUBLISHED", published)
+    monkeypatch.setattr(datasets, "find", lambda name: replace(tinyimagenet.DATASET, published=published))
+    assert not needs_fingerprint("tinyimagenet", tmp_path)
     assert load("tinyimagenet", tmp_path).source == f"TinyImageNet in {root}"
 
 
@@ -157,7 +161,7 @@ def test_half_sorted_by_others(root: Path, places: str) -> None:
     assert "9 images that val_annotations.txt names, 4 are in their class folders, 5 in none, 0 are missing" in text
     assert "unpack tiny-imagenet-200.zip anew or add --download" in text
     with pytest.raises(UserError, match="half sorted"):
-        facts("tinyimagenet", root)
+        count_images("tinyimagenet", root)
     (root / "val" / "val_annotations.txt").unlink()
     assert "4 images" in (text := refused(root))
     assert "in class folders and 5 in none, and without val_annotations.txt" in text
@@ -212,7 +216,7 @@ def test_killed_in_the_middle(root: Path, dies_at: int) -> None:
     assert not (root / BY_CLASS).exists()
     assert len(sorted_names(root / f".{BY_CLASS}.partial")) == dies_at
     assert find(root.parent) == root
-    assert facts("tinyimagenet", root).test_size == 9
+    assert count_images("tinyimagenet", root).test_size == 9
     with convert(root) as process:
         assert process.communicate()[0].strip() == BY_CLASS
     assert sorted_names(root / BY_CLASS) == annotated(root)

@@ -13,9 +13,9 @@ import pytest
 from serving import served
 from small_tinyimagenet import write
 
-from trainables.data import load, tinyimagenet
-from trainables.data.tinyimagenet import ARCHIVE
 from trainables.data.tinyimagenet_folders import FOLDER
+from trainables.datasets import load, tinyimagenet
+from trainables.datasets.tinyimagenet import ARCHIVE
 from trainables.errors import UserError
 
 

@@ -130,13 +130,13 @@ from analysis.record.settings import Settings
 from sweeps.planning import estimate
 from sweeps.planning.plan import make_plan
 from sweeps.planning.resources import Resources
-from trainables.data.facts import facts
+from trainables.datasets import count_images
 settings = Settings(dataset="digits", pairs=("resnet14/resnet8",), seeds=1)
 plan = make_plan([paper.find("methods")], settings, {}, pack=None)
 estimate.STEPS["fake"] = 1
 with FakeDevice():
     found = estimate.estimate(
-        plan, lambda spec: facts("digits", None, 1), Resources(0), device="fake", at_once=1, seconds=0
+        plan, lambda spec: count_images("digits", None, 1), Resources(0), device="fake", at_once=1, seconds=0
     )
 print(found.device_hours > 0)
 """)
@@ -163,14 +163,14 @@ from analysis.record.settings import Settings
 from sweeps.planning import estimate
 from sweeps.planning.plan import make_plan
 from sweeps.planning.resources import Resources
-from trainables.data.facts import Facts
+from trainables.data.definition import ImageCounts
 plan = make_plan([paper.find({table!r})], Settings(seeds=1, **{settings!r}), {{}}, pack=None)
 estimate.STEPS["fake"] = 8
 sizes = set()
 estimate._per_image = lambda work_on, few, images, seconds, clock: sizes.add((few, images)) or 0.001
 with FakeDevice():
     estimate.estimate(
-        plan, lambda spec: Facts(10, {side}, (64,) * 10, 100), Resources(0), device="fake", at_once=1, seconds=0
+        plan, lambda spec: ImageCounts(10, {side}, (64,) * 10, 100), Resources(0), device="fake", at_once=1, seconds=0
     )
 print(sizes)
 """)

@@ -18,12 +18,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from imagenet_like import open_source
 from small_jobs import IMAGES, GivenTeacher, assert_same, seasoned, stop_after, students, train
 from torch import Tensor
 
-from trainables.data import load
-from trainables.data.imagenet import open_source
 from trainables.data.stream import BatchStream
+from trainables.datasets import load
 from trainables.spec import RunSpec
 from trainables.storage.job_file import job_json
 from trainables.storage.locks import hold_lock

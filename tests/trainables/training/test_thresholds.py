@@ -9,12 +9,12 @@ from pathlib import Path
 import imagenet_like
 import numpy as np
 import pytest
+from imagenet_like import open_source
 from small_jobs import GivenTeacher, seasoned, stop_after, students, train
 from test_distributed import on_each
 
-from trainables.data import load
-from trainables.data.imagenet import open_source
 from trainables.data.stream import WHOLE, Share
+from trainables.datasets import load
 from trainables.spec import RunSpec, Temperature
 from trainables.training.teachers import Teacher, facts
 

@@ -12,10 +12,11 @@ from small_jobs import CountingTeacher
 from torch import Tensor
 
 from ekd_core import energy, energy_temperature, energy_thresholds, gradation_edges, gradation_temperature
-from trainables.data import load
 from trainables.data.dataset import Dataset, Split
-from trainables.data.stream import BatchStream, Chunk, generator, normalise
+from trainables.data.random_streams import generator
+from trainables.data.stream import BatchStream, Chunk, normalise
 from trainables.data.strong import strong
+from trainables.datasets import load
 from trainables.models import Network
 from trainables.spec import Mixing, Temperature
 from trainables.training.evaluation import Scores

@@ -10,26 +10,26 @@ import shutil
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-
-import numpy as np
-import torch
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from trainables.data import fetching
-from trainables.data.dataset import Contents, Split, channel_statistics
-from trainables.data.decoding import UNREADABLE, decoded, in_rgb
-from trainables.data.facts import FACTS, of_listing
-from trainables.data.folders import Files
+from trainables.data.definition import DatasetDefinition, ImageCounts, count_files
 from trainables.data.tinyimagenet_folders import AGAIN, FOLDER, class_names, convert, find, scan
 from trainables.errors import UserError, reason_of
+from trainables.recipes import TINYIMAGENET
 from trainables.storage.locks import hold_lock
 
-SIDE = FACTS["tinyimagenet"].side
+if TYPE_CHECKING:
+    import numpy as np
+
+    from trainables.data.dataset import Contents
+
+SIDE = 64
+PUBLISHED = ImageCounts(200, SIDE, (500,) * 200, 10_000)
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 ARCHIVE = f"{FOLDER}.zip"
 ARCHIVE_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 UNPACKING_SECONDS = 3600
-__all__ = ["convert", "read"]
 HOW = f"add --download, or unpack {URL} in --data-dir DIR"
 
 
@@ -38,6 +38,9 @@ def read(data_dir: Path | None, *, download: bool) -> Contents:
 
     The validation images are the same, in the same order, before they are converted and after.
     """
+    from trainables.data.dataset import Contents, channel_statistics
+    from trainables.data.decoding import read_split
+
     if data_dir is None:
         raise UserError(f"tinyimagenet needs --data-dir DIR, the folder of its files: {HOW}")
     place = data_dir.expanduser()
@@ -50,26 +53,24 @@ def read(data_dir: Path | None, *, download: bool) -> Contents:
         packed = f" but {ARCHIVE}, which is not unpacked" if (place / ARCHIVE).exists() else ""
         raise UserError(f"{place} has no TinyImageNet{packed}: {HOW}")
     listing = scan(root)
-    train, test = split_of(listing.train), split_of(listing.test)
+    train, test = (read_split(files, SIDE, pixels) for files in (listing.train, listing.test))
     mean, std = channel_statistics(train.images)
     source = f"TinyImageNet in {root}"
-    published = FACTS["tinyimagenet"]
-    if of_listing(listing, SIDE) != published:
+    if count_files(listing, SIDE) != PUBLISHED:
         source += (
             f"; {len(train):,} training and {len(test):,} test images of {len(listing.classes)} classes, not the "
-            f"published {published.train_size:,}, {published.test_size:,} and {published.num_classes}"
+            f"published {PUBLISHED.train_size:,}, {PUBLISHED.test_size:,} and {PUBLISHED.num_classes}"
         )
     return Contents(class_names(root, listing.classes), train, test, mean, std, source)
 
 
-def split_of(files: Files) -> Split:
-    """The images of one split in the order of `files`."""
-    images = decoded([path for path, _ in files.files], SIDE, pixels)
-    return Split(torch.from_numpy(images), torch.tensor([label for _, label in files.files], dtype=torch.int64))
-
-
 def pixels(path: Path) -> np.ndarray:
     """One image file as (64, 64, 3), uint8; the grey ones become RGB."""
+    import numpy as np
+    from PIL import Image
+
+    from trainables.data.decoding import UNREADABLE, in_rgb
+
     try:
         with Image.open(path) as image:
             if image.size != (SIDE, SIDE):
@@ -118,3 +119,16 @@ def unpack(archive: Path, goal: Path) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return goal
+
+
+DATASET = DatasetDefinition(
+    title="TinyImageNet",
+    recipe=TINYIMAGENET,
+    read=read,
+    obtain="--download fetches it",
+    published=PUBLISHED,
+    find=find,
+    count=lambda root: count_files(scan(root), SIDE),
+    convert=convert,
+    downloadable=True,
+)

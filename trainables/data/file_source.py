@@ -1,15 +1,15 @@
-"""ImageNet (ILSVRC2012, O. Russakovsky et al., 2015), or a user's subset of it: decoded while it is trained on.
+"""A data set that does not fit in memory: its images stay in their files, decoded while they are trained on.
 
-It does not fit in memory, so its images stay in their files. A file that cannot be read or decoded does not end a
-training: the next image of its class takes its place, in the test split it counts as wrong, and it is named once.
+A file that cannot be read or decoded does not end a training: the next image of its class takes its place, in the test
+split it counts as wrong, and it is named once.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,68 +17,124 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.data import imagenet_folders
-from trainables.data.dataset import IMAGENET_STATISTICS, Channels, held_out_positions, of_part
-from trainables.data.facts import FACTS, counts_in_words, kept, long_tailed, of_listing
-from trainables.data.folders import FolderListing
+from trainables.data.dataset import of_part
+from trainables.data.folders import FolderListing, fingerprint_files
 from trainables.data.image_files import Decoder, DecodeRequest, ImageFiles
-from trainables.data.loader import PART, Loader, default_workers, in_parts
-from trainables.data.source import UNREADABLE
-from trainables.data.stream import WHOLE, Chunk, Share, generator, normalise, sent
+from trainables.data.loader import PART, Loader, in_parts
+from trainables.data.random_streams import generator
+from trainables.data.source import IMAGENET_STATISTICS, UNREADABLE, Source
+from trainables.data.stream import WHOLE, Chunk, Share, normalise, sent
+from trainables.data.subset import select
 from trainables.errors import UserError
 
-SIDE = 224
 AUGMENTATIONS = ("none", "random_resized_crop_flip")
 INSTEAD = {"train": "the next image of its class takes its place", "test": "it counts as wrong"}
 
 
-@dataclass(frozen=True, eq=False)
-class ImageNet:
-    """ImageNet in its files. train_labels, test_labels: on the device; fingerprint: of the files' names and sizes, not
-    of their contents; workers: processes that decode, None for as many as the cores allow, 0 for none; beside: devices
-    of this machine that train at the same time, each with its share of the cores;
-    unreadable: by path, why an image could not be read, of those that this process has come across."""
+@dataclass(frozen=True)
+class FileContents:
+    """What a data set's own module finds: everything of a FileSource before its training images are selected."""
 
-    classes: tuple[str, ...]
-    train: ImageFiles
-    test: ImageFiles
-    train_labels: Tensor
-    test_labels: Tensor
-    fingerprint: str
+    root: Path
+    listing: FolderListing
     source: str
-    side: int = SIDE
+    side: int
+    """To which the images are cropped and resized, in pixels."""
     workers: int | None = None
-    beside: int = 1
-    unreadable: dict[str, str] = field(default_factory=dict)
-    _loaders: dict[int, Loader] = field(default_factory=dict, repr=False)
+    """Processes that decode; None for as many as the cores allow, 0 for none."""
 
-    name: ClassVar[str] = "imagenet"
-    mean: ClassVar[Channels] = IMAGENET_STATISTICS[0]
-    std: ClassVar[Channels] = IMAGENET_STATISTICS[1]
+    def assemble(
+        self, name: str, *, imbalance: float = 1.0, train_fraction: float = 1.0, holdout: float = 0.0
+    ) -> FileSource:
+        """Select the training images (see `subset.select`) and take the fingerprint."""
+        listing, num_classes = self.listing, len(self.listing.classes)
+        subset = select(
+            [label for _, label in listing.train.files],
+            num_classes,
+            imbalance=imbalance,
+            train_fraction=train_fraction,
+            holdout=holdout,
+        )
+        print_of_all = fingerprint_files(self.root, (listing.train.take(subset.kept), listing.test))
+        test = listing.train.take(subset.held_out) if holdout else listing.test
+        ignored = listing.train.ignored + listing.test.ignored
+        return FileSource(
+            name,
+            listing.classes,
+            ImageFiles.of(listing.train.take(subset.train), num_classes),
+            ImageFiles.of(test, num_classes),
+            fingerprint=of_part(print_of_all, holdout),
+            source=self.source
+            + subset.sentence
+            + (f"; {ignored} files that are no images were ignored" if ignored else ""),
+            side=self.side,
+            workers=self.workers,
+        )
+
+
+class FileSource(Source):
+    """A data set in its files, normalised by ImageNet's statistics.
+
+    Its fingerprint is of the files' names and sizes, not of their contents. It keeps its loaders from epoch to epoch.
+    """
+
+    mean, std = IMAGENET_STATISTICS
+
+    def __init__(
+        self,
+        name: str,
+        classes: tuple[str, ...],
+        train: ImageFiles,
+        test: ImageFiles,
+        *,
+        fingerprint: str,
+        source: str,
+        side: int,
+        workers: int | None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.name, self.classes, self.train, self.test = name, classes, train, test
+        self.fingerprint, self.source, self.workers, self._side = fingerprint, source, workers, side
+        self._train_labels, self._test_labels = train.labels.to(device), test.labels.to(device)
+        self._unreadable: dict[str, str] = {}
+        self._loaders: dict[int, Loader] = {}
 
     @property
-    def num_classes(self) -> int:
-        return len(self.classes)
+    def side(self) -> int:
+        return self._side
 
     @property
-    def device(self) -> torch.device:
-        return self.train_labels.device
+    def train_labels(self) -> Tensor:
+        return self._train_labels
 
     @property
-    def train_size(self) -> int:
-        return len(self.train)
+    def test_labels(self) -> Tensor:
+        return self._test_labels
 
     @property
-    def test_size(self) -> int:
-        return len(self.test)
+    def unreadable(self) -> Mapping[str, str]:
+        return self._unreadable
 
-    def to(self, device: torch.device | str) -> ImageNet:
-        """The same data set for another device."""
-        train, test = self.train_labels.to(device), self.test_labels.to(device)
-        return replace(self, train_labels=train, test_labels=test, _loaders={})
+    def to(self, device: torch.device | str) -> FileSource:
+        return FileSource(
+            self.name,
+            self.classes,
+            self.train,
+            self.test,
+            fingerprint=self.fingerprint,
+            source=self.source,
+            side=self.side,
+            workers=self.workers,
+            device=device,
+        )
 
-    def stream(self, *, seed: int, batch_size: int, augmentation: str, share: Share = WHOLE) -> ImageStream:
-        return ImageStream(self, seed=seed, batch_size=batch_size, augmentation=augmentation, share=share)
+    def normalised(self, normalisation: str) -> FileSource:
+        if normalisation != "own":
+            raise UserError(f"{self.name} always has ImageNet's mean and deviation: leave `normalisation` out")
+        return self
+
+    def stream(self, *, seed: int, batch_size: int, augmentation: str, share: Share = WHOLE) -> FileStream:
+        return FileStream(self, seed=seed, batch_size=batch_size, augmentation=augmentation, share=share)
 
     def scan(self, split: str, size: int, share: Share = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
         """The centres of the images; the label of a test image that cannot be decoded is UNREADABLE."""
@@ -116,21 +172,21 @@ class ImageNet:
 
     def _loader(self, world: int) -> Loader:
         if world not in self._loaders:
-            workers = default_workers(max(world, self.beside)) if self.workers is None else self.workers
             decoder = Decoder(self.train, self.test, self.side)
-            self._loaders[world] = Loader(decoder, workers, pinned=self.device.type == "cuda")
+            pinned = self.device.type == "cuda"
+            self._loaders[world] = Loader(decoder, self.workers, pinned=pinned, devices=world)
         return self._loaders[world]
 
     def _note(self, split: str, unreadable: Sequence[tuple[int, str]]) -> None:
         files = {"train": self.train, "test": self.test}[split]
         for index, reason in unreadable:
             path = files.path(index)
-            if path not in self.unreadable:
-                self.unreadable[path] = reason
+            if path not in self._unreadable:
+                self._unreadable[path] = reason
                 print(f"warning: cannot read {path} ({reason}): {INSTEAD[split]}", file=sys.stderr, flush=True)
 
 
-class ImageStream:
+class FileStream:
     """The batches of a run, each a chunk of its own. The last, smaller batch of an epoch is used.
 
     The crop and flip of an image are a function of (seed, epoch, its position in the training set). `anew` flips anew
@@ -139,9 +195,11 @@ class ImageStream:
 
     version: ClassVar[int] = 2
 
-    def __init__(self, dataset: ImageNet, *, seed: int, batch_size: int, augmentation: str, share: Share) -> None:
+    def __init__(self, dataset: FileSource, *, seed: int, batch_size: int, augmentation: str, share: Share) -> None:
         if augmentation not in AUGMENTATIONS:
-            raise UserError(f"imagenet has no augmentation {augmentation!r}: use one of {', '.join(AUGMENTATIONS)}")
+            raise UserError(
+                f"{dataset.name} has no augmentation {augmentation!r}: use one of {', '.join(AUGMENTATIONS)}"
+            )
         self.dataset, self.seed, self.batch_size, self.share = dataset, seed, batch_size, share
         self.random = augmentation != "none"
         self.device, self.mean, self.std = dataset.device, dataset.mean, dataset.std
@@ -191,64 +249,3 @@ class ImageStream:
         draw = generator(self.seed, "strong crop and flip", chunk.epoch, chunk.first_step).random(len(chunk.index))
         flips = sent(torch.from_numpy(draw < 0.5), self.device)
         return torch.where(flips[:, None, None, None], chunk.pixels.flip(2), chunk.pixels)
-
-
-def open_source(
-    data_dir: Path | None,
-    *,
-    train_fraction: float = 1.0,
-    imbalance: float = 1.0,
-    holdout: float = 0.0,
-    download: bool = False,
-    side: int = SIDE,
-    workers: int | None = None,
-) -> ImageNet:
-    """ImageNet in `data_dir` or in one of its usual sub-folders; its training images long-tailed, then thinned; with
-    `holdout`, that share of them in place of the test images."""
-    if download:
-        raise UserError(
-            "ImageNet cannot be fetched with --download (its terms ask for an account): get it from image-net.org; "
-            + imagenet_folders.LAYOUT
-        )
-    root = imagenet_folders.find(data_dir)
-    if root is None:
-        raise UserError(
-            f"{data_dir or 'imagenet: no --data-dir was given, which'} has no ImageNet: {imagenet_folders.LAYOUT}"
-        )
-    listing = imagenet_folders.scan(root)
-    present = of_listing(listing, side).train_per_class
-    counts = long_tailed(present, imbalance)
-    thinned = [kept(count, train_fraction) for count in counts]
-    train, test = imagenet_folders.first_of_each(listing.train, thinned), listing.test
-    source = f"ImageNet in {root}: {_classes(listing)}, {sum(present):,} + {len(listing.test.files):,} images"
-    if imbalance < 1:
-        source += f"; long-tailed (imbalance {imbalance:g}): {counts_in_words(counts)}"
-    if train_fraction < 1:
-        source += f"; {sum(thinned)} of {sum(counts)} training images"
-    whole = imagenet_folders.fingerprint(root, (train, test))
-    if holdout:
-        held = set(held_out_positions([label for _, label in train.files], holdout).tolist())
-        parts = [[file for place, file in enumerate(train.files) if (place in held) == out] for out in (False, True)]
-        train, test = (replace(train, files=type(train.files)(part)) for part in parts)
-        source += f"; {len(test.files):,} training images held out, in place of the test images"
-    if ignored := listing.train.ignored + listing.test.ignored:
-        source += f"; {ignored} files that are no images were ignored"
-    files = ImageFiles.of(train, len(listing.classes)), ImageFiles.of(test, len(listing.classes))
-    return ImageNet(
-        classes=listing.classes,
-        train=files[0],
-        test=files[1],
-        train_labels=files[0].labels,
-        test_labels=files[1].labels,
-        fingerprint=of_part(whole, holdout),
-        source=source,
-        side=side,
-        workers=workers,
-    )
-
-
-def _classes(listing: FolderListing) -> str:
-    found, published = len(listing.classes), FACTS["imagenet"].num_classes
-    if found < published:
-        return f"{found:,} of the {published:,} classes"
-    return f"{found:,} classes" + (f", not the published {published:,}" if found > published else "")

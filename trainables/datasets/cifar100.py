@@ -12,14 +12,19 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
-from trainables.data import cifar_parquet, cifar_python, fetching
-from trainables.data.cifar_python import AGAIN, Arrays
-from trainables.data.dataset import Channels, Contents, Split
+from trainables.data import fetching
+from trainables.data.definition import DatasetDefinition, ImageCounts
 from trainables.errors import UserError
+from trainables.recipes import CIFAR100
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from trainables.data.cifar_python import Arrays
+    from trainables.data.dataset import Contents, Split
+    from trainables.data.source import Channels
 
 MEAN: Channels = (0.5071, 0.4867, 0.4408)
 STD: Channels = (0.2675, 0.2565, 0.2761)
@@ -59,6 +64,8 @@ class Found:
 
 def read(data_dir: Path | None, *, download: bool) -> Contents:
     """CIFAR-100 from the first whole layout in `data_dir`, downloaded there first if that is asked for and needed."""
+    from trainables.data.dataset import Contents
+
     if data_dir is None:
         raise UserError(f"cifar100 needs --data-dir DIR, the folder of its files: {HOW}")
     root = data_dir.expanduser()
@@ -82,8 +89,15 @@ def read(data_dir: Path | None, *, download: bool) -> Contents:
     )
 
 
+def find(data_dir: Path) -> Path | None:
+    """The first whole layout in `data_dir`."""
+    return next((found.path for found in search(data_dir) if found.missing is None), None)
+
+
 def search(root: Path) -> list[Found]:
     """Every layout in `root` and its usual sub-folders, whole or not, the fastest to read first."""
+    from trainables.data import cifar_parquet, cifar_python
+
     folders = [root / place for place in PLACES if (root / place).is_dir()]
     found: list[Found] = []
     for folder in (inner for outer in folders for inner in (outer, outer / "cifar-100-python")):
@@ -101,12 +115,18 @@ def search(root: Path) -> list[Found]:
 
 def fetch(folder: Path) -> Found:
     """Download the archive; nothing is fetched where it is already whole."""
+    from trainables.data import cifar_python
+
     archive = fetching.fetch(URL, folder, ARCHIVE, ARCHIVE_MD5, title="CIFAR-100", otherwise="use --dataset digits")
     return Found(archive, "archive", None, cifar_python.read_archive)
 
 
 def checked(split: str, images: np.ndarray, labels: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Refuse a split that has not the published number of images of each class."""
+    import numpy as np
+
+    from trainables.data.cifar_python import AGAIN
+
     size, expected = PER_CLASS[split] * len(CLASSES), PER_CLASS[split]
     if images.shape != (size, SIDE, SIDE, 3) or labels.shape != (size,):
         raise UserError(f"{path} has {len(labels)} {split} images, CIFAR-100 has {size}: {AGAIN}")
@@ -126,6 +146,21 @@ def in_fixed_order(images: np.ndarray, labels: np.ndarray) -> Split:
 
     Images that are equal in both (CIFAR-100 has a few duplicates) cannot be told apart, so their order is of no matter.
     """
+    import torch
+
+    from trainables.data.dataset import Split
+
     digests = [hashlib.sha256(image).digest() for image in images]
     order = sorted(range(len(labels)), key=lambda i: (digests[i], labels[i]))
     return Split(torch.from_numpy(images[order]), torch.from_numpy(labels[order]))
+
+
+DATASET = DatasetDefinition(
+    title="CIFAR-100",
+    recipe=CIFAR100,
+    read=read,
+    obtain="--download fetches it",
+    published=ImageCounts(100, SIDE, (500,) * 100, 10_000),
+    find=find,
+    downloadable=True,
+)

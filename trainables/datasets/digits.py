@@ -8,12 +8,16 @@ than those trained on, which is a harder and more honest test than a random thir
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from sklearn.datasets import load_digits
-from torch.nn.functional import interpolate
+from trainables.data.definition import DatasetDefinition, ImageCounts
+from trainables.recipes import DIGITS
 
-from trainables.data.dataset import Channels, Contents, Split
+if TYPE_CHECKING:
+    import torch
+
+    from trainables.data.dataset import Contents
+    from trainables.data.source import Channels
 
 TRAIN_SIZE = 1200
 SIDE = 16
@@ -24,6 +28,11 @@ STD: Channels = (0.3179, 0.3179, 0.3179)
 
 def read(data_dir: Path | None, *, download: bool) -> Contents:
     """The digits as (N, 16, 16, 3), uint8: doubled by bilinear interpolation, the same grey in all channels."""
+    import torch
+    from sklearn.datasets import load_digits
+
+    from trainables.data.dataset import Contents, Split
+
     bundled = load_digits()
     images = upsampled(torch.from_numpy(bundled.images))
     labels = torch.from_numpy(bundled.target).long()
@@ -42,6 +51,18 @@ def upsampled(levels: torch.Tensor) -> torch.Tensor:
 
     In float64 every weight and sum is exact (quarters of small integers), so all machines give the same bytes.
     """
+    import torch
+    from torch.nn.functional import interpolate
+
     doubled = interpolate(levels.double()[:, None], size=(SIDE, SIDE), mode="bilinear", align_corners=False)
     grey = (doubled * 255 / LEVELS).round().to(torch.uint8)
     return grey.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous()
+
+
+DATASET = DatasetDefinition(
+    title="digits",
+    recipe=DIGITS,
+    read=read,
+    obtain="comes with the program",
+    published=ImageCounts(10, SIDE, (119, 121, 117, 121, 120, 123, 120, 118, 119, 122), 597),
+)

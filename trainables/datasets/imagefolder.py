@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from PIL import Image, ImageOps
-
-from trainables.data.dataset import Contents, Split, channel_statistics
-from trainables.data.decoding import UNREADABLE, decoded, in_rgb
-from trainables.data.folders import SIDE, Files, scan
+from trainables.data.definition import DatasetDefinition, count_files
+from trainables.data.folders import SIDE, scan
 from trainables.errors import UserError
+from trainables.recipes import IMAGEFOLDER
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from trainables.data.dataset import Contents
 
 MOST_BYTES = 8 * 2**30
 
@@ -21,6 +23,9 @@ def read(data_dir: Path | None, *, download: bool, side: int = SIDE) -> Contents
 
     The images are ordered by class and then by path; mean and std are measured on the training images.
     """
+    from trainables.data.dataset import Contents, channel_statistics
+    from trainables.data.decoding import read_split
+
     if download:
         raise UserError("imagefolder is your own images: there is nothing to --download")
     listing = scan(data_dir)
@@ -30,7 +35,7 @@ def read(data_dir: Path | None, *, download: bool, side: int = SIDE) -> Contents
             f"{count} images of {side}x{side} need {count * side * side * 3 / 2**30:.1f} GiB of device memory, "
             f"{MOST_BYTES / 2**30:g} GiB is the limit: use fewer images"
         )
-    train, test = split_of(listing.train, side), split_of(listing.test, side)
+    train, test = (read_split(files, side, lambda path: square(path, side)) for files in (listing.train, listing.test))
     mean, std = channel_statistics(train.images)
     ignored = listing.train.ignored + listing.test.ignored
     source = f"images in {listing.train.folder} and {listing.test.folder.name}/, at {side}x{side} pixels"
@@ -44,18 +49,16 @@ def read(data_dir: Path | None, *, download: bool, side: int = SIDE) -> Contents
     )
 
 
-def split_of(files: Files, side: int) -> Split:
-    """The images of one split in the order of `files`."""
-    images = decoded([path for path, _ in files.files], side, lambda path: square(path, side))
-    labels = torch.tensor([label for _, label in files.files], dtype=torch.int64)
-    return Split(torch.from_numpy(images), labels)
-
-
 def square(path: Path, side: int) -> np.ndarray:
     """One image file as (side, side, 3), uint8, antialiased; turned upright if its EXIF data says how.
 
     A large JPEG is decoded at a half, quarter or eighth of its size, never below twice `side`.
     """
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    from trainables.data.decoding import UNREADABLE, in_rgb
+
     try:
         with Image.open(path) as image:
             image.draft("RGB", (2 * side, 2 * side))
@@ -63,3 +66,12 @@ def square(path: Path, side: int) -> np.ndarray:
             return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BILINEAR))
     except UNREADABLE as error:
         raise UserError(f"cannot read the image {path} ({error}): replace or delete it") from error
+
+
+DATASET = DatasetDefinition(
+    title="own images",
+    recipe=IMAGEFOLDER,
+    read=read,
+    obtain="your own images: DIR/train/CLASS/* and DIR/val/CLASS/* (or test/) with --data-dir DIR",
+    count=lambda data_dir: count_files(scan(data_dir), SIDE),
+)

@@ -1,0 +1,103 @@
+"""Data sets, one a module, whose `DATASET` is found by looking into this folder.
+
+`load` reads one, `count_images` knows its sizes without reading it. A module here imports torch and the like in its
+functions only, because planning must not wait for them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainables.data.definition import DatasetDefinition, ImageCounts
+from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from trainables.data.source import Source
+
+
+def names() -> tuple[str, ...]:
+    """The data sets, by the files of this folder; none is imported."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+@cache
+def find(name: str) -> DatasetDefinition:
+    """The data set of that name; refuses an unknown one."""
+    if name not in names():
+        raise UserError(f"unknown data set {name!r}: use one of {', '.join(names())}")
+    definition: DatasetDefinition = importlib.import_module(f"{__name__}.{name}").DATASET
+    return definition
+
+
+def load(
+    name: str,
+    data_dir: Path | None,
+    *,
+    train_fraction: float = 1.0,
+    imbalance: float = 1.0,
+    holdout: float = 0.0,
+    download: bool = False,
+    convert: bool = True,
+) -> Source:
+    """Read a data set from `data_dir` (`digits` needs none), check it, and select its training images (`select`).
+
+    Mean and deviation stay those of the whole training split. `download` fetches what is missing into `data_dir`, for
+    the data sets that have a public address. `convert`: a folder may be put into the form that it should have.
+    """
+    from trainables.data.subset import check_shares
+
+    definition = find(name)
+    check_shares(imbalance, train_fraction)
+    contents = definition.read(data_dir, download=download)
+    if convert and definition.convert is not None:
+        definition.convert(data_dir)
+    return contents.assemble(name, imbalance=imbalance, train_fraction=train_fraction, holdout=holdout)
+
+
+def count_images(
+    name: str, data_dir: Path | None, train_fraction: float = 1.0, imbalance: float = 1.0, holdout: float = 0.0
+) -> ImageCounts:
+    """Count the images of which `load` selects the training images: those in the user's folder, else the published."""
+    import numpy as np
+
+    from trainables.data.subset import select
+
+    definition = find(name)
+    whole = _count_folder(definition, data_dir) or definition.published
+    assert whole is not None, "a data set without published counts counts its folder"
+    if (train_fraction, imbalance, holdout) == (1, 1, 0):
+        return whole
+    labels = np.repeat(np.arange(whole.num_classes), whole.train_per_class)
+    subset = select(labels, whole.num_classes, imbalance=imbalance, train_fraction=train_fraction, holdout=holdout)
+    counts = np.bincount(labels[subset.train], minlength=whole.num_classes).tolist()
+    test_size = len(subset.held_out) if holdout else whole.test_size
+    return replace(whole, train_per_class=tuple(counts), test_size=test_size)
+
+
+def needs_fingerprint(name: str, data_dir: Path | None) -> bool:
+    """Whether the images are none that were published, so that a run's identity must name them by their fingerprint."""
+    definition = find(name)
+    published = definition.published
+    if published is None:
+        return True
+    counted = _count_folder(definition, data_dir)
+    return counted is not None and not (
+        (counted.num_classes, counted.train_size, counted.test_size)
+        == (published.num_classes, published.train_size, published.test_size)
+        and (published.evenly or counted.train_per_class == published.train_per_class)
+    )
+
+
+def _count_folder(definition: DatasetDefinition, data_dir: Path | None) -> ImageCounts | None:
+    """What the user's folder holds; None for a data set that is the same everywhere, or whose folder is not there."""
+    if definition.count is None:
+        return None
+    if definition.find is None:
+        return definition.count(data_dir)
+    root = None if data_dir is None else definition.find(data_dir)
+    return None if root is None else definition.count(root)
