@@ -32,7 +32,7 @@ from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest, known
 from trainables import datasets
 from trainables.commands import FAILED, count, run_command
-from trainables.data.definition import ImageCounts
+from trainables.data.counts import ImageCounts
 from trainables.errors import UserError
 from trainables.spec import RunSpec
 from trainables.storage.job_file import Execution

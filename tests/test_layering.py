@@ -46,6 +46,7 @@ TORCH_FREE = (
     "errors",
     "storage/runs",
     "storage/locks",
+    "data/counts",
     "data/definition",
     "data/folders",
 )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sweeps.planning.job_queue import Feed
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.planning.resources import Resources
-from trainables.data.definition import ImageCounts
+from trainables.data.counts import ImageCounts
 from trainables.spec import RunSpec
 
 START_SECONDS = 15.0

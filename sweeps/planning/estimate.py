@@ -20,7 +20,7 @@ from sweeps.planning.plan import Plan
 from sweeps.planning.resources import Resources, cpus_here
 from sweeps.planning.teacher_caches import TeacherCaches
 from trainables import datasets
-from trainables.data.definition import ImageCounts
+from trainables.data.counts import ImageCounts
 from trainables.spec import MEMBERSHIPS, PLAIN, RunSpec
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sweeps.planning.plan import PlannedJob
 from trainables import datasets
-from trainables.data.definition import ImageCounts
+from trainables.data.counts import ImageCounts
 from trainables.spec import RunSpec
 from trainables.storage.runs import stream_key, teacher_cache_bytes
 

@@ -21,7 +21,7 @@ MODULE = '''
 
 from dataclasses import replace
 
-from trainables.data.definition import ImageCounts
+from trainables.data.counts import ImageCounts
 from trainables.datasets import digits
 
 

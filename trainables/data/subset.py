@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from trainables.data.definition import counts_in_words
+from trainables.data.counts import counts_in_words
 from trainables.data.random_streams import generator
 from trainables.errors import UserError
 

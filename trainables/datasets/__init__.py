@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.data.definition import DatasetDefinition, ImageCounts
+from trainables.data.counts import ImageCounts
+from trainables.data.definition import DatasetDefinition
 from trainables.errors import UserError
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.data import fetching
-from trainables.data.definition import DatasetDefinition, ImageCounts
+from trainables.data.counts import ImageCounts
+from trainables.data.definition import DatasetDefinition
 from trainables.errors import UserError
 from trainables.recipes import CIFAR100
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.data.definition import DatasetDefinition, ImageCounts
+from trainables.data.counts import ImageCounts
+from trainables.data.definition import DatasetDefinition
 from trainables.recipes import DIGITS
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.data.definition import DatasetDefinition, count_files
+from trainables.data.counts import count_files
+from trainables.data.definition import DatasetDefinition
 from trainables.data.folders import SIDE, scan
 from trainables.errors import UserError
 from trainables.recipes import IMAGEFOLDER

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.data import folders
-from trainables.data.definition import DatasetDefinition, ImageCounts, count_files
+from trainables.data.counts import ImageCounts, count_files
+from trainables.data.definition import DatasetDefinition
 from trainables.data.folders import EXTENSIONS, FolderListing
 from trainables.errors import UserError, reason_of
 from trainables.recipes import IMAGENET

@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from trainables.data import fetching
-from trainables.data.definition import DatasetDefinition, ImageCounts, count_files
+from trainables.data.counts import ImageCounts, count_files
+from trainables.data.definition import DatasetDefinition
 from trainables.data.tinyimagenet_folders import AGAIN, FOLDER, class_names, convert, find, scan
 from trainables.errors import UserError, reason_of
 from trainables.recipes import TINYIMAGENET

@@ -23,8 +23,8 @@ from sweeps.planning.durations import START_SECONDS, Cost, job_seconds, seconds_
 from sweeps.planning.estimate import NOTHING, _first, estimate
 from sweeps.planning.plan import JobKind, Plan, PlannedJob, job_of, make_plan
 from sweeps.planning.resources import Resources
+from trainables.data.counts import ImageCounts
 from trainables.data.dataset import Dataset
-from trainables.data.definition import ImageCounts
 from trainables.datasets import count_images
 from trainables.job import Execution, run
 from trainables.models import build

@@ -12,7 +12,7 @@ from sweeps.planning.estimate import Cost, estimate
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.resources import Resources
 from sweeps.planning.teacher_caches import TeacherCaches, find_teacher_caches
-from trainables.data.definition import ImageCounts
+from trainables.data.counts import ImageCounts
 from trainables.datasets import count_images
 from trainables.spec import RunSpec
 

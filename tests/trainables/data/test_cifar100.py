@@ -106,7 +106,7 @@ def test_cifar100_fraction(cifar: Dataset, contents: Contents) -> None:
     assert torch.equal(tenth.test.images, cifar.test.images)
     assert tenth.fingerprint != cifar.fingerprint
     assert tenth.mean == cifar.mean
-    assert "5000 of 50000" in tenth.source
+    assert "5,000 of 50,000" in tenth.source
     assert count_images("cifar100", None, 0.1).train_size == 5000
 
 

@@ -19,8 +19,8 @@ from PIL import Image
 from small_tinyimagenet import TRAIN, VAL, WNIDS, annotated, sort_in_place, write
 
 from trainables import datasets
+from trainables.data.counts import ImageCounts
 from trainables.data.dataset import channel_statistics
-from trainables.data.definition import ImageCounts
 from trainables.data.tinyimagenet_folders import BY_CLASS, find, in_class_folders, scan
 from trainables.datasets import count_images, load, needs_fingerprint, tinyimagenet
 from trainables.errors import UserError

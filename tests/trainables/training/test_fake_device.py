@@ -163,7 +163,7 @@ from analysis.record.settings import Settings
 from sweeps.planning import estimate
 from sweeps.planning.plan import make_plan
 from sweeps.planning.resources import Resources
-from trainables.data.definition import ImageCounts
+from trainables.data.counts import ImageCounts
 plan = make_plan([paper.find({table!r})], Settings(seeds=1, **{settings!r}), {{}}, pack=None)
 estimate.STEPS["fake"] = 8
 sizes = set()
