@@ -1,4 +1,4 @@
-"""Where and with what a run was trained: never part of its identity, always part of its record."""
+"""Where and with what a run was trained: part of its record, never of its id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The results folder as jobs see it: one folder a run, whose `result.json` is written last and means complete."""
+"""The results folder of jobs: one folder a run, which is complete when `result.json` is there, written last."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ def weights_path(results: Path, run_id: str) -> Path:
 
 
 def drop_temporaries(folder: Path, name: str = "*") -> None:
-    """Remove what killed writers (of `name`) left in a folder where nobody else writes that now."""
+    """Remove the temporary files of killed writers from a folder where nobody else writes files called `name` now."""
     for path in folder.glob(f".{name}.*"):
         if path.suffix[1:].isdecimal():
             path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes, *, old: Path | None = None) -> None:
-    """The whole file or the old one: written beside it, flushed to the disk, then renamed. old: where that is kept."""
+    """Write a file so that there is always a whole one: beside it, flushed to the disk, then renamed.
+
+    old: where the file that was there before is kept.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
@@ -69,7 +72,7 @@ def write_result(results: Path, result: dict[str, Any]) -> None:
 
 
 def read_result(results: Path, run_id: str) -> dict[str, Any] | None:
-    """A finished (or failed) run's record, or None while there is none; refuses one that is damaged."""
+    """Read the result of a run that is done or failed; None while there is none. Refuses a damaged one."""
     path = run_dir(results, run_id) / "result.json"
     why = "it is damaged"
     result = None
@@ -87,7 +90,7 @@ def read_result(results: Path, run_id: str) -> dict[str, Any] | None:
 
 
 def has_weights(results: Path, run_id: str) -> bool:
-    """Whether a run's weights are there, and are those that its result names."""
+    """True if a run's weights are there and are those that its result names."""
     path = weights_path(results, run_id)
     try:
         facts = path.stat()

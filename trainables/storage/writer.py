@@ -1,4 +1,4 @@
-"""Checkpoints on their way to the disk while the next epoch trains: at most one of each run waits."""
+"""Writes checkpoints while the next epoch trains; at most one of each run waits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Writer:
-    """One thread that writes in the order of asking. An error there is raised at the run's next `save` or `wait`."""
+    """A thread that writes in the order of its tasks. An error is raised at the run's next `save` or `wait`."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
@@ -19,7 +19,7 @@ class Writer:
         self._pending[run_id] = self._pool.submit(write)
 
     def wait(self, run_id: str) -> None:
-        """Until what was last asked for this run is written."""
+        """Wait until the run's last task is done."""
         if run_id in self._pending:
             self._pending.pop(run_id).result()
 
@@ -33,7 +33,7 @@ class Writer:
 
 @contextmanager
 def writing() -> Iterator[Writer]:
-    """A writer that has written all when the block is left, however it is left."""
+    """Make a writer that has written everything when the block is left, however it is left."""
     writer = Writer()
     try:
         yield writer

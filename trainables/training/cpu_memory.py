@@ -1,7 +1,7 @@
-"""The processor's memory for tensors. glibc else returns it to the system after a step, and gets it back page by page
-in the next (docs/performance.md).
+"""Keeps the processor's memory for tensors between steps.
 
-A thread, as a trial of Ray is one, has memory apart, of which glibc returns most in any case.
+glibc otherwise returns it to the system after a step and gets it back page by page in the next (docs/performance.md).
+A thread, as a Ray trial is one, has its own memory, most of which glibc returns in any case.
 """
 
 from __future__ import annotations
@@ -10,29 +10,28 @@ import ctypes
 from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Parameters of mallopt(3)."""
 LARGEST = 32 * 2**20
 """The largest block that glibc keeps, in bytes: larger ones are mapped and unmapped one by one."""
 ALL = -1
 LITTLE = 2 * LARGEST
-"""The most that glibc keeps at the end of its heap by itself, in bytes, after it has freed a block of LARGEST."""
+"""The most that glibc itself keeps at the end of its heap, in bytes, after it has freed a block of LARGEST."""
 
 
 def keep_freed(most: int = ALL) -> bool:
-    """Keep freed memory for the next tensors, `most` bytes at the end of the heap. False where there is no glibc."""
-    libc = _libc()
-    if libc is None:
-        return False
-    return bool(libc.mallopt(M_MMAP_THRESHOLD, LARGEST) and libc.mallopt(M_TRIM_THRESHOLD, most))
+    """Keep freed memory for the next tensors: `most` bytes at the end of the heap. False where there is no glibc."""
+    libc = _find_glibc()
+    return bool(libc and libc.mallopt(M_MMAP_THRESHOLD, LARGEST) and libc.mallopt(M_TRIM_THRESHOLD, most))
 
 
 def give_back() -> None:
-    """Return what is free to the system now."""
-    libc = _libc()
-    if libc is not None:
+    """Return free memory to the system now."""
+    if libc := _find_glibc():
         libc.malloc_trim(0)
 
 
-def _libc() -> Any:
+def _find_glibc() -> Any:
+    """The C library of this process if it is glibc, else None."""
     try:
         libc = ctypes.CDLL(None)
     except (OSError, TypeError):

@@ -51,7 +51,8 @@ thread.start() if sys.argv[2] == "thread" else work()
 """
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or cpu_memory._libc() is None, reason="the memory of a process is glibc's on Linux alone"
+    sys.platform != "linux" or cpu_memory._find_glibc() is None,
+    reason="the memory of a process is glibc's on Linux alone",
 )
 
 
@@ -98,6 +99,6 @@ def test_a_job_gives_its_memory_back_however_it_ends(tmp_path: Path, monkeypatch
 
 
 def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu_memory, "_libc", lambda: None)
+    monkeypatch.setattr(cpu_memory, "_find_glibc", lambda: None)
     assert not cpu_memory.keep_freed()
     cpu_memory.give_back()
