@@ -24,7 +24,7 @@ with hold_lock(Path(sys.argv[1])):
 
 def test_shared_locks_go_together_and_an_exclusive_one_with_none(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    with hold_lock(path, shared=True), hold_lock(path, shared=True, seconds=0):
+    with hold_lock(path, shared=True), hold_lock(path, shared=True, seconds=0):  # noqa: SIM117
         with pytest.raises(LockHeldError, match="still held by another process after 0 s"), hold_lock(path, seconds=0):
             pass
     with hold_lock(path), pytest.raises(LockHeldError), hold_lock(path, shared=True, seconds=0.1):
