@@ -17,23 +17,27 @@ from trainables.spec import RunSpec
 from trainables.training.student import initial_model
 
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
-TO_TENSOR = (transforms.ToTensor(), transforms.Normalize(MEAN, STD))
-AUGMENTED = transforms.Compose([transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), *TO_TENSOR])
-AS_THEY_ARE = transforms.Compose(TO_TENSOR)
+AUGMENTED = transforms.Compose(
+    [
+        transforms.RandomCrop(32, padding=4),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize(MEAN, STD),
+    ]
+)
 
 
 class PlainImages(torch.utils.data.Dataset):
     """The images as a torchvision data set offers them: PIL, augmented one by one."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, *, augmented: bool = True) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         self.images, self.labels = images, labels
-        self.transform = AUGMENTED if augmented else AS_THEY_ARE
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
+        return AUGMENTED(Image.fromarray(self.images[index])), int(self.labels[index])
 
 
 class PlainRun:
@@ -48,14 +52,11 @@ class PlainRun:
         *,
         high: float = 0.0,
         device: str = "cpu",
-        workers: int = 0,
     ) -> None:
         self.spec, self.teacher, self.high, self.device = spec, teacher, high, device
         self.student = initial_model(spec, 100).train().to(device)
         self.optimizer = torch.optim.SGD(self.student.parameters(), lr=spec.lr, momentum=0.9, weight_decay=5e-4)
-        self.loader = DataLoader(
-            PlainImages(images, labels), batch_size=spec.batch_size, shuffle=True, num_workers=workers
-        )
+        self.loader = DataLoader(PlainImages(images, labels), batch_size=spec.batch_size, shuffle=True)
 
     def _distill(self, student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         T = 4.0

@@ -3,20 +3,19 @@
     python benchmarks/together.py [--student resnet8x4] [--students 9] [--device cuda] [--turns 5] [--compile]
         [--json]
 
-`loop`: one after the other. `beside`: each in a thread of its own, on a GPU with a stream of its own, on the processor
-with its share of the threads. `vmap`: one forward and backward pass of all, their weights stacked. On a GPU also
-`graph`: the loop, recorded as one CUDA graph; and `graph beside`: recorded with a stream for each student. With
---compile also `compiled`: the loop, each network through torch.compile.
-A ratio is (student-steps a second) / (those of the loop in the same turn).
+`loop`: one after the other. `threads`: each in a thread of its own, on the processor with its share of the threads.
+`vmap`: one forward and backward pass of all, their weights stacked. With --compile also `compiled`: the loop, each
+network through torch.compile. A ratio is (student-steps a second) / (those of the loop in the same turn). (CUDA graphs
+and streams: pack.py.)
 """
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,33 +64,18 @@ def _sgd(parameters: list[Tensor]) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=RATE, momentum=0.9, weight_decay=5e-4, fused=True)
 
 
-def beside(students: Students) -> Callable[[], None]:
-    """Threads; on a GPU one stream each."""
-    count = len(students.networks)
-    streams = [torch.cuda.Stream() for _ in range(count)] if students.device == "cuda" else []
-    threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(count if streams else threads, initializer=_one_thread if not streams else None)
+def use_threads(students: Students) -> Callable[[], None]:
+    """A thread for each student, as many at once as torch has threads."""
 
-    def one(number: int) -> None:
-        with torch.cuda.stream(streams[number]) if streams else contextlib.nullcontext():
-            students.step(number)
+    pool = ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,))
 
     def work() -> None:
-        main = torch.cuda.current_stream() if streams else None
-        for stream in streams:
-            stream.wait_stream(main)
-        list(pool.map(one, range(count)))
-        for stream in streams:
-            main.wait_stream(stream)  # type: ignore[union-attr]
+        list(pool.map(students.step, range(len(students.networks))))
 
     return work
 
 
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-def stacked(students: Students) -> tuple[Callable[[], None], dict[str, Tensor]]:
+def stack(students: Students) -> tuple[Callable[[], None], dict[str, Tensor]]:
     """All students as one network whose weights have one dimension more; and these weights."""
     weights, buffers = stack_module_state([deepcopy(network) for network in students.networks])  # type: ignore[arg-type]
     weights = {name: weight.detach() for name, weight in weights.items()}
@@ -119,50 +103,18 @@ def stacked(students: Students) -> tuple[Callable[[], None], dict[str, Tensor]]:
     return work, weights
 
 
-def recorded(students: Students, *, side_by_side: bool) -> Callable[[], None]:
-    """The loop as one CUDA graph."""
-    streams = [torch.cuda.Stream() for _ in students.networks]
-    capturing = torch.cuda.Stream()
-    capturing.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(capturing):
-        for _ in range(3):
-            students.loop()
-    torch.cuda.current_stream().wait_stream(capturing)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=capturing):
-        for number, stream in enumerate(streams):
-            if side_by_side:
-                stream.wait_stream(capturing)
-            with torch.cuda.stream(stream) if side_by_side else contextlib.nullcontext():
-                students.step(number)
-        for stream in streams if side_by_side else ():
-            capturing.wait_stream(stream)
-    return graph.replay
-
-
-def compiled(students: Students) -> Callable[[], None]:
+def compile_each(students: Students) -> Callable[[], None]:
     for network in students.networks:
         network.compile(dynamic=False)
     return students.loop
 
 
-def sides_of(name: str, count: int, device: str, precision: str, *, compiles: bool) -> dict[str, Callable[[], None]]:
-    def make() -> Students:
-        return Students(name, count, device, precision)
-
-    sides = {"loop": make().loop, "beside": beside(make()), "vmap": stacked(make())[0]}
-    if device == "cuda":
-        sides |= {
-            "graph": recorded(make(), side_by_side=False),
-            "graph beside": recorded(make(), side_by_side=True),
-        }
-    return sides | ({"compiled": compiled(make())} if compiles else {})
-
-
 def measure(name: str, count: int, device: str, turns: int, repeats: int, *, compiles: bool = False) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for precision in DTYPES:
-        sides = sides_of(name, count, device, precision, compiles=compiles)
+        some = partial(Students, name, count, device, precision)
+        sides = {"loop": some().loop, "threads": use_threads(some()), "vmap": stack(some())[0]}
+        sides |= {"compiled": compile_each(some())} if compiles else {}
 
         def turn(work: Callable[[], None]) -> int:
             for _ in range(repeats):
@@ -177,7 +129,7 @@ def measure(name: str, count: int, device: str, turns: int, repeats: int, *, com
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = make_parser("A step of several students: loop, threads or streams, vmap, graphs.", turns=5, on_device=True)
+    parser = make_parser("A step of several students: loop, threads, vmap.", turns=5, on_device=True)
     parser.add_argument("--student", default="resnet8x4")
     parser.add_argument("--students", type=whole(1), default=9)
     parser.add_argument("--steps", type=whole(1), default=1, help="steps of all students a turn (default 1)")

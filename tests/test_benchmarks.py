@@ -66,21 +66,21 @@ def test_operations_of_a_student_with_a_cache_are_its_own(steps: int) -> None:
 def test_students_together() -> None:
     found = measured("together", "--student", "resnet8", "--students", "2", "--turns", "2", "--threads", "1")
     for precision in ("fp32", "bf16"):
-        assert found[precision]["ratios"].keys() == {"beside", "vmap"}
+        assert found[precision]["ratios"].keys() == {"threads", "vmap"}
         assert all(numbers["n"] == 2 and numbers["median"] > 0 for numbers in found[precision]["rates"].values())
 
 
 def test_students_together_learn_as_one_by_one() -> None:
-    from benchmarks.together import Students, beside, stacked
+    from benchmarks.together import Students, stack, use_threads
 
     weights = []
-    for way in ("loop", "beside", "vmap"):
+    for way in ("loop", "threads", "vmap"):
         torch.manual_seed(0)
         students = Students("resnet8", 2, "cpu", "fp32")
         if way == "vmap":
-            work, found = stacked(students)
+            work, found = stack(students)
         else:
-            work = students.loop if way == "loop" else beside(students)
+            work = students.loop if way == "loop" else use_threads(students)
         work()
         work()
         if way != "vmap":
