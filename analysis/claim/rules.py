@@ -20,8 +20,11 @@ Anything else is not shown: too few seeds, too much spread, or nothing there to 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from analysis.claim.kinds import MOST, SOME, Above, Alike, Kind, UpTo
 from analysis.table.stats import ALPHA, Estimate, Paired, average, holm
@@ -45,11 +48,16 @@ class Unit:
     unlike: str = ""
 
     @property
+    def means(self) -> np.ndarray:
+        """(rows, others)."""
+        return np.array([[one.summary.mean for one in row] for row in self.differences])
+
+    @property
     def closest(self) -> tuple[int, int]:
         """The row of the largest difference to its strongest opponent, and that opponent."""
-        means = [[one.summary.mean for one in row] for row in self.differences]
-        i = max(range(len(means)), key=lambda i: min(means[i]))
-        return i, means[i].index(min(means[i]))
+        means = self.means
+        i = int(means.min(axis=1).argmax())
+        return i, int(means[i].argmin())
 
     @property
     def difference(self) -> Paired:
@@ -111,47 +119,32 @@ def _reason(found: Finding, lacking: int) -> str:
     return "; ".join(filter(None, reasons))
 
 
+def _p_values(units: Sequence[Unit], test: Callable[[Estimate], float | None]) -> np.ndarray:
+    """Of all comparisons (units, rows, others), of which every unit of a claim has as many; NaN without a test."""
+    return np.array([[[test(one.estimate) for one in row] for row in unit.differences] for unit in units], dtype=float)
+
+
+def _corrected(p: np.ndarray) -> np.ndarray:
+    """Holm's correction over all tests that there are."""
+    known = ~np.isnan(p)
+    p[known] = holm(p[known].tolist())
+    return p
+
+
 def _measured(units: Sequence[Unit], least: float) -> list[Measured]:
     """Each unit against `least` points."""
-    ps = _corrected(units, lambda one: one.p(least))
-    found = []
-    for number, unit in enumerate(units):
-
-        def beyond(i: int, j: int, sign: int, number: int = number, unit: Unit = unit) -> bool:
-            p = ps[number, i, j]
-            return p is not None and p < ALPHA and sign * (unit.differences[i][j].summary.mean - least) > 0
-
-        rows, over = range(len(unit.rows)), range(len(unit.over))
-        found.append(
-            Measured(
-                unit,
-                ps[number, *unit.closest],
-                above=any(all(beyond(i, j, 1) for j in over) for i in rows),
-                below=any(all(beyond(i, j, -1) for i in rows) for j in over),
-            )
-        )
-    return found
-
-
-def _corrected(
-    units: Sequence[Unit], test: Callable[[Estimate], float | None]
-) -> dict[tuple[int, int, int], float | None]:
-    """`_tested` with Holm's correction."""
-    places = _tested(units, test)
-    known = {place: p for place, p in places.items() if p is not None}
-    return places | dict(zip(known, holm([*known.values()]), strict=True))
-
-
-def _tested(
-    units: Sequence[Unit], test: Callable[[Estimate], float | None]
-) -> dict[tuple[int, int, int], float | None]:
-    """The p-values of all comparisons by unit, row and opponent; None where there is no test."""
-    return {
-        (number, i, j): test(one.estimate)
+    p = _corrected(_p_values(units, lambda one: one.p(least)))
+    means = np.array([unit.means for unit in units])
+    above: np.ndarray = ((p < ALPHA) & (means > least)).all(axis=2).any(axis=1)
+    below: np.ndarray = ((p < ALPHA) & (means < least)).all(axis=1).any(axis=1)
+    return [
+        Measured(unit, _known(p[number, *unit.closest]), bool(above[number]), bool(below[number]))
         for number, unit in enumerate(units)
-        for i, row in enumerate(unit.differences)
-        for j, one in enumerate(row)
-    }
+    ]
+
+
+def _known(p: float) -> float | None:
+    return None if math.isnan(p) else float(p)
 
 
 def counted(pairs: Sequence[Pair]) -> str:
@@ -180,19 +173,22 @@ def _average(units: Sequence[Unit], chosen: Sequence[Paired]) -> Estimate:
 def _average_of_best(units: Sequence[Unit], least: float) -> tuple[Estimate, float | None, str]:
     """The average over the pairs of the row that is most significantly above `least`, against its strongest opponent;
     its p-value times the number of rows; and which two rows these are."""
-    rows, over = range(len(units[0].rows)), range(len(units[0].over))
-    averages = {(i, j): _average(units, [unit.differences[i][j] for unit in units]) for i in rows for j in over}
+    averages = [
+        [(i, j, _average(units, [unit.differences[i][j] for unit in units])) for j in range(len(units[0].over))]
+        for i in range(len(units[0].rows))
+    ]
+    known = all(one.error is not None for row in averages for _, _, one in row)
 
-    def p_of(place: tuple[int, int]) -> float:
-        one = averages[place]
+    def p_of(one: Estimate) -> float:
         return (one.p(least) or 0.0) if one.mean > least else 1.0
 
-    known = all(one.error is not None for one in averages.values())
-    hardest = [max(((i, j) for j in over), key=lambda at: (p_of(at) if known else 0, -averages[at].mean)) for i in rows]
-    best = min(hardest, key=lambda at: (p_of(at) if known else 0, -averages[at].mean))
-    several = len(rows) * len(over) > 1
-    words = f"of {units[0].rows[best[0]]} over {units[0].over[best[1]]} " if several else ""
-    return averages[best], min(1.0, p_of(best) * len(rows)) if known else None, words
+    def weakness(place: tuple[int, int, Estimate]) -> tuple[float, float]:
+        return p_of(place[2]) if known else 0.0, -place[2].mean
+
+    i, j, best = min((max(row, key=weakness) for row in averages), key=weakness)
+    several = len(averages) * len(averages[0]) > 1
+    words = f"of {units[0].rows[i]} over {units[0].over[j]} " if several else ""
+    return best, min(1.0, p_of(best) * len(averages)) if known else None, words
 
 
 def _everywhere(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
@@ -216,36 +212,42 @@ def _everywhere(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
     if word != CONTRADICTED and len(units) > 1:
         least_words = "above" if not kind.margin else f"no more than {kind.margin:g} below"
         why = f"{least_words} in {higher} of {len(units)}, significantly in {sum(one.above for one in measured)}"
-    return Finding(word, shown, p, _average_words(units, of_rows), tuple(measured), why)
+    of = f"({_in(units[0])})"
+    if len(units) > 1:
+        of = f"{of_rows}on average over {len(units)} {counted([unit.pair for unit in units])}"
+    return Finding(word, shown, p, of, tuple(measured), why)
+
+
+def _by_largest(word: str, largest: Measured, measured: Sequence[Measured], why: str = "") -> Finding:
+    """A finding that is about the largest difference."""
+    unit = largest.unit
+    of = f"(the largest: {_in(unit)})" if len(measured) > 1 else f"({_in(unit)})"
+    return Finding(word, unit.difference.estimate, largest.p, of, tuple(measured), why)
 
 
 def _some(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
     measured = _measured(units, -kind.margin)
-    largest = max(measured, key=lambda one: one.unit.difference.summary.mean)
     word = NOT_SHOWN
     if any(one.above for one in measured):
         word = SUPPORTED
     elif not lacking and all(one.below for one in measured):
         word = CONTRADICTED
-    of = _largest_words(largest.unit, units)
-    return Finding(word, largest.unit.difference.estimate, largest.p, of, tuple(measured))
+    return _by_largest(word, max(measured, key=lambda one: one.unit.difference.summary.mean), measured)
 
 
 def _up_to(kind: UpTo, units: Sequence[Unit], lacking: int) -> Finding:
     measured = _measured(units, 0.0)
     largest = max(measured, key=lambda one: one.unit.difference.summary.mean)
-    reaches = [_highest(unit, ALPHA / sum(len(one.rows) * len(one.over) for one in units)) for unit in units]
-    reach = reaches[measured.index(largest)]
-    printed = kind.points - rounding(kind.points)
+    alpha = ALPHA / sum(len(unit.rows) * len(unit.over) for unit in units)
+    half = rounding(kind.points)
     word, why = NOT_SHOWN, ""
-    if largest.above and reach is not None and reach >= printed:
+    if largest.above and _highest(largest.unit, alpha) >= kind.points - half:
         word = SUPPORTED
         low = largest.unit.difference.estimate.interval()
-        why = f"larger than {kind.points:g}" if low and low[0] > kind.points + rounding(kind.points) else ""
-    elif not lacking and all(high is not None and high < printed for high in reaches):
+        why = f"larger than {kind.points:g}" if low and low[0] > kind.points + half else ""
+    elif not lacking and all(_highest(unit, alpha) < kind.points - half for unit in units):
         word, why = CONTRADICTED, f"no gain reaches {kind.points:g}"
-    of = _largest_words(largest.unit, units)
-    return Finding(word, largest.unit.difference.estimate, largest.p, of, tuple(measured), why)
+    return _by_largest(word, largest, measured, why)
 
 
 def rounding(points: float) -> float:
@@ -253,54 +255,33 @@ def rounding(points: float) -> float:
     return 0.5 * 10.0 ** -len(f"{points:g}".partition(".")[2])
 
 
-def _highest(unit: Unit, alpha: float) -> float | None:
-    """How large the difference of the unit's best row to all others may be."""
-    intervals = [[one.estimate.interval(alpha) for one in row] for row in unit.differences]
-    if any(one is None for row in intervals for one in row):
-        return None
-    return max(min(one[1] for one in row if one) for row in intervals)
+def _highest(unit: Unit, alpha: float) -> float:
+    """How large the difference of the unit's best row to all others may be; NaN where an interval is not known."""
+    intervals = [[one.estimate.interval(alpha) or (math.nan, math.nan) for one in row] for row in unit.differences]
+    return float(np.array(intervals)[..., 1].min(axis=1).max())
 
 
 def _alike(kind: Alike, units: Sequence[Unit], lacking: int) -> Finding:
     margin = kind.margin
-
-    def within(one: Estimate) -> float | None:
-        sides = [_one_sided(one, -margin, 1), _one_sided(one, margin, -1)]
-        return max((p for p in sides if p is not None), default=None)
-
-    def beyond(one: Estimate) -> float | None:
-        return _one_sided(one, margin, 1) if one.mean > 0 else _one_sided(one, -margin, -1)
-
-    inside, outside = _tested(units, within), _corrected(units, beyond)
+    inside = _p_values(units, lambda one: max(_one_sided(one, -margin, 1), _one_sided(one, margin, -1)))
+    outside = _corrected(_p_values(units, lambda one: min(_one_sided(one, margin, 1), _one_sided(one, -margin, -1))))
     word = NOT_SHOWN
-    if any(p is not None and p < ALPHA for p in outside.values()):
+    if (outside < ALPHA).any():
         word = CONTRADICTED
-    elif not lacking and all(p is not None and p < ALPHA for p in inside.values()):
+    elif not lacking and (inside < ALPHA).all():
         word = SUPPORTED
-    measured = [Measured(unit, inside[number, *unit.closest]) for number, unit in enumerate(units)]
-    largest = max(measured, key=lambda one: abs(one.unit.difference.summary.mean))
-    of = _largest_words(largest.unit, units)
-    return Finding(word, largest.unit.difference.estimate, largest.p, of, tuple(measured))
+    measured = [Measured(unit, _known(inside[number, *unit.closest])) for number, unit in enumerate(units)]
+    return _by_largest(word, max(measured, key=lambda one: abs(one.unit.difference.summary.mean)), measured)
 
 
-def _one_sided(one: Estimate, least: float, sign: int) -> float | None:
-    """The p-value of mean - least being 0, against its having this sign."""
+def _one_sided(one: Estimate, least: float, sign: int) -> float:
+    """The p-value of mean - least being 0, against its having this sign; NaN without a test."""
     p = one.p(least)
     if p is None:
-        return None
+        return math.nan
     return p / 2 if sign * (one.mean - least) > 0 else 1 - p / 2
 
 
 def _in(unit: Unit) -> str:
     i, j = unit.closest
     return f"{unit.rows[i]} over {unit.over[j]}, {unit.place}"
-
-
-def _average_words(units: Sequence[Unit], of_rows: str) -> str:
-    if len(units) == 1:
-        return f"({_in(units[0])})"
-    return f"{of_rows}on average over {len(units)} {counted([unit.pair for unit in units])}"
-
-
-def _largest_words(unit: Unit, units: Sequence[Unit]) -> str:
-    return f"(the largest: {_in(unit)})" if len(units) > 1 else f"({_in(unit)})"
