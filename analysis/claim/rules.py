@@ -135,8 +135,8 @@ def _measured(units: Sequence[Unit], least: float) -> list[Measured]:
     """Each unit against `least` points."""
     p = _corrected(_p_values(units, lambda one: one.p(least)))
     means = np.array([unit.means for unit in units])
-    above: np.ndarray = ((p < ALPHA) & (means > least)).all(axis=2).any(axis=1)
-    below: np.ndarray = ((p < ALPHA) & (means < least)).all(axis=1).any(axis=1)
+    above = np.any(np.all((p < ALPHA) & (means > least), axis=2), axis=1)
+    below = np.any(np.all((p < ALPHA) & (means < least), axis=1), axis=1)
     return [
         Measured(unit, _known(p[number, *unit.closest]), bool(above[number]), bool(below[number]))
         for number, unit in enumerate(units)

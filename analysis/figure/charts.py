@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figure.style import FORMATS, plain, saved
+from analysis.figure.style import BLUE, FORMATS, GRAPH, GREEN, RED, plain, saved, set_title
 from analysis.table import captions, names
 from analysis.table.command_line import write
 from analysis.table.grid import Grid
@@ -24,14 +24,20 @@ from trainables.errors import UserError
 from trainables.recipes import Pair
 from trainables.spec import Mixing
 
-# Okabe and Ito's colours. Markers and line styles differ as well, so that nothing depends on colour.
-BLUE, GREEN, RED = "#0072B2", "#009E73", "#D55E00"
 SERIES = {
     "high": ("High energy", BLUE, "o", "-"),
     "half": ("Half high, half low", GREEN, "s", "--"),
     "low": ("Low energy", RED, "^", ":"),
 }
 LEVELS = (("#000000", (0, (7, 2))), ("#777777", (0, (1, 1.3))), ("#CC79A7", (0, (4, 1, 1, 1))))
+STYLE = GRAPH | {
+    "figure.titlesize": 10.5,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+}
 BARS: dict[str, Any] = {"capsize": 2.5, "markersize": 5, "elinewidth": 1.1}
 HOLLOW: dict[str, Any] = {
     "marker": "D",
@@ -44,6 +50,7 @@ HOLLOW: dict[str, Any] = {
 WIDEST = 4
 
 
+@rc_context(STYLE)
 def draw(grid: Grid) -> Figure:
     """One panel for each pair of each part; a part begins a line of panels."""
     parts = grid.resolved.parts
@@ -68,11 +75,7 @@ def draw(grid: Grid) -> Figure:
         else:
             _curves(axes, grid, part, pair)
         names_of = f"{names.network(pair.teacher)} / {names.network(pair.student)}"
-        axes.set_title(plain(f"{part.part.title}\n{names_of}" if part.part.title else names_of), fontsize=9.5)
-        axes.grid(True, color="#DDDDDD", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.tick_params(labelsize=8.5)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(plain(f"{part.part.title}\n{names_of}" if part.part.title else names_of))
     for place in set(np.ndindex(lines, columns)) - set(places):
         panels[place].remove()
     _title_and_legend(figure, grid, [panels[place] for place in places])
@@ -97,16 +100,13 @@ def _title_and_legend(figure: Figure, grid: Grid, panels: list[Axes]) -> None:
         "shortened, not the paper's schedule" if grid.shortened else "",
     ]
     lines = [grid.table.title, captions.training(grid) + kind, "; ".join(aside for aside in asides if aside)]
-    across = int(12 * figure.get_figwidth())
-    figure.suptitle(plain("\n".join(textwrap.fill(line, across) for line in lines if line)), fontsize=10.5)
+    set_title(figure, lines, width=int(12 * figure.get_figwidth()))
     labelled: dict[str, Any] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         labelled |= {label: handle for label, handle in zip(labels, handles, strict=True) if label not in labelled}
     if labelled:
-        figure.legend(
-            list(labelled.values()), list(labelled), loc="outside lower center", ncols=3, fontsize=8.5, frameon=False
-        )
+        figure.legend(list(labelled.values()), list(labelled), loc="outside lower center", ncols=3)
 
 
 def _rows(grid: Grid, part: ResolvedPart, pair: Pair) -> list[tuple[Row, Value]]:
@@ -151,7 +151,7 @@ def _dots(axes: Axes, grid: Grid, part: ResolvedPart, pair: Pair, *, named: bool
     axes.set_ylim(y - 0.8, -0.8)
     axes.margins(x=0.12)
     axes.locator_params(axis="x", nbins=6)
-    axes.set_xlabel("Top-1 accuracy (%)", fontsize=8.5)
+    axes.set_xlabel("Top-1 accuracy (%)")
 
 
 def _curves(axes: Axes, grid: Grid, part: ResolvedPart, pair: Pair) -> None:
@@ -171,21 +171,19 @@ def _curves(axes: Axes, grid: Grid, part: ResolvedPart, pair: Pair) -> None:
             axes.axhspan(value.mean - spread, value.mean + spread, color=color, alpha=0.1, linewidth=0)
     for place, (selection, points) in enumerate(curves.items()):
         label, color, marker, style = SERIES[selection]
-        known = [(rate + 0.004 * (place - 1), value) for rate, value in points if value.mean is not None]
-        axes.errorbar(
-            [rate for rate, _ in known],
-            [float(value.mean or 0.0) for _, value in known],
-            yerr=[value.std or 0.0 for _, value in known],
-            color=color,
-            marker=marker,
-            linestyle=style,
-            label=label,
-            **BARS,
-        )
+        apart = [(rate + 0.004 * (place - 1), value) for rate, value in points]
+        _line(axes, apart, color=color, marker=marker, linestyle=style, label=label)
     axes.set_xticks(sorted({rate for points in curves.values() for rate, _ in points}))
-    axes.set_xlabel("Share of the images that is augmented", fontsize=8.5)
-    axes.set_ylabel("Top-1 accuracy (%)", fontsize=8.5)
+    axes.set_xlabel("Share of the images that is augmented")
+    axes.set_ylabel("Top-1 accuracy (%)")
     _say_incomplete(axes, [value for _, value in _rows(grid, part, pair)])
+
+
+def _line(axes: Axes, points: Sequence[tuple[float, Value]], **style: Any) -> None:
+    """What was measured at each rate, with its standard deviation."""
+    known = [(rate, value.mean, value.std or 0.0) for rate, value in points if value.mean is not None]
+    rates, means, stds = zip(*known, strict=True) if known else ((), (), ())
+    axes.errorbar(rates, means, yerr=stds, **style, **BARS)
 
 
 def _cost(axes: Axes, grid: Grid, part: ResolvedPart, pair: Pair) -> None:
@@ -194,7 +192,6 @@ def _cost(axes: Axes, grid: Grid, part: ResolvedPart, pair: Pair) -> None:
     for row, value in _rows(grid, part, pair):
         mixing = _mixing(grid, row, pair)
         points.append((mixing.rate if mixing else 0.0, value))
-    known = [(rate, value) for rate, value in points if value.mean is not None]
     for base in (value for _, value in points if value.row in grid.table.kind.baselines and value.mean is not None):
         keys = [(rate, (part.key, increase_key(value.row, base.row), pair)) for rate, value in points]
         increases = [(rate, grid.cells[key].paper) for rate, key in keys]
@@ -202,19 +199,10 @@ def _cost(axes: Axes, grid: Grid, part: ResolvedPart, pair: Pair) -> None:
         if printed:
             hollow = HOLLOW | {"label": f"paper's increase over {base.label}, from the one measured here"}
             axes.plot([rate for rate, _ in printed], [seconds for _, seconds in printed], zorder=4, **hollow)
-    axes.errorbar(
-        [rate for rate, _ in known],
-        [float(value.mean or 0.0) for _, value in known],
-        yerr=[value.std or 0.0 for _, value in known],
-        color=BLUE,
-        marker="o",
-        linestyle="-",
-        label="measured",
-        **BARS,
-    )
+    _line(axes, points, color=BLUE, marker="o", linestyle="-", label="measured")
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("Share of the images that is augmented", fontsize=8.5)
-    axes.set_ylabel("Seconds per epoch", fontsize=8.5)
+    axes.set_xlabel("Share of the images that is augmented")
+    axes.set_ylabel("Seconds per epoch")
     _say_incomplete(axes, [value for _, value in points])
 
 
@@ -222,7 +210,7 @@ def _say_incomplete(axes: Axes, values: list[Value]) -> None:
     """How many entries of a panel lack runs, below it."""
     short = sum(value.state != "done" for value in values)
     if short:
-        axes.set_xlabel(f"{axes.get_xlabel()}\n{short} of {len(values)} entries incomplete", fontsize=8.5)
+        axes.set_xlabel(f"{axes.get_xlabel()}\n{short} of {len(values)} entries incomplete")
 
 
 def picture(grid: Grid, form: str) -> bytes:
