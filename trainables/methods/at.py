@@ -1,16 +1,15 @@
-"""Attention transfer (Zagoruyko and Komodakis 2017), with torchdistill's ATLoss (mode "code")."""
+"""Attention transfer (Zagoruyko and Komodakis 2017), as in its authors' code."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 
 from trainables.errors import UserError
 from trainables.methods import Method, Setup, Step
 from trainables.methods._features import of_one_size, paired, refusal
-from trainables.methods._torchdistill import summed
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,14 @@ class AT(Method):
 
     def loss(self, step: Step) -> Tensor:
         pairs = [of_one_size(*pair) for pair in paired(step.student.features, step.taught.features)]
-        attention = summed("ATLoss", [(self._root(student), self._root(teacher)) for student, teacher in pairs])
-        return self.ce * cross_entropy(step.student.logits, step.labels) + self.weight * attention
+        transfer = step.student.logits.new_zeros(())
+        for student, teacher in pairs:
+            transfer = transfer + (self._attention(student) - self._attention(teacher)).square().mean()
+        return self.ce * cross_entropy(step.student.logits, step.labels) + self.weight * transfer
 
-    def _root(self, maps: Tensor) -> Tensor:
-        """Maps whose square, which ATLoss takes, is |F|^power."""
-        return maps if self.power == 2 else maps.abs() ** (self.power / 2)
+    def _attention(self, maps: Tensor) -> Tensor:
+        """(N, K, H, W) to (N, H W), of length 1."""
+        return normalize((maps.abs() ** self.power).mean(dim=1).flatten(1))
 
 
 METHOD = AT

@@ -1,4 +1,4 @@
-"""Variational information distillation (Ahn et al. 2019), with torchdistill's VIDLoss."""
+"""Variational information distillation (Ahn et al. 2019)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch.nn.functional import cross_entropy, softplus
 from trainables.errors import UserError
 from trainables.methods import Method, Setup, Step
 from trainables.methods._features import of_one_size, paired, refusal
-from trainables.methods._torchdistill import summed
 from trainables.models.network import convolution
 
 
@@ -71,8 +70,11 @@ class VID(Method):
     def loss(self, step: Step) -> Tensor:
         assert isinstance(step.extra, nn.ModuleList)
         pairs = [of_one_size(*pair) for pair in paired(step.student.features, step.taught.features)]
-        beliefs = [(gaussian(student), teacher) for gaussian, (student, teacher) in zip(step.extra, pairs, strict=True)]
-        return self.ce * cross_entropy(step.student.logits, step.labels) + self.weight * summed("VIDLoss", beliefs)
+        information = step.student.logits.new_zeros(())
+        for gaussian, (student, teacher) in zip(step.extra, pairs, strict=True):
+            mean, variance = gaussian(student)
+            information = information + (0.5 * ((mean - teacher).square() / variance + variance.log())).mean()
+        return self.ce * cross_entropy(step.student.logits, step.labels) + self.weight * information
 
 
 METHOD = VID

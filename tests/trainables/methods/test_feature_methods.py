@@ -70,6 +70,30 @@ def test_the_released_implementations_values(
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
 
 
+def torchdistills(loss: str, pairs: list[tuple[Any, Tensor]]) -> Tensor:
+    """Its loss of that name, which looks values up by module path, as forward hooks would leave them."""
+    mid_level = pytest.importorskip("torchdistill.losses.mid_level")
+    student, teacher = ({str(i): {"output": pair[side]} for i, pair in enumerate(pairs)} for side in (0, 1))
+    places = {name: {"io": "output", "path": name} for name in student}
+    module = getattr(mid_level, loss)({name: {"student": place, "teacher": place} for name, place in places.items()})
+    found: Tensor = module(student, teacher)
+    return found
+
+
+def test_attention_against_torchdistill() -> None:
+    other = ONE._replace(features=tuple(maps.roll(1, 0) for maps in ONE.features))
+    pairs = list(zip(ONE.features[1:], other.features[1:], strict=True))
+    found = alone("at", weight=1.0, power=2.0).loss(step(ONE, other))
+    torch.testing.assert_close(found, torchdistills("ATLoss", pairs))
+
+
+def test_vid_against_torchdistill() -> None:
+    modules = extra(METHODS["vid"], ONE, ONE).double()
+    pairs = [(one(maps), maps) for one, maps in zip(modules, ONE.features[1:], strict=True)]
+    found = alone("vid", weight=1.0).loss(step(ONE, ONE, modules))
+    torch.testing.assert_close(found, torchdistills("VIDLoss", pairs))
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_cross_entropy_is_added(name: str) -> None:
     modules = extra(METHODS[name], ONE, OTHER)
