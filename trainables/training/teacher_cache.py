@@ -28,7 +28,13 @@ from trainables.errors import reason_of
 from trainables.spec import RunSpec
 from trainables.storage.locks import LockHeldError, hold_lock
 from trainables.storage.provenance import surroundings
-from trainables.storage.runs import teacher_cache_bytes, verify_checksum, with_checksum, write_atomically
+from trainables.storage.runs import (
+    drop_temporaries,
+    teacher_cache_bytes,
+    verify_checksum,
+    with_checksum,
+    write_atomically,
+)
 from trainables.training.teachers import Teacher
 
 GB = 10**9
@@ -67,6 +73,7 @@ class TeacherCache:
                 with hold_lock(path.with_suffix(".lock")):
                     logits = self._read(path, epoch)
                     if logits is None:
+                        drop_temporaries(self.folder, path.name)
                         logits = self._compute(epoch)
                         content = logits.cpu().contiguous().view(torch.uint8).numpy().tobytes()
                         write_atomically(path, with_checksum(content))
