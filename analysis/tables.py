@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from analysis import paper
-from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger
-from analysis.record.settings import Settings
 from analysis.table.command_line import ledger_path, settings_of_sweep, write
 from analysis.table.grid import Grid, make_grid
-from analysis.table.layout import Table
 from analysis.table.render import FORMATS, render
 from analysis.table.resolved import resolve
+from analysis.table.sheet import Sheet
 from trainables.commands import Parser, run_command
 from trainables.errors import UserError
 
@@ -40,20 +38,17 @@ def load_grid(name: str, results: Path, *, sweep: int | None = None, metric: str
         return make_grid(resolved, ledger.entries(resolved.run_ids), metric)
 
 
-def write_all(table: Table, settings: Settings, entries: Mapping[str, Entry], folder: Path) -> list[Path]:
-    """The table as LaTeX, Markdown, CSV, HTML, and its picture as PNG and PDF; nothing where no row was asked for.
+def write_all(grid: Grid, sheet: Sheet, folder: Path) -> list[Path]:
+    """The table as LaTeX, Markdown, CSV, HTML, and its picture as PNG and PDF. The paths of the files.
 
     A picture of weights and images is not drawn here: `from_weights.write_figure_from_runs` draws it.
     """
     from analysis.figure.charts import write_figure
 
-    grid = make_grid(resolve(table, settings), entries)
-    if not grid.values:
-        return []
-    paths = []
+    table, paths = grid.resolved.table, []
     for form, extension in EXTENSIONS.items():
         path = folder / f"{table.key}.{extension}"
-        write(path, render(grid, form).encode())
+        write(path, render(grid, form, sheet).encode())
         paths.append(path)
     pictures = ("png", "pdf") if table.kind.trains else ()
     if table.kind.needs_weights:

@@ -28,11 +28,13 @@ from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings, deviations, parse_pair, teacher_spec
 from analysis.reporting.search_results import Finalist, Searched, write_search
 from analysis.table import names
+from sweeps.display.outcome import report, resumable, typed
 from sweeps.display.progress import Lines, State
+from sweeps.planning.images import count_images
 from sweeps.planning.job_queue import Feed, Outcome
 from sweeps.planning.plan import JobKind, Plan, job_of, packed
+from sweeps.request.checks import check_all, check_writable
 from sweeps.request.request import Request, make_request
-from sweeps.run import check_all, check_writable, execution_of, facts_in, report, resumable, typed
 from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest
 from sweeps.searching.arguments import SearchOptions, parse
@@ -54,26 +56,25 @@ def main(argv: Sequence[str]) -> int:
     with resumable("search.py", argv):
         options = parse(argv)
         request = make_request(options.run)
-        pair = parse_pair(options.run.pairs[0])
+        where = options.run.where
         search = Search(
             settings=request.settings,
-            pair=pair,
+            pair=parse_pair(request.settings.pairs[0]),
             row=find_row(options.row),
             space=parse_space(options.space),
             holdout=options.holdout,
             trial_epochs=options.trial_epochs,
         )
         search.check()
-        check_writable(options.run.results)
+        check_writable(where.results)
         ends = (search.trial({}), search.finalist({}, SEED))
-        runs = Plan({JobKind.TRIALS: {spec.run_id: spec for spec in ends}})
-        resources = check_all(options.run, request, runs)
-        known = facts_in(options.run.data_dir)(ends[0])
+        resources = check_all(where, request, ends)
+        known = count_images(ends[0], where.data_dir)
         if known.test_size == 0:
             raise UserError(f"--holdout {options.holdout:g} leaves no image to score: hold out more")
         with contextlib.ExitStack() as stack:
-            stack.enter_context(hold_driver_lock(options.run.results))
-            ledger = stack.enter_context(Ledger.open(options.run.results / "ledger.sqlite"))
+            stack.enter_context(hold_driver_lock(where.results))
+            ledger = stack.enter_context(Ledger.open(where.results / "ledger.sqlite"))
             command = typed("search.py", argv)
             return _Searching(options, request, search, ledger, resources, command, known.num_classes).run()
 
@@ -92,8 +93,8 @@ class _Searching:
         classes: int,
     ) -> None:
         self.options, self.search, self.ledger, self.resources = options, search, ledger, resources
-        self.results, self.classes = options.run.results, classes
-        self.execution = execution_of(options.run, request, command)
+        self.results, self.classes = options.run.where.results, classes
+        self.execution = options.run.where.execution(request.files, command)
         self.folder = self.results / "search" / self.name
 
     @property
@@ -119,11 +120,12 @@ class _Searching:
             100 / self.classes,
         )
         with opened(study):
-            if self.options.run.retry:
+            if self.options.run.where.retry:
                 study.retry()
             for origin, point in self.search.known_points().items():
                 if point is None or not study.propose(point, origin):
-                    print(f"the {origin}'s point lies outside the space: it is no trial, and is trained at the end")
+                    how = "it will not be a trial, but is trained with the finalists"
+                    print(f"the {origin}'s setting is outside --space: {how}")
             to_come = max(0, self.options.trials - study.counted)
             print(f"{self.name}: {study.counted} trials tried, {to_come} to come", flush=True)
             outcome, ready = self._trials(study)
@@ -165,7 +167,7 @@ class _Searching:
         """Which of the runs are done, and which have failed and are not to be tried again."""
         ingest(self.results, self.ledger, runs)
         entries = self.ledger.entries(runs)
-        ended = {entry.run_id: entry for entry in entries.values() if entry.done or not self.options.run.retry}
+        ended = {entry.run_id: entry for entry in entries.values() if entry.done or not self.options.run.where.retry}
         failed = {run_id: entry.reason or "no reason recorded" for run_id, entry in ended.items() if not entry.done}
         return frozenset(ended.keys() - failed.keys()), failed
 
@@ -182,7 +184,7 @@ class _Searching:
             most=self.options.trials,
             pack=self.options.pack,
             needs=frozenset(plan.runs.get(JobKind.TEACHER, ())),
-            retry=self.options.run.retry,
+            retry=self.options.run.where.retry,
         )
         lines = Lines(State(plan), sys.stdout)
 
@@ -206,12 +208,14 @@ class _Searching:
         from sweeps.running.engine import execute
 
         options = self.options.run
-        return execute(plan, self.ledger, self.execution, self.resources, on_event, debug=options.debug, feed=feed)
+        return execute(
+            plan, self.ledger, self.execution, self.resources, on_event, debug=options.where.debug, feed=feed
+        )
 
     def _finalists(self, study: Study) -> list[tuple[str, dict[int, RunSpec], float | None]]:
         """The paper's point, the released code's, and the best others: by name, a run for each seed, and the score."""
         scores = {one.run: one.score for one in study.tried() if one.state == "complete"}
-        seeds = range(1, self.options.run.seeds + 1)
+        seeds = range(1, self.search.settings.seeds + 1)
         found = []
         for origin, run in self.search.known_runs().items():
             trial = self.search.like(run(SEED))
@@ -227,9 +231,9 @@ class _Searching:
         specs = {spec.run_id: spec for _, runs, _ in self._finalists(study) for spec in runs.values()}
         done, failed = self._known(specs)
         missing = [spec for run_id, spec in specs.items() if run_id not in done and run_id not in failed]
-        jobs = tuple(packed(JobKind.DISTILLED, missing, self.options.run.pack))
+        jobs = tuple(packed(JobKind.DISTILLED, missing, self.options.run.where.pack))
         if jobs:
-            print(f"on the test images: {len(missing)} runs of {self.options.run.seeds} seeds", flush=True)
+            print(f"on the test images: {len(missing)} runs of {self.search.settings.seeds} seeds", flush=True)
 
         def on_event(event: Event) -> None:
             from sweeps.running.events import RunEnded
@@ -252,7 +256,7 @@ class _Searching:
             space=self.search.space.text,
             trials=tuple(study.tried()),
             held_out=self.search.holdout,
-            seeds=self.options.run.seeds,
+            seeds=self.search.settings.seeds,
             finalists=tuple(finalists),
             importances=study.importances(),
             trial_epochs=self.search.trial_epochs,

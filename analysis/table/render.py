@@ -199,6 +199,6 @@ _OF_GRID: dict[str, Callable[[Grid], str]] = {"csv": to_csv, "json": to_json}
 FORMATS = (*_OF_SHEET, *_OF_GRID)
 
 
-def render(grid: Grid, form: str) -> str:
-    """The table in one of FORMATS."""
-    return _OF_GRID[form](grid) if form in _OF_GRID else _OF_SHEET[form](make_sheet(grid))
+def render(grid: Grid, form: str, sheet: Sheet | None = None) -> str:
+    """The table in one of FORMATS. sheet: of the grid, where it was made before."""
+    return _OF_GRID[form](grid) if form in _OF_GRID else _OF_SHEET[form](sheet or make_sheet(grid))

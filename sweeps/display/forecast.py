@@ -19,13 +19,13 @@ from analysis.table import names
 from analysis.table.grid import make_grid
 from analysis.table.layout import Table
 from analysis.table.protocol import protocol
-from analysis.table.resolved import ResolvedTable, resolve
+from analysis.table.resolved import ResolvedTable
 from analysis.table.verdicts import SEED_STD
 from sweeps.planning.estimate import CostEstimate
 from sweeps.planning.plan import JobKind, Plan
 from sweeps.planning.teacher_caches import TeacherCaches
 from sweeps.request.request import Request, teachers
-from sweeps.request.teacher_weights import Given
+from sweeps.request.teacher_weights import TeacherWeights
 from trainables import datasets
 from trainables.commands import count
 from trainables.spec import RunSpec
@@ -65,29 +65,26 @@ def count_cells(request: Request) -> tuple[int, int]:
     train more than once."""
     found: set[tuple[RunSpec, ...]] = set()
     students: Counter[str] = Counter()
-    for table in (table for table in request.tables if table.kind.trains):
-        resolved = resolve(table, request.settings)
-        found |= {*resolved.cells.values()}
-        students.update(
-            {spec.run_id for specs in (*resolved.cells.values(), *resolved.untaught.values()) for spec in specs}
-        )
+    for table in (table for table in request.resolved if table.table.kind.trains):
+        found |= {*table.cells.values()}
+        students.update({spec.run_id for specs in (*table.cells.values(), *table.untaught.values()) for spec in specs})
     return len(found), students.total() - len(students)
 
 
 def show(plan: Plan, request: Request, entries: Mapping[str, Entry]) -> None:
     """The plan on standard output. entries: what is known of its runs."""
     parts: list[RenderableType] = []
-    for table in request.tables:
-        parts += _protocol(resolve(table, request.settings))
+    for table in request.resolved:
+        parts += _protocol(table)
     _print([*parts, _runs(plan), *map(Text, [*_lines(plan, request), *_visible(request, entries)])])
 
 
 def _visible(request: Request, entries: Mapping[str, Entry]) -> list[str]:
     """Which differences of accuracy so many seeds can tell; nothing where no table compares accuracies."""
-    compared = [table for table in request.tables if table.kind.compares_accuracies]
+    compared = [table for table in request.resolved if table.table.kind.compares_accuracies]
     if not compared:
         return []
-    found = spread((make_grid(resolve(table, request.settings), entries) for table in compared), "from the ledger")
+    found = spread((make_grid(table, entries) for table in compared), "from the ledger")
     return [sensitivity(request.settings.seeds, found or of_runs(SEED_STD, ASSUMED))]
 
 
@@ -247,7 +244,7 @@ def _teachers(plan: Plan, request: Request) -> list[str]:
 _HINTS = {"imagenet": " (--download fetches torchvision's published weights instead)"}
 
 
-def _given(teacher: Given, place: str) -> str:
+def _given(teacher: TeacherWeights, place: str) -> str:
     return f"{teacher.network}{place} is given: {teacher.path} (sha256 {teacher.sha256[:12]})"
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from sweeps.planning.images import count_images
 from sweeps.planning.job_queue import Feed
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.planning.resources import Resources
@@ -34,18 +36,17 @@ class Cost:
 
 
 CostOf = Callable[[RunSpec, str], Cost]
-FactsOf = Callable[[RunSpec], ImageCounts]
 
 
 def seconds_by_job(
-    jobs: Sequence[PlannedJob], cost: CostOf, facts_of: FactsOf, spared: Mapping[str, int]
+    jobs: Sequence[PlannedJob], cost: CostOf, data_dir: Path | None, spared: Mapping[str, int]
 ) -> dict[str, float]:
     """Of each job, by its key. spared: by job, the epochs whose answers a cache has. A teacher is asked about all test
     images once, for its accuracy, and about all training images once for each set of energies that runs compare by."""
     asked: set[tuple[object, ...]] = set()
     found: dict[str, float] = {}
     for job in jobs:
-        first, facts = job.specs[0], facts_of(job.specs[0])
+        first, facts = job.specs[0], count_images(job.specs[0], data_dir)
         seconds = job_seconds(job.specs, cost, facts)
         if first.teacher is not None:
             image = cost(first, first.teacher).image

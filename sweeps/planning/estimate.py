@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.planning.background_load import company
-from sweeps.planning.durations import Cost, CostOf, FactsOf, seconds_by_job, wall_seconds
+from sweeps.planning.durations import Cost, CostOf, seconds_by_job, wall_seconds
+from sweeps.planning.images import count_images
 from sweeps.planning.plan import Plan
 from sweeps.planning.resources import Resources, cpus_here
 from sweeps.planning.teacher_caches import TeacherCaches
@@ -56,7 +57,7 @@ class CostEstimate:
     how: str
 
 
-NO_TEACHER_CACHES = TeacherCaches()
+NO_CACHES = TeacherCaches()
 NOTHING = CostEstimate(0.0, 0.0, 0, "", "nothing is left to train")
 
 
@@ -78,13 +79,13 @@ class _Work:
 
 def estimate(
     plan: Plan,
-    facts_of: FactsOf,
+    data_dir: Path | None,
     resources: Resources,
     *,
     device: str,
     at_once: int,
     seconds: float = SECONDS,
-    caches: TeacherCaches = NO_TEACHER_CACHES,
+    caches: TeacherCaches = NO_CACHES,
     tell: Callable[[str], None] = lambda line: None,
 ) -> CostEstimate:
     """The cost of a plan's jobs, measured on this machine's `device`, on `at_once` devices (or shares of them).
@@ -104,9 +105,9 @@ def estimate(
     devices = [resources.devices(job.specs) for job in plan.jobs]
     quiet = device == "cuda" or resources.gpus or threads > 1
     busy = 0 if quiet else min(at_once, cpus_here(), sum(devices)) - 1
-    costs = _measure(specs, facts_of, device, threads, busy, seconds)
+    costs = _measure(specs, data_dir, device, threads, busy, seconds)
     took = time.perf_counter() - began
-    by_job = seconds_by_job(plan.jobs, costs_of(costs), facts_of, caches.spared)
+    by_job = seconds_by_job(plan.jobs, costs_of(costs), data_dir, caches.spared)
     sizes = sorted((sum(_checkpoint(spec, costs) for spec in job.specs) for job in plan.jobs), reverse=True)
     under_way = max(1, at_once // min(devices))
     disk = sum(costs[_student(spec)].bytes + RECORD_BYTES for spec in specs) + sum(sizes[:under_way])
@@ -154,7 +155,7 @@ def _works(spec: RunSpec) -> set[_Work]:
 
 
 def _measure(
-    specs: Sequence[RunSpec], facts_of: FactsOf, device: str, threads: int, busy: int, seconds: float
+    specs: Sequence[RunSpec], data_dir: Path | None, device: str, threads: int, busy: int, seconds: float
 ) -> dict[_Work, Cost]:
     """The cost of every network, trained (students, teachers to train) or only asked, within about `seconds`; on a
     processor while `busy` other cores have work, but for runs that exist for their timing."""
@@ -177,7 +178,7 @@ def _measure(
     end = time.perf_counter() + seconds
     try:
         for number, work in enumerate(sorted(works, key=lambda work: work.method != "")):
-            about = facts_of(works[work])
+            about = count_images(works[work], data_dir)
             uses = {"trained": work in trained, "asked": work in asked}
             same = (replace(work, dataset=""), about.side, about.num_classes, *uses.values())
             if same not in alike:

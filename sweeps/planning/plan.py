@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from analysis.record.entry import Entry
-from analysis.record.settings import Settings
 from analysis.table.kinds import PictureTable
-from analysis.table.layout import Table
-from analysis.table.resolved import ResolvedTable, resolve
+from analysis.table.resolved import ResolvedTable
 from trainables.errors import UserError
 from trainables.spec import RunSpec
 from trainables.storage.runs import stream_key
@@ -66,12 +64,6 @@ class Plan:
         return {run_id: spec for runs in self.runs.values() for run_id, spec in runs.items()}
 
 
-def asked_runs(tables: Sequence[Table], settings: Settings) -> list[str]:
-    """The ids of all runs that the tables could need, and what those were in earlier revisions: the rows of the ledger
-    that a plan looks at."""
-    return list(dict.fromkeys(run_id for table in tables for run_id in resolve(table, settings).run_ids))
-
-
 @dataclass(frozen=True)
 class _Run:
     """What is known of a run of the tables.
@@ -96,8 +88,7 @@ class _Run:
 
 
 def make_plan(
-    tables: Sequence[Table],
-    settings: Settings,
+    tables: Sequence[ResolvedTable],
     entries: Mapping[str, Entry],
     *,
     pack: int | None,
@@ -115,7 +106,7 @@ def make_plan(
     """
     if pack is not None and pack < 1:
         raise UserError(f"--pack {pack} must be at least 1")
-    asked = [resolve(table, settings) for table in tables if table.kind.trains]
+    asked = [table for table in tables if table.table.kind.trains]
     distilled = _by_id(spec for table in asked for specs in table.cells.values() for spec in specs)
     teachers = _by_id(spec for table in asked for spec in table.teachers)
     vanilla = _by_id(spec for table in asked for specs in table.untaught.values() for spec in specs)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from sweeps.planning.images import count_images
 from sweeps.planning.plan import PlannedJob
 from trainables import datasets
-from trainables.data.counts import ImageCounts
-from trainables.spec import RunSpec
 from trainables.storage.runs import stream_key, teacher_cache_bytes
 
 
@@ -30,9 +30,7 @@ class TeacherCaches:
     spared: dict[str, int] = field(default_factory=dict)
 
 
-def find_teacher_caches(
-    jobs: Sequence[PlannedJob], facts_of: Callable[[RunSpec], ImageCounts], most_bytes: float
-) -> TeacherCaches:
+def find_teacher_caches(jobs: Sequence[PlannedJob], data_dir: Path | None, most_bytes: float) -> TeacherCaches:
     """Jobs with equal streams and teachers share a cache, unless one of their methods needs more than logits."""
     groups: dict[tuple[object, ...], list[PlannedJob]] = {}
     for job in jobs:
@@ -44,7 +42,7 @@ def find_teacher_caches(
     spared: dict[str, int] = {}
     for group in groups.values():
         longest = max((spec for job in group for spec in job.specs), key=lambda spec: spec.epochs)
-        about = facts_of(longest)
+        about = count_images(longest, data_dir)
         size = teacher_cache_bytes(longest, about.train_size, about.num_classes)
         what = f"{longest.teacher} on {longest.dataset}"
         if datasets.find(longest.dataset).streamed:

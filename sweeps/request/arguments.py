@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from analysis import paper
+from analysis.record.settings import Settings
 from trainables.commands import Parser, did_you_mean
 from trainables.datasets import names
 from trainables.errors import UserError
 from trainables.spec import PRECISIONS
+from trainables.storage.job_file import Execution
 
+T = TypeVar("T")
 EXAMPLES = """\
 examples:
   python sweeps/run.py --list                              tables, rows, pairs, networks, methods, data sets
@@ -30,25 +34,21 @@ was not run, 2 bad input."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the command line says. Paths are absolute; the other fields are as they were given."""
+class Where:
+    """Where and how to train. Paths are absolute.
 
-    tables: tuple[str, ...]
-    dataset: str | None
+    weights: the folder or file of the teachers' weights that were given.
+    gpus: None for all that there are.
+    pack: the most students of a job, None for all that share a teacher.
+    teacher_cache: in gigabytes.
+    address: of a running Ray cluster.
+    retry: train again what is recorded as failed.
+    """
+
+    results: Path
     data_dir: Path
     download: bool
-    teachers: Path | None
-    pairs: tuple[str, ...]
-    rows: tuple[str, ...]
-    seeds: int
-    epochs: int | None
-    train_fraction: float
-    imbalance: float | None
-    assistant: str
-    tail_teachers: bool
-    batch_size: int | None
-    precision: str
-    overrides: tuple[tuple[str, str], ...]
+    weights: Path | None
     gpus: int | None
     gpus_per_job: float
     cpus_per_job: int
@@ -56,17 +56,41 @@ class Options:
     teacher_cache: float
     cuda_graphs: bool
     address: str | None
-    results: Path
     retry: bool
-    plan: bool
-    json: bool
-    list: bool
     debug: bool
+
+    def execution(self, weights: tuple[tuple[str, str], ...], command: str) -> Execution:
+        """How the jobs of this command are trained. weights: SHA-256 and path of the given files."""
+        return Execution(
+            results=self.results,
+            data_dir=self.data_dir,
+            teachers=weights,
+            command=command,
+            teacher_cache_gb=self.teacher_cache,
+            cuda_graphs=self.cuda_graphs,
+        )
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says: which tables, by which settings, where.
+
+    settings: without what must be looked up: images, given teachers, the tables' own data set, the overrides.
+    overrides: of --set, not checked yet.
+    """
+
+    tables: tuple[str, ...]
+    settings: Settings
+    overrides: tuple[tuple[str, str], ...]
+    where: Where
+    plan: bool = False
+    json: bool = False
+    list: bool = False
 
 
 def parse(argv: Sequence[str]) -> Options:
     """The options of a command line; raises UserError, or SystemExit after --help."""
-    options = Options(**known_options(_parser(), argv))
+    options = make_options(parse_known(_parser(), argv))
     if options.json and not options.plan:
         raise UserError(
             "--json goes with --plan; python analysis/tables.py TABLE --format json gives a table's numbers"
@@ -76,17 +100,28 @@ def parse(argv: Sequence[str]) -> Options:
     return options
 
 
-def known_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
-    """What a command line says, lists as tuples; refuses an option that there is not."""
+def parse_known(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
+    """The options by name, lists as tuples; refuses an option that there is not."""
     found, unknown = parser.parse_known_intermixed_args(argv)
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
         near = did_you_mean(unknown[0].partition("=")[0], known)
         hint = f": {near}" if near else ""
         raise UserError(f"unknown option {unknown[0]}{hint} (see {parser.prog} --help)")
-    fields = vars(found)
-    fields["overrides"] = tuple(dict(fields["overrides"]).items())
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in vars(found).items()}
+
+
+def make_options(fields: Mapping[str, Any]) -> Options:
+    """Options of the parsed fields, which have the names of those of Settings, Where and Options."""
+    settings = _take(Settings, {**fields, "dataset": fields["dataset"] or "", "overrides": ()})
+    overrides = tuple(dict(fields["overrides"]).items())
+    return _take(Options, {**fields, "settings": settings, "overrides": overrides, "where": _take(Where, fields)})
+
+
+def _take(cls: type[T], fields: Mapping[str, Any]) -> T:
+    """An object of a dataclass from those of the fields that it has."""
+    own = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return cls(**{name: value for name, value in fields.items() if name in own})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,8 +135,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"all, {', '.join(paper.tables())}")
     what = parser.add_argument_group("what to train")
-    what.add_argument("--pairs", nargs="+", default=[], metavar="T/S", help="teacher/student columns, not the paper's")
-    what.add_argument("--rows", nargs="+", default=[], metavar="KEY", help="only these rows (--list shows their keys)")
+    what.add_argument("--pairs", nargs="+", default=(), metavar="T/S", help="teacher/student columns, not the paper's")
+    what.add_argument("--rows", nargs="+", default=(), metavar="KEY", help="only these rows (--list shows their keys)")
     what.add_argument("--assistant", default="", metavar="NETWORK", help="between teacher and student in TAKD's rows")
     add_what(what)
     add_where(parser.add_argument_group("where to train"))
@@ -116,10 +151,21 @@ def _parser() -> argparse.ArgumentParser:
 def add_what(group: Any) -> None:
     """What sweeps and searches have in common."""
     add = group.add_argument
-    add("--dataset", metavar="NAME", help=f"{', '.join(names())} (default: the one of the paper's table)")
+    add(
+        "--dataset",
+        type=_word,
+        metavar="NAME",
+        help=f"{', '.join(names())} (default: the one of the paper's table)",
+    )
     add("--data-dir", type=_path, default=_path("data"), metavar="DIR", help="folder of the images (default: data)")
     add("--download", action="store_true", help="fetch into --data-dir what is not there and can be fetched")
-    add("--teachers", type=_path, metavar="DIR|FILE", help="trained weights: NETWORK.pth, NETWORK_vanilla/*.pth, ...")
+    add(
+        "--teachers",
+        dest="weights",
+        type=_path,
+        metavar="DIR|FILE",
+        help="trained weights: NETWORK.pth, NETWORK_vanilla/*.pth, ...",
+    )
     add("--seeds", type=whole(1), default=3, metavar="N", help="runs of each cell (default: 3)")
     add("--epochs", type=whole(1), metavar="N", help="of every run, milestones scaled (default: the paper's)")
     add("--train-fraction", type=_fraction, default=1.0, metavar="F", help="share of each class's training images")
@@ -166,6 +212,12 @@ def add_where(group: Any) -> None:
         help="ledger, weights, tables (default: results)",
     )
     add("--retry", action="store_true", help="train again what is recorded as failed")
+
+
+def _word(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
+    return text
 
 
 def _path(text: str) -> Path:

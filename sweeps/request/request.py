@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 from analysis import paper
 from analysis.record.settings import Settings, parse_pair
 from analysis.table.layout import Table
-from analysis.table.resolved import check_rows, resolve
-from sweeps.planning.plan import make_plan
-from sweeps.request.arguments import Options
-from sweeps.request.teacher_weights import Given, find_each, published
+from analysis.table.resolved import ResolvedTable, check_rows, resolve
+from sweeps.request.arguments import Options, Where
+from sweeps.request.teacher_weights import TeacherWeights, find_each, published
 from trainables import datasets
 from trainables.commands import did_you_mean
 from trainables.errors import UserError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trainables.data.source import Source
 
 ALL = "all"
-WEIGHTS = "torchvision-weights"
+TORCHVISION = "torchvision-weights"
 OPTIONS = {
     "epochs": "--epochs",
     "batch_size": "--batch-size",
@@ -36,45 +36,62 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class Request:
-    """Tables and the settings that they are trained by. given: the teachers that were given.
+    """Tables and the settings that they are trained by.
 
+    given: the teachers' weights that were given.
     images: the data sets whose images are not the published ones, each with a line that says what they are.
     """
 
     tables: tuple[Table, ...]
     settings: Settings
-    given: tuple[Given, ...]
+    given: tuple[TeacherWeights, ...]
     images: tuple[tuple[str, str], ...] = ()
+
+    @cached_property
+    def resolved(self) -> tuple[ResolvedTable, ...]:
+        """The tables under these settings."""
+        return tuple(resolve(table, self.settings) for table in self.tables)
+
+    @cached_property
+    def run_ids(self) -> list[str]:
+        """The ids of all runs that the tables could need, and those that the runs had in earlier revisions."""
+        return list(dict.fromkeys(run_id for table in self.resolved for run_id in table.run_ids))
+
+    @property
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """SHA-256 and path of each given file of weights."""
+        return tuple((teacher.sha256, str(teacher.path)) for teacher in self.given)
 
 
 def make_request(options: Options) -> Request:
     """The request of a command line; refuses what does not exist or contradicts itself."""
     tables = tuple({table.key: table for name in options.tables for table in named(name)}.values())
-    if options.dataset is not None:
-        _check_dataset(options.dataset)
-    _check_pairs(options.pairs)
-    _check_networks([options.assistant] if options.assistant else [], "--assistant")
+    asked = options.settings
+    if asked.dataset:
+        _check_dataset(asked.dataset)
+    _check_pairs(asked.pairs)
+    _check_networks([asked.assistant] if asked.assistant else [], "--assistant")
     own = {table.dataset for table in tables}
-    settings = Settings(
-        dataset=options.dataset or (own.pop() if len(own) == 1 else ""),
-        pairs=tuple(dict.fromkeys(options.pairs)),
-        rows=tuple(dict.fromkeys(options.rows)),
-        seeds=options.seeds,
-        epochs=options.epochs,
-        train_fraction=options.train_fraction,
-        batch_size=options.batch_size,
-        precision=options.precision,
-        imbalance=options.imbalance,
-        assistant=options.assistant,
-        tail_teachers=options.tail_teachers,
+    settings = replace(
+        asked,
+        dataset=asked.dataset or (own.pop() if len(own) == 1 else ""),
+        pairs=tuple(dict.fromkeys(asked.pairs)),
+        rows=tuple(dict.fromkeys(asked.rows)),
     )
     _check_rows(tables, settings)
-    found = _unpublished(options, list_datasets(tables, settings))
-    settings = replace(settings, data=_data(found, mixed=not settings.dataset))
-    given = _given(options, tables, settings)
-    settings = replace(settings, teachers=_named_teachers(given, mixed=not settings.dataset))
-    specs = _specs(tables, settings)
-    if options.tail_teachers and specs == _specs(tables, replace(settings, tail_teachers=False)):
+    mixed = not settings.dataset
+    found = {
+        name: _opened(options.where, settings, name)
+        for name in list_datasets(tables, settings)
+        if datasets.needs_fingerprint(name, options.where.data_dir)
+    }
+    given = _given(options.where, teachers(tables, settings))
+    settings = replace(
+        settings,
+        data=_data(found, mixed=mixed),
+        teachers=tuple((teacher.key(mixed), teacher.sha256) for teacher in given),
+    )
+    if settings.tail_teachers and _specs(tables, settings) == _specs(tables, replace(settings, tail_teachers=False)):
         raise UserError(f"--tail-teachers: no run of {' '.join(table.key for table in tables)} would change")
     if options.overrides:
         settings = _overridden(tables, settings, options.overrides)
@@ -109,21 +126,13 @@ def teachers(tables: Iterable[Table], settings: Settings) -> dict[str, list[str]
     return {dataset: networks for dataset, networks in found.items() if networks}
 
 
-def _given(options: Options, tables: Sequence[Table], settings: Settings) -> tuple[Given, ...]:
-    """The teachers' weights that were given, and torchvision's where they are there."""
-    asked = teachers(tables, settings)
-    given = find_each(options.teachers, asked) if options.teachers and asked else ()
+def _given(where: Where, asked: Mapping[str, Sequence[str]]) -> tuple[TeacherWeights, ...]:
+    """The teachers' weights that were given, and torchvision's where they are there. asked: networks by data set."""
+    given = find_each(where.weights, asked) if where.weights and asked else ()
     have = {teacher.network for teacher in given if teacher.dataset == "imagenet"}
     networks = [network for network in asked.get("imagenet", []) if network not in have]
-    folder = options.data_dir / WEIGHTS
-    return (*given, *(published(folder, networks, download=options.download) if networks else ()))
-
-
-def _named_teachers(given: Sequence[Given], *, mixed: bool) -> tuple[tuple[str, str], ...]:
-    """As Settings hold them: under the data set where there are several."""
-    return tuple(
-        (f"{teacher.dataset}/{teacher.network}" if mixed else teacher.network, teacher.sha256) for teacher in given
-    )
+    folder = where.data_dir / TORCHVISION
+    return (*given, *(published(folder, networks, download=where.download) if networks else ()))
 
 
 def closest(name: str, known: Iterable[str]) -> str:
@@ -173,19 +182,15 @@ def _data(found: Mapping[str, Source], *, mixed: bool) -> str:
     return " ".join(f"{name}={value}" for name, value in prints.items()) if mixed else "".join(prints.values())
 
 
-def _unpublished(options: Options, names: Iterable[str]) -> dict[str, Source]:
-    """The data sets whose images are not the published ones; their folders stay as they are."""
-    return {name: _opened(options, name) for name in names if datasets.needs_fingerprint(name, options.data_dir)}
-
-
-def _opened(options: Options, name: str) -> Source:
+def _opened(where: Where, settings: Settings, name: str) -> Source:
+    """A data set whose images are not the published ones; its folder stays as it is."""
     definition = datasets.find(name)
     return datasets.load(
         name,
-        options.data_dir,
-        train_fraction=options.train_fraction,
-        imbalance=definition.recipe.imbalance if options.imbalance is None else options.imbalance,
-        download=options.download and not definition.streamed,
+        where.data_dir,
+        train_fraction=settings.train_fraction,
+        imbalance=definition.recipe.imbalance if settings.imbalance is None else settings.imbalance,
+        download=where.download and not definition.streamed,
         convert=False,
     )
 
@@ -237,4 +242,5 @@ def check_methods(specs: Iterable[RunSpec]) -> None:
 
 
 def _specs(tables: Sequence[Table], settings: Settings) -> list[RunSpec]:
-    return list(make_plan(tables, settings, {}, pack=None).all_runs.values())
+    """All runs of the tables, each once."""
+    return list(dict.fromkeys(spec for table in tables for spec in resolve(table, settings).runs))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.errors import UserError, reason_of
@@ -20,43 +20,49 @@ NAMING = "name a teacher's file NETWORK.pth, for example resnet56.pth"
 
 
 @dataclass(frozen=True)
-class Given:
+class TeacherWeights:
     """The weights of one teacher, for its students on one data set."""
 
     network: str
     path: Path
     sha256: str
-    dataset: str = ""
+    dataset: str
+
+    def key(self, mixed: bool) -> str:
+        """Its name in the settings of a sweep, of several data sets if it is mixed."""
+        return f"{self.dataset}/{self.network}" if mixed else self.network
 
 
-def find_each(place: Path, teachers: Mapping[str, Sequence[str]]) -> tuple[Given, ...]:
+def find_each(place: Path, teachers: Mapping[str, Sequence[str]]) -> tuple[TeacherWeights, ...]:
     """The given weights for the teachers of each data set. Of several data sets each has its own folder in `place`."""
     if len(teachers) == 1:
         ((dataset, networks),) = teachers.items()
         own = place / dataset
-        return tuple(replace(given, dataset=dataset) for given in find(own if own.is_dir() else place, networks))
+        return find(own if own.is_dir() else place, networks, dataset)
     if not any((place / dataset).is_dir() for dataset in teachers):
         raise UserError(
             f"these tables need teachers of {len(teachers)} data sets: put their weights into {place}/DATASET/, "
             f"DATASET one of {', '.join(teachers)}"
         )
     return tuple(
-        replace(given, dataset=dataset)
+        given
         for dataset, networks in teachers.items()
         if (place / dataset).is_dir()
-        for given in find(place / dataset, networks)
+        for given in find(place / dataset, networks, dataset)
     )
 
 
-def published(folder: Path, networks: Sequence[str], *, download: bool) -> tuple[Given, ...]:
+def published(folder: Path, networks: Sequence[str], *, download: bool) -> tuple[TeacherWeights, ...]:
     """torchvision's ImageNet weights among `networks`: those fetched into `folder` before, or now if that is asked."""
     from trainables.models.published import fetch, fetched
 
     paths = {network: fetch(network, folder) if download else fetched(network, folder) for network in networks}
-    return tuple(Given(network, path, _digest(path), "imagenet") for network, path in paths.items() if path is not None)
+    return tuple(
+        TeacherWeights(network, path, _digest(path), "imagenet") for network, path in paths.items() if path is not None
+    )
 
 
-def find(place: Path, networks: Sequence[str]) -> tuple[Given, ...]:
+def find(place: Path, networks: Sequence[str], dataset: str) -> tuple[TeacherWeights, ...]:
     """The given weights among the teachers `networks`, by network; those that a folder has not will be trained."""
     if place.is_dir():
         found = {network: _in_folder(place, network) for network in sorted(networks)}
@@ -67,7 +73,9 @@ def find(place: Path, networks: Sequence[str]) -> tuple[Given, ...]:
         raise UserError(f"{place} is one file, but these pairs have {len(networks)} teachers ({some}): give a folder")
     else:
         found = {networks[0]: place}
-    return tuple(Given(network, path, _digest(path)) for network, path in found.items() if path is not None)
+    return tuple(
+        TeacherWeights(network, path, _digest(path), dataset) for network, path in found.items() if path is not None
+    )
 
 
 def _in_folder(folder: Path, network: str) -> Path | None:
@@ -111,7 +119,7 @@ def _digest(path: Path) -> str:
         raise UserError(f"cannot read the teacher's weights {path}: {reason_of(error)}") from error
 
 
-def check(given: Sequence[Given], num_classes: Mapping[str, int]) -> None:
+def check(given: Sequence[TeacherWeights], num_classes: Mapping[str, int]) -> None:
     """Refuse weights that are damaged or of another network or data set. num_classes: of each data set."""
     from trainables.models import build
     from trainables.models.checkpoint import load_weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from sweeps.request import arguments
 from sweeps.request.arguments import Options
@@ -70,23 +70,15 @@ def parse(argv: Sequence[str]) -> SearchOptions:
     arguments.add_what(parser.add_argument_group("what to train"))
     arguments.add_where(parser.add_argument_group("where to train"))
     parser.add_argument("--debug", action="store_true", help="full tracebacks, and what Ray says")
-    found = arguments.known_options(parser, argv)
+    found = arguments.parse_known(parser, argv)
     row = find_row(found["row"])
-    own = {field.name for field in fields(SearchOptions)} | {"pair"}
-    options = Options(
-        **{name: value for name, value in found.items() if name not in own or name == "pack"},
-        tables=(table_of(row),),
-        pairs=(found["pair"],),
-        rows=(row.key,),
-        assistant="",
-        plan=False,
-        json=False,
-        list=False,
+    run = arguments.make_options(
+        {**found, "tables": (table_of(row),), "pairs": (found["pair"],), "rows": (row.key,), "assistant": ""}
     )
     if found["prune"] and found["sampler"] == "gp":
         raise UserError("--sampler gp learns from trials that ended only: leave out --prune, or take --sampler tpe")
     return SearchOptions(
-        run=options,
+        run=run,
         row=row.key,
         trials=found["trials"],
         space=found["space"],
@@ -95,7 +87,7 @@ def parse(argv: Sequence[str]) -> SearchOptions:
         holdout=found["holdout"],
         trial_epochs=found["trial_epochs"],
         top=found["top"],
-        pack=options.pack or 4,
+        pack=found["pack"] or 4,
     )
 
 

@@ -16,6 +16,7 @@ from analysis.record.settings import Settings
 from analysis.table.grid import make_grid
 from analysis.table.render import FORMATS, render
 from analysis.table.resolved import resolve
+from analysis.table.sheet import make_sheet
 from analysis.tables import load_grid, main, write_all
 from trainables.errors import UserError
 
@@ -138,23 +139,19 @@ def test_a_ledger_of_which_nothing_was_asked_or_no_row_of_the_table(tmp_path: Pa
 
 
 def test_write_all(tmp_path: Path) -> None:
-    records = made_up.entries(TABLE5, SETTINGS)
-    paths = write_all(TABLE5, SETTINGS, records, tmp_path / "tables")
+    grid = make_grid(resolve(TABLE5, SETTINGS), made_up.entries(TABLE5, SETTINGS))
+    paths = write_all(grid, make_sheet(grid), tmp_path / "tables")
     assert [path.name for path in paths] == [f"table5.{end}" for end in ("tex", "md", "csv", "html", "png", "pdf")]
     assert sorted((tmp_path / "tables").iterdir()) == sorted(paths)
     contents = {path: path.read_bytes() for path in paths}
     assert contents[paths[4]].startswith(b"\x89PNG")
     assert contents[paths[5]].startswith(b"%PDF")
-    write_all(TABLE5, SETTINGS, records, tmp_path / "tables")
+    write_all(grid, make_sheet(grid), tmp_path / "tables")
     assert {path: path.read_bytes() for path in paths} == contents, "the same numbers must give the same files"
-
-
-def test_nothing_is_written_of_a_table_without_any_row_that_was_asked_for(tmp_path: Path) -> None:
-    assert write_all(paper.find("table13"), Settings(rows=("dkd",)), {}, tmp_path / "tables") == []
-    assert not (tmp_path / "tables").exists()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "tables").write_text("a file in the way")
+    grid = make_grid(resolve(TABLE5, SETTINGS), {})
     with pytest.raises(UserError, match="cannot write"):
-        write_all(TABLE5, SETTINGS, {}, tmp_path / "tables")
+        write_all(grid, make_sheet(grid), tmp_path / "tables")

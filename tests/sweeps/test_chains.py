@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from fake_job import result
+from plans import plan_of
 
 from analysis import paper
 from analysis.record.entry import Entry, entry_of
 from analysis.record.settings import Settings
 from sweeps.display.forecast import count_cells
 from sweeps.planning.job_queue import Feed
-from sweeps.planning.plan import Plan, make_plan
+from sweeps.planning.plan import Plan
 from sweeps.request.request import Request
 from trainables.spec import RunSpec
 
@@ -23,7 +24,7 @@ def entry(spec: RunSpec, reason: str | None = None) -> Entry:
 
 def plan(*known: Entry, settings: Settings = TAKD, has_weights: bool = True) -> Plan:
     entries = {one.run_id: one for one in known}
-    return make_plan([TABLE1], settings, entries, pack=None, has_weights=lambda run_id: has_weights)
+    return plan_of([TABLE1], settings, entries, pack=None, has_weights=lambda run_id: has_weights)
 
 
 def by_network(made: Plan) -> dict[str, RunSpec]:
@@ -83,11 +84,11 @@ def test_shared_students_are_counted() -> None:
     tables = [paper.find(name) for name in ("table1", "table5", "table13")]
     # table1 and table5: 3 KD, 3 alone; table13: 3 KD.
     assert count_cells(Request(tuple(tables), settings, ()))[1] == (6 + 6 + 3) - 6
-    assert len(make_plan(tables, settings, {}, pack=None).all_runs) == 6 + 1
+    assert len(plan_of(tables, settings, {}, pack=None).all_runs) == 6 + 1
 
 
 def test_hyperparameter_tables_train_nothing() -> None:
-    made = make_plan([paper.find(f"table{number}") for number in (9, 10, 11, 12)], Settings(dataset=""), {}, pack=None)
+    made = plan_of([paper.find(f"table{number}") for number in (9, 10, 11, 12)], Settings(dataset=""), {}, pack=None)
     assert (made.jobs, made.all_runs) == ((), {})
 
 

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from fake_job import result
 from made_up import cells
+from plans import plan_of
 
 from analysis import paper
 from analysis.export import to_frame
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
+from analysis.table.resolved import resolve
 from sweeps.display.forecast import outdated
-from sweeps.planning.plan import asked_runs, make_plan
 from trainables.spec import RunSpec
 
 TABLE = paper.find("table5")
@@ -72,9 +73,9 @@ def test_writing_to_it_keeps_its_runs(old: Path) -> None:
 
 
 def test_what_has_changed_its_meaning_is_trained_again(old: Path) -> None:
-    asked = asked_runs([TABLE], SETTINGS)
+    asked = resolve(TABLE, SETTINGS).run_ids
     with Ledger.open(old, readonly=True) as ledger:
-        plan = make_plan([TABLE], SETTINGS, ledger.entries(asked), pack=None)
+        plan = plan_of([TABLE], SETTINGS, ledger.entries(asked), pack=None)
     kd, cutmix, he_da = (spec.run_id for spec in specs().values())
     assert plan.done == {kd, cutmix}
     assert plan.outdated == {he_da}

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from commands import ONE_CELL, SMALL, Command, refused, settings
+from plans import plan_of
 
 from analysis import paper
 from analysis.record.ledger import Ledger
-from sweeps.planning.plan import make_plan
 from sweeps.running.lock import hold_driver_lock
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
@@ -166,7 +166,7 @@ def test_a_ledger_of_a_newer_schema_and_a_corrupt_one(command: Command, tmp_path
 
 
 def test_a_result_that_cannot_be_read(command: Command, tmp_path: Path) -> None:
-    spec = next(iter(make_plan([paper.find("table5")], settings(), {}, pack=None).all_runs.values()))
+    spec = next(iter(plan_of([paper.find("table5")], settings(), {}, pack=None).all_runs.values()))
     folder = run_dir(tmp_path / "results", spec.run_id)
     folder.mkdir(parents=True)
     (folder / "result.json").write_text("{")

@@ -14,10 +14,10 @@ from commands import SMALL, Command, contents, no_measuring, own_images, refused
 from fake_job import result
 from made_up import cells
 from PIL import Image
+from plans import plan_of
 
 from analysis import paper
 from analysis.record.ledger import Ledger
-from sweeps.planning.plan import asked_runs, make_plan
 from sweeps.request.arguments import parse
 from sweeps.request.request import make_request
 from trainables.datasets import load
@@ -115,7 +115,7 @@ def test_the_plan_is_shown_before_its_cost_is_measured(
 def test_the_plan_of_a_machine_with_gpus(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
     words = ("table3", "--plan", "--json", "--gpus-per-job", "2")
-    assert "on this machine's CPU, for it has no GPU" in json.loads(command(*words, "--gpus", "8")[1])["estimated"]
+    assert "on this machine's CPU because it has no GPU" in json.loads(command(*words, "--gpus", "8")[1])["estimated"]
     assert "for it has no GPU" not in json.loads(command(*words, "--gpus", "0")[1])["estimated"]
 
 
@@ -172,7 +172,7 @@ def test_planning_leaves_the_images_as_they_are(
     load("tinyimagenet", tmp_path / "data")
     assert (root / "val_by_class").is_dir()
     requests.append(make_request(parse(words)))
-    ids = [asked_runs(request.tables, request.settings) for request in requests]
+    ids = [request.run_ids for request in requests]
     assert ids[0] == ids[1]
 
 
@@ -186,7 +186,7 @@ def test_a_part_of_imagenet_is_told(command: Command, tmp_path: Path, monkeypatc
     request = make_request(parse(words))
     (tmp_path / "results").mkdir()
     with Ledger.open(tmp_path / "results" / "ledger.sqlite") as ledger:
-        for spec in make_plan(request.tables, request.settings, {}, pack=None).all_runs.values():
+        for spec in plan_of(request.tables, request.settings, {}, pack=None).all_runs.values():
             ledger.record(result(spec))
     status, out, _ = command(*words)
     assert (status, out.splitlines()[1]) == (0, told)
@@ -201,7 +201,7 @@ def test_own_images_are_part_of_a_runs_identity(command: Command, tmp_path: Path
     own_images(tmp_path / "mine", 2)
     second = make_request(parse(words))
     assert second.settings.data != first.settings.data
-    ids = [asked_runs(request.tables, request.settings) for request in (first, second)]
+    ids = [request.run_ids for request in (first, second)]
     assert not set(ids[0]) & set(ids[1])
     assert "there is nothing to --download" in refused(command, *words, "--gpus", "0", "--download")
 
@@ -228,7 +228,7 @@ def test_a_field_set_twice_has_its_last_value() -> None:
 
 
 def test_a_run_that_ended_without_a_driver_is_planned_as_done(command: Command, tmp_path: Path) -> None:
-    plan = make_plan([paper.find("table5")], settings(), {}, pack=None)
+    plan = plan_of([paper.find("table5")], settings(), {}, pack=None)
     for spec in plan.all_runs.values():
         run_dir(tmp_path / "results", spec.run_id).mkdir(parents=True)
         write_result(tmp_path / "results", result(spec))
@@ -243,7 +243,7 @@ def test_failed_runs_are_told_and_only_tried_again_when_asked(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
-    plan = make_plan([paper.find("table5")], settings(), {}, pack=None)
+    plan = plan_of([paper.find("table5")], settings(), {}, pack=None)
     distilled = next(iter(plan.runs["distilled"]))
     (tmp_path / "results").mkdir()
     with Ledger.open(tmp_path / "results" / "ledger.sqlite") as ledger:
@@ -267,7 +267,7 @@ def test_a_teacher_whose_weights_are_not_those_that_were_trained_is_planned_agai
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
-    plan = make_plan([paper.find("table5")], settings(), {}, pack=None)
+    plan = plan_of([paper.find("table5")], settings(), {}, pack=None)
     (teacher,) = plan.runs["teacher"].values()
     weights = weights_path(tmp_path / "results", teacher.run_id)
     weights.parent.mkdir(parents=True)

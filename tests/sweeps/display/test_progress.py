@@ -8,13 +8,14 @@ from itertools import pairwise
 
 import pytest
 from fake_job import result
+from plans import plan_of
 from rich.console import Console
 
 from analysis import paper
 from analysis.record.entry import Entry, entry_of
 from analysis.record.settings import Settings
 from sweeps.display.progress import QUIET_SECONDS, REDRAWS_A_SECOND, Lines, Screen, State, duration, follow
-from sweeps.planning.plan import Plan, PlannedJob, make_plan
+from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.running.events import EpochDone, JobFailed, JobStarted, RunEnded
 from trainables.job import EpochReport
 from trainables.spec import RunSpec
@@ -51,7 +52,7 @@ def failed(spec: RunSpec) -> Entry:
 
 @pytest.fixture
 def plan() -> Plan:
-    return make_plan([TABLE], SETTINGS, {}, pack=None)
+    return plan_of([TABLE], SETTINGS, {}, pack=None)
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def test_a_run_that_was_already_done_is_counted_once(plan: Plan) -> None:
     """Also when it is trained again because its weights are gone."""
     teacher = job_of(plan, "teacher").specs[0]
     entries = {teacher.run_id: done(teacher)}
-    again = make_plan([TABLE], SETTINGS, entries, pack=None, has_weights=lambda run_id: False)
+    again = plan_of([TABLE], SETTINGS, entries, pack=None, has_weights=lambda run_id: False)
     state = State(again)
     assert teacher.run_id in again.done
     assert state.counts == f"0 of {len(plan.all_runs)} runs done"
@@ -218,7 +219,7 @@ def test_no_screen_overflows(screen: Screen, width: int, height: int) -> None:
 def test_tables_that_do_not_fit_become_one_line() -> None:
     """First come those with runs under way."""
     tables = [paper.find(name) for name in ("table5", "table4", "table13")]
-    plan = make_plan(tables, SETTINGS, {}, pack=1)
+    plan = plan_of(tables, SETTINGS, {}, pack=1)
     screen = Screen(State(plan), tables, SETTINGS, {})
     screen(JobStarted(next(job for job in plan.jobs if job.specs[0].temperature.rule == "low")))
     text = drawn(screen, 160, 24)

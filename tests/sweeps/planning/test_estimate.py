@@ -13,19 +13,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from plans import plan_of
 
 from analysis import paper
 from analysis.record.settings import Settings
 from sweeps.display.forecast import hours_words, size_words
 from sweeps.planning import estimate as estimate_module
+from sweeps.planning import images
 from sweeps.planning.background_load import company
 from sweeps.planning.durations import START_SECONDS, Cost, job_seconds, seconds_by_job, wall_seconds
 from sweeps.planning.estimate import NOTHING, _first, estimate
-from sweeps.planning.plan import JobKind, Plan, PlannedJob, job_of, make_plan
+from sweeps.planning.plan import JobKind, Plan, PlannedJob, job_of
 from sweeps.planning.resources import Resources
 from trainables.data.counts import ImageCounts
 from trainables.data.dataset import Dataset
-from trainables.datasets import count_images
 from trainables.job import Execution, run
 from trainables.models import build
 from trainables.spec import RunSpec
@@ -42,7 +43,7 @@ def cost(spec: RunSpec, network: str) -> Cost:
 
 def planned(table: str, **settings: object) -> Plan:
     fields = {"dataset": "digits", "seeds": 1, "pairs": ("resnet20/resnet8",)} | settings
-    return make_plan([paper.find(table)], Settings(**fields), {}, pack=None)  # type: ignore[arg-type]
+    return plan_of([paper.find(table)], Settings(**fields), {}, pack=None)  # type: ignore[arg-type]
 
 
 def counted(specs: Sequence[RunSpec], shared: bool) -> float:
@@ -83,12 +84,15 @@ def test_sharing_a_teacher_is_cheaper_than_training_alone() -> None:
     assert job_seconds(job.specs, cost, FACTS) < alone
 
 
-def test_each_seed_asks_the_teacher_about_its_training_images_the_first_about_the_test_images_too() -> None:
+def test_each_seed_asks_the_teacher_about_its_training_images_the_first_about_the_test_images_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """For the thresholds, and for the teacher's accuracy. A cache spares epochs, not these."""
+    monkeypatch.setattr(images, "_count", lambda *fields: FACTS)
     plan = planned("table5", seeds=2)
     plain = {job.key: job_seconds(job.specs, cost, FACTS) for job in plan.jobs}
     first, second = (job for job in plan.jobs if job.kind == "distilled")
-    found = seconds_by_job(plan.jobs, cost, lambda spec: FACTS, {second.key: 3})
+    found = seconds_by_job(plan.jobs, cost, None, {second.key: 3})
     image = COSTS["resnet20"].image
     expected = plain | {
         first.key: plain[first.key] + (FACTS.train_size + FACTS.test_size) * image,
@@ -155,15 +159,14 @@ def only(plan: Plan, *jobs: PlannedJob) -> Plan:
 
 
 def test_nothing_to_train_costs_nothing() -> None:
-    assert estimate(only(planned("table5")), lambda spec: FACTS, CPU, device="cpu", at_once=1) == NOTHING
+    assert estimate(only(planned("table5")), None, CPU, device="cpu", at_once=1) == NOTHING
 
 
 def test_the_estimate_is_near_what_a_job_takes(tmp_path: Path) -> None:
     """In processor time, which others on the machine hardly change."""
     plan = planned("table5", epochs=2, pairs=("resnet8/resnet8",))
     teacher, *_ = plan.jobs
-    about = count_images("digits", None)
-    found = estimate(only(plan, teacher), lambda spec: about, CPU, device="cpu", at_once=1, seconds=3)
+    found = estimate(only(plan, teacher), None, CPU, device="cpu", at_once=1, seconds=3)
     execution = Execution(tmp_path, threads=1)
     for _ in run([replace(teacher.specs[0], epochs=1)], execution):
         pass
@@ -180,7 +183,7 @@ def test_measuring_keeps_to_its_time_and_leaves_the_threads_as_they_were() -> No
     threads = torch.get_num_threads()
     plan = planned("table5", dataset="cifar100", pairs=("resnet32x4/vgg8",))
     began = time.process_time()
-    found = estimate(plan, lambda spec: count_images(spec.dataset, None), CPU, device="cpu", at_once=2, seconds=2)
+    found = estimate(plan, None, CPU, device="cpu", at_once=2, seconds=2)
     assert time.process_time() - began < 12
     assert torch.get_num_threads() == threads
     assert found.device_hours > 10
@@ -217,8 +220,8 @@ def test_who_has_company_while_measured(
     monkeypatch.setattr(estimate_module, "company", lambda count: counts.add(count) or contextlib.nullcontext())
     monkeypatch.setattr(estimate_module, "cpus_here", lambda: 4)
     settings = Settings(dataset="digits", seeds=1, pairs=("resnet20/resnet8",))
-    plan = make_plan([paper.find(table) for table in tables], settings, {}, pack=None)
-    estimate(plan, lambda spec: FACTS, resources, device="cpu", at_once=2, seconds=0)
+    plan = plan_of([paper.find(table) for table in tables], settings, {}, pack=None)
+    estimate(plan, None, resources, device="cpu", at_once=2, seconds=0)
     assert counts == expected
 
 
@@ -232,7 +235,7 @@ def test_modules_may_be_traced_meanwhile() -> None:
 def test_where_the_time_is_over_each_is_measured_once_and_that_is_said() -> None:
     plan, told = planned("table5", rows=("kd",)), list[str]()
     for seconds, words in ((0.0, ", 2 of 2 networks and losses by one step each"), (3.0, " s")):
-        found = estimate(plan, lambda spec: FACTS, CPU, device="cpu", at_once=1, seconds=seconds, tell=told.append)
+        found = estimate(plan, None, CPU, device="cpu", at_once=1, seconds=seconds, tell=told.append)
         assert found.how.endswith(words)
     assert all(line.startswith("measuring a few steps of 2 networks and losses") for line in told)
     assert [line.partition(": up to about ")[2] for line in told] == [
@@ -256,7 +259,7 @@ def test_data_sets_of_one_kind_are_measured_together(monkeypatch: pytest.MonkeyP
         for dataset in ("cifar100", "cifar100_lt", "tinyimagenet")
     ]
     plan = only(plans[0], *(job for one in plans for job in one.jobs))
-    estimate(plan, lambda spec: count_images(spec.dataset, None), CPU, device="cpu", at_once=1)
+    estimate(plan, None, CPU, device="cpu", at_once=1)
     both = [(d, n) for d in ("cifar100", "tinyimagenet") for n in ("vgg13", "vgg8")]
     assert sorted(measured) == sorted([*both, ("cifar100_lt", "vgg13")])
 

@@ -11,13 +11,14 @@ from fake_job import result
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from made_up import cells
+from plans import plan_of
 
 from analysis import paper
 from analysis.record.entry import Entry, entry_of
 from analysis.record.settings import Settings, teacher_spec, vanilla_spec
 from analysis.table.layout import Block, Part, Row, Table
 from sweeps.display.forecast import count_cells
-from sweeps.planning.plan import MOST_STUDENTS, JobKind, Plan, asked_runs, make_plan
+from sweeps.planning.plan import MOST_STUDENTS, JobKind, Plan
 from sweeps.request.request import Request
 from trainables.errors import UserError
 from trainables.recipes import DIGITS as RECIPE
@@ -57,7 +58,7 @@ TEACHER = teacher_spec(DIGITS, "resnet20")
 
 
 def test_table_5_has_the_papers_runs() -> None:
-    plan = make_plan([TABLE5], Settings(), {}, pack=None)
+    plan = plan_of([TABLE5], Settings(), {}, pack=None)
     assert counted([TABLE5], Settings()) == (54, 0)
     assert {kind: len(runs) for kind, runs in plan.runs.items()} == {"distilled": 162, "vanilla": 18, "teacher": 4}
     assert sorted(planned(plan)) == sorted(plan.all_runs)
@@ -65,8 +66,8 @@ def test_table_5_has_the_papers_runs() -> None:
 
 def test_a_run_of_several_tables_is_planned_once() -> None:
     tables = [paper.find(name) for name in ("table5", "table4", "table13")]
-    together = make_plan(tables, Settings(), {}, pack=None)
-    apart = [make_plan([table], Settings(), {}, pack=None) for table in tables]
+    together = plan_of(tables, Settings(), {}, pack=None)
+    apart = [plan_of([table], Settings(), {}, pack=None) for table in tables]
     assert len(planned(together)) == len(set(planned(together)))
     assert set(planned(together)) == set().union(*(planned(plan) for plan in apart))
     assert len(planned(together)) < sum(len(planned(plan)) for plan in apart)
@@ -79,15 +80,15 @@ def test_a_run_of_several_tables_is_planned_once() -> None:
 
 def test_the_kd_row_is_shared_by_tables_that_print_it() -> None:
     tables = [small_table("kd"), small_table("kd", "cutmix")]
-    one = make_plan(tables[:1], DIGITS, {}, pack=None)
-    two = make_plan(tables, DIGITS, {}, pack=None)
+    one = plan_of(tables[:1], DIGITS, {}, pack=None)
+    two = plan_of(tables, DIGITS, {}, pack=None)
     assert counted(tables[:1], DIGITS) == (1, 0)
     assert counted(tables, DIGITS) == (2, 4)
     assert set(one.all_runs) < set(two.all_runs)
 
 
 def test_teachers_come_first_alone_and_the_one_with_most_students_before_the_others() -> None:
-    plan = make_plan([TABLE5], Settings(), {}, pack=None)
+    plan = plan_of([TABLE5], Settings(), {}, pack=None)
     kinds = [job.kind for job in plan.jobs]
     assert kinds == sorted(kinds, key=["teacher", "distilled", "vanilla", "timing"].index)
     teachers = [job.specs[0] for job in plan.jobs if job.kind == "teacher"]
@@ -96,14 +97,14 @@ def test_teachers_come_first_alone_and_the_one_with_most_students_before_the_oth
 
 
 def test_students_need_their_own_teacher_only() -> None:
-    plan = make_plan([TABLE5], Settings(), {}, pack=None)
+    plan = plan_of([TABLE5], Settings(), {}, pack=None)
     for job in plan.jobs:
         assert job.needs == {spec.teacher_run for spec in job.specs} - {None}
 
 
 def test_a_given_teacher_is_neither_trained_nor_waited_for() -> None:
     settings = dataclasses.replace(DIGITS, teachers=(("resnet20", "a" * 64),))
-    plan = make_plan([small_table("kd")], settings, {}, pack=None)
+    plan = plan_of([small_table("kd")], settings, {}, pack=None)
     assert plan.runs["teacher"] == {}
     assert [job.kind for job in plan.jobs] == ["distilled", "distilled", "vanilla", "vanilla"]
     assert all(not job.needs for job in plan.jobs)
@@ -111,7 +112,7 @@ def test_a_given_teacher_is_neither_trained_nor_waited_for() -> None:
 
 def test_vanilla_students_of_a_seed_train_together_whatever_their_network() -> None:
     pairs = (Pair("resnet20", "resnet8"), Pair("resnet20", "wrn_16_1"))
-    plan = make_plan([small_table("kd", pairs=pairs)], DIGITS, {}, pack=None)
+    plan = plan_of([small_table("kd", pairs=pairs)], DIGITS, {}, pack=None)
     vanilla = [job for job in plan.jobs if job.kind == "vanilla"]
     assert [sorted(spec.student for spec in job.specs) for job in vanilla] == [["resnet8", "wrn_16_1"]] * 2
     assert [{spec.seed for spec in job.specs} for job in vanilla] == [{1}, {2}]
@@ -119,7 +120,7 @@ def test_vanilla_students_of_a_seed_train_together_whatever_their_network() -> N
 
 def test_a_teacher_that_is_also_a_student_counts_once_as_teacher() -> None:
     pairs = (Pair("resnet20", "resnet8"), Pair("resnet8", "wrn_16_1"))
-    plan = make_plan([small_table("kd", pairs=pairs)], DIGITS, {}, pack=None)
+    plan = plan_of([small_table("kd", pairs=pairs)], DIGITS, {}, pack=None)
     shared = vanilla_spec(DIGITS, PAIR, 1).run_id
     assert shared in plan.runs["teacher"]
     assert shared not in plan.runs["vanilla"]
@@ -128,44 +129,44 @@ def test_a_teacher_that_is_also_a_student_counts_once_as_teacher() -> None:
 
 
 def test_done_runs_are_not_planned_again() -> None:
-    first = make_plan([small_table("kd")], DIGITS, {}, pack=None)
+    first = plan_of([small_table("kd")], DIGITS, {}, pack=None)
     everything = entries(*first.all_runs.values())
-    assert make_plan([small_table("kd")], DIGITS, everything, pack=None).jobs == ()
-    more = make_plan([small_table("kd", "cutmix")], DIGITS, everything, pack=None)
+    assert plan_of([small_table("kd")], DIGITS, everything, pack=None).jobs == ()
+    more = plan_of([small_table("kd", "cutmix")], DIGITS, everything, pack=None)
     assert {job.kind for job in more.jobs} == {"distilled"}
     assert all(not job.needs for job in more.jobs)
     assert more.done == everything.keys()
 
 
 def test_a_failed_run_is_tried_again_only_when_asked() -> None:
-    student = next(iter(make_plan([small_table("kd")], DIGITS, {}, pack=None).runs["distilled"].values()))
+    student = next(iter(plan_of([small_table("kd")], DIGITS, {}, pack=None).runs["distilled"].values()))
     known = {student.run_id: entry(student, "diverged")}
-    plan = make_plan([small_table("kd")], DIGITS, known, pack=None)
+    plan = plan_of([small_table("kd")], DIGITS, known, pack=None)
     assert plan.failed == {student.run_id: "diverged"}
     assert student.run_id not in planned(plan)
-    again = make_plan([small_table("kd")], DIGITS, known, pack=None, retry=True)
+    again = plan_of([small_table("kd")], DIGITS, known, pack=None, retry=True)
     assert again.failed == {}
     assert student.run_id in planned(again)
 
 
 def test_students_of_a_teacher_that_failed_keep_waiting_for_it() -> None:
-    plan = make_plan([small_table("kd")], DIGITS, {TEACHER.run_id: entry(TEACHER, "diverged")}, pack=None)
+    plan = plan_of([small_table("kd")], DIGITS, {TEACHER.run_id: entry(TEACHER, "diverged")}, pack=None)
     assert TEACHER.run_id not in planned(plan)
     assert all(job.needs == {TEACHER.run_id} for job in plan.jobs if job.kind == "distilled")
 
 
 def test_a_teacher_is_trained_for_its_accuracy_even_when_its_students_are_done() -> None:
-    students = make_plan([small_table("kd")], DIGITS, {}, pack=None).runs["distilled"].values()
-    with_accuracies = make_plan([small_table("kd")], DIGITS, entries(*students), pack=None)
+    students = plan_of([small_table("kd")], DIGITS, {}, pack=None).runs["distilled"].values()
+    with_accuracies = plan_of([small_table("kd")], DIGITS, entries(*students), pack=None)
     assert [job.kind for job in with_accuracies.jobs] == ["teacher", "vanilla", "vanilla"]
-    without = make_plan([small_table("kd", accuracies=False)], DIGITS, entries(*students), pack=None)
+    without = plan_of([small_table("kd", accuracies=False)], DIGITS, entries(*students), pack=None)
     assert without.jobs == ()
     assert without.runs["teacher"] == {}
 
 
 def test_a_done_teacher_without_weights_is_trained_again_for_a_missing_student() -> None:
     def plan(*known: RunSpec) -> Plan:
-        return make_plan(
+        return plan_of(
             [small_table("kd")], DIGITS, entries(*known), pack=None, has_weights=lambda run_id: run_id != TEACHER.run_id
         )
 
@@ -177,7 +178,7 @@ def test_a_done_teacher_without_weights_is_trained_again_for_a_missing_student()
 
 
 def test_a_cost_table_measures_its_own_runs_last() -> None:
-    plan = make_plan([TABLE5, paper.find("table7")], Settings(dataset="digits"), {}, pack=None)
+    plan = plan_of([TABLE5, paper.find("table7")], Settings(dataset="digits"), {}, pack=None)
     timing = [job for job in plan.jobs if job.kind == "timing"]
     assert timing
     assert plan.jobs[-len(timing) :] == tuple(timing)
@@ -188,12 +189,12 @@ def test_a_cost_table_measures_its_own_runs_last() -> None:
 @pytest.mark.parametrize("pack", [0, -1])
 def test_a_pack_of_none_is_refused(pack: int) -> None:
     with pytest.raises(UserError, match="at least 1"):
-        make_plan([TABLE5], Settings(), {}, pack=pack)
+        plan_of([TABLE5], Settings(), {}, pack=pack)
 
 
 def test_asked_runs_are_those_that_a_plan_can_have() -> None:
-    plan = make_plan(TABLES, Settings(dataset="digits"), {}, pack=None)
-    asked = asked_runs(TABLES, Settings(dataset="digits"))
+    plan = plan_of(TABLES, Settings(dataset="digits"), {}, pack=None)
+    asked = Request(TABLES, Settings(dataset="digits"), ()).run_ids
     assert len(asked) == len(set(asked))
     earlier = {old.run_id for spec in plan.all_runs.values() for old in spec.earlier}
     assert earlier
@@ -220,7 +221,7 @@ def test_any_plan_completes_what_was_asked_and_nothing_else(
     request: tuple[list[Table], Settings, int | None], data: st.DataObject
 ) -> None:
     tables, asked, pack = request
-    everything = make_plan(tables, asked, {}, pack=pack).all_runs
+    everything = plan_of(tables, asked, {}, pack=pack).all_runs
     assert everything or not any(cells(table, asked) for table in tables if table.kind.trains)
     assume(everything)
     finished = data.draw(st.sets(st.sampled_from(sorted(everything)), max_size=40))
@@ -228,7 +229,7 @@ def test_any_plan_completes_what_was_asked_and_nothing_else(
     known = {
         run_id: entry(everything[run_id], "diverged" if run_id in failed else None) for run_id in finished | failed
     }
-    plan = make_plan(tables, asked, known, pack=pack)
+    plan = plan_of(tables, asked, known, pack=pack)
 
     jobs = planned(plan)
     assert len(jobs) == len(set(jobs))
@@ -249,4 +250,4 @@ def test_any_plan_completes_what_was_asked_and_nothing_else(
         sizes = [len(job.specs) for job in group]
         assert max(sizes) - min(sizes) <= 1, key
         assert len(sizes) == -(-sum(sizes) // (pack or MOST_STUDENTS))
-    assert make_plan(tables, asked, known, pack=pack) == plan
+    assert plan_of(tables, asked, known, pack=pack) == plan

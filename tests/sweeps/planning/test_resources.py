@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from plans import plan_of
 
 from analysis import paper
 from analysis.record.settings import Settings
-from sweeps.planning.plan import make_plan
 from sweeps.planning.resources import Resources, check_against, check_resources
 from trainables.errors import UserError
 from trainables.methods import whole_batches
@@ -90,7 +90,7 @@ def test_runs_that_take_another_number_of_devices_are_jobs_of_their_own() -> Non
     settings = Settings(dataset="imagenet", pairs=("imagenet_resnet34/imagenet_resnet18",), seeds=1)
     tables = [paper.find("table1"), paper.find("table5")]
     jobs = [
-        job for job in make_plan(tables, settings, {}, pack=None, apart=whole_batches).jobs if job.kind == "distilled"
+        job for job in plan_of(tables, settings, {}, pack=None, apart=whole_batches).jobs if job.kind == "distilled"
     ]
     assert [len({whole_batches(spec) for spec in job.specs}) for job in jobs] == [1] * len(jobs)
     whole = {spec.method for job in jobs for spec in job.specs if whole_batches(spec) and spec.mixing is None}

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from plans import plan_of
 
 from analysis import paper
 from analysis.record.settings import Settings
 from sweeps.display.forecast import teacher_cache_lines
 from sweeps.planning import estimate as estimate_module
 from sweeps.planning.estimate import Cost, estimate
-from sweeps.planning.plan import Plan, make_plan
+from sweeps.planning.plan import Plan
 from sweeps.planning.resources import Resources
 from sweeps.planning.teacher_caches import TeacherCaches, find_teacher_caches
-from trainables.data.counts import ImageCounts
 from trainables.datasets import count_images
-from trainables.spec import RunSpec
 
 GB = 10**9
 PAIRS = ("resnet56/resnet20", "vgg13/vgg8", "vgg13/MobileNetV2")
@@ -22,15 +21,11 @@ PAIRS = ("resnet56/resnet20", "vgg13/vgg8", "vgg13/MobileNetV2")
 
 def planned(*tables: str, pack: int | None = None, **settings: object) -> Plan:
     fields = {"dataset": "cifar100", "seeds": 1, "pairs": PAIRS} | settings
-    return make_plan([paper.find(table) for table in tables], Settings(**fields), {}, pack=pack)  # type: ignore[arg-type]
-
-
-def about(spec: RunSpec) -> ImageCounts:
-    return count_images(spec.dataset, None)
+    return plan_of([paper.find(table) for table in tables], Settings(**fields), {}, pack=pack)  # type: ignore[arg-type]
 
 
 def caches(plan: Plan, most: float = 1000 * GB) -> TeacherCaches:
-    return find_teacher_caches(plan.jobs, about, most)
+    return find_teacher_caches(plan.jobs, None, most)
 
 
 @pytest.mark.parametrize(("precision", "size"), [("fp32", 4), ("bf16", 2)])
@@ -86,7 +81,7 @@ def test_the_estimate_counts_a_shared_teacher_once(monkeypatch: pytest.MonkeyPat
     assert sorted(found.spared.values()) == [0, 1000]
     monkeypatch.setattr(estimate_module, "_measure", lambda *_: Costs())
     with_caches, without = (
-        estimate(plan, about, Resources(0), device="cpu", at_once=1, caches=each).device_hours
+        estimate(plan, None, Resources(0), device="cpu", at_once=1, caches=each).device_hours
         for each in (found, TeacherCaches())
     )
     assert (without - with_caches) * 3600 == pytest.approx(1000 * count_images("digits", None).train_size * 0.001)

@@ -1,4 +1,4 @@
-"""Given teachers: which files are found for which network, and what is refused."""
+"""TeacherWeights teachers: which files are found for which network, and what is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sweeps.request.teacher_weights import Given, check, find
+from sweeps.request.teacher_weights import TeacherWeights, check, find
 from trainables.errors import UserError
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
@@ -21,7 +21,7 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def found(folder: Path, *networks: str) -> dict[str, str]:
-    return {given.network: str(given.path.relative_to(folder)) for given in find(folder, networks)}
+    return {given.network: str(given.path.relative_to(folder)) for given in find(folder, networks, "digits")}
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def found(folder: Path, *networks: str) -> dict[str, str]:
 )
 def test_usual_names_are_found(tmp_path: Path, name: str) -> None:
     touch(tmp_path, name)
-    given = find(tmp_path, ["resnet8"])
-    assert given == (Given("resnet8", tmp_path / name, hashlib.sha256(name.encode()).hexdigest()),)
+    given = find(tmp_path, ["resnet8"], "digits")
+    assert given == (TeacherWeights("resnet8", tmp_path / name, hashlib.sha256(name.encode()).hexdigest(), "digits"),)
 
 
 def test_similar_networks_are_never_confused(tmp_path: Path) -> None:
@@ -71,33 +71,33 @@ def test_the_communitys_last_epoch_is_taken_from_its_folder(tmp_path: Path) -> N
 def test_two_candidates_are_refused_by_name(tmp_path: Path, names: tuple[str, str]) -> None:
     touch(tmp_path, *names)
     with pytest.raises(UserError) as caught:
-        find(tmp_path, ["vgg8"])
+        find(tmp_path, ["vgg8"], "digits")
     assert all(name in str(caught.value) for name in names)
 
 
 def test_a_folder_without_any_of_the_teachers_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "vgg13.pth")
     with pytest.raises(UserError, match=r"no weights of vgg8, resnet8: name a teacher's file"):
-        find(tmp_path, ["vgg8", "resnet8"])
+        find(tmp_path, ["vgg8", "resnet8"], "digits")
 
 
 def test_one_file_is_one_teachers(tmp_path: Path) -> None:
     touch(tmp_path, "anything")
-    assert find(tmp_path / "anything", ["vgg13"])[0].path == tmp_path / "anything"
+    assert find(tmp_path / "anything", ["vgg13"], "digits")[0].path == tmp_path / "anything"
     with pytest.raises(UserError, match=r"one file, but these pairs have 2 teachers \(vgg13, vgg8\): give a folder"):
-        find(tmp_path / "anything", ["vgg13", "vgg8"])
+        find(tmp_path / "anything", ["vgg13", "vgg8"], "digits")
 
 
 def test_a_missing_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        find(tmp_path / "nothing", ["vgg13"])
+        find(tmp_path / "nothing", ["vgg13"], "digits")
 
 
 def test_weights_that_fit_pass_and_others_are_told_by_their_keys(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_weights(build("resnet8", 10), tmp_path / "resnet8.pth")
-    check(find(tmp_path, ["resnet8"]), {"": 10})
+    check(find(tmp_path, ["resnet8"], "digits"), {"digits": 10})
     with pytest.raises(UserError, match="10 classes, and 100 are needed"):
-        check(find(tmp_path, ["resnet8"]), {"": 100})
+        check(find(tmp_path, ["resnet8"], "digits"), {"digits": 100})
     with pytest.raises(UserError, match=r"does not fit resnet14: layer1\.1\.conv1\.weight is missing"):
-        check(find(tmp_path / "resnet8.pth", ["resnet14"]), {"": 10})
+        check(find(tmp_path / "resnet8.pth", ["resnet14"], "digits"), {"digits": 10})

@@ -126,17 +126,16 @@ def test_a_plan_is_measured() -> None:
     """Of every method."""
     printed = said("""
 from analysis import paper
+from plans import plan_of
 from analysis.record.settings import Settings
 from sweeps.planning import estimate
-from sweeps.planning.plan import make_plan
 from sweeps.planning.resources import Resources
-from trainables.datasets import count_images
 settings = Settings(dataset="digits", pairs=("resnet14/resnet8",), seeds=1)
-plan = make_plan([paper.find("methods")], settings, {}, pack=None)
+plan = plan_of([paper.find("methods")], settings, {}, pack=None)
 estimate.STEPS["fake"] = 1
 with FakeDevice():
     found = estimate.estimate(
-        plan, lambda spec: count_images("digits", None, 1), Resources(0), device="fake", at_once=1, seconds=0
+        plan, None, Resources(0), device="fake", at_once=1, seconds=0
     )
 print(found.device_hours > 0)
 """)
@@ -159,18 +158,19 @@ def test_a_plan_is_measured_at_whole_batches(table: str, settings: dict[str, obj
     """Eight steps of small images, one of those that are decoded on the way; a few would take a GPU as long."""
     printed = said(f"""
 from analysis import paper
+from plans import plan_of
 from analysis.record.settings import Settings
-from sweeps.planning import estimate
-from sweeps.planning.plan import make_plan
+from sweeps.planning import estimate, images
 from sweeps.planning.resources import Resources
 from trainables.data.counts import ImageCounts
-plan = make_plan([paper.find({table!r})], Settings(seeds=1, **{settings!r}), {{}}, pack=None)
+images._count = lambda *fields: ImageCounts(10, {side}, (64,) * 10, 100)
+plan = plan_of([paper.find({table!r})], Settings(seeds=1, **{settings!r}), {{}}, pack=None)
 estimate.STEPS["fake"] = 8
 sizes = set()
 estimate._per_image = lambda work_on, few, images, seconds, clock: sizes.add((few, images)) or 0.001
 with FakeDevice():
     estimate.estimate(
-        plan, lambda spec: ImageCounts(10, {side}, (64,) * 10, 100), Resources(0), device="fake", at_once=1, seconds=0
+        plan, None, Resources(0), device="fake", at_once=1, seconds=0
     )
 print(sizes)
 """)

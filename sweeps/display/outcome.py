@@ -1,0 +1,52 @@
+"""How a sweep or a search ended, and the command that goes on with it."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sweeps.planning.job_queue import Outcome
+from trainables.commands import FAILED, count
+
+MOST_REASONS = 12
+
+
+def typed(script: str, argv: Sequence[str]) -> str:
+    """The command that was given, as it is recorded: wherever the checkout lies."""
+    return shlex.join(["python", f"sweeps/{script}", *argv])
+
+
+def resuming(command: str) -> str:
+    """The command to be given again from the same folder: with the script as it was called."""
+    called = Path(sys.argv[0])
+    return command.replace(f"sweeps/{called.name}", str(called), 1)
+
+
+def report(outcome: Outcome, command: str) -> int:
+    """How the sweep ended, in a few lines, and the exit status; where it was stopped, the command that resumes it."""
+    for word, runs in (("failed", outcome.failed), ("not run", outcome.not_run)):
+        reasons = Counter(" ".join(reason.split()) for reason in runs.values())
+        for reason, times in reasons.most_common(MOST_REASONS):
+            print(f"{word}: {count(times, 'run')}: {reason}")
+        if len(reasons) > MOST_REASONS:
+            print(f"{word}: {len(reasons) - MOST_REASONS} more reasons, see the ledger")
+    if outcome.failed:
+        print("the same command with --retry trains again what has failed")
+    print(f"{len(outcome.done)} done, {len(outcome.failed)} failed, {len(outcome.not_run)} not run", flush=True)
+    if outcome.stopped:
+        print(f"{outcome.stopped}\nto resume: {resuming(command)}", file=sys.stderr)
+    return 0 if outcome.complete else FAILED
+
+
+@contextlib.contextmanager
+def resumable(script: str, argv: Sequence[str]) -> Iterator[None]:
+    """On Ctrl-C, say by which command what was stopped goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nstopped now: what is finished is kept\nto resume: {resuming(typed(script, argv))}", file=sys.stderr)
+        raise

@@ -1,0 +1,72 @@
+"""What is checked before anything is trained: the results folder, devices, data sets, the fit of given teachers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from sweeps.planning.images import count_images
+from sweeps.planning.resources import Resources, check_fit, check_resources, check_sizes, cpus_here, gpus_here
+from sweeps.request.arguments import Where
+from sweeps.request.request import Request, list_datasets
+from trainables import datasets
+from trainables.errors import UserError
+from trainables.spec import RunSpec
+
+
+def check_writable(results: Path) -> None:
+    """Refuse a results folder that cannot be made or written, without making it yet."""
+    there = next(folder for folder in (results, *results.parents) if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        reason = "is not writable" if there.is_dir() else "is a file"
+        raise UserError(f"cannot write to the results folder {results}: {there} {reason}; choose --results")
+
+
+def check_all(where: Where, request: Request, runs: Collection[RunSpec]) -> Resources:
+    """What takes seconds to check: devices, data, the fit of given teachers. Returns what the sweep may use."""
+    resources = find_resources(where)
+    check_images(where.data_dir, runs)
+    from sweeps.request import teacher_weights
+
+    classes = {spec.dataset: count_images(spec, where.data_dir).num_classes for spec in runs}
+    teacher_weights.check(request.given, classes)
+    for name in [name for name in classes if name not in dict(request.images)]:
+        try:
+            datasets.load(name, where.data_dir, download=where.download and datasets.find(name).downloadable)
+        except UserError as error:
+            others = [table.key for table in request.tables if name not in list_datasets([table], request.settings)]
+            hint = f" (without it: {' '.join(others)})" if others else ""
+            raise UserError(f"{error}{hint}") from error
+    return resources
+
+
+def check_images(data_dir: Path, runs: Collection[RunSpec]) -> None:
+    """Refuse training sets that cannot be made, or that are too small for what a run sets apart."""
+    for spec in runs:
+        images, ends = count_images(spec, data_dir).train_size, spec.end
+        if ends is not None and int(images * ends) < 1:
+            raise UserError(f"{spec.name}: {100 * ends:.3g} % of {images} training images is less than one: use more")
+
+
+def find_resources(where: Where) -> Resources:
+    """What the sweep may use: all GPUs of this machine unless told otherwise; never the CPU by accident."""
+    gpus = where.gpus
+    if gpus is None and where.address is not None:
+        raise UserError("--address: say how many of the cluster's GPUs to use with --gpus N (0: its CPUs)")
+    if gpus is None:
+        gpus = len(gpus_here())
+        if not gpus:
+            raise UserError("found no GPU that PyTorch can use: --gpus 0 trains on the CPU (--plan says how long)")
+    resources = Resources(gpus, where.gpus_per_job, where.cpus_per_job, where.address)
+    check_resources(resources)
+    return resources
+
+
+def planned_resources(where: Where) -> Resources:
+    """What a sweep would use, here or on a machine that has as many GPUs as were asked for."""
+    gpus = len(gpus_here()) if where.gpus is None else where.gpus
+    resources = Resources(gpus, where.gpus_per_job, where.cpus_per_job)
+    check_sizes(resources)
+    check_fit(resources, max(1, cpus_here()))
+    return resources
