@@ -6,6 +6,7 @@ split it counts as wrong, and it is named once.
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -91,11 +92,10 @@ class FileSource(Source):
         source: str,
         side: int,
         workers: int | None,
-        device: torch.device | str = "cpu",
     ) -> None:
         self.name, self.classes, self.train, self.test = name, classes, train, test
         self.fingerprint, self.source, self.workers, self._side = fingerprint, source, workers, side
-        self._train_labels, self._test_labels = train.labels.to(device), test.labels.to(device)
+        self._train_labels, self._test_labels = train.labels, test.labels
         self._unreadable: dict[str, str] = {}
         self._loaders: dict[int, Loader] = {}
 
@@ -116,17 +116,11 @@ class FileSource(Source):
         return self._unreadable
 
     def to(self, device: torch.device | str) -> FileSource:
-        return FileSource(
-            self.name,
-            self.classes,
-            self.train,
-            self.test,
-            fingerprint=self.fingerprint,
-            source=self.source,
-            side=self.side,
-            workers=self.workers,
-            device=device,
-        )
+        """It shares the notes of unreadable images, and has loaders of its own."""
+        moved = copy.copy(self)
+        moved._train_labels, moved._test_labels = self._train_labels.to(device), self._test_labels.to(device)
+        moved._loaders = {}
+        return moved
 
     def normalised(self, normalisation: str) -> FileSource:
         if normalisation != "own":
