@@ -40,7 +40,7 @@ def sleep(specs: Sequence[RunSpec], execution: Execution, *, seconds: float) -> 
         time.sleep(seconds)
         write_result(execution.results, make_result(spec))
         metrics = {spec.run_id: {"top1": 50.0, "train_loss": 1.0, "seconds": seconds}}
-        yield EpochReport(1, 1, metrics, (spec.run_id,), {})
+        yield EpochReport(1, 1, metrics, (spec.run_id,))
 
 
 def measure(runs: int, seconds: float, at_once: int) -> dict[str, float]:

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from analysis import claims, export, report, tables
 from sweeps.request import arguments
 from sweeps.request.request import make_request
-from sweeps.running.cluster import _reach
+from sweeps.running.cluster import reach
 from sweeps.searching import arguments as search_arguments
 from sweeps.searching.space import parse_space
 
@@ -95,12 +95,12 @@ def test_addresses(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    assert accepts(lambda: _reach(address)) == (address == "auto")
+    assert accepts(lambda: reach(address)) == (address == "auto")
 
 
 @pytest.mark.parametrize("address", ["a..b:80", f"localhost:{'9' * 30}", "localhost:²", f"{'a' * 70}:80", "a:0", ":1"])
 def test_an_address_of_no_machine_is_refused_in_a_line(address: str) -> None:
-    assert not accepts(lambda: _reach(address))
+    assert not accepts(lambda: reach(address))
 
 
 PARTS = st.sampled_from(["T", "T+", "T-", "r", "rule", "lr", "=", ":", ",", "log", "0.1", "2", "-4", "8", "nan"])

@@ -30,7 +30,7 @@ DEPARTMENTS = {
         "spec",
         "canonical",
         "commands",
-        "errors",
+        "errors error_texts time_limits",
     ),
     "analysis": ("tables figures report export claims", "reporting", "figure", "paper", "claim", "table", "record"),
     "sweeps": ("ekd run search", "display searching", "running", "request", "planning"),

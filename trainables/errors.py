@@ -36,7 +36,7 @@ def disk_errors_told(folder: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        disk = next((each for each in _behind(error) if isinstance(each, OSError) and each.errno in DISK), None)
+        disk = next((each for each in causes(error) if isinstance(each, OSError) and each.errno in DISK), None)
         if disk is None:
             raise
         what, cure = ("write to", "make room") if disk.errno in FULL else ("read or write", "see to that disk")
@@ -46,7 +46,7 @@ def disk_errors_told(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _behind(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error and those that led to it."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

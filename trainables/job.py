@@ -54,15 +54,24 @@ AMPERE = 8
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One epoch of a job. metrics: by run; finished: runs whose result is on disk; failed: runs and why; unreadable:
-    images that no report has named yet, by path, and why they could not be decoded; stopped: runs that were stopped
-    before their end; damaged: checkpoints that could not be used, in a sentence each; notes: what else to tell."""
+    """What a job tells: one epoch, or what it has found before any.
+
+    epoch: the one that has ended; 0 where none has.
+    epochs: of the longest run.
+    metrics: numbers of the epoch, by run.
+    finished: runs whose result is on disk.
+    failed: runs that failed, and why.
+    unreadable: images that no report has named yet, by path, and why they could not be decoded.
+    stopped: runs that were stopped before their end.
+    damaged: checkpoints that could not be used, in a sentence each.
+    notes: what else to tell.
+    """
 
     epoch: int
     epochs: int
-    metrics: dict[str, dict[str, float]]
-    finished: tuple[str, ...]
-    failed: dict[str, str]
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    finished: tuple[str, ...] = ()
+    failed: dict[str, str] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     stopped: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
@@ -145,7 +154,7 @@ def run(specs: Sequence[RunSpec], execution: Execution, share: Share = WHOLE) ->
             if result and result["status"] == "done" and has_weights(execution.results, run_id)
         )
         if done:
-            yield EpochReport(0, epochs, {}, done, {})
+            yield EpochReport(0, epochs, finished=done)
         missing = [spec for spec in specs if spec.run_id not in done]
         if missing:
             try:
@@ -236,7 +245,7 @@ def _epochs(
                 write_refusal(spec, execution.results, str(error), provenance | {"ended": now()})
     damaged = tuple(line for student in students for line in student.damaged)
     if refused or damaged:
-        yield EpochReport(0, epochs, {}, (), refused, damaged=damaged)
+        yield EpochReport(0, epochs, failed=refused, damaged=damaged)
     if not students:
         return
     remarks = [student.method.remark(dataset.num_classes) for student in students]

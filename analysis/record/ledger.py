@@ -22,6 +22,7 @@ from typing import Any
 from analysis.record.entry import NUMBERS, Entry, entry_of
 from analysis.record.settings import Settings
 from analysis.record.settings import from_json as settings_from_json
+from trainables.error_texts import TABLE_MISSING
 from trainables.errors import NewerError, UserError, reason_of
 from trainables.storage.runs import RESULT_SCHEMA
 
@@ -304,7 +305,7 @@ def _told(path: Path) -> Iterator[None]:
             reason = "cannot be written: give yourself the right to write the file and its folder"
         elif code == "SQLITE_FULL":
             reason = "cannot grow: the disk is full"
-        elif code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "no such" in str(error):
+        elif code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or TABLE_MISSING.search(str(error)):
             reason = f"is damaged ({error}): restore it from a copy, or move it away and run the sweep again"
         else:
             reason = f"cannot be used: {error}"

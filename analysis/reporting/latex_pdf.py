@@ -18,6 +18,7 @@ from markupsafe import Markup
 from analysis.reporting.document import Document, Picture, Styled, Words, kind_of
 from analysis.table import latex
 from analysis.table.sheet import Panel
+from trainables.error_texts import LATEX_UNFINISHED
 
 NAME = "report"
 FIGURES = "figures"
@@ -136,7 +137,7 @@ def compile_pdf(folder: Path) -> bytes:
         options = ["-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", f"-output-directory={scratch}"]
         for _ in range(PASSES):
             log = _run([program, *options, f"{NAME}.tex"], folder, Path(scratch))
-            if "Rerun" not in log.replace("rerunfilecheck", ""):
+            if not LATEX_UNFINISHED.search(log):
                 break
         return (Path(scratch) / f"{NAME}.pdf").read_bytes()
 

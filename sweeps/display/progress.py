@@ -24,7 +24,7 @@ from analysis.table.layout import Table
 from analysis.table.resolved import resolve
 from sweeps.display.live_table import RunProgress, board, height, summary
 from sweeps.planning.plan import Plan, PlannedJob
-from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
+from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, MachineLeftOut, RunEnded
 from trainables.commands import count
 from trainables.spec import RunSpec
 
@@ -92,6 +92,8 @@ class State:
                 self.troubles += [f"image    cannot be decoded: {path} ({why})" for path, why in new.items()]
             case RunEnded(entry):
                 self._end(entry)
+            case MachineLeftOut(machine, reason):
+                self.troubles.append(f"left out {machine}: {reason}")
             case JobFailed(job, reason):
                 self.jobs.pop(job.key, None)
                 lost = [spec.run_id for spec in job.specs if self._open(spec.run_id)]

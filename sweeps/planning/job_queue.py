@@ -54,11 +54,6 @@ class Feed:
         """No further job will ever be handed out."""
         return not self._waiting
 
-    @property
-    def most_jobs(self) -> int:
-        """How many jobs there can be."""
-        return len(self._waiting)
-
     def take(self, fits: Callable[[PlannedJob], bool] = lambda job: True) -> PlannedJob | None:
         """The first job that can start now, or None while it, or all that are left, must wait.
 
@@ -100,6 +95,11 @@ class Feed:
             if not self.knows(spec.run_id) and spec.run_id not in self._stopped:
                 self._failed[spec.run_id] = reason or "the job ended without a result of this run"
         self._settle()
+
+    def put_back(self, job: PlannedJob) -> None:
+        """The job has ended before its time and may start again: it is the next."""
+        del self._running[job.key]
+        self._waiting.insert(0, job)
 
     def outcome(self, stopped: str | None = None) -> Outcome:
         done = (self._trained | self._kept) & self._asked

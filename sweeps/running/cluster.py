@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import functools
 import logging
 import os
 import re
@@ -16,37 +14,32 @@ import stat
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
-import ray._private.ray_constants
-import ray._private.worker
-from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
 import ekd_core
 import trainables
 from sweeps.planning.resources import Resources, check_against, cpus_here
+from sweeps.running import ray_internals
+from trainables import time_limits
 from trainables.errors import UserError
-from trainables.ray_trial import reason
+from trainables.ray_trial import describe_error
+from trainables.storage.locks import LockHeldError, hold_lock
 
-REACH_SECONDS = 5.0
 HIGHEST_PORT = 65535
-WATCH_SECONDS = 0.5
-LEAVE_SECONDS = 9.0
 MOST_MISSES = 10
-COUNT_SECONDS = 2.0
-LONGEST_TEMPORARY = 30
-TEMPORARY, HOLDER = "ekd-", "driver"
+LONGEST_TEMPORARY = 18
+"""Characters of the temporary folder: the path of Ray's sockets below it must not exceed 107."""
 OBJECT_STORE_BYTES = 100 * 2**20
 TOKEN = secrets.token_hex(32)
 TOKEN_HINT = "if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or put the token in ~/.ray/auth_token"
 CODE = (Path(ekd_core.__path__[0]), Path(trainables.__path__[0]))
 
 ALWAYS = {"RAY_USAGE_STATS_ENABLED": "0"}
-QUIET = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_PRINT_ALL_TRIAL_ERRORS": "0"}
 LOCAL = {
     "RAY_AUTH_TOKEN": TOKEN,
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -54,20 +47,22 @@ LOCAL = {
 } | ({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {})
 
 
-class StoppedError(BaseException):
-    """The sweep ends now, for a reason that is told to the user. No `except Exception` of Ray's must catch it."""
+class StoppedError(Exception):
+    """The sweep ends now, for a reason that is told to the user."""
 
 
-class Watch:
-    """Notices when something that a cluster cannot do without has died; `alive` asks each of them, by its name."""
+class RayMonitor:
+    """Notices when something that a cluster cannot do without has died.
+
+    alive: by name, whether each is alive.
+    died: the name of the first that was not.
+    """
 
     def __init__(self, alive: Mapping[str, Callable[[], bool]]) -> None:
         self.died: str | None = None
         self._alive = alive
-        self._left = threading.Event()
-        self._dead = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watch-ray", daemon=True)
-        self._thread.start()
+        self._left, self._dead = threading.Event(), threading.Event()
+        threading.Thread(target=self._watch, name="watch-ray", daemon=True).start()
 
     @property
     def message(self) -> str:
@@ -82,156 +77,116 @@ class Watch:
 
     def explains_an_error(self) -> bool:
         """Whether Ray is dead, or will be found to be in a moment."""
-        return self._dead.wait(2 * WATCH_SECONDS)
+        return self._dead.wait(2 * time_limits.RAY_LOOK)
 
     def leave(self) -> None:
+        """Nobody waits for Ray any more."""
         self._left.set()
 
     def _watch(self) -> None:
-        while not self._left.wait(WATCH_SECONDS):
+        while not self._left.wait(time_limits.RAY_LOOK):
             self.died = next((name for name, alive in self._alive.items() if not alive()), None)
             if self.died:
                 self._dead.set()
-                break
-        else:
-            return
-        if not self._left.wait(LEAVE_SECONDS):
-            shown_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
-            print(f"{shown_cursor}{self.message}", file=sys.stderr, flush=True)
-            os._exit(1)
+                if not self._left.wait(time_limits.RAY_LEAVE):
+                    shown_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
+                    print(f"{shown_cursor}{self.message}", file=sys.stderr, flush=True)
+                    os._exit(1)
 
 
 @contextlib.contextmanager
-def cluster(resources: Resources, *, debug: bool) -> Iterator[tuple[Watch, Callable[[], int]]]:
-    """A running Ray, and how many devices it may train on at once: asked anew, a joined one may grow and shrink."""
+def start_ray(resources: Resources, *, debug: bool) -> Iterator[RayMonitor]:
+    """A running Ray, of our own or joined. Its death ends the block with StoppedError."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(environment(ALWAYS if debug else ALWAYS | QUIET))
+        stack.enter_context(environment(ALWAYS))
         if not debug:
-            stack.enter_context(_attribute(ray._private.worker, "_worker_logs_enabled", False))
-        prepared = _prepare_local(stack, debug) if resources.address is None else None
-        stack.callback(ray.shutdown)
-        with _kept_handlers():
-            at_once = _join(resources, debug) if prepared is None else _start(resources, prepared, debug)
-        watch = Watch(_local_processes() if prepared else {"head": _Answers(ray.get_runtime_context().gcs_address)})
+            stack.enter_context(ray_internals.silence_workers())
+        start = _start_own if resources.address is None else _join
+        with _keep_handler():
+            alive = start(resources, stack, debug)
+        monitor = RayMonitor(alive)
         try:
-            yield watch, at_once
+            yield monitor
+        except StoppedError:
+            raise
         except Exception as error:
-            if watch.explains_an_error():
-                raise StoppedError(watch.message) from error
+            if monitor.explains_an_error():
+                raise StoppedError(monitor.message) from error
             raise
         finally:
-            if watch.died is None:
-                watch.leave()
+            if monitor.died is None:
+                monitor.leave()
             else:
-                _node().kill_all_processes(check_alive=False, allow_graceful=False)
+                ray_internals.kill_local_servers()
             stack.close()
-            watch.leave()
+            monitor.leave()
 
 
-def _prepare_local(stack: contextlib.ExitStack, debug: bool) -> str:
-    """Settings that Ray reads from outside `ray.init`, and the folder for its logs and sockets."""
-    path = [str(CODE[1].parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    stack.enter_context(environment(LOCAL | {"PYTHONPATH": os.pathsep.join(path)}))
-    # Ray gives a local cluster the machine's own address, and then listens on all of them, unless it is told that
-    # clusters are not to be had here (as on macOS).
-    stack.enter_context(_attribute(ray._private.ray_constants, "ENABLE_RAY_CLUSTER", False))
-    return stack.enter_context(_temporary_folder(keep=debug))
-
-
-def _node() -> Any:
-    node = ray._private.worker._global_node
-    if node is None:
-        raise RuntimeError("Ray has no node after it was started")
-    return node
-
-
-def _local_processes() -> dict[str, Callable[[], bool]]:
-    started = {name: _node().all_processes[name][0].process for name in ("gcs_server", "raylet")}
-    return {name: functools.partial(_runs, process) for name, process in started.items()}
-
-
-def _runs(process: Any) -> bool:
-    return process.poll() is None
-
-
-class _Answers:
-    """Whether a cluster's head still takes connections; a few in a row may fail."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self._misses = 0
-
-    def __call__(self) -> bool:
-        try:
-            _reach(self._address)
-        except UserError:
-            self._misses += 1
-        else:
-            self._misses = 0
-        return self._misses < MOST_MISSES
-
-
-def _start(resources: Resources, folder: str, debug: bool) -> Callable[[], int]:
-    devices = resources.devices_at_once(cpus_here())
+def _start_own(resources: Resources, stack: contextlib.ExitStack, debug: bool) -> dict[str, Callable[[], bool]]:
+    """Start a Ray on this machine; its servers, and whether each is alive."""
+    path = os.pathsep.join([str(CODE[1].parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    stack.enter_context(environment(LOCAL | {"PYTHONPATH": path}))
+    stack.enter_context(ray_internals.listen_on_loopback())
+    folder = stack.enter_context(make_temporary_folder(keep=debug))
+    stack.callback(ray.shutdown)
     try:
         ray.init(
             address="local",
-            num_cpus=resources.cpus(devices),
+            num_cpus=resources.cpus(resources.devices_at_once(cpus_here())),
             num_gpus=resources.gpus,
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
-            log_to_driver=debug,
-            logging_level=logging.INFO if debug else logging.CRITICAL,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=folder,
+            **_logging(debug),
+            **ray_internals.local_arguments(folder),
         )
     except Exception as error:
-        raise StoppedError(f"Ray did not start ({reason(error)}): run the same command again") from error
-    return lambda: devices
+        raise StoppedError(f"Ray did not start ({describe_error(error)}): run the same command again") from error
+    return ray_internals.local_servers()
 
 
-def _join(resources: Resources, debug: bool) -> Callable[[], int]:
+def _join(resources: Resources, stack: contextlib.ExitStack, debug: bool) -> dict[str, Callable[[], bool]]:
+    """Join a running Ray; its head, and whether it is alive."""
     address = str(resources.address)
     if "://" in address:
         raise UserError(f"--address {address}: give HOST:PORT, and start the sweep on a machine of the cluster")
-    _reach(address)
-    # As `ray start` does: where there is a token, it is used.
-    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    reach(address)
+    ray_internals.use_token()
+    stack.callback(ray.shutdown)
     try:
         # Ray has the workers look for modules in the folder where the driver stands before what is shipped to them: on
         # another machine an older checkout may be there.
         with contextlib.chdir("/"):
-            ray.init(
-                address=address,
-                log_to_driver=debug,
-                logging_level=logging.INFO if debug else logging.CRITICAL,
-                runtime_env={"py_modules": [str(folder) for folder in CODE]},
-            )
+            shipped = {"py_modules": [str(folder) for folder in CODE]}
+            ray.init(address=address, runtime_env=shipped, **_logging(debug))
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise UserError(f"cannot join the Ray cluster at {address}: {reason(error)}; {TOKEN_HINT}") from error
+        raise UserError(f"cannot join the Ray cluster at {address}: {describe_error(error)}; {TOKEN_HINT}") from error
     found = ray.cluster_resources()
     gpus, cpus = int(found.get("GPU", 0)), int(found.get("CPU", 0))
     check_against(resources, gpus, cpus, f"the cluster at {address} has {gpus or 'no'} GPU{'s' if gpus > 1 else ''}")
-    return _Now(resources, cpus)
+    return {"head": _HeadAnswers(ray.get_runtime_context().gcs_address)}
 
 
-class _Now:
-    """How many devices a joined cluster has for the sweep now. Of its GPUs no more are used than were asked for."""
-
-    def __init__(self, resources: Resources, cpus: int) -> None:
-        self._resources = resources
-        self._cpus = cpus
-        self._due = time.monotonic() + COUNT_SECONDS
-
-    def __call__(self) -> int:
-        if time.monotonic() >= self._due:
-            self._cpus = int(ray.cluster_resources().get("CPU", 0))
-            self._due = time.monotonic() + COUNT_SECONDS
-        return self._resources.devices_at_once(self._cpus)
+def _logging(debug: bool) -> dict[str, Any]:
+    return {"log_to_driver": debug, "logging_level": logging.INFO if debug else logging.CRITICAL}
 
 
-def _reach(address: str) -> None:
-    """Whether anything listens there; Ray itself would try for a minute."""
+class _HeadAnswers:
+    """Whether a cluster's head still takes connections; a few in a row may fail."""
+
+    def __init__(self, address: str) -> None:
+        self._address, self._misses = address, 0
+
+    def __call__(self) -> bool:
+        try:
+            reach(self._address)
+            self._misses = 0
+        except UserError:
+            self._misses += 1
+        return self._misses < MOST_MISSES
+
+
+def reach(address: str) -> None:
+    """Refuse an address where nothing listens."""
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
@@ -239,7 +194,7 @@ def _reach(address: str) -> None:
     if not host or not 0 < number <= HIGHEST_PORT:
         raise UserError(f"--address {address} should be HOST:PORT, as `ray start --head` prints it, or auto")
     try:
-        socket.create_connection((host.strip("[]"), number), timeout=REACH_SECONDS).close()
+        socket.create_connection((host.strip("[]"), number), timeout=time_limits.HEAD_ANSWER).close()
     # ValueError: a host that is no name (too long, an empty part, a zero byte).
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
@@ -247,59 +202,42 @@ def _reach(address: str) -> None:
 
 
 @contextlib.contextmanager
-def _temporary_folder(*, keep: bool) -> Iterator[str]:
-    """A folder for Ray's logs and sockets; the path of a socket must not exceed 107 characters.
+def make_temporary_folder(*, keep: bool) -> Iterator[str]:
+    """A folder for Ray's logs and sockets, beside a lock that holds as long as its driver lives.
 
-    Its holder locks it. Folders that nobody holds any more, for their driver was killed, are removed.
+    Folders of drivers that were killed are removed. keep: leave this one.
     """
-    base = tempfile.gettempdir()
-    base = base if len(base) <= LONGEST_TEMPORARY else "/tmp"
-    for path in Path(base).glob(f"{TEMPORARY}*/{HOLDER}"):
-        # Another driver's at work; or one that is just going.
-        with contextlib.suppress(OSError), _own_file(path) as number:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(path)
-    folder = tempfile.mkdtemp(prefix=TEMPORARY, dir=base)
-    with open(Path(folder, f"{HOLDER}-to-be"), "wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        path = Path(file.name).rename(Path(folder, HOLDER))
-        try:
-            yield folder
-        finally:
-            if keep:
-                path.unlink()
-            else:
-                _remove(path)
+    base = _make_base()
+    with contextlib.ExitStack() as stack:
+        with hold_lock(base / "lock", seconds=time_limits.FOLDERS_LOCKED):
+            for lock in base.glob("*.lock"):
+                with contextlib.suppress(LockHeldError), hold_lock(lock, seconds=0):
+                    _remove_folder(lock)
+            folder = tempfile.mkdtemp(dir=base)
+            lock = Path(f"{folder}.lock")
+            stack.enter_context(hold_lock(lock))
+        stack.callback(lock.unlink if keep else partial(_remove_folder, lock))
+        yield folder
 
 
-@contextlib.contextmanager
-def _own_file(path: Path) -> Iterator[int]:
-    """A file of this user in a folder of this user, opened. Anybody may lay something by these names in /tmp: a folder
-    of theirs, a link to one of ours, a pipe that nobody writes."""
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        file, folder = os.fstat(number), path.parent.lstat()
-        if not (stat.S_ISREG(file.st_mode) and stat.S_ISDIR(folder.st_mode)):
-            raise PermissionError(f"{path} is no file in a folder")
-        if {file.st_uid, folder.st_uid} != {os.getuid()}:
-            raise PermissionError(f"{path} is another user's")
-        yield number
-    finally:
-        os.close(number)
+def _make_base() -> Path:
+    """The folder of this user's temporary folders. Anybody may lay something by its name in /tmp: then another."""
+    temporary = tempfile.gettempdir()
+    temporary = temporary if len(temporary) <= LONGEST_TEMPORARY else "/tmp"
+    base = Path(temporary, f"ekd-{os.getuid()}")
+    with contextlib.suppress(FileExistsError):
+        base.mkdir(mode=0o700)
+    found = base.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+        return base
+    return Path(tempfile.mkdtemp(prefix="ekd-", dir=temporary))
 
 
-def _remove(marker: Path) -> None:
-    """A folder, and last the marker in it: what is left when this is cut short is found by the next driver."""
-    folder = marker.parent
-    with contextlib.suppress(OSError):
-        for path in folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            elif path != marker:
-                path.unlink(missing_ok=True)
-        if list(folder.iterdir()) == [marker]:
-            marker.unlink()
-            folder.rmdir()
+def _remove_folder(lock: Path) -> None:
+    """Remove a folder and then its lock; what is left when this is cut short is found by the next driver."""
+    shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+    if not lock.with_suffix("").exists():
+        lock.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -318,17 +256,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-
-
-@contextlib.contextmanager
-def _kept_handlers() -> Iterator[None]:
+def _keep_handler() -> Iterator[None]:
     """`ray.init` puts its own handler of SIGTERM in the place of ours."""
     before = signal.getsignal(signal.SIGTERM)
     try:

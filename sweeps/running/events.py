@@ -21,6 +21,8 @@ class JobStarted:
 
 @dataclass(frozen=True)
 class EpochDone:
+    """A job has reported."""
+
     job: PlannedJob
     report: EpochReport
 
@@ -40,4 +42,12 @@ class JobFailed:
     reason: str
 
 
-Event = JobStarted | EpochDone | RunEnded | JobFailed
+@dataclass(frozen=True)
+class MachineLeftOut:
+    """A machine joined the cluster that cannot train; no job is sent there any more."""
+
+    machine: str
+    reason: str
+
+
+Event = JobStarted | EpochDone | RunEnded | JobFailed | MachineLeftOut

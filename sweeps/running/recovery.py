@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from analysis.record.entry import Entry, entry_of
 from analysis.record.ledger import Ledger
+from trainables import time_limits
 from trainables.errors import UserError
 from trainables.storage.checkpoints import drop_checkpoints
 from trainables.storage.runs import drop_temporaries, read_result, run_dir, weights_path
@@ -50,6 +54,25 @@ def known(results: Path, run_ids: Iterable[str]) -> dict[str, Entry]:
     return entries | {
         entry.run_id: entry for entry in (usable(results, one) for one in _unrecorded(results, entries, wanted))
     }
+
+
+def wait_for_result(results: Path, run_id: str, seconds: float, check: Callable[[], None]) -> dict[str, Any]:
+    """The result of a run that has ended: another machine may have written it, so that this one sees it a while later.
+
+    check: called between two looks; raises to end the sweep.
+    """
+    deadline = time.monotonic() + seconds
+    while (result := read_result(results, run_id)) is None:
+        if time.monotonic() >= deadline:
+            raise UserError(f"its result is not in {results}: --results must be shared by all machines")
+        check()
+        time.sleep(time_limits.RESULT_LOOK)
+        # A network file system looks at the server again when a folder is listed.
+        for folder in (results / "runs", run_dir(results, run_id)):
+            with contextlib.suppress(OSError):
+                os.listdir(folder)
+    usable(results, result)
+    return result
 
 
 def usable(results: Path, result: dict[str, Any]) -> Entry:

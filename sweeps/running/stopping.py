@@ -7,42 +7,45 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainables import time_limits
 from trainables.storage.stopping import ask_to_stop, forget_stop
 
-GRACE_SECONDS = 30.0
-"""As long as a machine that is taken away usually leaves."""
 
+@dataclass
+class GracefulStop:
+    """A sweep that is to end.
 
-class Ending:
-    """A sweep that is to end: the jobs that it still waits for, until when, the runs that it stops."""
+    reason: why, in a sentence for the user.
+    jobs: keys of those that may end their epoch.
+    runs: ids of those that were told to stop.
+    """
 
-    def __init__(self, results: Path, reason: str, jobs: Iterable[str]) -> None:
-        self.reason = reason
-        self.runs: set[str] = set()
-        self._results = results
-        self._jobs = set(jobs)
-        self._deadline = time.monotonic() + GRACE_SECONDS
-        if self._jobs:
+    results: Path
+    reason: str
+    jobs: frozenset[str]
+    runs: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._deadline = time.monotonic() + time_limits.GRACE
+        if self.jobs:
             with contextlib.suppress(OSError):
-                line = f"stopping after this epoch (at most {GRACE_SECONDS:g} s); Ctrl-C again: now"
+                line = f"stopping after this epoch (at most {time_limits.GRACE:g} s); Ctrl-C again: now"
                 print(line, file=sys.stderr, flush=True)
 
-    def waits(self, jobs: Iterable[str]) -> bool:
-        """Whether any of those jobs that were at work still is, and may be; not those that have begun since."""
-        return not self._jobs.isdisjoint(jobs) and time.monotonic() < self._deadline
+    def waits(self, running: Iterable[str]) -> bool:
+        """Whether any of the jobs still runs, and may."""
+        return not self.jobs.isdisjoint(running) and time.monotonic() < self._deadline
 
     def stop(self, run_ids: Iterable[str]) -> None:
         """Tell the runs to stop after their epoch. One whose folder is not there yet, or cannot be written, is not."""
         for run_id in run_ids:
             with contextlib.suppress(OSError):
-                if run_id not in self.runs and ask_to_stop(self._results, run_id):
+                if run_id not in self.runs and ask_to_stop(self.results, run_id):
                     self.runs.add(run_id)
-
-    def close(self) -> None:
-        forget_stops(self._results, self.runs)
 
 
 def forget_stops(results: Path, run_ids: Iterable[str]) -> None:
@@ -53,21 +56,21 @@ def forget_stops(results: Path, run_ids: Iterable[str]) -> None:
 
 
 @contextlib.contextmanager
-def interrupts() -> Iterator[Mapping[str, str]]:
-    """Filled by the first Ctrl-C or SIGTERM; the second one raises KeyboardInterrupt."""
-    interrupted: dict[str, str] = {}
+def catch_interrupts() -> Iterator[list[str]]:
+    """Collect the name of the first Ctrl-C or SIGTERM; the second one raises KeyboardInterrupt."""
+    caught: list[str] = []
     if threading.current_thread() is not threading.main_thread():
-        yield interrupted
+        yield caught
         return
 
     def handle(number: int, frame: object) -> None:
-        if interrupted:
+        if caught:
             raise KeyboardInterrupt
-        interrupted["by"] = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        caught.append("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield interrupted
+        yield caught
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -12,14 +12,15 @@ class Packs(Feed):
     """A feed whose jobs after the plan's own (the teacher) are asked for when there is room for one.
 
     ask: the next pack of trials, or None when there will be none. like: a job of the same needs and devices, so that
-    nobody is asked before there is room: the later a proposal, the more it knows. most: how many packs there can be.
+    nobody is asked before there is room: the later a proposal, the more it knows. most: how many packs there can be,
+    0 for none.
     """
 
     GIVES_UP = True
 
     def __init__(self, plan: Plan, ask: Callable[[], PlannedJob | None], like: PlannedJob, most: int) -> None:
         super().__init__(plan)
-        self._ask, self._like, self._most = ask, like, most
+        self._ask, self._like = ask, like
         self._held: PlannedJob | None = None
         self._dry = most == 0
 
@@ -31,10 +32,6 @@ class Packs(Feed):
     def lost(self) -> bool:
         """Whether there will be no teacher."""
         return bool(self._like.needs & self._failed.keys())
-
-    @property
-    def most_jobs(self) -> int:
-        return super().most_jobs + self._most
 
     def take(self, fits: Callable[[PlannedJob], bool] = lambda job: True) -> PlannedJob | None:
         first = super().take(fits)

@@ -12,9 +12,12 @@ from fake_job import spec, train
 
 from analysis.record.ledger import Ledger
 from sweeps.planning.plan import JobKind, Plan, PlannedJob
-from sweeps.running import stopping
-from sweeps.running.engine import Event, Resources, execute, ingest
+from sweeps.planning.resources import Resources
+from sweeps.running.engine import execute
+from sweeps.running.events import Event
 from sweeps.running.lock import hold_driver_lock
+from sweeps.running.recovery import ingest
+from trainables import time_limits
 from trainables.commands import run_command
 from trainables.job import Execution
 
@@ -26,7 +29,7 @@ def show(event: Event) -> None:
 
 def main() -> int:
     results = Path(sys.argv[1])
-    stopping.GRACE_SECONDS = float(os.environ.get("GRACE_SECONDS", stopping.GRACE_SECONDS))
+    time_limits.GRACE = float(os.environ.get("GRACE_SECONDS", time_limits.GRACE))
     jobs, epochs = (int(text) for text in (*sys.argv[2:4], "4", "3")[:2])
     address = sys.argv[4] if len(sys.argv) > 4 else None
     with hold_driver_lock(results), Ledger.open(results / "ledger.sqlite") as ledger:

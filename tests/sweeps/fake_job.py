@@ -53,7 +53,7 @@ def train(specs: Sequence[RunSpec], execution: Execution) -> Iterator[EpochRepor
             locks.enter_context(hold_lock(run_dir(execution.results, one.run_id) / "lock", seconds=60))
         done = tuple(s.run_id for s in specs if read_result(execution.results, s.run_id) is not None)
         if done:
-            yield EpochReport(0, epochs, {}, done, {})
+            yield EpochReport(0, epochs, finished=done)
         left = [one for one in specs if one.run_id not in done]
         for epoch in range(1 + min((_epoch(one, execution) for one in left), default=0), epochs + 1):
             active = [one for one in left if _epoch(one, execution) == epoch - 1 and epoch <= one.epochs]

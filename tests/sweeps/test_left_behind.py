@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,11 @@ from fake_job import result, spec
 from analysis.record.ledger import Ledger
 from sweeps.display.progress import Lines, State
 from sweeps.planning.plan import JobKind, Plan, PlannedJob
-from sweeps.running.cluster import _temporary_folder
-from sweeps.running.engine import _forget_experiments
+from sweeps.running.cluster import make_temporary_folder
 from sweeps.running.events import EpochDone
 from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest
+from sweeps.running.tune_adapter import forget_experiments
 from trainables.errors import UserError
 from trainables.job import EpochReport
 from trainables.storage.checkpoints import checkpoint_paths
@@ -56,70 +57,73 @@ def test_checkpoints_and_half_written_files_of_ended_runs_go(tmp_path: Path) -> 
 
 
 def test_what_tune_kept_of_earlier_sweeps_goes(tmp_path: Path) -> None:
-    for name in ("20261125T144701.453015Z/tuner.pkl", "train/train-1/x", "curves/run/events"):
+    for name in ("sweep-20261125T144701.453015Z/tuner.pkl", "sweep-train-1/x", "curves/run/events", "aTbZ/mine"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
-    _forget_experiments(tmp_path)
-    assert files(tmp_path) == ["curves/run/events"]
-    _forget_experiments(tmp_path / "none")
+    forget_experiments(tmp_path)
+    assert files(tmp_path) == ["aTbZ/mine", "curves/run/events"]
+    forget_experiments(tmp_path / "none")
 
 
-def test_folders_of_killed_drivers_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray's logs and sockets: those of a driver at work stay, and so does what is not ours."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as base:
-        monkeypatch.setattr(tempfile, "tempdir", base)
-        for name in ("ekd-killed/driver", "ekd-killed/session/logs", "ekd-not-ours/file"):
-            (Path(base) / name).parent.mkdir(exist_ok=True)
-            (Path(base) / name).touch()
-        with _temporary_folder(keep=True) as debugged:
-            assert not (Path(base) / "ekd-killed").exists()
-            with _temporary_folder(keep=False) as own:
-                assert {path.name for path in Path(base).iterdir()} == {
-                    "ekd-not-ours",
-                    *(Path(debugged).name, Path(own).name),
-                }
-        with _temporary_folder(keep=False):
-            assert Path(debugged).exists()
-        assert not Path(own).exists()
-
-
-def test_what_others_lay_in_the_way_neither_hangs_a_sweep_nor_is_followed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A pipe that nobody writes, a link to a folder of ours, a file of another user."""
-    (tmp_path / "ours").mkdir()
-    for name in ("driver", "thesis"):
-        (tmp_path / "ours" / name).touch()
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        base = Path(folder)
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The system's folder for temporary files."""
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
-        for name in ("ekd-pipe", "ekd-link", "ekd-other"):
-            (base / name).mkdir()
-        os.mkfifo(base / "ekd-pipe" / "driver")
-        (base / "ekd-link" / "driver").symlink_to(tmp_path / "ours" / "driver")
-        (base / "ekd-folder").symlink_to(tmp_path / "ours")
-        (base / "ekd-other" / "driver").touch()
-        there = sorted(base.iterdir())
-        if os.getuid() == 0:
-            os.chown(base / "ekd-other", 12345, 12345)
-        else:
-            monkeypatch.setattr(os, "getuid", lambda: 12345)
-        with _temporary_folder(keep=False):
-            pass
-        assert sorted(base.iterdir()) == there
-    assert files(tmp_path) == ["ours/driver", "ours/thesis"]
+        yield Path(folder)
 
 
-def test_a_half_removed_folder_goes_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp") as base:
-        monkeypatch.setattr(tempfile, "tempdir", base)
-        with monkeypatch.context() as patch:
-            with _temporary_folder(keep=False) as first:
-                (Path(first) / "session").mkdir()
-                patch.setattr(shutil, "rmtree", lambda *_, **__: None)
-            assert Path(first).exists()
-        with _temporary_folder(keep=False):
-            assert not Path(first).exists()
+def test_folders_of_killed_drivers_go(temporary: Path) -> None:
+    """Ray's logs and sockets: those of a driver at work stay, and so does what is not ours."""
+    base = temporary / f"ekd-{os.getuid()}"
+    for name in ("killed.lock", "killed/session/logs", "not-ours/file"):
+        (base / name).parent.mkdir(exist_ok=True, parents=True)
+        (base / name).touch()
+    with make_temporary_folder(keep=True) as debugged:
+        assert not (base / "killed").exists()
+        with make_temporary_folder(keep=False) as own:
+            assert {path.name for path in base.iterdir() if path.is_dir()} == {
+                "not-ours",
+                *(Path(debugged).name, Path(own).name),
+            }
+    with make_temporary_folder(keep=False):
+        assert Path(debugged).exists()
+    assert not Path(own).exists()
+    assert [path.name for path in base.iterdir() if path.suffix == ".lock"] == []
+
+
+@pytest.mark.parametrize("way", ["file", "pipe", "link", "other"])
+def test_what_others_lay_in_the_way_neither_hangs_a_sweep_nor_is_followed(
+    way: str, temporary: Path, tmp_path: Path
+) -> None:
+    base = temporary / f"ekd-{os.getuid()}"
+    (tmp_path / "thesis.lock").touch()
+    (tmp_path / "thesis").mkdir()
+    match way:
+        case "file":
+            base.touch()
+        case "pipe":
+            os.mkfifo(base)
+        case "link":
+            base.symlink_to(tmp_path)
+        case "other":
+            if os.getuid() != 0:
+                pytest.skip("only root can give a folder away")
+            base.mkdir()
+            os.chown(base, 12345, 12345)
+    with make_temporary_folder(keep=False) as folder:
+        assert base not in Path(folder).parents
+        assert Path(folder).is_dir()
+    assert files(tmp_path) == ["thesis.lock"]
+    assert not Path(folder).exists()
+
+
+def test_a_half_removed_folder_goes_the_next_time(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, make_temporary_folder(keep=False) as first:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    assert Path(first).exists()
+    with make_temporary_folder(keep=False):
+        assert not Path(first).exists()
 
 
 def test_a_disk_that_fills_up_under_a_driver_is_one_line(tmp_path: Path) -> None:
@@ -137,6 +141,6 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     job = PlannedJob(one.name, JobKind.VANILLA, (one,))
     out = io.StringIO()
     line = f"checkpoint.pt of {one.name} is damaged: not used; it goes on after epoch 3"
-    report = EpochReport(0, 4, {}, (), {}, damaged=(line,))
+    report = EpochReport(0, 4, damaged=(line,))
     Lines(State(Plan({}, (job,))), out)(EpochDone(job, report))
     assert out.getvalue() == f"damaged  {line}\n"

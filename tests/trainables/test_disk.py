@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +10,9 @@ from typing import Any
 
 import pytest
 from small_jobs import VANILLA, assert_same, one_line, stop_after, train
-from tensorboardX import event_file_writer
 
 from trainables.errors import UserError, disk_errors_told
 from trainables.job import Execution
-from trainables.ray_trial import _Events
 from trainables.storage import checkpoints
 from trainables.storage.checkpoints import checkpoint_path
 from trainables.storage.runs import drop_temporaries, run_dir, weights_path
@@ -170,24 +167,3 @@ def test_other_hidden_files_stay(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == [".DS_Store", ".table5.tex.99", "b.2"]
     drop_temporaries(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".DS_Store", "b.2"]
-
-
-def test_curves_on_a_full_disk_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a thread that has ended, though there are more numbers than its queue holds."""
-
-    def full(*_: object) -> None:
-        raise FULL
-
-    for name in ("write_event", "flush", "close"):
-        monkeypatch.setattr(_Events.__base__, name, full)
-    queue: Any = multiprocessing.Queue(10)
-    events = _Events(str(tmp_path / "events"))
-    writing = event_file_writer._EventLoggerThread(queue, events, 120)
-    writing.start()
-    for number in range(50):
-        queue.put(number, timeout=20)
-    writing.stop()
-    events.flush()
-    events.close()
-    queue.close()
-    events._py_recordio_writer._writer.close()

@@ -278,7 +278,7 @@ def test_a_complete_run_is_not_trained_again(teacher: GivenTeacher, alone: Path,
     train([kd], teacher.execution(tmp_path))
     before = weights_path(tmp_path, kd.run_id).stat().st_mtime_ns
     (report,) = run([kd], Execution(tmp_path, threads=1))
-    assert report == EpochReport(0, 2, {}, (kd.run_id,), {})
+    assert report == EpochReport(0, 2, finished=(kd.run_id,))
     reports = train([energy, kd], teacher.execution(tmp_path))
     assert reports[0].finished == (kd.run_id,)
     assert [set(report.metrics) for report in reports[1:]] == [{energy.run_id}] * 2

@@ -39,7 +39,7 @@ def job_of(plan: Plan, kind: str, number: int = 0) -> PlannedJob:
 def epoch_done(job: PlannedJob, epoch: int, seconds: float = 1.0) -> EpochDone:
     epochs = max(spec.epochs for spec in job.specs)
     metrics = {spec.run_id: {"top1": 50.0, "seconds": seconds} for spec in job.specs}
-    return EpochDone(job, EpochReport(epoch, epochs, metrics, (), {}))
+    return EpochDone(job, EpochReport(epoch, epochs, metrics))
 
 
 def done(spec: RunSpec, top1: float = 71.25) -> Entry:

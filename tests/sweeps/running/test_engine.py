@@ -21,11 +21,12 @@ from fake_job import log_lines, result, spec, top1
 from test_faults import below
 
 from analysis.record.ledger import Ledger
+from sweeps.planning.job_queue import Outcome
 from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from sweeps.planning.resources import Resources, cpus_here
-from sweeps.running import cluster as cluster_module
 from sweeps.running import engine
-from sweeps.running.engine import EpochDone, Event, JobFailed, JobStarted, Outcome, RunEnded, _write_jobs, execute
+from sweeps.running.engine import execute, write_jobs
+from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
 from trainables.errors import UserError
 from trainables.ray_trial import memory_was_full
 from trainables.spec import RunSpec
@@ -265,7 +266,7 @@ def test_the_environment_is_as_before(seen: Seen) -> None:
 
 
 def test_a_plan_without_jobs_needs_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.running.engine.cluster", None)
+    monkeypatch.setattr("sweeps.running.engine.start_ray", None)
     done = spec()
     known = Plan({JobKind.VANILLA: {done.run_id: done}}, done=frozenset({done.run_id}))
     assert sweep(tmp_path, known).outcome == Outcome(frozenset({done.run_id}))
@@ -374,22 +375,15 @@ def test_ray_costs_little(tmp_path: Path) -> None:
     assert (times[-1] - times[0]) / len(seeds) < 1.0
 
 
-def test_the_engine_has_one_way_to_be_quiet() -> None:
-    """The private switch that `cluster` turns is still where it was."""
-    worker = sys.modules["ray._private.worker"]
-    assert worker._worker_logs_enabled is True
-    assert cluster_module.ray._private.ray_constants.ENABLE_RAY_CLUSTER is (sys.platform == "linux")
-
-
 def test_a_job_of_a_sweep_is_a_file_that_trains_without_ray(tmp_path: Path) -> None:
     execution, one = Execution(tmp_path, threads=1), job(spec("net"))
-    _write_jobs(execution, plan(one))
+    write_jobs(execution, plan(one))
     assert read_job(tmp_path / "jobs" / f"{one.key}.json") == ([spec("net")], execution)
 
 
 def test_a_gpu_without_bfloat16_is_told_before_ray_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "check_resources", lambda resources: None)
-    monkeypatch.setattr(engine, "cluster", lambda *_, **__: pytest.fail("Ray was started"))
+    monkeypatch.setattr(engine, "start_ray", lambda *_, **__: pytest.fail("Ray was started"))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
     with pytest.raises(UserError, match="Tesla T4 does not compute in bfloat16"):

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from fake_job import result, spec
-from test_engine import CPU, job, plan
 
 from analysis.record.ledger import Ledger
-from sweeps.planning.job_queue import Feed
-from sweeps.running import engine
-from sweeps.running.engine import ingest
+from sweeps.running import recovery
 from sweeps.running.lock import hold_driver_lock
+from sweeps.running.recovery import ingest, wait_for_result
+from trainables import time_limits
 from trainables.errors import UserError
-from trainables.job import Execution
 from trainables.storage.runs import read_result, run_dir, write_result
 
 
@@ -39,27 +35,20 @@ def test_results_of_runs_that_ended_unseen_are_taken_in(tmp_path: Path) -> None:
         assert ledger.entries([failed.run_id])[failed.run_id].status == "done"
 
 
-@pytest.mark.parametrize("joined", [True, False])
 def test_a_result_that_a_network_file_system_shows_late_is_waited_for(
-    joined: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cluster's machines share one; on this machine alone nobody waits."""
     one = spec()
     run_dir(tmp_path, one.run_id).mkdir(parents=True)
     write_result(tmp_path, result(one))
-    looks = iter([None, None])
-    monkeypatch.setattr(engine, "read_result", lambda *where: next(looks, read_result(*where)))
-    monkeypatch.setattr(engine, "LOOK_SECONDS", 0.01)
-    machines: Any = SimpleNamespace() if joined else None
-    watch: Any = SimpleNamespace(check=lambda: None)
-    feed = Feed(plan(job(one)))
-    feed.take()
-    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
-        seeing = engine._Sweep(feed, ledger, Execution(tmp_path), lambda _: None, lambda: 1, watch, {}, CPU, machines)
-        seeing._record(one.run_id)
-    feed.ended(job(one), None)
-    assert (feed.outcome().done == {one.run_id}) == joined
-    assert joined or "is not in" in feed.outcome().failed[one.run_id]
+    looks = iter([None, None, None, None])
+    monkeypatch.setattr(recovery, "read_result", lambda *where: next(looks, read_result(*where)))
+    monkeypatch.setattr(time_limits, "RESULT_LOOK", 0.01)
+    checks: list[None] = []
+    with pytest.raises(UserError, match="its result is not in"):
+        wait_for_result(tmp_path, one.run_id, 0, lambda: checks.append(None))
+    assert wait_for_result(tmp_path, one.run_id, 60, lambda: checks.append(None))["run_id"] == one.run_id
+    assert len(checks) == 3
 
 
 def test_a_result_that_cannot_be_read_names_its_folder(tmp_path: Path) -> None:

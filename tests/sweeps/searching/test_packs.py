@@ -30,7 +30,6 @@ class Asked:
 def test_nobody_is_asked_before_the_teacher_is_there() -> None:
     asked = Asked(2)
     feed = Packs(PLAN, asked, pack(9), 2)
-    assert feed.most_jobs == 3
     assert feed.take() == TEACH
     assert feed.take() is None
     assert not feed.exhausted

@@ -106,7 +106,7 @@ class Engine:
             stop = is_asked_to_stop(self.results, spec.run_id)
             ids = (spec.run_id,) if stop else ()
             forget_stop(self.results, spec.run_id)
-            tell(EpochDone(job, EpochReport(epoch, spec.epochs, {spec.run_id: {"top1": ends}}, (), {}, stopped=ids)))
+            tell(EpochDone(job, EpochReport(epoch, spec.epochs, {spec.run_id: {"top1": ends}}, stopped=ids)))
             if stop:
                 self.pruned.append(spec.run_id)
                 return True

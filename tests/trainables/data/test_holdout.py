@@ -19,7 +19,7 @@ from trainables.data.subset import select
 from trainables.datasets import count_images, load
 from trainables.errors import UserError
 from trainables.job import Execution, load_data, run
-from trainables.ray_trial import _unended
+from trainables.ray_trial import _train_unended
 from trainables.spec import from_json
 from trainables.storage.checkpoints import checkpoint_path, drop_checkpoints
 from trainables.storage.runs import read_result, stream_key
@@ -138,7 +138,7 @@ def test_a_job_that_is_restarted_leaves_out_what_was_stopped(tmp_path: Path) -> 
     ask_to_stop(tmp_path, specs[1].run_id)
     stop_after(specs, execution, 2)
     drop_checkpoints(tmp_path, specs[1].run_id)
-    reports = list(_unended(specs, execution, run))
+    reports = list(_train_unended(specs, execution, run))
     assert [report.stopped for report in reports] == [(specs[1].run_id,), ()]
     assert [list(report.metrics) for report in reports] == [[], [specs[0].run_id]]
     assert read_result(tmp_path, specs[1].run_id) is None

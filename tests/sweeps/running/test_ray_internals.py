@@ -1,0 +1,57 @@
+"""What is used of Ray's private parts is still there and does what it is used for."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+
+import pytest
+import ray
+from ray._private import ray_constants, services
+from ray._private import worker as ray_worker
+
+from sweeps.running import ray_internals
+from sweeps.running.cluster import make_temporary_folder
+
+
+@pytest.fixture
+def own_ray() -> Iterator[None]:
+    with make_temporary_folder(keep=False) as folder, ray_internals.listen_on_loopback():
+        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, **ray_internals.local_arguments(folder))
+        yield
+        ray.shutdown()
+
+
+def test_servers_are_known_by_name_and_seen_to_die(own_ray: None) -> None:
+    servers = ray_internals.local_servers()
+    assert servers.keys() == {"gcs_server", "raylet"}
+    assert all(alive() for alive in servers.values())
+    ray_internals.kill_local_servers()
+    assert not any(alive() for alive in servers.values())
+
+
+def test_ray_can_be_told_to_listen_on_loopback() -> None:
+    assert ray_constants.ENABLE_RAY_CLUSTER is (sys.platform == "linux")
+    with ray_internals.listen_on_loopback():
+        assert services.get_node_ip_address() == "127.0.0.1"
+    assert ray_constants.ENABLE_RAY_CLUSTER is (sys.platform == "linux")
+
+
+def test_what_servers_publish_can_be_silenced(capsys: pytest.CaptureFixture[str]) -> None:
+    line = {"pid": "raylet", "lines": ["a worker died"], "ip": "127.0.0.1", "localhost": "127.0.0.1", "is_err": True}
+    with ray_internals.silence_workers():
+        ray_worker.print_worker_logs(line, sys.stdout)
+    assert capsys.readouterr().out == ""
+    ray_worker.print_worker_logs(line, sys.stdout)
+    assert "a worker died" in capsys.readouterr().out
+
+
+def test_a_token_can_be_asked_for() -> None:
+    inspect.signature(ray_internals.maybe_enable_token_auth_if_token_available).bind(warn_if_disabled=False)
+
+
+def test_private_arguments_are_taken() -> None:
+    """Ray takes any keyword that begins with an underscore, and refuses unknown ones by name."""
+    source = inspect.getsource(ray.init)
+    assert all(f'"{name}"' in source for name in ray_internals.local_arguments(""))

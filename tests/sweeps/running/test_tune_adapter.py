@@ -1,0 +1,65 @@
+"""What the adapter relies on in Tune is still there. That it works is proved by test_engine.py, on a real Ray."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray.train
+import ray.tune
+from ray import tune
+from ray.exceptions import ActorDiedError, RayTaskError
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+from ray.util.placement_group import placement_group
+
+from sweeps.running import tune_adapter
+from sweeps.running.tune_adapter import _CarriedError, _Jobs, _read_error, _Reports
+from trainables.ray_trial import JobFailedError
+
+
+@pytest.mark.parametrize("name", [*tune_adapter.SETTINGS, *tune_adapter.QUIET])
+def test_tune_reads_these_variables(name: str) -> None:
+    folder = Path(ray.__path__[0])
+    sources = [path for part in ("tune", "train", "air") for path in (folder / part).rglob("*.py")]
+    assert any(name in path.read_text() for path in sources)
+
+
+def test_names_of_trials_and_the_methods_that_tune_calls() -> None:
+    assert isinstance(inspect.getattr_static(Trial, "pickled_error_file"), property)
+    assert isinstance(inspect.getattr_static(Trial, "error_file"), property)
+    assert {"trial_id", "config"} <= set(inspect.signature(Trial).parameters)
+    for mine, theirs in ((_Jobs, Searcher), (_Reports, tune.Callback)):
+        for name in [name for name in vars(mine) if not name.startswith("_")]:
+            assert hasattr(theirs, name)
+    assert "bundle_label_selector" in inspect.signature(placement_group).parameters
+    assert "label_selector" in inspect.signature(ray.train.ScalingConfig).parameters
+
+
+def test_an_error_is_read_from_where_tune_keeps_it(tmp_path: Path) -> None:
+    trial: Any = SimpleNamespace(pickled_error_file=str(tmp_path / "error.pkl"))
+    raised = RayTaskError("train", "its traceback", JobFailedError("why", "a node"), pid=1, ip="127.0.0.1")
+    Path(trial.pickled_error_file).write_bytes(pickle.dumps(raised))
+    found = _read_error(trial)
+    assert isinstance(found, JobFailedError)
+    assert (found.reason, found.node) == ("why", "a node")
+    Path(trial.pickled_error_file).write_bytes(pickle.dumps(ActorDiedError()))
+    died = _read_error(trial)
+    assert isinstance(died, ActorDiedError)
+    assert not died.actor_init_failed
+
+
+def test_an_error_of_ours_is_none_that_tune_catches() -> None:
+    class Broken:
+        def check(self) -> None:
+            raise ValueError("ours")
+
+    jobs: Any = _Jobs(Broken())  # type: ignore[arg-type]
+    with pytest.raises(_CarriedError) as caught:
+        jobs.suggest("trial")
+    assert str(caught.value.error) == "ours"
+    assert not isinstance(caught.value, Exception)
