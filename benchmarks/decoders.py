@@ -42,7 +42,7 @@ class Side(NamedTuple):
     turn: Turn
 
 
-def drawn(index: int) -> np.random.Generator:
+def start_draw(index: int) -> np.random.Generator:
     """What an image's crop is drawn from, its flip drawn already."""
     draw = generator(SEED, "crop and flip", EPOCH, index)
     draw.random()
@@ -50,10 +50,10 @@ def drawn(index: int) -> np.random.Generator:
 
 
 def box(index: int) -> Box:
-    return random_box(SIZE, drawn(index))
+    return random_box(SIZE, start_draw(index))
 
 
-def batches(files: Files) -> Iterator[range]:
+def cut_batches(files: Files) -> Iterator[range]:
     for start in range(0, len(files), PART):
         yield range(start, min(start + PART, len(files)))
 
@@ -65,7 +65,7 @@ def pillow(path: Path, index: int) -> np.ndarray:
 
 
 def here(path: Path, index: int) -> np.ndarray:
-    return decoded(path.read_bytes(), SIDE, drawn(index))
+    return decoded(path.read_bytes(), SIDE, start_draw(index))
 
 
 def torchcodec(path: Path, index: int) -> np.ndarray:
@@ -76,17 +76,17 @@ def torchcodec(path: Path, index: int) -> np.ndarray:
     return resized(pixels.contiguous().numpy(), SIDE)
 
 
-def one_by_one(way: Way, files: Files) -> int:
+def run_one_by_one(way: Way, files: Files) -> int:
     for index, path in enumerate(files):
         way(path, index)
     return len(files)
 
 
-def in_threads(way: Way, files: Files, pool: ThreadPoolExecutor) -> int:
+def run_in_threads(way: Way, files: Files, pool: ThreadPoolExecutor) -> int:
     return sum(1 for _ in pool.map(way, files, range(len(files))))
 
 
-def through(loader: Loader, images: int) -> Iterator[Tensor]:
+def load_crops(loader: Loader, images: int) -> Iterator[Tensor]:
     """The product's loader."""
     parts = in_parts(tuple(range(images)))
     for part in loader.parts(DecodeRequest("train", each, (SEED, EPOCH)) for each in parts):
@@ -97,12 +97,12 @@ def torchcodec_batches(files: Files, device: str) -> Iterator[list[Tensor]]:
     """Decoded a batch at a time, on the device; resized there in float32, for CUDA has no kernel for uint8."""
     from torchcodec.decoders import decode_jpeg
 
-    for batch in batches(files):
+    for batch in cut_batches(files):
         images = decode_jpeg([files[index].read_bytes() for index in batch], device=device)
-        yield [on_device(image, box(index)) for image, index in zip(images, batch, strict=True)]
+        yield [crop_on_device(image, box(index)) for image, index in zip(images, batch, strict=True)]
 
 
-def on_device(image: Tensor, box: Box) -> Tensor:
+def crop_on_device(image: Tensor, box: Box) -> Tensor:
     left, top, right, bottom = box
     cropped = image[None, :, top:bottom, left:right].float()
     made = interpolate(cropped, (SIDE, SIDE), mode="bilinear", antialias=True)
@@ -132,7 +132,7 @@ class Dali:
 
     def _read(self) -> Iterator[tuple[list[np.ndarray], np.ndarray, np.ndarray]]:
         """Contents, upper left corners and sizes of the boxes."""
-        for batch in batches(self.files):
+        for batch in cut_batches(self.files):
             edges = np.array([box(index) for index in batch], dtype=np.int32)
             corners = np.ascontiguousarray(edges[:, 1::-1])
             yield (
@@ -163,30 +163,30 @@ def fault(turn: Turn) -> str:
     return ""
 
 
-def counted(made: Callable[[], Iterator[Any]]) -> int:
+def count_crops(made: Callable[[], Iterator[Any]]) -> int:
     return sum(len(batch) for batch in made())
 
 
-def ways(source: FileSource) -> tuple[dict[str, Side], dict[str, str]]:
+def make_sides(source: FileSource) -> tuple[dict[str, Side], dict[str, str]]:
     """All sides that can run here; and why the others cannot."""
     files = [Path(source.train.path(index)) for index in range(source.train_size)]
     cores = cpus_here()
     pool = ThreadPoolExecutor(cores)
     sides = {
-        "Pillow": Side(1, partial(one_by_one, pillow, files)),
-        "here": Side(1, partial(one_by_one, here, files)),
-        "here, threads": Side(cores, partial(in_threads, here, files, pool)),
+        "Pillow": Side(1, partial(run_one_by_one, pillow, files)),
+        "here": Side(1, partial(run_one_by_one, here, files)),
+        "here, threads": Side(cores, partial(run_in_threads, here, files, pool)),
     }
     for workers in (0, 1, 2):
         loader = Loader(Decoder(source.train, source.test, SIDE), workers, pinned=False)
-        turn = partial(counted, partial(through, loader, len(files)))
+        turn = partial(count_crops, partial(load_crops, loader, len(files)))
         sides[f"loader, {workers} worker{'s' * (workers != 1)}"] = Side(max(1, workers), turn)
     others = {
-        "torchcodec": Side(1, partial(one_by_one, torchcodec, files)),
-        "torchcodec, threads": Side(cores, partial(in_threads, torchcodec, files, pool)),
-        "torchcodec CUDA": Side(1, partial(counted, partial(torchcodec_batches, files, "cuda"))),
-        "DALI": Side(cores, partial(counted, Dali(files, "cpu", cores).batches)),
-        "DALI mixed": Side(cores, partial(counted, Dali(files, "mixed", cores).batches)),
+        "torchcodec": Side(1, partial(run_one_by_one, torchcodec, files)),
+        "torchcodec, threads": Side(cores, partial(run_in_threads, torchcodec, files, pool)),
+        "torchcodec CUDA": Side(1, partial(count_crops, partial(torchcodec_batches, files, "cuda"))),
+        "DALI": Side(cores, partial(count_crops, Dali(files, "cpu", cores).batches)),
+        "DALI mixed": Side(cores, partial(count_crops, Dali(files, "mixed", cores).batches)),
     }
     left_out = {}
     for name, side in others.items():

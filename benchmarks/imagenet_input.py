@@ -23,15 +23,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.decoders import SIDE, SIZE, ways
-from benchmarks.measure import device_name, in_turns, make_parser, ratios, show
+from benchmarks.decoders import SIDE, SIZE, make_sides
+from benchmarks.measure import compare, device_name, make_parser, show, take_turns
 from sweeps.planning.resources import cpus_here
 from sweeps.request.arguments import whole
 from trainables.commands import run_command
 from trainables.datasets import imagenet
 
 
-def noise(draw: np.random.Generator) -> Image.Image:
+def make_noise(draw: np.random.Generator) -> Image.Image:
     """A picture with the spectrum of photographs."""
     width, height = SIZE
     spectrum = np.fft.rfft2(draw.standard_normal((height, width, 3)), axes=(0, 1))
@@ -44,7 +44,7 @@ def noise(draw: np.random.Generator) -> Image.Image:
 def make(root: Path, count: int) -> None:
     """Class folders of `count` training images, each picture saved under several names."""
     draw = np.random.default_rng(0)
-    pictures = [noise(draw) for _ in range(min(20, count))]
+    pictures = [make_noise(draw) for _ in range(min(20, count))]
     for split, images in (("train", count), ("val", 4)):
         for number in range(images):
             place = root / split / f"class{number % 2}"
@@ -60,11 +60,11 @@ def main(argv: Sequence[str]) -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), options.images)
-        sides, left_out = ways(imagenet.read(Path(folder), download=False).assemble("imagenet"))
+        sides, left_out = make_sides(imagenet.read(Path(folder), download=False).assemble("imagenet"))
         turns = {name: side.turn for name, side in sides.items()}
-        in_turns(turns, 1, device)
-        rates = in_turns(turns, options.turns, device)
-    times = ratios(rates, "Pillow")
+        take_turns(turns, 1, device)
+        rates = take_turns(turns, options.turns, device)
+    times = compare(rates, "Pillow")
     a_core = {name: rates[name].median / side.cores for name, side in sides.items()}
     about = {"device": device_name(device), "cores": cpus_here(), "load": os.getloadavg()[0], "images": options.images}
     lines = [

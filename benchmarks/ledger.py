@@ -33,7 +33,7 @@ from trainables.spec import RunSpec
 SEEDS = 3
 
 
-def all_runs(tables: list[Table]) -> Iterator[RunSpec]:
+def list_runs(tables: list[Table]) -> Iterator[RunSpec]:
     """The paper's runs, then the same for other seeds, without end."""
     settings = Settings(seeds=SEEDS)
     specs: dict[RunSpec, None] = {}
@@ -51,7 +51,7 @@ def measure(runs: int, turns: int) -> dict[str, Numbers]:
         with Ledger.open(results / "ledger.sqlite") as ledger:
             ledger.remember([table.key for table in tables], Settings(seeds=SEEDS), "benchmark")
             ledger._connection.execute("PRAGMA synchronous = OFF")
-            for spec in islice(all_runs(tables), runs):
+            for spec in islice(list_runs(tables), runs):
                 ledger.record(make_result(spec))
         found: dict[str, list[float]] = {}
         for _ in range(turns + 1):

@@ -54,7 +54,7 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def in_turns(sides: Mapping[str, Callable[[], int]], turns: int, device: str = "cpu") -> dict[str, Numbers]:
+def take_turns(sides: Mapping[str, Callable[[], int]], turns: int, device: str = "cpu") -> dict[str, Numbers]:
     """Each side once a turn: what it did a second (a side returns how much it did)."""
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(turns):
@@ -67,7 +67,7 @@ def in_turns(sides: Mapping[str, Callable[[], int]], turns: int, device: str = "
     return {name: Numbers(tuple(values)) for name, values in rates.items()}
 
 
-def ratios(rates: Mapping[str, Numbers], to: str) -> dict[str, Numbers]:
+def compare(rates: Mapping[str, Numbers], to: str) -> dict[str, Numbers]:
     """Each side's rate over that of side `to` in the same turn."""
     base = rates[to].values
     return {
@@ -77,31 +77,31 @@ def ratios(rates: Mapping[str, Numbers], to: str) -> dict[str, Numbers]:
     }
 
 
-def peaks(device: str, turns: int = 5) -> dict[str, float]:
+def measure_peaks(device: str, turns: int = 5) -> dict[str, float]:
     """What the device reaches here: FLOP/s of a large matrix product in each precision, bytes/s of a large copy (read
     and written)."""
     found = {}
     for name, dtype in DTYPES.items():
         size = MATRIX * (4 if device == "cuda" else 1)
         one, two = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-        found[name] = max(in_turns({"": lambda a=one, b=two: _product(a, b)}, turns + 1, device)[""].values)
+        found[name] = max(take_turns({"": lambda a=one, b=two: _multiply(a, b)}, turns + 1, device)[""].values)
     source = torch.empty(COPIED * (16 if device == "cuda" else 1), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    found["copy"] = max(in_turns({"": lambda: _copied(source, target)}, turns + 1, device)[""].values)
+    found["copy"] = max(take_turns({"": lambda: _copy(source, target)}, turns + 1, device)[""].values)
     return found
 
 
-def _product(one: torch.Tensor, two: torch.Tensor) -> int:
+def _multiply(one: torch.Tensor, two: torch.Tensor) -> int:
     torch.mm(one, two)
     return 2 * one.shape[0] ** 3
 
 
-def _copied(source: torch.Tensor, target: torch.Tensor) -> int:
+def _copy(source: torch.Tensor, target: torch.Tensor) -> int:
     target.copy_(source)
     return 2 * source.numel()
 
 
-def flops(work: Callable[[], object]) -> int:
+def count_flops(work: Callable[[], object]) -> int:
     """Floating-point operations of convolutions and matrix products, forwards and backwards."""
     with FlopCounterMode(display=False) as counter:
         work()

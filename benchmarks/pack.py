@@ -33,7 +33,17 @@ from torch import nn
 from analysis.paper.table5 import TABLE
 from analysis.record.settings import Settings, parse_pair
 from analysis.table.resolved import resolve
-from benchmarks.measure import DTYPES, flops, in_turns, make_parser, peaks, prepare_device, ratios, show, synchronize
+from benchmarks.measure import (
+    DTYPES,
+    compare,
+    count_flops,
+    make_parser,
+    measure_peaks,
+    prepare_device,
+    show,
+    synchronize,
+    take_turns,
+)
 from benchmarks.plain import MEAN, STD, PlainRun
 from ekd_core import energy, energy_thresholds
 from sweeps.request.arguments import whole
@@ -91,7 +101,7 @@ def make_scene(pair_name: str, rows: Sequence[str], steps: int, device: str) -> 
     return Scene(specs, teacher, dataset, energies, device)
 
 
-def plain_side(scene: Scene) -> list[PlainRun]:
+def make_plain_runs(scene: Scene) -> list[PlainRun]:
     images, labels = scene.dataset.train.images.cpu().numpy(), scene.dataset.train.labels.cpu().numpy()
     runs = []
     for spec in scene.specs:
@@ -182,7 +192,7 @@ def build_copy(scene: Scene, spec: RunSpec) -> Any:
 
 
 @contextlib.contextmanager
-def as_torch_comes(device: str) -> Iterator[None]:
+def use_torch_defaults(device: str) -> Iterator[None]:
     """Without what makes our numbers the same every time, with the convolutions that torch chooses by itself, and with
     little freed memory kept."""
     torch.use_deterministic_algorithms(False)
@@ -199,7 +209,7 @@ def as_torch_comes(device: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def packs(scene: Scene, turns: int) -> Iterator[dict[str, Pack]]:
+def make_packs(scene: Scene, turns: int) -> Iterator[dict[str, Pack]]:
     with contextlib.ExitStack() as stack:
         found = {}
         for precision in DTYPES:
@@ -214,7 +224,7 @@ def packs(scene: Scene, turns: int) -> Iterator[dict[str, Pack]]:
         yield found
 
 
-def operations(sides: Mapping[str, Pack]) -> dict[str, float]:
+def count_operations(sides: Mapping[str, Pack]) -> dict[str, float]:
     """Floating-point operations of one student-step of each pack, the teacher's included."""
     found: dict[str, float] = {}
     for name, pack in sides.items():
@@ -226,34 +236,34 @@ def operations(sides: Mapping[str, Pack]) -> dict[str, float]:
             pack.steps()
             found[name] = found[f"cache {name.split()[-1]}"]
         else:
-            found[name] = flops(pack.steps) / pack.stream.steps / len(pack.students)
+            found[name] = count_flops(pack.steps) / pack.stream.steps / len(pack.students)
     return found
 
 
 def measure(scene: Scene, turns: int) -> dict[str, Any]:
-    plain = plain_side(scene)
+    plain = make_plain_runs(scene)
     plain_steps = max(1, scene.steps // 2)
 
     def plain_turn() -> int:
-        with as_torch_comes(scene.device):
+        with use_torch_defaults(scene.device):
             for run in plain:
                 run.steps(plain_steps)
         return len(plain) * plain_steps
 
-    with packs(scene, turns) as sides:
+    with make_packs(scene, turns) as sides:
         fills = {name: pack.fill(turns + 2) for name, pack in sides.items() if name.startswith("cache")}
-        work = operations(sides)
+        work = count_operations(sides)
         for run in plain:
             run.steps(1)
         for pack in sides.values():
             pack.seconds = pack.teacher.seconds = 0.0
-        rates = in_turns(
+        rates = take_turns(
             {"plain": plain_turn, **{name: pack.steps for name, pack in sides.items()}}, turns, scene.device
         )
-        best = peaks(scene.device)
+        best = measure_peaks(scene.device)
         return {
             "rates": rates,
-            "ratios": ratios(rates, "plain"),
+            "ratios": compare(rates, "plain"),
             "teacher": {name: pack.teacher.seconds / pack.seconds for name, pack in sides.items()},
             "peak": {name: rates[name].median * work[name] / best[name.split()[1]] for name in sides},
             "fill": fills,

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
 
-from benchmarks.measure import DTYPES, in_turns, make_parser, prepare_device, ratios, show
+from benchmarks.measure import DTYPES, compare, make_parser, prepare_device, show, take_turns
 from sweeps.request.arguments import whole
 from trainables.commands import run_command
 from trainables.models import build
@@ -123,8 +123,8 @@ def measure(name: str, count: int, device: str, turns: int, repeats: int, *, com
 
         for work in sides.values():
             work()
-        rates = in_turns({side: lambda work=work: turn(work) for side, work in sides.items()}, turns, device)
-        found[precision] = {"rates": rates, "ratios": ratios(rates, "loop")}
+        rates = take_turns({side: lambda work=work: turn(work) for side, work in sides.items()}, turns, device)
+        found[precision] = {"rates": rates, "ratios": compare(rates, "loop")}
     return found
 
 

@@ -14,7 +14,7 @@ import torch
 from imagenet_like import open_source
 
 from benchmarks import decoders, imagenet_input
-from benchmarks.measure import Numbers, flops, in_turns, ratios
+from benchmarks.measure import Numbers, compare, count_flops, take_turns
 from trainables.data.image_files import Decoder
 from trainables.data.loader import Loader
 from trainables.data.random_streams import generator
@@ -47,18 +47,18 @@ def test_students_against_plain_runs() -> None:
 
 @pytest.mark.parametrize("steps", [2, 4])
 def test_operations_of_a_student_with_a_cache_are_its_own(steps: int) -> None:
-    from benchmarks.pack import make_scene, operations, packs
+    from benchmarks.pack import count_operations, make_packs, make_scene
 
     scene = make_scene("resnet14/resnet8", ("kd",), steps, "cpu")
     student = build("resnet8", 100)
     images = torch.randn(64, 3, 32, 32)
-    own = flops(lambda: student(images).sum().backward())
+    own = count_flops(lambda: student(images).sum().backward())
     with torch.no_grad():
-        answers = flops(lambda: scene.teacher(images))
-    with packs(scene, 2) as sides:
+        answers = count_flops(lambda: scene.teacher(images))
+    with make_packs(scene, 2) as sides:
         for name in ("cache fp32", "cache bf16"):
             sides[name].fill(4)
-        found = operations(sides)
+        found = count_operations(sides)
     assert found == {name: own + answers * name.startswith("live") for name in sides}
 
 
@@ -143,7 +143,7 @@ def test_the_products_crops(crops: Crops) -> None:
     assert_same_crops(np.stack([decoders.here(path, index) for index, path in enumerate(crops.files)]), crops.expected)
     source = open_source(crops.files[0].parents[2])
     loader = Loader(Decoder(source.train, source.test, decoders.SIDE), 0, pinned=False)
-    parts = list(decoders.through(loader, len(crops.files)))
+    parts = list(decoders.load_crops(loader, len(crops.files)))
     assert [len(part) for part in parts] == [64, 32]
     flips = np.array([generator(1, "crop and flip", 1, index).random() < 0.5 for index in range(96)])
     assert 20 < flips.sum() < 76
@@ -215,9 +215,9 @@ def test_sides_take_turns_and_ratios_are_within_a_turn() -> None:
         order.append(name)
         return amount
 
-    rates = in_turns({"a": lambda: side("a", 1), "b": lambda: side("b", 10**6)}, 3)
+    rates = take_turns({"a": lambda: side("a", 1), "b": lambda: side("b", 10**6)}, 3)
     assert order == ["a", "b"] * 3
-    assert ratios(rates, "a")["b"].values == tuple(
+    assert compare(rates, "a")["b"].values == tuple(
         two / one for one, two in zip(rates["a"].values, rates["b"].values, strict=True)
     )
     assert f"{Numbers((1.0, 2.0, 4.0)):.1f}" == "2.0 (1.0 to 4.0, std 1.5, n = 3)"
@@ -225,4 +225,4 @@ def test_sides_take_turns_and_ratios_are_within_a_turn() -> None:
 
 def test_operations_are_counted() -> None:
     matrix = torch.ones(8, 4, requires_grad=True)
-    assert flops(lambda: (matrix @ torch.ones(4, 5)).sum().backward()) == 2 * 2 * 8 * 4 * 5
+    assert count_flops(lambda: (matrix @ torch.ones(4, 5)).sum().backward()) == 2 * 2 * 8 * 4 * 5
