@@ -12,19 +12,16 @@ from typing import Any
 from trainables.errors import UserError
 
 
-def check(condition: bool, message: str) -> None:
-    if not condition:
-        raise UserError(message)
-
-
-def _number(value: float) -> float:
+def _exact_float(value: float) -> float:
     """A finite float equal to `value`, without the sign of zero: -0.0 and 0.0 are one number."""
     try:
         exact = float(value)
     except OverflowError:
         exact = math.inf
-    check(math.isfinite(exact), f"{exact} cannot be part of a run: only finite numbers can")
-    check(exact == value, f"{value} cannot be part of a run: it has too many digits")
+    if not math.isfinite(exact):
+        raise UserError(f"{exact} cannot be part of a run: only finite numbers can")
+    if exact != value:
+        raise UserError(f"{value} cannot be part of a run: it has too many digits")
     return exact + 0.0
 
 
@@ -33,29 +30,29 @@ def _annotations(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
-def plain(value: Any, annotation: Any) -> Any:
+def coerce(value: Any, annotation: Any) -> Any:
     """`value` as its declared type (4 and 4.0 are one temperature); refuses what JSON cannot write exactly."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         inner = next(a for a in arguments if a is not type(None))
-        return None if value is None else plain(value, inner)
+        return None if value is None else coerce(value, inner)
     if origin is tuple:
         if arguments[-1] is Ellipsis:
-            return tuple(plain(item, arguments[0]) for item in value)
-        return tuple(plain(item, inner) for item, inner in zip(value, arguments, strict=True))
+            return tuple(coerce(item, arguments[0]) for item in value)
+        return tuple(coerce(item, inner) for item, inner in zip(value, arguments, strict=True))
     if dataclasses.is_dataclass(annotation):
         cls = typing.cast(type, annotation)
-        check(isinstance(value, cls), f"{value!r} is no {cls.__name__}")
+        if not isinstance(value, cls):
+            raise UserError(f"{value!r} is no {cls.__name__}")
         return value
     if annotation is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return _number(value)
+        return _exact_float(value)
     if annotation is int and isinstance(value, float) and value.is_integer():
         value = int(value)
-    check(
-        type(value) is annotation,
-        f"{value!r} should be of type {getattr(annotation, '__name__', annotation)}",
-    )
-    check(annotation is not int or abs(value) < 2**63, "a whole number of a run has at most 63 bits")
+    if type(value) is not annotation:
+        raise UserError(f"{value!r} should be of type {getattr(annotation, '__name__', annotation)}")
+    if annotation is int and abs(value) >= 2**63:
+        raise UserError("a whole number of a run has at most 63 bits")
     return value
 
 
@@ -65,7 +62,7 @@ class Canonical:
     def __post_init__(self) -> None:
         hints = _annotations(typing.cast(Any, type(self)))
         for field in dataclasses.fields(typing.cast(Any, self)):
-            object.__setattr__(self, field.name, plain(getattr(self, field.name), hints[field.name]))
+            object.__setattr__(self, field.name, coerce(getattr(self, field.name), hints[field.name]))
         self.validate()
 
     def validate(self) -> None:

@@ -11,10 +11,11 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.canonical import Canonical, check
+from trainables.canonical import Canonical
 from trainables.errors import NewerError, UserError
 
 TEMPERATURE_RULES = ("plain", "energy", "low", "high", "gradation", "reversed")
@@ -57,38 +58,34 @@ class Temperature(Canonical):
     values: tuple[float, ...] = ()
 
     def validate(self) -> None:
-        check(
-            self.rule in TEMPERATURE_RULES,
-            f"unknown temperature rule {self.rule!r}: use one of {', '.join(TEMPERATURE_RULES)}",
-        )
-        check(self.base > 0, f"temperature T = {self.base:g} must be above 0")
-        check(
-            self.rule == "gradation" or not self.values,
-            f"the rule {self.rule!r} has no list of temperatures: choose the rule 'gradation'",
-        )
+        if self.rule not in TEMPERATURE_RULES:
+            raise UserError(f"unknown temperature rule {self.rule!r}: use one of {', '.join(TEMPERATURE_RULES)}")
+        if self.base <= 0:
+            raise UserError(f"temperature T = {self.base:g} must be above 0")
+        if self.rule != "gradation" and self.values:
+            raise UserError(f"the rule {self.rule!r} has no list of temperatures: choose the rule 'gradation'")
         if self.rule == "plain":
-            check(
-                (self.plus, self.minus, self.rate) == (0, 0, 0),
-                "a plain temperature has no plus, minus or rate: choose the rule 'energy'",
-            )
+            if (self.plus, self.minus, self.rate) != (0, 0, 0):
+                raise UserError("a plain temperature has no plus, minus or rate: choose the rule 'energy'")
         elif self.rule == "gradation":
-            check(len(self.values) >= 2, "a temperature gradation needs two values or more")
-            check(
-                min(self.values) > 0,
-                f"every temperature of a gradation must be above 0, not {min(self.values):g}",
-            )
-            check(
-                (self.plus, self.minus, self.rate) == (0, 0, 0),
-                "a temperature gradation has no plus, minus or rate: give all its values",
-            )
+            if len(self.values) < 2:
+                raise UserError("a temperature gradation needs two values or more")
+            if min(self.values) <= 0:
+                raise UserError(f"every temperature of a gradation must be above 0, not {min(self.values):g}")
+            if (self.plus, self.minus, self.rate) != (0, 0, 0):
+                raise UserError("a temperature gradation has no plus, minus or rate: give all its values")
         else:
-            check(self.plus >= 0, f"T+ = {self.plus:g} must not be negative")
-            check(self.minus <= 0, f"T- = {self.minus:g} must not be positive")
-            check(
-                self.base + self.minus > 0,
-                f"T + T- = {self.base + self.minus:g} must be above 0: raise T ({self.base:g}) or T- ({self.minus:g})",
-            )
-            check(0 < self.rate <= 1, f"the energy rate r = {self.rate:g} must be in (0, 1]")
+            if self.plus < 0:
+                raise UserError(f"T+ = {self.plus:g} must not be negative")
+            if self.minus > 0:
+                raise UserError(f"T- = {self.minus:g} must not be positive")
+            if self.base + self.minus <= 0:
+                raise UserError(
+                    f"T + T- = {self.base + self.minus:g} must be above 0: "
+                    f"raise T ({self.base:g}) or T- ({self.minus:g})"
+                )
+            if not 0 < self.rate <= 1:
+                raise UserError(f"the energy rate r = {self.rate:g} must be in (0, 1]")
 
     @property
     def end(self) -> float | None:
@@ -96,6 +93,13 @@ class Temperature(Canonical):
         if self.rule == "gradation":
             return 1 / len(self.values)
         return None if self.rule == "plain" else self.rate
+
+    @property
+    def shifts(self) -> tuple[float, float]:
+        """What is added to `base` at low and at high energy; of a rule other than a gradation."""
+        low = 0.0 if self.rule == "high" else self.plus
+        high = 0.0 if self.rule == "low" else self.minus
+        return (high, low) if self.rule == "reversed" else (low, high)
 
 
 @dataclass(frozen=True)
@@ -112,24 +116,18 @@ class Mixing(Canonical):
     target: str = "larger"
 
     def validate(self) -> None:
-        check(
-            self.operation in OPERATIONS,
-            f"unknown mixing {self.operation!r}: use one of {', '.join(OPERATIONS)}",
-        )
-        check(
-            self.selection in SELECTIONS,
-            f"unknown selection {self.selection!r}: use one of {', '.join(SELECTIONS)}",
-        )
-        check(0 < self.rate <= 1, f"the augmentation rate {self.rate:g} must be in (0, 1]")
-        check(
-            self.selection != "all" or self.rate == 1,
-            "mixing all samples has rate 1: choose high, low or half",
-        )
-        check(self.alpha > 0, f"the mixing alpha {self.alpha:g} must be above 0")
-        check(
-            self.target in TARGETS,
-            f"unknown target {self.target!r} of mixed images: use one of {', '.join(TARGETS)}",
-        )
+        if self.operation not in OPERATIONS:
+            raise UserError(f"unknown mixing {self.operation!r}: use one of {', '.join(OPERATIONS)}")
+        if self.selection not in SELECTIONS:
+            raise UserError(f"unknown selection {self.selection!r}: use one of {', '.join(SELECTIONS)}")
+        if not 0 < self.rate <= 1:
+            raise UserError(f"the augmentation rate {self.rate:g} must be in (0, 1]")
+        if self.selection == "all" and self.rate != 1:
+            raise UserError("mixing all samples has rate 1: choose high, low or half")
+        if self.alpha <= 0:
+            raise UserError(f"the mixing alpha {self.alpha:g} must be above 0")
+        if self.target not in TARGETS:
+            raise UserError(f"unknown target {self.target!r} of mixed images: use one of {', '.join(TARGETS)}")
 
     @property
     def end(self) -> float | None:
@@ -142,23 +140,7 @@ PLAIN = Temperature()
 
 @dataclass(frozen=True)
 class RunSpec(Canonical):
-    """One student trained once. A teacher, or a student alone, is a run whose method is `vanilla`.
-
-    temperature: None for a method whose loss has no use for one.
-    teacher_source: `run:<run_id>` of a teacher trained here, or `sha256:<digest>` of a weights file that was given.
-    peer: a network that is trained from scratch beside the student (DML). imbalance: smallest class of the training
-    set over its largest; below 1 the classes' sizes fall exponentially. holdout: the share of each class's training
-    images that are not trained on and stand in for the test images, which such a run never sees.
-    data: fingerprint of a user's own images; empty for the data sets whose content is fixed by their name.
-    timing: the run exists for its seconds per epoch (Table 7): nothing is shared while it trains.
-    peer_lr: the peer's learning rate, which falls with the student's; None: it is the student's. normalisation: by the
-    mean and deviation of the data set's `own` training images, or by those of `imagenet`.
-    membership: what decides whether a sample has low or high energy. `view`: its energy as augmented in this batch,
-    against thresholds on augmented images (the released code, pseudo code A.2). `image`: the rank of its unaugmented
-    image among all of them, once for the whole run (Eq. 9-11). Always `view` in a run that does not use energies.
-    revision: which meaning of the fields the run was trained by. It is computed from the fields; only a run that is
-    read from an old record has an earlier one.
-    """
+    """One student trained once. A teacher, or a student alone, is a run whose method is `vanilla`."""
 
     dataset: str
     student: str
@@ -168,10 +150,13 @@ class RunSpec(Canonical):
     lr: float
     method: str = "vanilla"
     params: Params = ()
+    """The method's own numbers."""
     temperature: Temperature | None = PLAIN
+    """None for a method whose loss has no use for one."""
     mixing: Mixing | None = None
     teacher: str | None = None
     teacher_source: str | None = None
+    """`run:<run_id>` of a teacher trained here, or `sha256:<digest>` of a weights file that was given."""
     augmentation: str = "crop_flip"
     batch_size: int = 64
     momentum: float = 0.9
@@ -180,69 +165,80 @@ class RunSpec(Canonical):
     precision: str = "fp32"
     train_fraction: float = 1.0
     data: str = ""
+    """Fingerprint of a user's own images; empty for the data sets whose content is fixed by their name."""
     timing: bool = False
+    """The run exists for its seconds per epoch (Table 7): nothing is shared while it trains."""
     peer: str | None = None
+    """A network that is trained from scratch beside the student (DML)."""
     imbalance: float = 1.0
+    """Smallest class of the training set over its largest; below 1 the classes' sizes fall exponentially."""
     holdout: float = 0.0
+    """The share of each class's training images that is not trained on and stands in for the test images."""
     peer_lr: float | None = None
+    """The peer's learning rate, which falls with the student's; None: it is the student's."""
     normalisation: str = "own"
+    """By the mean and deviation of the data set's `own` training images, or by those of `imagenet`."""
     membership: str = "view"
+    """What decides whether a sample has low or high energy. `view`: its energy as augmented in this batch, against
+    thresholds on augmented images (the released code, pseudo code A.2). `image`: the rank of its unaugmented image
+    among all of them, once for the whole run (Eq. 9-11). Always `view` in a run that does not use energies."""
     revision: int = dataclasses.field(default=FIRST, init=False)
+    """Which meaning of the fields the run was trained by. It is computed from the fields; only a run that is read from
+    an old record has an earlier one."""
 
     def validate(self) -> None:
-        check(
-            self.membership in MEMBERSHIPS,
-            f"unknown membership {self.membership!r}: use one of {', '.join(MEMBERSHIPS)}",
-        )
+        if self.membership not in MEMBERSHIPS:
+            raise UserError(f"unknown membership {self.membership!r}: use one of {', '.join(MEMBERSHIPS)}")
         if self.end is None:
             object.__setattr__(self, "membership", "view")
         if self.peer_lr == self.lr:
             object.__setattr__(self, "peer_lr", None)
         object.__setattr__(self, "revision", self._newest)
-        check(self.seed >= 0, f"seed {self.seed} must not be negative")
-        check(self.epochs >= 1, f"epochs {self.epochs} must be at least 1")
-        check(self.batch_size >= 2, f"batch size {self.batch_size} must be at least 2")
-        check(self.lr > 0, f"learning rate {self.lr:g} must be above 0")
-        check(self.lr_decay > 0, f"learning-rate decay {self.lr_decay:g} must be above 0")
-        check(0 <= self.momentum < 1, f"momentum {self.momentum:g} must be in [0, 1)")
-        check(self.weight_decay >= 0, f"weight decay {self.weight_decay:g} must not be negative")
-        check(0 < self.train_fraction <= 1, f"train fraction {self.train_fraction:g} must be in (0, 1]")
-        check(
-            self.precision in PRECISIONS,
-            f"unknown precision {self.precision!r}: use one of {', '.join(PRECISIONS)}",
-        )
-        check(
-            self.augmentation in AUGMENTATIONS,
-            f"unknown augmentation {self.augmentation!r}: use one of {', '.join(AUGMENTATIONS)}",
-        )
-        check(
-            self.normalisation in NORMALISATIONS,
-            f"unknown normalisation {self.normalisation!r}: use one of {', '.join(NORMALISATIONS)}",
-        )
-        check(self.peer_lr is None or self.peer is not None, "this run has no peer network whose learning rate to set")
-        check(self.peer_lr is None or self.peer_lr > 0, f"the peer's learning rate {self.peer_lr} must be above 0")
-        check(list(self.milestones) == sorted(set(self.milestones)), f"milestones {self.milestones} must rise")
-        check((self.teacher is None) == (self.teacher_source is None), "a teacher and its source go together")
-        check(
-            self.method == "vanilla" or self.teacher is not None or self.peer is not None,
-            f"{self.method} needs a teacher",
-        )
-        check(
-            self.method != "vanilla" or (self.teacher, self.peer, self.temperature) == (None, None, PLAIN),
-            "a vanilla run has neither teacher nor temperature: choose a method",
-        )
-        check(
-            self.teacher is not None or self.temperature in (None, PLAIN),
-            "a temperature softens a teacher's logits: this run has no teacher",
-        )
-        check(0 < self.imbalance <= 1, f"the long-tail factor {self.imbalance:g} must be in (0, 1]")
-        check(0 <= self.holdout < 1, f"the held-out share {self.holdout:g} must be in [0, 1)")
+        if self.seed < 0:
+            raise UserError(f"seed {self.seed} must not be negative")
+        if self.epochs < 1:
+            raise UserError(f"epochs {self.epochs} must be at least 1")
+        if self.batch_size < 2:
+            raise UserError(f"batch size {self.batch_size} must be at least 2")
+        if self.lr <= 0:
+            raise UserError(f"learning rate {self.lr:g} must be above 0")
+        if self.lr_decay <= 0:
+            raise UserError(f"learning-rate decay {self.lr_decay:g} must be above 0")
+        if not 0 <= self.momentum < 1:
+            raise UserError(f"momentum {self.momentum:g} must be in [0, 1)")
+        if self.weight_decay < 0:
+            raise UserError(f"weight decay {self.weight_decay:g} must not be negative")
+        if not 0 < self.train_fraction <= 1:
+            raise UserError(f"train fraction {self.train_fraction:g} must be in (0, 1]")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"unknown precision {self.precision!r}: use one of {', '.join(PRECISIONS)}")
+        if self.augmentation not in AUGMENTATIONS:
+            raise UserError(f"unknown augmentation {self.augmentation!r}: use one of {', '.join(AUGMENTATIONS)}")
+        if self.normalisation not in NORMALISATIONS:
+            raise UserError(f"unknown normalisation {self.normalisation!r}: use one of {', '.join(NORMALISATIONS)}")
+        if self.peer_lr is not None and self.peer is None:
+            raise UserError("this run has no peer network whose learning rate to set")
+        if self.peer_lr is not None and self.peer_lr <= 0:
+            raise UserError(f"the peer's learning rate {self.peer_lr} must be above 0")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise UserError(f"milestones {self.milestones} must rise")
+        if (self.teacher is None) != (self.teacher_source is None):
+            raise UserError("a teacher and its source go together")
+        if self.method != "vanilla" and self.teacher is None and self.peer is None:
+            raise UserError(f"{self.method} needs a teacher")
+        if self.method == "vanilla" and (self.teacher, self.peer, self.temperature) != (None, None, PLAIN):
+            raise UserError("a vanilla run has neither teacher nor temperature: choose a method")
+        if self.teacher is None and self.temperature not in (None, PLAIN):
+            raise UserError("a temperature softens a teacher's logits: this run has no teacher")
+        if not 0 < self.imbalance <= 1:
+            raise UserError(f"the long-tail factor {self.imbalance:g} must be in (0, 1]")
+        if not 0 <= self.holdout < 1:
+            raise UserError(f"the held-out share {self.holdout:g} must be in [0, 1)")
         names = [name for name, _ in self.params]
-        check(names == sorted(set(names)), f"method parameters {names} must be in order, each once")
-        check(
-            self.mixing is None or self.teacher is not None,
-            "mixing adds a distillation term: it needs a teacher",
-        )
+        if names != sorted(set(names)):
+            raise UserError(f"method parameters {names} must be in order, each once")
+        if self.mixing is not None and self.teacher is None:
+            raise UserError("mixing adds a distillation term: it needs a teacher")
 
     def canonical(self) -> str:
         """The JSON text that `run_id` hashes: sorted keys, no blanks, defaults left out."""
@@ -274,7 +270,8 @@ class RunSpec(Canonical):
         """The run with the same fields that an earlier revision trained."""
         if revision > SECOND:
             raise NewerError(f"revision {revision} of a run was written by a newer version: upgrade")
-        check(FIRST <= revision <= self._newest, f"{self.name} has no revision {revision}: leave `revision` out")
+        if not FIRST <= revision <= self._newest:
+            raise UserError(f"{self.name} has no revision {revision}: leave `revision` out")
         earlier = dataclasses.replace(self)
         object.__setattr__(earlier, "revision", revision)
         return earlier
@@ -316,10 +313,8 @@ class RunSpec(Canonical):
 def _nested(cls: type, fields: dict[str, Any]) -> Any:
     known = {field.name for field in dataclasses.fields(cls)}
     unknown = sorted(set(fields) - known)
-    check(
-        not unknown,
-        f"unknown field {', '.join(unknown)} of a {cls.__name__}: it has {', '.join(sorted(known))}",
-    )
+    if unknown:
+        raise UserError(f"unknown field {', '.join(unknown)} of a {cls.__name__}: it has {', '.join(sorted(known))}")
     try:
         return cls(**fields)
     except (TypeError, ValueError) as error:
@@ -328,10 +323,12 @@ def _nested(cls: type, fields: dict[str, Any]) -> Any:
 
 def from_dict(fields: dict[str, Any]) -> RunSpec:
     """The spec that `as_dict` wrote. Without a revision it is of the newest: see `from_record`."""
-    check(isinstance(fields, dict), "a run is a JSON object of its fields")
+    if not isinstance(fields, dict):
+        raise UserError("a run is a JSON object of its fields")
     fields = dict(fields)
     revision = fields.pop("revision", None)
-    check(revision is None or type(revision) is int, f"the revision {revision!r} is not a whole number")
+    if revision is not None and type(revision) is not int:
+        raise UserError(f"the revision {revision!r} is not a whole number")
     for key, cls in (("temperature", Temperature), ("mixing", Mixing)):
         if isinstance(fields.get(key), dict):
             fields[key] = _nested(cls, fields[key])
@@ -343,7 +340,8 @@ def from_dict(fields: dict[str, Any]) -> RunSpec:
 
 def from_record(fields: dict[str, Any]) -> RunSpec:
     """The spec of a run that was trained some time ago. What names no revision is of the first."""
-    check(isinstance(fields, dict), "a run is a JSON object of its fields")
+    if not isinstance(fields, dict):
+        raise UserError("a run is a JSON object of its fields")
     return from_dict({"revision": FIRST} | fields)
 
 
@@ -353,6 +351,16 @@ def from_json(text: str) -> RunSpec:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"a run's JSON cannot be read: {error}") from error
+    return from_dict(fields)
+
+
+def with_fields(spec: RunSpec, values: Mapping[str, Any]) -> RunSpec:
+    """The run with some of its fields, under the names that `flatten` gives them, set to JSON values."""
+    fields = spec.as_dict()
+    fields.pop("revision", None)
+    for path, value in values.items():
+        outer, _, inner = path.partition(".")
+        fields[outer] = fields.get(outer, {}) | {inner: value} if inner else value
     return from_dict(fields)
 
 

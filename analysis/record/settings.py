@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainables import datasets
-from trainables.canonical import plain
+from trainables.canonical import coerce
 from trainables.commands import count
 from trainables.errors import UserError
 from trainables.recipes import TEACHER_SEED, VANILLA, Pair, Recipe, Schedule, Treatment, kd
-from trainables.spec import PLAIN, Mixing, RunSpec, Temperature, from_dict
+from trainables.spec import PLAIN, Mixing, RunSpec, Temperature, with_fields
 
 _NESTED = {
     name: tuple(field.name for field in dataclasses.fields(cls))
@@ -107,7 +107,7 @@ def from_json(text: str) -> Settings:
             fields[name] = tuple((key, value) for key, value in fields[name])
         for field in dataclasses.fields(Settings):
             if field.name in fields:
-                fields[field.name] = plain(fields[field.name], hints[field.name])
+                fields[field.name] = coerce(fields[field.name], hints[field.name])
         return Settings(**fields)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(f"settings cannot be read: {error!r}") from error
@@ -169,26 +169,21 @@ def _parsed(value: str) -> Any:
         return value
 
 
-def _overridden(spec: RunSpec, overrides: dict[str, Any]) -> RunSpec:
+def _override(spec: RunSpec, overrides: dict[str, Any]) -> RunSpec:
     """`spec` with all the fields set that it has: a method's own parameters, a temperature's plus, ... only there."""
     if not overrides:
         return spec
-    fields = spec.as_dict()
+    own = {path: value for path, value in overrides.items() if _has(spec, path, overrides)}
     if spec.peer is not None:
-        fields["peer_lr"] = datasets.find(spec.dataset).recipe.lr_of(str(overrides.get("peer", spec.peer)))
-    for path, value in overrides.items():
-        outer, _, inner = path.partition(".")
-        if outer in ("peer", "peer_lr") and spec.peer is None:
-            continue
-        if not inner:
-            fields[outer] = value
-        elif _has(spec, outer, inner, overrides):
-            fields[outer] = fields.get(outer, {}) | {inner: value}
-    fields.pop("revision", None)
-    return from_dict(fields)
+        peer = str(overrides.get("peer", spec.peer))
+        own = {"peer_lr": datasets.find(spec.dataset).recipe.lr_of(peer)} | own
+    return with_fields(spec, own)
 
 
-def _has(spec: RunSpec, outer: str, inner: str, overrides: dict[str, Any]) -> bool:
+def _has(spec: RunSpec, path: str, overrides: dict[str, Any]) -> bool:
+    outer, _, inner = path.partition(".")
+    if not inner:
+        return spec.peer is not None or outer not in ("peer", "peer_lr")
     if outer == "params":
         return inner in dict(spec.params)
     if outer == "mixing":
@@ -225,7 +220,7 @@ def student_spec(settings: Settings, pair: Pair, treatment: Treatment, seed: int
         membership=treatment.membership,
         **taught,
     )
-    return _overridden(spec, {path: _parsed(value) for path, value in settings.overrides})
+    return _override(spec, {path: _parsed(value) for path, value in settings.overrides})
 
 
 def _teacher(settings: Settings, pair: Pair, treatment: Treatment) -> tuple[str, str]:

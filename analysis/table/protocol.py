@@ -131,10 +131,7 @@ def _temperature(pair: Pair, spec: RunSpec) -> dict[str, str]:
 
 def _ends(temperature: Temperature) -> dict[str, tuple[float, ...]]:
     middle = temperature.base
-    plus, minus = middle + temperature.plus, middle + temperature.minus
-    low, high = (minus, plus) if temperature.rule == "reversed" else (plus, minus)
-    low = middle if temperature.rule == "high" else low
-    high = middle if temperature.rule == "low" else high
+    low, high = (middle + shift for shift in temperature.shifts)
     return {"low energy": (low,), "other": (middle,), "high": (high,)}
 
 

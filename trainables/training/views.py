@@ -129,11 +129,7 @@ class Teaching:
                 self._edges[key] = gradation_edges(self._reference(membership), len(rule.values))
             return gradation_temperature(scores, self._edges[key], rule.values)
         low, high = self.thresholds(membership, rule.end)
-        plus = 0.0 if rule.rule == "high" else rule.plus
-        minus = 0.0 if rule.rule == "low" else rule.minus
-        if rule.rule == "reversed":
-            plus, minus = minus, plus
-        return energy_temperature(scores, low, high, rule.base, plus, minus)
+        return energy_temperature(scores, low, high, rule.base, *rule.shifts)
 
 
 class Views:
