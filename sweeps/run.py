@@ -25,7 +25,7 @@ from sweeps.display.outcome import report, resumable, typed
 from sweeps.planning.job_queue import Outcome
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.resources import Resources, cpus_here, gpus_here
-from sweeps.request.arguments import Options, Where, parse
+from sweeps.request.arguments import DATA_DIR, Options, Where, parse
 from sweeps.request.checks import check_all, check_images, check_writable, planned_resources
 from sweeps.request.request import ALL, Request, make_request, named
 from sweeps.running.lock import hold_driver_lock
@@ -129,7 +129,7 @@ def sweep(options: Options, request: Request, command: str) -> int:
             outcome = train(where, request, plan, ledger, entries, resources, command)
         else:
             outcome = Outcome(plan.done, dict(plan.failed))
-            remember(ledger, request, command)
+            remember(ledger, where, request, command)
         show_results(where, request, ledger.entries(request.run_ids))
     return report(outcome, command)
 
@@ -172,16 +172,18 @@ def train(
         def on_event(event: Event) -> None:
             nonlocal remembered
             if not remembered:
-                remember(ledger, request, command)
+                remember(ledger, where, request, command)
                 remembered = True
             show(event)
 
         return execute(plan, ledger, where.execution(request.files, command), resources, on_event, debug=where.debug)
 
 
-def remember(ledger: Ledger, request: Request, command: str) -> None:
+def remember(ledger: Ledger, where: Where, request: Request, command: str) -> None:
     """Tables are drawn by the latest sweep's settings: only one that could start counts."""
-    ledger.remember([table.key for table in request.tables], request.settings, command)
+    data_dir = "" if where.data_dir == DATA_DIR.absolute() else str(where.data_dir)
+    teachers = str(where.weights or "")
+    ledger.remember([table.key for table in request.tables], request.settings, command, data_dir, teachers)
 
 
 def print_plan(plan: Plan, request: Request) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import shlex
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -112,24 +113,14 @@ def _trained(resolved: ResolvedTable, spec: RunSpec, usual: int, place: Folders)
 def _command(resolved: ResolvedTable, place: Folders) -> str:
     """The command that trains what a picture lacks."""
     settings = resolved.settings
-    options: dict[str, Any] = {
-        "--dataset": settings.dataset,
+    paths = [path for _, path in place.teachers] if settings.teachers else []
+    folders = {
         "--data-dir": place.data_dir,
-        "--pairs": settings.pairs,
-        "--epochs": settings.epochs,
-        "--train-fraction": None if settings.train_fraction == 1 else settings.train_fraction,
-        "--batch-size": settings.batch_size,
-        "--precision": None if settings.precision == "fp32" else settings.precision,
-        "--imbalance": settings.imbalance,
-        "--set": tuple(f"{path}={value}" for path, value in settings.overrides),
-        "--teachers": tuple(path for _, path in place.teachers) if settings.teachers else None,
+        "--teachers": os.path.commonpath(paths) if paths else None,
         "--results": place.results,
     }
-    words = ["python", "sweeps/run.py", resolved.table.key, *(["--tail-teachers"] if settings.tail_teachers else [])]
-    for name, value in options.items():
-        if value not in (None, ()):
-            words += [name, *(map(str, value) if isinstance(value, tuple) else [str(value)])]
-    return shlex.join(words)
+    named = [word for name, path in folders.items() if path is not None for word in (name, str(path))]
+    return shlex.join(["python", "sweeps/run.py", resolved.table.key, *settings.options(), *named])
 
 
 def certainty(weights: Weights, settings: Settings, place: Folders) -> Arrays:

@@ -1,11 +1,11 @@
-"""Entry: one finished run as the ledger knows it, and the rules that a result must keep to become one."""
+"""Entry: one finished run as the ledger knows it, and the checks of a result that is to become one."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,8 @@ NUMBERS = {
     "teacher_top1": Limits(float, 0, 100, optional=True),
     "teacher_top5": Limits(float, 0, 100, optional=True),
 }
+
+_PLAIN = ("run_id", "status", "reason", "weights_sha256", "teacher_sha256")
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,28 @@ class Entry:
 
 
 def entry_of(result: Any) -> Entry:
-    """The entry of a result.json; refuses one that is incomplete, out of range or not of the run it names."""
+    """The entry of a result.json, checked."""
+    check_result(result)
+    return read_entry(result)
+
+
+def read_entry(result: Mapping[str, Any]) -> Entry:
+    """The entry of a result that was checked before."""
+    lists = {name: tuple(map(tuple, result.get(name) or ())) for name in ("curve", "shares")}
+    seconds = tuple(map(float, result.get("epoch_seconds") or ()))
+    plain = {name: result.get(name) for name in _PLAIN}
+    numbers = {name: _typed(limits, result.get(name)) for name, limits in NUMBERS.items()}
+    provenance = dict(result.get("provenance") or {})
+    spec = from_record(result["spec"])
+    return Entry(spec=spec, epoch_seconds=seconds, provenance=provenance, **plain, **numbers, **lists)  # type: ignore[arg-type]
+
+
+def _typed(limits: Limits, value: Any) -> float | int | None:
+    return None if value is None else limits.kind(value)
+
+
+def check_result(result: Any) -> None:
+    """Refuse a result that is incomplete, out of range or not of the run it names."""
     _check(isinstance(result, dict), "a result is a JSON object")
     schema = result.get("schema")
     _check(not (isinstance(schema, int) and schema > RESULT_SCHEMA), "it was written by a newer version: upgrade")
@@ -98,23 +121,19 @@ def entry_of(result: Any) -> Entry:
         _check(reason is None, f"it is done, yet says why it failed: {reason!r}")
     else:
         _check(isinstance(reason, str) and reason != "", "it failed without a reason")
-    numbers = {name: _number(name, limits, result.get(name), done) for name, limits in NUMBERS.items()}
-    epochs = numbers["epochs"]
+    for name, limits in NUMBERS.items():
+        _check_number(name, limits, result.get(name), done)
+    epochs = result.get("epochs")
     _check(not done or epochs == spec.epochs, f"it is done after {epochs} of {spec.epochs} epochs")
-    _check((numbers["best_epoch"] or 0) <= (epochs or 0), "its best epoch is later than its last")
-    return Entry(
-        spec=spec,
-        run_id=spec.run_id,
-        status=status,
-        reason=reason,
-        epoch_seconds=_epoch_seconds(result.get("epoch_seconds") or ()),
-        curve=_curve(result.get("curve") or (), done),
-        shares=_shares(result.get("shares") or ()),
-        weights_sha256=_digest("weights_sha256", result.get("weights_sha256")),
-        teacher_sha256=_digest("teacher_sha256", result.get("teacher_sha256")),
-        provenance=_provenance(result.get("provenance") or {}),
-        **numbers,
-    )
+    _check((result.get("best_epoch") or 0) <= (epochs or 0), "its best epoch is later than its last")
+    _check_epoch_seconds(result.get("epoch_seconds") or ())
+    _check_curve(result.get("curve") or (), done)
+    _check_shares(result.get("shares") or ())
+    for name in ("weights_sha256", "teacher_sha256"):
+        value = result.get(name)
+        fits = value is None or (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None)
+        _check(fits, f"its {name} is {value!r}, no SHA-256")
+    _check_provenance(result.get("provenance") or {})
 
 
 def _check(condition: bool, message: str) -> None:
@@ -122,14 +141,13 @@ def _check(condition: bool, message: str) -> None:
         raise UserError(message)
 
 
-def _number(name: str, limits: Limits, value: Any, done: bool) -> Any:
+def _check_number(name: str, limits: Limits, value: Any, done: bool) -> None:
     if value is None:
         _check(not done or limits.optional, f"its {name} is missing")
-        return None
+        return
     kinds = (int,) if limits.kind is int else (int, float)
     fits = isinstance(value, kinds) and not isinstance(value, bool) and _finite([value])
     _check(fits and limits.low <= value <= limits.high, f"its {name} is {value!r}")
-    return limits.kind(value)
 
 
 def _finite(values: Iterable[Any]) -> bool:
@@ -139,13 +157,12 @@ def _finite(values: Iterable[Any]) -> bool:
         return False
 
 
-def _epoch_seconds(seconds: Any) -> tuple[float, ...]:
+def _check_epoch_seconds(seconds: Any) -> None:
     _check(isinstance(seconds, (list, tuple)) and _finite(seconds), "its epoch_seconds are not a list of numbers")
     _check(min(seconds, default=0) >= 0, f"its epoch_seconds have {min(seconds, default=0)!r}")
-    return tuple(map(float, seconds))
 
 
-def _curve(curve: Any, done: bool) -> tuple[tuple[float | None, ...], ...]:
+def _check_curve(curve: Any, done: bool) -> None:
     rows = isinstance(curve, (list, tuple)) and {*map(type, curve)} <= {list, tuple}
     _check(
         rows and {*map(len, curve)} <= {len(CURVE_FIELDS)}, f"its curve has other rows than {', '.join(CURVE_FIELDS)}"
@@ -157,10 +174,9 @@ def _curve(curve: Any, done: bool) -> tuple[tuple[float | None, ...], ...]:
             _check(not values or (min(values) >= 0 and max(values) <= 100), f"its curve has a {name} outside 0 to 100")
         if name == "epoch":
             _check(list(values) == sorted(set(values)), "the epochs of its curve do not rise")
-    return tuple(map(tuple, curve))
 
 
-def _shares(shares: Any) -> tuple[tuple[float | None, ...], ...]:
+def _check_shares(shares: Any) -> None:
     rows = isinstance(shares, (list, tuple)) and {*map(type, shares)} <= {list, tuple}
     fits = rows and all(
         len(row) == 1 + len(SHARE_FIELDS)
@@ -169,22 +185,11 @@ def _shares(shares: Any) -> tuple[tuple[float | None, ...], ...]:
         for row in shares
     )
     _check(fits, f"its shares have other rows than epoch, {', '.join(SHARE_FIELDS)}")
-    return tuple(map(tuple, shares))
 
 
-def _digest(name: str, value: Any) -> str | None:
-    _check(
-        value is None or (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None),
-        f"its {name} is {value!r}, no SHA-256",
-    )
-    text: str | None = value
-    return text
-
-
-def _provenance(value: Any) -> dict[str, Any]:
+def _check_provenance(value: Any) -> None:
     _check(isinstance(value, dict), "its provenance is no JSON object")
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise UserError(f"its provenance cannot be written as JSON: {error}") from error
-    return dict(value)

@@ -13,25 +13,23 @@ import json
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.record.entry import NUMBERS, Entry, entry_of
+from analysis.record.entry import NUMBERS, Entry, entry_of, read_entry
 from analysis.record.settings import Settings
 from analysis.record.settings import from_json as settings_from_json
 from trainables.error_texts import TABLE_MISSING
 from trainables.errors import NewerError, UserError, reason_of
 from trainables.storage.runs import RESULT_SCHEMA
 
-__all__ = ["SCHEMA", "Entry", "Ledger", "Merged", "Sweep"]
-
 APPLICATION_ID = 0x454B444C  # "EKDL"
-SCHEMA = 2
+SCHEMA = 3
 WAIT_SECONDS = 30
-IDS_A_QUERY = 500
+NO_LEDGER = "is no ledger of this program, or is damaged: it stays as it is; name another file"
 
 _SPEC_COLUMNS = {
     "dataset": "TEXT",
@@ -52,8 +50,8 @@ _SPEC_COLUMNS = {
     "timing": "INTEGER",
 }
 _JSON_COLUMNS = ("provenance", "spec", "epoch_seconds", "curve", "shares")
-_LATER = {"shares": 2}
-"""Columns that ledgers of earlier schemas lack, and the schema that brought them."""
+_LATER = {"runs": {"shares"}, "sweeps": {"data_dir", "teachers"}}
+"""By table, the columns that ledgers of earlier schemas may lack."""
 _COLUMNS = {
     "run_id": "TEXT NOT NULL PRIMARY KEY",
     **dict.fromkeys(("name", "status", "reason"), "TEXT"),
@@ -64,7 +62,10 @@ _COLUMNS = {
 
 _CREATE = f"""
 CREATE TABLE runs ({", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())});
-CREATE TABLE sweeps (asked TEXT, tables TEXT, settings TEXT, command TEXT, UNIQUE (asked, tables, settings, command));
+CREATE TABLE sweeps (
+    asked TEXT, tables TEXT, settings TEXT, command TEXT, data_dir TEXT, teachers TEXT,
+    UNIQUE (asked, tables, settings, command)
+);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA};
 """
@@ -73,7 +74,8 @@ INSERT INTO runs ({", ".join(_COLUMNS)}) VALUES ({", ".join("?" * len(_COLUMNS))
 ON CONFLICT (run_id) DO UPDATE SET {", ".join(f"{c} = excluded.{c}" for c in _COLUMNS if c != "run_id")}
 WHERE runs.status = 'failed'
 """
-_REMEMBER = "INSERT OR IGNORE INTO sweeps (asked, tables, settings, command) VALUES (?, ?, ?, ?)"
+_SWEEP = ("asked", "tables", "settings", "command", "data_dir", "teachers")
+_REMEMBER = f"INSERT OR IGNORE INTO sweeps ({', '.join(_SWEEP)}) VALUES (?, ?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,16 @@ class Sweep:
     tables: tuple[str, ...]
     settings: Settings
     command: str
+    data_dir: str = ""
+    """The folder of the images, where one was named."""
+    teachers: str = ""
+    """The folder or file of given teachers; ledgers of an earlier schema have neither."""
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """As it is stored."""
+        asked = (self.asked, _json(list(self.tables)), self.settings.as_json(), _storable(self.command))
+        return (*asked, _storable(self.data_dir), _storable(self.teachers))
 
 
 @dataclass(frozen=True)
@@ -133,14 +145,14 @@ def _result(row: Sequence[Any]) -> dict[str, Any]:
     result: dict[str, Any] = {"schema": RESULT_SCHEMA} | dict(zip(_COLUMNS, row, strict=True))
     for name in _JSON_COLUMNS:
         try:
-            result[name] = [] if name in _LATER and result[name] is None else json.loads(result[name])
+            result[name] = [] if name in _LATER["runs"] and result[name] is None else json.loads(result[name])
         except (TypeError, ValueError, RecursionError) as error:
             raise UserError(f"its {name} is not JSON ({error})") from error
     return result
 
 
 class Ledger:
-    """One open ledger. The rows are checked when written and again when read."""
+    """One open ledger. Rows are checked when they are recorded or merged, not again when they are read."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -152,7 +164,7 @@ class Ledger:
         try:
             if not readonly and not path.exists():
                 _make(path)
-            _check_header(path)
+            _check_file(path)
         except FileNotFoundError:
             raise UserError(_missing(path)) from None
         except OSError as error:
@@ -160,9 +172,9 @@ class Ledger:
         with _told(path), contextlib.ExitStack() as unless_opened:
             connection = _connect(path)
             unless_opened.callback(connection.close)
+            _check_identity(path, connection)
             if readonly:
                 connection.execute("PRAGMA query_only = ON")
-                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             else:
                 _check_whole(path, connection)
                 _try_writing(connection)
@@ -173,9 +185,6 @@ class Ledger:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         self._connection.close()
 
     def record(self, result: dict[str, Any]) -> bool:
@@ -193,29 +202,27 @@ class Ledger:
     def entries(self, run_ids: Iterable[str]) -> dict[str, Entry]:
         """Those of the runs that are recorded, done or failed, in the order asked for."""
         asked = list(dict.fromkeys(run_ids))
-        found: dict[str, Entry] = {}
-        for start in range(0, len(asked), IDS_A_QUERY):
-            some = asked[start : start + IDS_A_QUERY]
-            where = f"WHERE run_id IN ({', '.join('?' * len(some))})"
-            found |= {entry.run_id: entry for entry in self._read(where, some)}
+        where = "WHERE run_id IN (SELECT value FROM json_each(?))"
+        found = {entry.run_id: entry for entry in self._read(where, [_json(asked)])}
         return {run_id: found[run_id] for run_id in asked if run_id in found}
 
     def all(self) -> list[Entry]:
         """Every run, in the order in which they were first recorded."""
         return list(self._read("ORDER BY rowid"))
 
-    def remember(self, tables: Sequence[str], settings: Settings, command: str) -> None:
+    def remember(
+        self, tables: Sequence[str], settings: Settings, command: str, data_dir: str = "", teachers: str = ""
+    ) -> None:
         """Note a sweep that was asked for, with the time."""
         asked = datetime.now(UTC).isoformat(timespec="microseconds")
         with self._transaction():
-            self._connection.execute(_REMEMBER, (asked, _json(list(tables)), settings.as_json(), _storable(command)))
+            self._connection.execute(_REMEMBER, Sweep(asked, tuple(tables), settings, command, data_dir, teachers).row)
 
     def sweeps(self) -> list[Sweep]:
         """Every sweep that was asked for, the latest last."""
         with _told(self.path):
-            rows = self._connection.execute(
-                "SELECT asked, tables, settings, command FROM sweeps ORDER BY asked, rowid"
-            ).fetchall()
+            columns = self._columns("sweeps", _SWEEP)
+            rows = self._connection.execute(f"SELECT {columns} FROM sweeps ORDER BY asked, rowid").fetchall()
         return [self._sweep(*row) for row in rows]
 
     def settings_of(self, table: str) -> Settings | None:
@@ -230,7 +237,7 @@ class Ledger:
             ours = dict(self._connection.execute("SELECT run_id, status FROM runs"))
             done = dict(self._connection.execute("SELECT run_id, weights_sha256 FROM runs WHERE status = 'done'"))
             added = replaced = kept = conflicts = 0
-            for entry in other._read("ORDER BY rowid"):
+            for entry in other._read("ORDER BY rowid", make=entry_of):
                 if ours.get(entry.run_id) == "done" or (entry.run_id in ours and not entry.done):
                     kept += 1
                     conflicts += entry.done and done[entry.run_id] != entry.weights_sha256
@@ -240,31 +247,36 @@ class Ledger:
                 added += entry.run_id not in ours
             before = self._connection.total_changes
             for sweep in other.sweeps():
-                row = (sweep.asked, _json(list(sweep.tables)), sweep.settings.as_json(), sweep.command)
-                self._connection.execute(_REMEMBER, row)
+                self._connection.execute(_REMEMBER, sweep.row)
             return Merged(added, replaced, kept, conflicts, self._connection.total_changes - before)
 
-    def _read(self, where: str, values: Sequence[str] = ()) -> Iterator[Entry]:
+    def _columns(self, table: str, names: Iterable[str]) -> str:
+        """The columns of a query, NULL for those that an earlier schema lacks."""
+        lacking = _lacking(self._connection, table)
+        return ", ".join(f"NULL AS {name}" if name in lacking else name for name in names)
+
+    def _read(
+        self, where: str, values: Sequence[str] = (), make: Callable[[dict[str, Any]], Entry] = read_entry
+    ) -> Iterator[Entry]:
         with _told(self.path):
-            known = {name for _, name, *_ in self._connection.execute("PRAGMA table_info(runs)")}
-            columns = ", ".join(f"NULL AS {name}" if name in _LATER.keys() - known else name for name in _COLUMNS)
+            columns = self._columns("runs", _COLUMNS)
             for row in self._connection.execute(f"SELECT {columns} FROM runs {where}", values):
                 try:
-                    yield entry_of(_result(row))
+                    yield make(_result(row))
                 except NewerError as error:
                     raise UserError(f"run {row[0]!r} of the ledger {self.path}: {error}") from error
-                except UserError as error:
+                except (UserError, TypeError, ValueError, OverflowError) as error:
                     raise UserError(
                         f"run {row[0]!r} of the ledger {self.path} is damaged: {error}; restore the ledger from a "
                         "copy, or delete that row of its table `runs` (sqlite3) and run the sweep again"
                     ) from error
 
-    def _sweep(self, asked: str, tables: str, settings: str, command: str) -> Sweep:
+    def _sweep(self, asked: str, tables: str, settings: str, command: str, *folders: str | None) -> Sweep:
         try:
             names = json.loads(tables)
             if not (isinstance(names, list) and all(isinstance(text, str) for text in (asked, command, *names))):
                 raise ValueError("its time, tables and command are not all texts")
-            return Sweep(asked, tuple(names), settings_from_json(settings), command)
+            return Sweep(asked, tuple(names), settings_from_json(settings), command, *(each or "" for each in folders))
         except (UserError, TypeError, ValueError, RecursionError) as error:
             raise UserError(f"the sweep of {asked} in the ledger {self.path} is damaged: {error}") from error
 
@@ -305,7 +317,9 @@ def _told(path: Path) -> Iterator[None]:
             reason = "cannot be written: give yourself the right to write the file and its folder"
         elif code == "SQLITE_FULL":
             reason = "cannot grow: the disk is full"
-        elif code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or TABLE_MISSING.search(str(error)):
+        elif code == "SQLITE_NOTADB":
+            reason = NO_LEDGER
+        elif code.startswith("SQLITE_CORRUPT") or TABLE_MISSING.search(str(error)):
             reason = f"is damaged ({error}): restore it from a copy, or move it away and run the sweep again"
         else:
             reason = f"cannot be used: {error}"
@@ -321,17 +335,22 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check_header(path: Path) -> None:
-    """Refuse what is no ledger before SQLite touches it. Fields: sqlite.org/fileformat, The Database Header."""
+def _check_file(path: Path) -> None:
+    """Refuse what is no readable file, or an empty one, before SQLite touches it."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise UserError(f"{path} is {'a folder' if path.is_dir() else 'no file'}: name the ledger's file")
     with open(path, "rb") as file:
-        header = file.read(100)
-    if not header:
+        empty = not file.read(1)
+    if empty:
         raise UserError(f"the ledger {path} is empty: restore it from a copy, or delete it to begin a new one")
-    if header[:16] != b"SQLite format 3\0" or int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        raise UserError(f"{path} is no ledger of this program, or is damaged: it stays as it is; name another file")
-    schema = int.from_bytes(header[60:64], "big")
+
+
+def _check_identity(path: Path, connection: sqlite3.Connection) -> None:
+    """Refuse a database of another program or of a newer version."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (schema,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        raise UserError(f"{path} {NO_LEDGER}")
     if schema > SCHEMA:
         raise UserError(f"the ledger {path} was written by a newer version (schema {schema}, not {SCHEMA}): upgrade")
     if schema < 1:
@@ -350,12 +369,16 @@ def _try_writing(connection: sqlite3.Connection) -> None:
     """Fail now and not after hours of training: write, and take it back. A ledger of an earlier schema gets the columns
     that it lacks; its rows stay as they are."""
     connection.execute("BEGIN IMMEDIATE")
-    (schema,) = connection.execute("PRAGMA user_version").fetchone()
-    missing = [name for name, since in _LATER.items() if since > schema]
-    for name in missing:
-        connection.execute(f"ALTER TABLE runs ADD COLUMN {name} {_COLUMNS[name]}")
+    missing = [(table, name) for table in _LATER for name in _lacking(connection, table)]
+    for table, name in missing:
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} TEXT")
     connection.execute(f"PRAGMA user_version = {SCHEMA}")
     connection.execute("COMMIT" if missing else "ROLLBACK")
+
+
+def _lacking(connection: sqlite3.Connection, table: str) -> set[str]:
+    """The columns of this schema that a table lacks."""
+    return _LATER[table] - {name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")}
 
 
 def _make(path: Path) -> None:

@@ -87,6 +87,29 @@ class Settings:
         asked = dict(self.overrides).get("normalisation")
         return self.recipe.normalisation if asked is None else str(_parsed(asked))
 
+    def options(self) -> list[str]:
+        """The command-line options that ask for these settings. What the settings hold of the images and of given
+        teachers follows from their folders, which `--data-dir` and `--teachers` name."""
+        options: dict[str, Any] = {
+            "--dataset": self.dataset,
+            "--pairs": self.pairs,
+            "--rows": self.rows,
+            "--seeds": self.seeds,
+            "--epochs": self.epochs,
+            "--train-fraction": self.train_fraction,
+            "--batch-size": self.batch_size,
+            "--precision": self.precision,
+            "--imbalance": self.imbalance,
+            "--assistant": self.assistant,
+            "--set": tuple(f"{path}={value}" for path, value in self.overrides),
+        }
+        usual = {"--seeds": 3, "--train-fraction": 1.0, "--precision": "fp32"}
+        words = ["--tail-teachers"] if self.tail_teachers else []
+        for name, value in options.items():
+            if value not in (None, "", (), usual.get(name)):
+                words += [name, *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+        return words
+
     def on(self, dataset: str) -> Settings:
         """These settings for a table of that data set, if they leave it to the table."""
         if self.dataset:

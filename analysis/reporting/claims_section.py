@@ -100,7 +100,7 @@ def judged_claims(snapshot: Snapshot, claims: Sequence[Claim] = CLAIMS, *, sweep
     for claim in claims:
         first = paper.find(claim.tables[0])
         asked = latest.get(first.key, sweeps[-1] if sweeps else None)
-        options = carried(first, asked.settings, asked.command) if asked else ()
+        options = carried(first, asked) if asked else ()
         command = whole(claim.tables, ("--rows", *claim.rows, *options), str(snapshot.results))
         printed = in_the_paper(claim, paper.tables())
         found = [grids[name] for name in claim.tables]

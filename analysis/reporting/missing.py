@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
+from analysis.record.ledger import Sweep
 from analysis.record.settings import Settings
 from analysis.reporting.comparison import paper_settings
 from analysis.table.layout import Table
@@ -87,18 +87,15 @@ def again(command: str, results: str, *, retry: bool) -> str:
     return shlex.join([*kept, "--results", results, *(["--retry"] if retry else [])])
 
 
-def carried(table: Table, settings: Settings, command: str) -> tuple[str, ...]:
-    """The options of an earlier command that name images and teachers, as far as the paper's table uses them."""
-    paper = paper_settings(table, settings)
-    if settings.on(table.dataset).dataset != paper.dataset:
+def carried(table: Table, sweep: Sweep) -> tuple[str, ...]:
+    """The options that name the images and the teachers of a sweep, as far as the paper's table uses them."""
+    paper = paper_settings(table, sweep.settings)
+    if sweep.settings.on(table.dataset).dataset != paper.dataset:
         return ()
     taught = {pair.teacher for part in resolve(table, paper).parts for pair in part.pairs}
-    names = ("--data-dir", "--teachers") if taught & {*dict(paper.teachers)} else ("--data-dir",)
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return ()
-    return tuple(word for name, value in pairwise(words) if name in names for word in (name, value))
+    teachers = sweep.teachers if taught & {*dict(paper.teachers)} else ""
+    folders = {"--data-dir": sweep.data_dir, "--teachers": teachers}
+    return tuple(word for name, path in folders.items() if path for word in (name, path))
 
 
 def whole(tables: Iterable[str], options: Iterable[str], results: str) -> str:

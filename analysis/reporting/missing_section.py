@@ -70,13 +70,12 @@ def _not_run(snapshot: Snapshot) -> Iterator[Block]:
     for table in _of_the_paper():
         chapter = chapters.get(table.key)
         sweep = chapter.sweep if chapter else latest
-        settings, command = (sweep.settings, sweep.command) if sweep else (Settings(), "")
-        covered = coverage(table, settings, done)
+        covered = coverage(table, sweep.settings if sweep else Settings(), done)
         missing = _missing(covered, undrawn=_undrawn(snapshot, table, chapter))
         if missing:
             complete = f"{covered.complete} of {covered.cells}" if covered.cells else "-"
             lines.append([table.title, complete, missing])
-            commands.setdefault(carried(table, settings, command), []).append(table.key)
+            commands.setdefault(carried(table, sweep) if sweep else (), []).append(table.key)
     if not lines:
         return
     yield Heading("Of the paper, not run")

@@ -19,6 +19,8 @@ from trainables.spec import PRECISIONS
 from trainables.storage.job_file import Execution
 
 T = TypeVar("T")
+DATA_DIR = Path("data")
+"""Of the images, where none is named."""
 EXAMPLES = """\
 examples:
   python sweeps/run.py --list                              tables, rows, pairs, networks, methods, data sets
@@ -157,7 +159,13 @@ def add_what(group: Any) -> None:
         metavar="NAME",
         help=f"{', '.join(names())} (default: the one of the paper's table)",
     )
-    add("--data-dir", type=_path, default=_path("data"), metavar="DIR", help="folder of the images (default: data)")
+    add(
+        "--data-dir",
+        type=_path,
+        default=DATA_DIR.absolute(),
+        metavar="DIR",
+        help=f"folder of the images (default: {DATA_DIR})",
+    )
     add("--download", action="store_true", help="fetch into --data-dir what is not there and can be fetched")
     add(
         "--teachers",

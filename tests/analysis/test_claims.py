@@ -42,7 +42,7 @@ def ledger_of(results: Path, table: str, plant: Plant, settings: Settings, *, co
     results.mkdir(exist_ok=True)
     draw = np.random.default_rng(0)
     with Ledger.open(results / "ledger.sqlite") as ledger:
-        ledger.remember([table], settings, f"python sweeps/run.py {table} --data-dir images")
+        ledger.remember([table], settings, f"python sweeps/run.py {table}", data_dir="images")
         for cell in cells(paper.find(table), settings):
             for spec in cell.specs:
                 number = plant(cell.row, cell.pair) + draw.normal(0, 0.05)

@@ -161,7 +161,7 @@ def test_missing_weights_are_named_with_the_command_that_trains_them(tmp_path: P
             write_figure_from_runs(resolve(paper.find(name), settings), tmp_path, None, (), tmp_path / "tables")
         text = str(error.value)
         assert f"{name} needs the weights of {spec.name}" in text
-        command = f"python sweeps/run.py {name} --dataset digits --epochs 2 --set lr=0.1 --results {tmp_path}"
+        command = f"python sweeps/run.py {name} --dataset digits --seeds 1 --epochs 2 --set lr=0.1 --results {tmp_path}"
         assert text.endswith(command)
         assert "\n" not in text
     assert not (tmp_path / "tables").exists()

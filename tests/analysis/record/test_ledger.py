@@ -238,18 +238,30 @@ def test_what_is_no_result_is_refused(path: Path, result: Any) -> None:
         ("run_id", "someone", "its id is 'someone'"),
     ],
 )
-def test_a_damaged_row_is_named_and_the_others_are_read(path: Path, column: str, value: object, message: str) -> None:
+def test_a_damaged_row_is_not_merged_and_the_others_are_read(
+    path: Path, column: str, value: object, message: str
+) -> None:
     good, bad = spec_of(1), spec_of(2, lr=0.1)
     write(path, result_of(good), result_of(bad))
     cast = "CAST(? AS TEXT)" if isinstance(value, bytes) else "?"
     query(path, f"UPDATE runs SET {column} = {cast} WHERE run_id = ?", value, bad.run_id)
     name = value if column == "run_id" else bad.run_id
-    with Ledger.open(path, readonly=True) as ledger:
+    with Ledger.open(path.with_name("ours.sqlite")) as ours, Ledger.open(path, readonly=True) as ledger:
         with pytest.raises(UserError, match=message) as caught:
-            ledger.all()
+            ours.merge(ledger)
+        assert ours.all() == []
         assert ledger.get(good.run_id) is not None
     assert f"run '{name}' of the ledger {path} is damaged" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("column", "value"), [("spec", "{}"), ("curve", "{"), ("curve", "[1]"), ("best_top1", "high")])
+def test_a_row_that_cannot_be_read_is_named(path: Path, column: str, value: str) -> None:
+    write(path, result_of(spec_of()))
+    query(path, f"UPDATE runs SET {column} = ?", value)
+    with Ledger.open(path, readonly=True) as ledger, pytest.raises(UserError, match="is damaged") as caught:
+        ledger.all()
+    assert f"run '{spec_of().run_id}' of the ledger {path}" in str(caught.value)
 
 
 @pytest.mark.parametrize(("column", "value"), [("settings", "{}"), ("tables", "{"), ("tables", None)])

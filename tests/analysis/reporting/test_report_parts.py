@@ -124,16 +124,16 @@ def test_a_command_goes_on_in_the_folder_of_the_report(before: list[str], result
 
 def test_a_command_that_is_none_stays_as_it_is() -> None:
     assert again("python 'sweeps", "r", retry=True) == "python 'sweeps"
-    assert carried(TABLE5, Settings(), "python 'sweeps") == ()
     assert again("run.py t --results=old --retry", "r", retry=False) == "run.py t --results r"
 
 
 def test_a_command_takes_along_where_the_images_and_the_teachers_are() -> None:
-    command = "run.py table5 --epochs 3 --data-dir 'my data' --teachers T --results old"
-    assert carried(TABLE5, ONE_PAIR, command) == ("--data-dir", "my data")
+    sweep = Sweep("2026", ("table5",), ONE_PAIR, "run.py table5 --data-dir='my data'", "my data", "T")
+    assert carried(TABLE5, sweep) == ("--data-dir", "my data")
     given_one = replace(ONE_PAIR, teachers=(("resnet56", "a" * 64),))
-    assert carried(TABLE5, given_one, command) == ("--data-dir", "my data", "--teachers", "T")
-    assert carried(TABLE5, Settings(dataset="digits"), command) == ()
+    assert carried(TABLE5, replace(sweep, settings=given_one)) == ("--data-dir", "my data", "--teachers", "T")
+    assert carried(TABLE5, replace(sweep, settings=Settings(dataset="digits"))) == ()
+    assert carried(TABLE5, replace(sweep, data_dir="", teachers="")) == ()
     expected = "python sweeps/run.py table5 table4 --data-dir 'my data' --results 'a b'"
     assert whole(["table5", "table4"], ("--data-dir", "my data"), "a b") == expected
 
