@@ -11,8 +11,6 @@ import io
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from trainables.errors import reason_of
 from trainables.storage.runs import run_dir, verify_checksum, with_checksum, write_atomically
 
@@ -32,6 +30,8 @@ def checkpoint_paths(results: Path, run_id: str) -> tuple[Path, Path]:
 
 def save_checkpoint(results: Path, run_id: str, state: dict[str, Any]) -> None:
     """Write the state of a run. Until it is whole on the disk the two earlier checkpoints stay as they are."""
+    import torch
+
     last, before = checkpoint_paths(results, run_id)
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -46,6 +46,8 @@ def load_checkpoint(
     repair: delete a last checkpoint that cannot be used where the one before can, which it would replace at the next
     save.
     """
+    import torch
+
     last, before = checkpoint_paths(results, run_id)
     header = _header(run_id)
     unusable: dict[str, str] = {}
