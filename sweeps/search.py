@@ -197,7 +197,7 @@ class _Searching:
                 lines(event)
             trials(event)
 
-        feed = Packs(plan, trials.ask, trials.like, max(0, self.options.trials - study.counted))
+        feed = Packs(plan, trials.ask, trials.template, max(0, self.options.trials - study.counted))
         outcome = self._execute(plan, on_event, feed)
         return outcome, not feed.lost and not trials.given_up
 
@@ -218,7 +218,7 @@ class _Searching:
         seeds = range(1, self.search.settings.seeds + 1)
         found = []
         for origin, run in self.search.known_runs().items():
-            trial = self.search.like(run(SEED))
+            trial = self.search.trial_of(run(SEED))
             found.append((f"{origin.capitalize()}'s", {seed: run(seed) for seed in seeds}, scores.get(trial.run_id)))
         known = {specs[SEED].run_id for _, specs, _ in found}
         for one in study.best(self.options.top + len(found)):

@@ -7,9 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 
-from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from analysis.claim.power import of_runs, sensitivity, spread
@@ -21,6 +19,7 @@ from analysis.table.layout import Table
 from analysis.table.protocol import protocol
 from analysis.table.resolved import ResolvedTable
 from analysis.table.verdicts import SEED_STD
+from sweeps.display.rich_table import make_table
 from sweeps.planning.estimate import CostEstimate
 from sweeps.planning.plan import JobKind, Plan
 from sweeps.planning.teacher_caches import TeacherCaches
@@ -160,11 +159,7 @@ def outdated(plan: Plan) -> list[str]:
 def _protocol(resolved: ResolvedTable) -> list[RenderableType]:
     found, settings = protocol(resolved), resolved.settings
     title = f"{_title(resolved.table, settings.dataset)}, {count(settings.seeds, 'seed')}"
-    grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for head in found.heads:
-        grid.add_column(Text(head), overflow="fold")
-    for row in found.rows:
-        grid.add_row(*map(Text, row))
+    grid = make_table(found.heads, found.rows, overflow="fold")
     below = [Text(f"all rows: {found.common}"), *map(Text, found.notes), Text("")]
     return [Text(title, "bold"), grid, *below]
 
@@ -181,18 +176,11 @@ def _title(table: Table, dataset: str) -> str:
 
 def _runs(plan: Plan) -> RenderableType:
     left = {spec.run_id for job in plan.jobs for spec in job.specs}
-    grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for head in ("runs", "asked for", "done", "failed earlier", "to train"):
-        grid.add_column(head, justify="left" if head == "runs" else "right")
-    for kind, runs in plan.runs.items():
-        counts = (
-            len(runs),
-            len(runs.keys() & plan.done),
-            len(runs.keys() & plan.failed.keys()),
-            len(runs.keys() & left),
-        )
-        grid.add_row(KINDS[kind], *map(str, counts))
-    return grid
+    rows = [
+        (KINDS[kind], *(str(len(runs.keys() & some)) for some in (runs.keys(), plan.done, plan.failed.keys(), left)))
+        for kind, runs in plan.runs.items()
+    ]
+    return make_table(("runs", "asked for", "done", "failed earlier", "to train"), rows, justify="right")
 
 
 KINDS = {

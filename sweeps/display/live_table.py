@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from analysis.table import names
@@ -16,6 +14,7 @@ from analysis.table.grid import Grid
 from analysis.table.resolved import ResolvedPart
 from analysis.table.sheet import show
 from analysis.table.value import Value
+from sweeps.display.rich_table import make_table
 
 STYLES = {"done": "bold", "running": "cyan", "failed": "red", "waiting": "dim"}
 UNLIMITED = 10_000
@@ -99,11 +98,11 @@ def _part(
     at = {(value.row, value.pair): value for value in values}
     for entry in (full, short):
         lines: list[Line] = [[label, *(_cell(at[row, pair], running, entry) for pair in pairs)] for row, label in rows]
-        table = _table(["Teacher\nStudent", *heads], lines)
+        table = make_table(["Teacher\nStudent", *heads], lines, justify="center", no_wrap=True)
         if Measurement.get(console, console.options.update(max_width=UNLIMITED), table).maximum <= width:
             return Group(head, table, "")
     counts: list[Line] = [[label, _count([at[row, pair] for pair in pairs], running)] for row, label in rows]
-    return Group(head, _table(["", f"{len(pairs)} pairs"], counts), "")
+    return Group(head, make_table(["", f"{len(pairs)} pairs"], counts, justify="center", no_wrap=True), "")
 
 
 def _cell(value: Value, running: Running, entry: EntryText) -> Text:
@@ -119,15 +118,6 @@ def _count(values: Sequence[Value], running: Running) -> Text:
     words += [f"{states.count(state)} {state}" for state in ("running", "failed") if state in states]
     worst = next((state for state in ("failed", "running", "waiting") if state in states), "done")
     return Text(", ".join(words), STYLES[worst])
-
-
-def _table(heads: Sequence[str], rows: Sequence[Line]) -> RichTable:
-    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for number, head in enumerate(heads):
-        table.add_column(Text(head), justify="left" if number == 0 else "center", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
-    return table
 
 
 def height(grid: Grid, *, derived: bool) -> int:

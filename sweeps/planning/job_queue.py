@@ -31,7 +31,7 @@ class Outcome:
 class Feed:
     """Hands out each job once all teachers that it needs are trained; drops those whose teacher failed.
 
-    GIVES_UP: who asks for the runs may stop them before their end, and then does not miss them.
+    GIVES_UP: True if the caller may stop runs early; stopped runs are then not reported as missing.
     """
 
     GIVES_UP: ClassVar[bool] = False

@@ -34,8 +34,7 @@ class Resources:
         return max(1, int(self.gpus_per_job)) if several else 1
 
     def speed(self, specs: Sequence[RunSpec]) -> float:
-        """Of a job, beside one that has one device for itself: as many times as it has devices, or its part of one that
-        others share. What is timed runs alone."""
+        """Speed relative to one whole device: N for N devices, 1/k where k jobs share one; timing jobs never share."""
         return self.devices(specs) / (1 if specs[0].timing or not self.gpus else self._sharing)
 
     @property

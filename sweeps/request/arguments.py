@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from trainables.spec import PRECISIONS
 from trainables.storage.job_file import Execution
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 DATA_DIR = Path("data")
 """Of the images, where none is named."""
 EXAMPLES = """\
@@ -236,42 +238,28 @@ def _path(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
 
-def whole(least: int) -> Callable[[str], int]:
-    def parse_whole(text: str) -> int:
+def number(kind: Callable[[str], N], fits: Callable[[N], bool], words: str) -> Callable[[str], N]:
+    """The type of an option whose value is a number that fits. words: what it must be."""
+
+    def parse_number(text: str) -> N:
         try:
-            value = int(text)
+            value = kind(text)
         except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be a whole number, {least} or more, not {text!r}")
+            value = None
+        if value is None or not fits(value):
+            raise argparse.ArgumentTypeError(f"must be {words}, not {text!r}")
         return value
 
-    return parse_whole
+    return parse_number
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
+def whole(least: int) -> Callable[[str], int]:
+    return number(int, lambda value: value >= least, f"a whole number, {least} or more")
 
 
-def _fraction(text: str) -> float:
-    if not 0 < (value := _number(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, not {text!r}")
-    return value
-
-
-def _share(text: str) -> float:
-    if not 0 < (value := _number(text)) < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
-    return value
-
-
-def _gigabytes(text: str) -> float:
-    if not 0 <= (value := _number(text)) < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number of gigabytes, 0 or more, not {text!r}")
-    return value
+_fraction = number(float, lambda value: 0 < value <= 1, "above 0 and at most 1")
+_share = number(float, lambda value: 0 < value < math.inf, "a number above 0")
+_gigabytes = number(float, lambda value: 0 <= value < math.inf, "a number of gigabytes, 0 or more")
 
 
 def _override(text: str) -> tuple[str, str]:

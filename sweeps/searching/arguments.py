@@ -60,7 +60,7 @@ def parse(argv: Sequence[str]) -> SearchOptions:
     add("--prune", action="store_true", help="stop trials below the median, after the first fall of the learning rate")
     add(
         "--holdout",
-        type=_part,
+        type=arguments.number(float, lambda value: 0 < value < 1, "above 0 and below 1"),
         default=0.1,
         metavar="F",
         help="share of the training images that scores (0.1)",
@@ -89,13 +89,3 @@ def parse(argv: Sequence[str]) -> SearchOptions:
         top=found["top"],
         pack=found["pack"] or 4,
     )
-
-
-def _part(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 1.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"must be above 0 and below 1, not {text!r}")
-    return value

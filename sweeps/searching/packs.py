@@ -11,16 +11,17 @@ from sweeps.planning.plan import Plan, PlannedJob
 class Packs(Feed):
     """A feed whose jobs after the plan's own (the teacher) are asked for when there is room for one.
 
-    ask: the next pack of trials, or None when there will be none. like: a job of the same needs and devices, so that
-    nobody is asked before there is room: the later a proposal, the more it knows. most: how many packs there can be,
-    0 for none.
+    ask: the next pack of trials, or None when there will be none.
+    template: a job with the same needs, used to test for free devices, so that Optuna is asked as late as possible and
+        knows more results.
+    most: how many packs there can be, 0 for none.
     """
 
     GIVES_UP = True
 
-    def __init__(self, plan: Plan, ask: Callable[[], PlannedJob | None], like: PlannedJob, most: int) -> None:
+    def __init__(self, plan: Plan, ask: Callable[[], PlannedJob | None], template: PlannedJob, most: int) -> None:
         super().__init__(plan)
-        self._ask, self._like = ask, like
+        self._ask, self._template = ask, template
         self._held: PlannedJob | None = None
         self._dry = most == 0
 
@@ -31,13 +32,13 @@ class Packs(Feed):
     @property
     def lost(self) -> bool:
         """Whether there will be no teacher."""
-        return bool(self._like.needs & self._failed.keys())
+        return bool(self._template.needs & self._failed.keys())
 
     def take(self, fits: Callable[[PlannedJob], bool] = lambda job: True) -> PlannedJob | None:
         first = super().take(fits)
         if first is not None or not super().exhausted or self._dry:
             return first
-        if not self._like.needs <= self._trained or not fits(self._held or self._like):
+        if not self._template.needs <= self._trained or not fits(self._held or self._template):
             return None
         job = self._held or self._ask()
         self._dry = job is None

@@ -57,7 +57,7 @@ class Search:
         teacher = self.finalist({}, SEED)
         return replace(self._spec(settings, fields, SEED), holdout=self.holdout, teacher_source=teacher.teacher_source)
 
-    def like(self, point: RunSpec) -> RunSpec:
+    def trial_of(self, point: RunSpec) -> RunSpec:
         """A finalist's trial: the same point on the training images but the held-out ones."""
         return replace(self.trial(self.fields_of(point)), temperature=point.temperature)
 
@@ -114,7 +114,7 @@ class Search:
         found: dict[str, dict[str, Scalar] | None] = {}
         for name, run in self.known_runs().items():
             fields = self.fields_of(run(SEED))
-            found[name] = fields if self.trial(fields) == self.like(run(SEED)) else None
+            found[name] = fields if self.trial(fields) == self.trial_of(run(SEED)) else None
         return found
 
     def fields_of(self, spec: RunSpec) -> dict[str, Scalar]:

@@ -51,8 +51,8 @@ class Trials:
         return self._failures >= MOST_FAILURES
 
     @property
-    def like(self) -> PlannedJob:
-        """A pack as any other."""
+    def template(self) -> PlannedJob:
+        """A job with the needs of every pack."""
         return job_of(JobKind.TRIALS, [self.search.trial({})], self._needs)
 
     def ask(self) -> PlannedJob | None:

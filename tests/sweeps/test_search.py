@@ -72,10 +72,10 @@ def test_trials_and_finalists() -> None:
     assert (trial.holdout, trial.epochs, trial.seed) == (0.1, 4, 1)
     assert (finalist.holdout, finalist.epochs, finalist.seed) == (0, 12, 2)
     assert trial.teacher_source == finalist.teacher_source
-    assert found.like(finalist) == trial
+    assert found.trial_of(finalist) == trial
     assert found.known_points() == {"paper": {"T": 4, "T-": -2, "lr": 0.05}, "released code": None}
-    reverse = found.like(found.known_runs()["released code"](1))
-    assert reverse != found.like(found.known_runs()["paper"](1))
+    reverse = found.trial_of(found.known_runs()["released code"](1))
+    assert reverse != found.trial_of(found.known_runs()["paper"](1))
     assert reverse.holdout == 0.1
     assert found.known_runs()["released code"](1).temperature.rule == "reversed"  # type: ignore[union-attr]
 
