@@ -19,8 +19,8 @@ from analysis.claim.power import Spread, of_runs, report, spread
 from analysis.reporting.claims_section import RULE, Judged, judged_claims
 from analysis.reporting.snapshot import Snapshot, read_snapshot
 from analysis.table import names
-from analysis.table.command_line import ledger_path
-from analysis.table.grid import METRICS, Grid, make_grid
+from analysis.table.command_line import add_arguments, ledger_path
+from analysis.table.grid import Grid, make_grid
 from analysis.table.render import TEXT_WIDTH, markdown_row, markdown_text
 from analysis.table.resolved import resolve
 from analysis.table.verdicts import SEED_STD
@@ -149,22 +149,16 @@ def power_lines(results: Path | None, metric: str, std: float | None) -> list[st
 
 def _command(arguments: Sequence[str]) -> int:
     parser = Parser(prog="claims.py", description="The paper's claims beside its own tables and beside the ledger.")
-    parser.add_argument("--results", type=Path, help="the results folder (default: results)")
-    parser.add_argument("--metric", default="best", help="best (test epoch; the default, as in the paper) or last")
-    parser.add_argument("--sweep", type=int, metavar="K", help="with the settings of the K-th sweep (tables.py --list)")
-    parser.add_argument("--format", default="text", help=f"one of {', '.join(FORMATS)} (default: text)")
+    add_arguments(parser)
+    parser.set_defaults(results=None)
+    parser.add_argument("--format", default="text", choices=FORMATS, help="default: text")
     parser.add_argument(
         "--power", action="store_true", help="how many seeds a difference needs, from the ledger's spread"
     )
     parser.add_argument(
         "--std", type=float, metavar="X", help="for --power: the standard deviation of a run, in points"
     )
-    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     options = parser.parse_args(arguments)
-    if options.metric not in METRICS:
-        raise UserError(f"unknown metric {options.metric!r}: use {' or '.join(METRICS)}")
-    if options.format not in FORMATS:
-        raise UserError(f"unknown format {options.format!r}: use one of {', '.join(FORMATS)}")
     if options.std is not None and not options.power:
         raise UserError("--std is for --power")
     if options.power and (options.format != "text" or options.sweep is not None):

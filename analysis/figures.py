@@ -23,7 +23,7 @@ from analysis.record.settings import Settings
 from analysis.table.command_line import ledger_path, settings_of_sweep, write
 from analysis.table.layout import Table
 from analysis.table.resolved import resolve
-from analysis.tables import add_arguments, load_chosen
+from analysis.tables import add_table, load_chosen
 from trainables import datasets
 from trainables.commands import Parser, run_command
 from trainables.errors import UserError
@@ -44,7 +44,7 @@ def _command(arguments: Sequence[str]) -> int:
         prog="figures.py",
         description="Draw a table or figure of the paper: from the ledger alone, or from weights and images.",
     )
-    add_arguments(parser, "write this .png, .pdf or .svg (default: tables/TABLE.png and .pdf in the results)")
+    add_table(parser, "write this .png, .pdf or .svg (default: tables/TABLE.png and .pdf in the results)")
     _add_arguments_of_weights(parser)
     options = parser.parse_args(arguments)
     table = paper.find(options.table) if options.table else None

@@ -17,10 +17,8 @@ from analysis.reporting.missing_section import missing_section
 from analysis.reporting.snapshot import Snapshot, read_snapshot
 from analysis.reporting.summary_section import last_run, summary_section
 from analysis.reporting.table_section import table_sections
-from analysis.table.command_line import write
-from analysis.table.grid import METRICS
+from analysis.table.command_line import add_arguments, write
 from trainables.commands import Parser, run_command
-from trainables.errors import UserError
 
 TITLE = "Energy KD and HE-DA, rebuilt"
 TO_INSTALL = "texlive-latex-recommended texlive-fonts-recommended"
@@ -63,15 +61,11 @@ def write_report(document: Document, folder: Path, *, printed: bool = True) -> i
 
 def _command(arguments: Sequence[str]) -> int:
     parser = Parser(prog="report.py", description="Everything that the ledger can fill, as one HTML page and one PDF.")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder (default: results)")
+    add_arguments(parser, sweep=False)
     parser.add_argument("--out", type=Path, metavar="DIR", help="write here (default: report in the results folder)")
     parser.add_argument("--no-pdf", action="store_true", help="the HTML page alone")
     parser.add_argument("--title", default=TITLE, help=f"default: {TITLE}")
-    parser.add_argument("--metric", default="best", help="best (test epoch; the default, as in the paper) or last")
-    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     options = parser.parse_args(arguments)
-    if options.metric not in METRICS:
-        raise UserError(f"unknown metric {options.metric!r}: use {' or '.join(METRICS)}")
     printed = not options.no_pdf
     document = make_report(read_snapshot(options.results, options.metric), options.title, printed=printed)
     return write_report(document, options.out or options.results / NAME, printed=printed)

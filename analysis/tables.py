@@ -12,7 +12,7 @@ if __package__ in (None, ""):
 
 from analysis import paper
 from analysis.record.ledger import Ledger
-from analysis.table.command_line import ledger_path, settings_of_sweep, write
+from analysis.table.command_line import add_arguments, ledger_path, settings_of_sweep, write
 from analysis.table.grid import Grid, make_grid
 from analysis.table.render import FORMATS, render
 from analysis.table.resolved import resolve
@@ -68,16 +68,11 @@ def _list(results: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def add_arguments(parser: argparse.ArgumentParser, out: str) -> None:
+def add_table(parser: argparse.ArgumentParser, out: str) -> None:
     """What tables.py and figures.py have in common."""
     parser.add_argument("table", nargs="?", help=f"one of {', '.join(paper.tables())}")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder (default: results)")
-    parser.add_argument("--metric", default="best", help="best (test epoch; the default, as in the paper) or last")
-    parser.add_argument(
-        "--sweep", type=int, metavar="K", help="with the settings of the K-th sweep (see tables.py --list)"
-    )
+    add_arguments(parser)
     parser.add_argument("--out", type=Path, help=out)
-    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
 
 
 def load_chosen(options: argparse.Namespace) -> Grid:
@@ -92,15 +87,15 @@ def load_chosen(options: argparse.Namespace) -> Grid:
 
 def _command(arguments: Sequence[str]) -> int:
     parser = Parser(prog="tables.py", description="Draw a table of the paper from the ledger alone.")
-    parser.add_argument("--format", default="text", help=f"one of {', '.join(FORMATS)} (default: text)")
+    parser.add_argument(
+        "--format", default="text", choices=FORMATS, metavar="FORMAT", help=f"{', '.join(FORMATS)} (default: text)"
+    )
     parser.add_argument("--list", action="store_true", help="list the tables and the sweeps of the ledger")
-    add_arguments(parser, "write this file (default: print)")
+    add_table(parser, "write this file (default: print)")
     options = parser.parse_args(arguments)
     if options.list:
         sys.stdout.write(_list(options.results))
         return 0
-    if options.format not in FORMATS:
-        raise UserError(f"unknown format {options.format!r}: use one of {', '.join(FORMATS)}")
     content = render(load_chosen(options), options.format)
     if options.out is None:
         sys.stdout.write(content)

@@ -74,8 +74,7 @@ def draw(grid: Grid) -> Figure:
             _cost(axes, grid, part, pair)
         else:
             _curves(axes, grid, part, pair)
-        names_of = f"{names.network(pair.teacher)} / {names.network(pair.student)}"
-        axes.set_title(plain(f"{part.part.title}\n{names_of}" if part.part.title else names_of))
+        axes.set_title(plain("\n".join(filter(None, (part.part.title, names.pair(pair))))))
     for place in set(np.ndindex(lines, columns)) - set(places):
         panels[place].remove()
     _title_and_legend(figure, grid, [panels[place] for place in places])

@@ -121,7 +121,7 @@ def _network(weights: Weights) -> str:
 
 def _taught(pair: Pair, students: dict[str, Weights]) -> str:
     """The pair, and how its students were trained: once where it is the same for all."""
-    who = f"{names.network(pair.teacher)} / {names.network(pair.student)}"
+    who = names.pair(pair)
     ways = {weights.training for weights in students.values()}
     if len(ways) == 1:
         return f"{who}, {ways.pop()}"

@@ -35,7 +35,7 @@ def _figures(snapshot: Snapshot) -> Iterator[Block]:
 
 
 def _pairs(pairs: Sequence[Pair]) -> str:
-    return ", ".join(f"{names.network(pair.teacher)} / {names.network(pair.student)}" for pair in pairs)
+    return ", ".join(names.pair(pair) for pair in pairs)
 
 
 def _unfinished(snapshot: Snapshot) -> Iterator[Block]:

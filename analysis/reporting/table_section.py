@@ -104,7 +104,7 @@ def _beside(chapter: Chapter, metric: str) -> Iterator[Block]:
     groups: dict[tuple[str, str], list[tuple[Words, ...]]] = {}
     for value, verdict in chapter.judged:
         if value.paper is not None:
-            pair = f"{names.network(value.pair.teacher)} / {names.network(value.pair.student)}"
+            pair = names.pair(value.pair)
             groups.setdefault((pair, titles[value.part]), []).append(_line(value, verdict))
     if groups:
         titled = [Group(", ".join(filter(None, title)), tuple(lines)) for title, lines in groups.items()]

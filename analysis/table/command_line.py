@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
+from analysis.table.grid import METRICS
 from analysis.table.layout import Table
 from trainables.errors import UserError, reason_of
 from trainables.storage.runs import write_atomically
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, sweep: bool = True) -> None:
+    """The options of every command that shows numbers of the ledger."""
+    parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder (default: results)")
+    parser.add_argument(
+        "--metric", default="best", choices=METRICS, help="best (test epoch; the default, as in the paper) or last"
+    )
+    if sweep:
+        number = "with the settings of the K-th sweep (see tables.py --list)"
+        parser.add_argument("--sweep", type=int, metavar="K", help=number)
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
 
 
 def ledger_path(results: Path) -> Path:

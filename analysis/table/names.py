@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from trainables import datasets
+from trainables.recipes import Pair
 
 _NETWORKS = {"ShuffleV1": "ShuffleNetV1", "ShuffleV2": "ShuffleNetV2"}
 
@@ -18,6 +19,11 @@ def network(name: str) -> str:
     if match := re.fullmatch(r"(resnet|vgg)(\d+(?:x\d+)?)", name):
         return {"resnet": "ResNet", "vgg": "VGG"}[match[1]] + match[2]
     return _NETWORKS.get(name, name)
+
+
+def pair(pair: Pair) -> str:
+    """`WRN-40-2 / WRN-16-2`: teacher and student."""
+    return f"{network(pair.teacher)} / {network(pair.student)}"
 
 
 def dataset(name: str) -> str:

@@ -164,6 +164,6 @@ def _rates(grid: Grid, part: ResolvedPart, pair: Pair) -> Panel:
         for base in rows
         if base.key in grid.table.kind.baselines
     )
-    title = f"{part.part.title} {names.network(pair.teacher)} / {names.network(pair.student)}".strip()
+    title = f"{part.part.title} {names.pair(pair)}".strip()
     head = ("Augmented share", *(row.label for row in rows))
     return Panel(title, (head,), tuple(group for group in ((measured,), increases) if group))

@@ -239,8 +239,8 @@ def test_the_power_of_a_ledger_and_of_a_given_spread(tmp_path: Path, capsys: pyt
     ("arguments", "words"),
     [
         (["--results", "/no/such/folder"], "/no/such/folder"),
-        (["--results", str(DIGITS), "--metric", "worst"], "unknown metric 'worst': use best or last"),
-        (["--results", str(DIGITS), "--format", "latex"], "unknown format 'latex'"),
+        (["--results", str(DIGITS), "--metric", "worst"], "argument --metric: invalid choice: 'worst' (choose from"),
+        (["--results", str(DIGITS), "--format", "latex"], "argument --format: invalid choice: 'latex' (choose from"),
         (["--results", str(DIGITS), "--sweep", "9"], "there is no sweep 9"),
         (["--power", "--std", "0"], "--std 0 must lie between 0 and 100 points"),
         (["--std", "1"], "--std is for --power"),

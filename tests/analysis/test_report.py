@@ -342,7 +342,7 @@ def test_the_command_writes_the_page_alone_on_request(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["--results", "/no/such/folder"], "/no/such/folder"),
-        (["--results", str(DIGITS), "--metric", "worst"], "unknown metric 'worst'"),
+        (["--results", str(DIGITS), "--metric", "worst"], "argument --metric: invalid choice: 'worst' (choose from"),
         (["--results", str(DIGITS), "--out", "/proc/nowhere", "--no-pdf"], "cannot write /proc/nowhere/report.html"),
         (["table5"], "unrecognized arguments: table5"),
     ],

@@ -108,8 +108,8 @@ def test_a_list_of_tables_and_sweeps(results: Path, tmp_path: Path, capsys: pyte
     [
         ([], "name a table"),
         (["table14"], "unknown table 'table14'"),
-        (["table5", "--format", "pdf"], "unknown format 'pdf'"),
-        (["table5", "--metric", "worst"], "unknown metric 'worst'"),
+        (["table5", "--format", "pdf"], "argument --format: invalid choice: 'pdf' (choose from"),
+        (["table5", "--metric", "worst"], "argument --metric: invalid choice: 'worst' (choose from"),
         (["table5", "--sweep", "0"], "there is no sweep 0"),
         (["table5", "--sweep", "x"], "invalid int value"),
         (["table5", "--nonsense"], "unrecognized arguments: --nonsense"),
