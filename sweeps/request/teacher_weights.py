@@ -54,9 +54,9 @@ def find_each(place: Path, teachers: Mapping[str, Sequence[str]]) -> tuple[Teach
 
 def published(folder: Path, networks: Sequence[str], *, download: bool) -> tuple[TeacherWeights, ...]:
     """torchvision's ImageNet weights among `networks`: those fetched into `folder` before, or now if that is asked."""
-    from trainables.models.published import fetch, fetched
+    from trainables.models.published import fetch, find_fetched
 
-    paths = {network: fetch(network, folder) if download else fetched(network, folder) for network in networks}
+    paths = {network: fetch(network, folder) if download else find_fetched(network, folder) for network in networks}
     return tuple(
         TeacherWeights(network, path, _digest(path), "imagenet") for network, path in paths.items() if path is not None
     )

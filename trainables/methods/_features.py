@@ -13,19 +13,19 @@ from trainables.errors import UserError
 Pairs = list[tuple[Tensor, Tensor]]
 
 
-def paired(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Pairs:
+def pair_maps(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Pairs:
     """All maps but the first of both networks; where one has more, the last with the last, and so on backwards."""
     count = min(len(student), len(teacher)) - 1
     return list(zip(student[len(student) - count :], teacher[len(teacher) - count :], strict=True))
 
 
-def of_one_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+def match_sizes(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Both maps (N, K, H, W), (N, L, h, w), the larger averaged to the size of the smaller."""
     height, width = (min(sides) for sides in zip(one.shape[2:], other.shape[2:], strict=True))
-    return averaged(one, height, width), averaged(other, height, width)
+    return average(one, height, width), average(other, height, width)
 
 
-def averaged(maps: Tensor, height: int, width: int) -> Tensor:
+def average(maps: Tensor, height: int, width: int) -> Tensor:
     """Adaptive average pooling, (N, K, H, W) to (N, K, height, width).
 
     As products with constant matrices: the gradient of torch's own is not deterministic on a GPU.
@@ -52,7 +52,7 @@ def _windows(length: int, parts: int, dtype: torch.dtype, device: torch.device) 
         return ((place >= first) & (place < end)).to(dtype) / (end - first)
 
 
-def refusal(method: str, why: str, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> UserError:
+def make_refusal(method: str, why: str, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> UserError:
     """Says which maps the two networks have."""
     return UserError(
         f"{method} cannot serve this pair: {why} (the student's maps are {_shapes(student)}; the teacher's "

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from trainables.errors import UserError
 from trainables.methods import Method, Setup, Step
-from trainables.methods._features import of_one_size, paired, refusal
+from trainables.methods._features import make_refusal, match_sizes, pair_maps
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class AT(Method):
     def extra(self, setup: Setup) -> None:
         assert setup.teacher is not None
         student, teacher = setup.student.features, setup.teacher.features
-        if not paired(student, teacher):
-            raise refusal("at", "each network needs two features or more", student, teacher)
+        if not pair_maps(student, teacher):
+            raise make_refusal("at", "each network needs two features or more", student, teacher)
 
     def loss(self, step: Step) -> Tensor:
-        pairs = [of_one_size(*pair) for pair in paired(step.student.features, step.taught.features)]
+        pairs = [match_sizes(*pair) for pair in pair_maps(step.student.features, step.taught.features)]
         transfer = step.student.logits.new_zeros(())
         for student, teacher in pairs:
             transfer = transfer + (self._attention(student) - self._attention(teacher)).square().mean()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from trainables.methods import Method, Setup, Step
-from trainables.methods._features import refusal
+from trainables.methods._features import make_refusal
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class FitNet(Method):
         known = range(min(len(student), len(teacher)))
         if self.feature not in known:
             why = f"there is no feature {self.feature:g}, choose 0 to {len(known) - 1}"
-            raise refusal("fitnet", why, student, teacher)
+            raise make_refusal("fitnet", why, student, teacher)
         convolution = _convolution(student[int(self.feature)], teacher[int(self.feature)])
         if convolution is None:
             why = f"no convolution makes the teacher's feature {self.feature:g} of the student's"
-            raise refusal("fitnet", why, student, teacher)
+            raise make_refusal("fitnet", why, student, teacher)
         return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU())
 
     def loss(self, step: Step) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from trainables.methods import Method, Setup, Step
-from trainables.methods._features import of_one_size, paired, refusal
+from trainables.methods._features import make_refusal, match_sizes, pair_maps
 from trainables.models.network import convolution, kaiming_convolutions
 
 RARE = 0.001
@@ -53,20 +53,20 @@ class OFD(Method):
     def extra(self, setup: Setup) -> nn.Module:
         assert setup.teacher is not None
         student, teacher = setup.student.preactivations, setup.teacher.preactivations
-        pairs = paired(student, teacher)
+        pairs = pair_maps(student, teacher)
         norms = setup.teacher_norms[len(setup.teacher_norms) - len(pairs) :]
         if not pairs or [len(weight) for weight, _ in norms] != [other.shape[1] for _, other in pairs]:
             why = "each network needs two preactivations or more, the teacher's behind norms"
-            raise refusal("ofd", why, student, teacher)
+            raise make_refusal("ofd", why, student, teacher)
         return nn.ModuleList(Connector(one.shape[1], *norm) for (one, _), norm in zip(pairs, norms, strict=True))
 
     def loss(self, step: Step) -> Tensor:
         assert isinstance(step.extra, nn.ModuleList)
         total = step.student.logits.new_zeros(())
-        pairs = paired(step.student.preactivations, step.taught.preactivations)
+        pairs = pair_maps(step.student.preactivations, step.taught.preactivations)
         for connector, (student, teacher) in zip(step.extra, pairs, strict=True):
             assert isinstance(connector, Connector)
-            student, teacher = of_one_size(connector(student), teacher)
+            student, teacher = match_sizes(connector(student), teacher)
             total = total / 2 + partial_l2(student, teacher, connector.margin)
         overhaul = total / len(step.labels)
         return self.ce * cross_entropy(step.student.logits, step.labels) + self.weight * overhaul

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, interpolate, mse_loss
 
 from trainables.errors import UserError
 from trainables.methods import Method, Setup, Step
-from trainables.methods._features import Pairs, averaged, paired, refusal
+from trainables.methods._features import Pairs, average, make_refusal, pair_maps
 from trainables.models import Outputs
 from trainables.models.network import convolution
 
@@ -73,9 +73,9 @@ class ReviewKD(Method):
     def extra(self, setup: Setup) -> nn.Module:
         assert setup.teacher is not None
         student, teacher = self._maps(setup.student), setup.teacher.preactivations
-        if not paired(student, teacher):
+        if not pair_maps(student, teacher):
             why = "the student needs two features or more, the teacher two preactivations or more"
-            raise refusal("reviewkd", why, student, teacher)
+            raise make_refusal("reviewkd", why, student, teacher)
         middle = min(setup.student.pooled.shape[1], WIDEST)
         levels = self._levels(setup.student, setup.teacher)
         return nn.ModuleList(
@@ -98,7 +98,7 @@ class ReviewKD(Method):
     def _levels(self, student: Outputs, teacher: Outputs) -> Pairs:
         """The deepest first."""
         pooled = (student.pooled[:, :, None, None], teacher.pooled[:, :, None, None])
-        return [pooled, *reversed(paired(self._maps(student), teacher.preactivations))]
+        return [pooled, *reversed(pair_maps(self._maps(student), teacher.preactivations))]
 
 
 def context_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def context_loss(student: Tensor, teacher: Tensor) -> Tensor:
         if side < student.shape[2]:
             weight /= 2
             total += weight
-            loss = loss + weight * mse_loss(averaged(student, side, side), averaged(teacher, side, side))
+            loss = loss + weight * mse_loss(average(student, side, side), average(teacher, side, side))
     return loss / total
 
 

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, softplus
 
 from trainables.errors import UserError
 from trainables.methods import Method, Setup, Step
-from trainables.methods._features import of_one_size, paired, refusal
+from trainables.methods._features import make_refusal, match_sizes, pair_maps
 from trainables.models.network import convolution
 
 
@@ -62,14 +62,14 @@ class VID(Method):
     def extra(self, setup: Setup) -> nn.Module:
         assert setup.teacher is not None
         student, teacher = setup.student.features, setup.teacher.features
-        pairs = paired(student, teacher)
+        pairs = pair_maps(student, teacher)
         if not pairs:
-            raise refusal("vid", "each network needs two features or more", student, teacher)
+            raise make_refusal("vid", "each network needs two features or more", student, teacher)
         return nn.ModuleList(Gaussian(one.shape[1], other.shape[1], self.variance, self.eps) for one, other in pairs)
 
     def loss(self, step: Step) -> Tensor:
         assert isinstance(step.extra, nn.ModuleList)
-        pairs = [of_one_size(*pair) for pair in paired(step.student.features, step.taught.features)]
+        pairs = [match_sizes(*pair) for pair in pair_maps(step.student.features, step.taught.features)]
         information = step.student.logits.new_zeros(())
         for gaussian, (student, teacher) in zip(step.extra, pairs, strict=True):
             mean, variance = gaussian(student)

@@ -8,7 +8,7 @@ import io
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def load_weights(model: nn.Module, path: str | Path, name: str) -> str:
     for key, value in own.items():
         if key.endswith(OPTIONAL_SUFFIX):
             state.setdefault(key, torch.zeros_like(value, device="cpu"))
-    _check_fit(own, state, path, name)
+    _check_fit(own, state, _classifier(model), path, name)
     model.load_state_dict(state)
     return hashlib.sha256(content).hexdigest()
 
@@ -187,12 +187,19 @@ def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
         state = {key.removeprefix(wrapper): value for key, value in state.items()}
 
 
-def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path, name: str) -> None:
-    """Raise unless `state` has exactly the keys and shapes of `own`, whose last two entries are the classifier."""
+def _classifier(model: nn.Module) -> list[str]:
+    """The keys of the last linear layer; none where there is no such layer."""
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return [f"{linear[-1]}.weight", f"{linear[-1]}.bias"] if linear else []
+
+
+def _check_fit(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], classifier: Sequence[str], path: Path, name: str
+) -> None:
+    """Raise unless `state` has exactly the keys and shapes of `own`; classifier: its keys in both."""
     misfits = _misfits(own, state)
     if not misfits:
         return
-    classifier = list(own)[-2:]
     if set(misfits) == set(classifier) and all(
         key in state and state[key].shape[1:] == own[key].shape[1:] for key in classifier
     ):

@@ -38,10 +38,6 @@ class Network(nn.Module, ABC):
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_features(images).logits
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        """The intermediate feature maps (N, K_i, H_i, W_i), from the input to the output."""
-        return list(self.forward_features(images).features)
-
 
 class Stage(nn.Sequential):
     """Blocks that leave their last ReLU to the stage. Returns its map and the one before the ReLU that ends it."""
@@ -57,7 +53,7 @@ class Stage(nn.Sequential):
 def batch_norm(module: nn.Module, name: str) -> nn.BatchNorm2d:
     """The batch norm of that name within a module; over several devices it is of another class."""
     found = module.get_submodule(name)
-    assert isinstance(found, nn.modules.batchnorm._BatchNorm)
+    assert isinstance(found, nn.BatchNorm2d | nn.SyncBatchNorm)
     return cast(nn.BatchNorm2d, found)
 
 

@@ -18,7 +18,7 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
 from trainables.errors import UserError
 from trainables.methods import Method, make
-from trainables.methods._features import averaged
+from trainables.methods._features import average
 from trainables.methods.ofd import margin_of, partial_l2
 from trainables.models import Outputs
 from trainables.spec import params
@@ -176,7 +176,7 @@ def test_a_batch_of_one(name: str) -> None:
 @pytest.mark.parametrize(("height", "width"), [(7, 5), (4, 5), (3, 2), (1, 1)])
 def test_averaging_is_adaptive_pooling(height: int, width: int) -> None:
     maps = torch.randn(2, 3, 7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(averaged(maps, height, width), adaptive_avg_pool2d(maps, (height, width)))
+    torch.testing.assert_close(average(maps, height, width), adaptive_avg_pool2d(maps, (height, width)))
 
 
 def test_maps_are_matched_from_the_last() -> None:

@@ -121,13 +121,15 @@ def test_logits_are_the_classifier_of_the_pooled_feature(side: int) -> None:
     logits, features, pooled, _ = network.forward_features(images(side))
     torch.testing.assert_close(pooled, features[-1].mean(dim=(2, 3)))
     torch.testing.assert_close(logits, network.classifier(pooled))
-    assert [torch.equal(*pair) for pair in zip(network.features(images(side)), features, strict=True)] == [True] * 5
+    assert [
+        torch.equal(*pair) for pair in zip(network.forward_features(images(side)).features, features, strict=True)
+    ] == [True] * 5
 
 
 def test_vgg_halves_once_more_from_side_64_up() -> None:
     network = seeded("vgg8").eval()
-    assert [feature.shape[2] for feature in network.features(images(63))] == [63, 31, 15, 7, 7]
-    assert [feature.shape[2] for feature in network.features(images(64))] == [64, 32, 16, 8, 4]
+    assert [feature.shape[2] for feature in network.forward_features(images(63)).features] == [63, 31, 15, 7, 7]
+    assert [feature.shape[2] for feature in network.forward_features(images(64)).features] == [64, 32, 16, 8, 4]
 
 
 @pytest.mark.parametrize(

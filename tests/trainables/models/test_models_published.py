@@ -19,7 +19,7 @@ from trainables.errors import UserError
 from trainables.models import build, names
 from trainables.models import published as module
 from trainables.models.checkpoint import load_weights, save_weights
-from trainables.models.published import fetch, published
+from trainables.models.published import fetch, find_published
 
 WITH_WEIGHTS = ("imagenet_resnet18", "imagenet_resnet34", "imagenet_resnet50")
 NAME = "imagenet_resnet34"
@@ -65,7 +65,7 @@ def test_torchvisions_weights_load_as_they_are(tmp_path: Path) -> None:
     ("name", "top1"), [("imagenet_resnet18", 69.76), ("imagenet_resnet34", 73.31), ("imagenet_resnet50", 76.13)]
 )
 def test_addresses_are_those_of_the_papers_teachers(name: str, top1: float) -> None:
-    source = published(name)
+    source = find_published(name)
     assert source is not None
     url, digest = source
     theirs = name.removeprefix("imagenet_")
@@ -76,8 +76,8 @@ def test_addresses_are_those_of_the_papers_teachers(name: str, top1: float) -> N
 
 
 def test_other_networks_have_none(tmp_path: Path) -> None:
-    assert {name for name in names() if published(name)} == set(WITH_WEIGHTS)
-    assert published("resnet34") is None
+    assert {name for name in names() if find_published(name)} == set(WITH_WEIGHTS)
+    assert find_published("resnet34") is None
     with pytest.raises(UserError) as caught:
         fetch("MobileNetV1", tmp_path)
     assert "no weights of MobileNetV1 are published" in one_line(caught)
@@ -91,7 +91,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file.parent.mkdir()
     save_weights({"weight": torch.ones(3)}, file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-    monkeypatch.setattr(module, "published", lambda name: (file.as_uri(), digest))
+    monkeypatch.setattr(module, "find_published", lambda name: (file.as_uri(), digest))
     return file
 
 
