@@ -7,9 +7,7 @@ python analysis/export.py --results DIR --merge OTHER.sqlite
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import io
 import json
 import sys
 from collections.abc import Collection, Iterable, Sequence
@@ -87,18 +85,13 @@ def _ordered(names: Collection[str]) -> list[str]:
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
     """UTF-8, lists as JSON."""
-    written = frame.copy()
-    for name in written.columns:
-        if any(isinstance(value, list) for value in written[name]):
-            written[name] = [json.dumps(value) if isinstance(value, list) else value for value in written[name]]
-    text: str = written.to_csv(index=False, lineterminator="\n")
+    lists = frame.map(lambda value: json.dumps(value) if isinstance(value, list) else value)
+    text: str = lists.to_csv(index=False, lineterminator="\n")
     return text.encode()
 
 
 def parquet_bytes(frame: pd.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False)
-    return buffer.getvalue()
+    return frame.to_parquet(index=False)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -128,33 +121,24 @@ def merge(results: Path, others: Sequence[Path]) -> None:
             )
 
 
-def _arguments(given: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(prog="export.py", description="Export a ledger to CSV or Parquet, or merge another one into it.")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="the folder with ledger.sqlite")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write every run to FILE")
-    parser.add_argument("--parquet", type=Path, metavar="FILE", help="write every run to FILE")
-    parser.add_argument(
-        "--merge",
-        type=Path,
-        metavar="LEDGER",
-        action="append",
-        default=[],
-        help="take over the runs and sweeps of another ledger.sqlite (may be repeated)",
-    )
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    return parser.parse_args(given)
-
-
 def _command(given: Sequence[str]) -> int:
-    arguments = _arguments(given)
-    if not (arguments.csv or arguments.parquet or arguments.merge):
+    parser = Parser(prog="export.py", description="Export a ledger to CSV or Parquet, or merge another one into it.")
+    add = parser.add_argument
+    add("--results", type=Path, default=Path("results"), help="the folder with ledger.sqlite")
+    add("--csv", type=Path, metavar="FILE", help="write every run to FILE")
+    add("--parquet", type=Path, metavar="FILE", help="write every run to FILE")
+    another = "take over the runs and sweeps of another ledger.sqlite (may be repeated)"
+    add("--merge", type=Path, metavar="LEDGER", action="append", default=[], help=another)
+    add("--debug", action="store_true", help="show tracebacks")
+    options = parser.parse_args(given)
+    if not (options.csv or options.parquet or options.merge):
         raise UserError("nothing to do: give --csv FILE, --parquet FILE or --merge LEDGER")
-    if arguments.merge:
-        merge(arguments.results, arguments.merge)
-    if arguments.csv or arguments.parquet:
-        with Ledger.open(arguments.results / "ledger.sqlite", readonly=True) as ledger:
+    if options.merge:
+        merge(options.results, options.merge)
+    if options.csv or options.parquet:
+        with Ledger.open(options.results / "ledger.sqlite", readonly=True) as ledger:
             frame = to_frame(ledger.all())
-        for path, encode in ((arguments.csv, csv_bytes), (arguments.parquet, parquet_bytes)):
+        for path, encode in ((options.csv, csv_bytes), (options.parquet, parquet_bytes)):
             if path:
                 _write(path, encode(frame))
                 print(f"{len(frame)} runs written to {path}")

@@ -18,7 +18,7 @@ from analysis.table import names
 from analysis.table.latex import latex
 from analysis.table.render import markdown, text
 from analysis.table.sheet import NOTHING, Line, Panel, Sheet, Shown, percent
-from analysis.table.stats import summarise
+from analysis.table.stats import Summary, summarise
 from trainables.storage.runs import write_atomically
 
 
@@ -34,9 +34,16 @@ class Finalist:
 
 @dataclass(frozen=True)
 class Searched:
-    """what: a row of the paper, a pair and a data set in words. space: the ranges. held_out: the share. importances: by
-    field, none where there are too few trials. trial_epochs: where trials have others than finalists. deviations: from
-    the paper's data and protocol, in words."""
+    """A search and its results.
+
+    what: a row of the paper, a pair and a data set in words.
+    space: the ranges.
+    held_out: the share of the training images that scored the trials.
+    seeds: of each finalist.
+    importances: by field; empty where there are too few trials.
+    trial_epochs: where trials have others than finalists.
+    deviations: from the paper's data and protocol, in words.
+    """
 
     what: str
     space: str
@@ -57,18 +64,18 @@ class Searched:
 def sheet_of(found: Searched) -> Sheet:
     """A line for each finalist: its fields, its trial's score, and both accuracies on the test images."""
     fields = list(dict.fromkeys(name for one in found.finalists for name in one.fields))
-    numbers = {which: [_top1(one, which) for one in found.finalists] for which in ("best_top1", "last_top1")}
-    best = {
-        name: max((one[0] for one in shown if one and one[2] == found.seeds), default=None)
-        for name, shown in numbers.items()
-    }
+    numbers = [
+        [summarise(getattr(entry, which) for entry in one.entries) for one in found.finalists]
+        for which in ("best_top1", "last_top1")
+    ]
+    best = [max((one.mean for one in column if one.n == found.seeds), default=None) for column in numbers]
     lines = [
         Line(
             one.name,
             (
                 *(Shown(_word(one.fields.get(name))) for name in fields),
                 Shown(NOTHING if one.score is None else percent(one.score)),
-                *(_shown(numbers[name][place], best[name], found.seeds) for name in ("best_top1", "last_top1")),
+                *(_shown(column[place], highest, found.seeds) for column, highest in zip(numbers, best, strict=True)),
             ),
         )
         for place, one in enumerate(found.finalists)
@@ -95,18 +102,13 @@ def _caption(found: Searched) -> str:
     return " ".join([*sentences, *different])
 
 
-def _top1(one: Finalist, name: str) -> tuple[float, float | None, int] | None:
-    numbers = summarise(getattr(entry, name) for entry in one.entries)
-    return (numbers.mean, numbers.std, numbers.n) if numbers.n else None
-
-
-def _shown(number: tuple[float, float | None, int] | None, best: float | None, seeds: int) -> Shown:
-    if number is None:
+def _shown(measured: Summary, best: float | None, seeds: int) -> Shown:
+    if not measured.n:
         return Shown(NOTHING, note=f"0/{seeds}")
-    mean, std, n = number
-    note = "" if n == seeds else f"{n}/{seeds} seeds"
-    spread = "" if std is None else percent(std)
-    return Shown(percent(mean), spread, note=note, best=n == seeds and mean == best)
+    note = "" if measured.n == seeds else f"{measured.n}/{seeds} seeds"
+    spread = "" if measured.std is None else percent(measured.std)
+    is_best = measured.n == seeds and measured.mean == best
+    return Shown(percent(measured.mean), spread, note=note, best=is_best)
 
 
 def _word(value: Scalar | None) -> str:
