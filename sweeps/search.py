@@ -31,7 +31,7 @@ from analysis.table import names
 from sweeps.display.outcome import report, resumable, typed
 from sweeps.display.progress import Lines, State
 from sweeps.planning.images import count_images
-from sweeps.planning.job_queue import Feed, Outcome
+from sweeps.planning.job_queue import JobQueue, Outcome
 from sweeps.planning.plan import JobKind, Plan, job_of, packed
 from sweeps.request.checks import check_all, check_writable
 from sweeps.request.request import Request, make_request
@@ -197,19 +197,19 @@ class _Searching:
                 lines(event)
             trials(event)
 
-        feed = Packs(plan, trials.ask, trials.template, max(0, self.options.trials - study.counted))
-        outcome = self._execute(plan, on_event, feed)
-        return outcome, not feed.lost and not trials.given_up
+        queue = Packs(plan, trials.ask, trials.template, max(0, self.options.trials - study.counted))
+        outcome = self._execute(plan, on_event, queue)
+        return outcome, not queue.lost and not trials.given_up
 
-    def _execute(self, plan: Plan, on_event: Callable[[Event], None], feed: Feed | None = None) -> Outcome:
-        feed = feed or Feed(plan)
-        if feed.exhausted:
-            return feed.outcome()
+    def _execute(self, plan: Plan, on_event: Callable[[Event], None], queue: JobQueue | None = None) -> Outcome:
+        queue = queue or JobQueue(plan)
+        if queue.exhausted:
+            return queue.outcome()
         from sweeps.running.engine import execute
 
         options = self.options.run
         return execute(
-            plan, self.ledger, self.execution, self.resources, on_event, debug=options.where.debug, feed=feed
+            plan, self.ledger, self.execution, self.resources, on_event, debug=options.where.debug, queue=queue
         )
 
     def _finalists(self, study: Study) -> list[tuple[str, dict[int, RunSpec], float | None]]:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def company(count: int) -> Iterator[None]:
+def keep_busy(count: int) -> Iterator[None]:
     """`count` threads that train a convolution each: they take their share of the caches, the memory and the clock."""
     end = threading.Event()
-    threads = [threading.Thread(target=_train, args=(end,), name="company", daemon=True) for _ in range(count)]
+    threads = [threading.Thread(target=_train, args=(end,), name="background load", daemon=True) for _ in range(count)]
     for thread in threads:
         thread.start()
     try:

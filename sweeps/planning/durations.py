@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps.planning.images import count_images
-from sweeps.planning.job_queue import Feed
+from sweeps.planning.job_queue import JobQueue
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.planning.resources import Resources
 from trainables.data.counts import ImageCounts
@@ -103,7 +103,7 @@ def _epoch_seconds(active: Sequence[RunSpec], cost: CostOf, facts: ImageCounts) 
 def wall_seconds(plan: Plan, seconds: Mapping[str, float], resources: Resources, at_once: int) -> float:
     """From the command to its end, on `at_once` devices (or shares of them), with the jobs handed out as the sweep does
     it: students wait for their teacher, and at the end some devices have nothing to do. No job takes more of them."""
-    feed = Feed(plan)
+    queue = JobQueue(plan)
     now, running = START_SECONDS, list[tuple[float, int, PlannedJob]]()
 
     def fits(job: PlannedJob) -> bool:
@@ -111,11 +111,11 @@ def wall_seconds(plan: Plan, seconds: Mapping[str, float], resources: Resources,
         return taken + resources.devices(job.specs) <= at_once
 
     while True:
-        while (job := feed.take(fits)) is not None:
+        while (job := queue.take(fits)) is not None:
             heapq.heappush(running, (now + seconds[job.key] / resources.speed(job.specs), plan.jobs.index(job), job))
         if not running:
             return now
         now, _, ended = heapq.heappop(running)
         for spec in ended.specs:
-            feed.done(spec.run_id)
-        feed.ended(ended, None)
+            queue.done(spec.run_id)
+        queue.ended(ended, None)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.planning.background_load import company
+from sweeps.planning.background_load import keep_busy
 from sweeps.planning.durations import Cost, CostOf, seconds_by_job, wall_seconds
 from sweeps.planning.images import count_images
 from sweeps.planning.plan import Plan
@@ -185,7 +185,7 @@ def _measure(
                 share = max(0.0, end - time.perf_counter()) / (len(works) - number)
                 spec = works[work] if work.method else _alone(works[work], work.network)
                 image = costs[replace(work, method="", other="")].image if work.method else None
-                with company(busy if work in beside else 0):
+                with keep_busy(busy if work in beside else 0):
                     alike[same] = _cost(spec, about, device, share, clock, image=image, **uses)
             costs[work] = alike[same]
         return costs

@@ -28,7 +28,7 @@ class Outcome:
         return not self.failed and not self.not_run and self.stopped is None
 
 
-class Feed:
+class JobQueue:
     """Hands out each job once all teachers that it needs are trained; drops those whose teacher failed.
 
     GIVES_UP: True if the caller may stop runs early; stopped runs are then not reported as missing.

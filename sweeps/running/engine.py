@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from analysis.record.ledger import Ledger
-from sweeps.planning.job_queue import Feed, Outcome
+from sweeps.planning.job_queue import JobQueue, Outcome
 from sweeps.planning.plan import Plan
 from sweeps.planning.resources import Resources, check_resources
 from sweeps.running.cluster import StoppedError, start_ray
@@ -34,18 +34,18 @@ def execute(
     *,
     debug: bool = False,
     train: Train = run,
-    feed: Feed | None = None,
+    queue: JobQueue | None = None,
 ) -> Outcome:
-    """Train the plan's jobs, or those that another `feed` hands out; a failing one never stops the others.
+    """Train the plan's jobs, or those that another queue hands out; a failing one never stops the others.
 
     The device and threads of `execution` are set from `resources`. Ctrl-C and SIGTERM (after the epochs under way, for
     a while) and the death of Ray (at once) end the sweep early, with the reason in `Outcome.stopped`; a second Ctrl-C
     raises KeyboardInterrupt.
     """
     check_resources(resources)
-    feed = feed or Feed(plan)
-    if feed.exhausted:
-        return feed.outcome()
+    queue = queue or JobQueue(plan)
+    if queue.exhausted:
+        return queue.outcome()
     joins = resources.address is not None
     execution = replace(
         execution,
@@ -65,7 +65,7 @@ def execute(
         with contextlib.ExitStack() as stack:
             interrupted = stack.enter_context(catch_interrupts())
             monitor = stack.enter_context(start_ray(resources, debug=debug))
-            sweep = RunningSweep(feed, ledger, execution, resources, monitor, interrupted, on_event)
+            sweep = RunningSweep(queue, ledger, execution, resources, monitor, interrupted, on_event)
             stack.enter_context(contextlib.closing(sweep))
             machines = None
             if joins:
@@ -77,7 +77,7 @@ def execute(
     except StoppedError as stop:
         if debug:
             traceback.print_exc()
-        return feed.outcome(str(stop))
+        return queue.outcome(str(stop))
 
 
 def write_jobs(execution: Execution, plan: Plan) -> None:

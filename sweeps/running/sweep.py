@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from ray.exceptions import RayActorError
 
 from analysis.record.ledger import Ledger
-from sweeps.planning.job_queue import Feed, Outcome
+from sweeps.planning.job_queue import JobQueue, Outcome
 from sweeps.planning.plan import PlannedJob
 from sweeps.planning.resources import Resources
 from sweeps.running.cluster import RayMonitor, StoppedError
@@ -41,7 +41,7 @@ class RunningSweep:
     left_out: ids of Ray nodes to which no job is sent.
     """
 
-    feed: Feed
+    queue: JobQueue
     ledger: Ledger
     execution: Execution
     resources: Resources
@@ -61,7 +61,7 @@ class RunningSweep:
     @property
     def exhausted(self) -> bool:
         """Whether no job will be handed out any more."""
-        return self.feed.exhausted and not self.running
+        return self.queue.exhausted and not self.running
 
     def check(self) -> None:
         """Raise StoppedError when the sweep must end now: Ray is dead, or the epochs that were under way at a Ctrl-C
@@ -70,16 +70,16 @@ class RunningSweep:
         if self.interrupted and self._stop is None:
             reason = INTERRUPTED.format(self.interrupted[0])
             self._stop = GracefulStop(self.execution.results, reason, frozenset(self.started))
-        if self._stop is None or (self.exhausted and all(map(self.feed.knows, self._stop.runs))):
+        if self._stop is None or (self.exhausted and all(map(self.queue.knows, self._stop.runs))):
             return
         if not self._stop.waits(self.running):
             raise StoppedError(self._stop.reason)
         run_ids = [spec.run_id for job in self.running.values() for spec in job.specs]
-        self._stop.stop(run_id for run_id in run_ids if not self.feed.knows(run_id))
+        self._stop.stop(run_id for run_id in run_ids if not self.queue.knows(run_id))
 
     def next_job(self) -> PlannedJob | None:
         """The next job for which there is room, or None."""
-        job = self.feed.take(self._fits) if self._stop is None else None
+        job = self.queue.take(self._fits) if self._stop is None else None
         if job is not None:
             self.running[job.key] = job
             forget_stops(self.execution.results, [spec.run_id for spec in job.specs])
@@ -99,14 +99,14 @@ class RunningSweep:
         """A job has reported."""
         job = self.running[key]
         for run_id in (*report.finished, *report.failed):
-            if not self.feed.knows(run_id):
+            if not self.queue.knows(run_id):
                 self._record(run_id)
         self._curves.add(job.specs, report)
         if self._stop is not None:
             # They go on when the same command is run again: nobody has given them up.
             report = replace(report, stopped=tuple(run for run in report.stopped if run not in self._stop.runs))
         for run_id in report.stopped:
-            self.feed.stopped(run_id)
+            self.queue.stopped(run_id)
         self.on_event(EpochDone(job, report))
         further = [run_id for run_id in report.metrics if report.epoch > self._furthest.get(run_id, 0)]
         self._furthest |= dict.fromkeys(further, report.epoch)
@@ -119,10 +119,10 @@ class RunningSweep:
         self.started.discard(key)
         reason = None if error is None else self._fail(job, error)
         if error is not None and reason is None:
-            self.feed.put_back(job)
+            self.queue.put_back(job)
         elif error is not None or self._stop is None:
             self._record_unreported(job)
-            self.feed.ended(job, reason)
+            self.queue.ended(job, reason)
             if reason is not None:
                 self.on_event(JobFailed(job, reason))
 
@@ -158,7 +158,7 @@ class RunningSweep:
         """Record the runs that ended before their process could report it."""
         for spec in job.specs:
             path = run_dir(self.execution.results, spec.run_id) / "result.json"
-            if not self.feed.knows(spec.run_id) and path.exists():
+            if not self.queue.knows(spec.run_id) and path.exists():
                 self._record(spec.run_id)
 
     def _record(self, run_id: str) -> None:
@@ -167,20 +167,20 @@ class RunningSweep:
         try:
             result = wait_for_result(self.execution.results, run_id, seconds, self.check)
         except UserError as error:
-            self.feed.failed(run_id, str(error))
+            self.queue.failed(run_id, str(error))
             return
         self.ledger.record(result)
         entry = self.ledger.get(run_id)
         if entry is None:
             raise RuntimeError(f"run {run_id} is not in the ledger after it was recorded")
         if entry.status == "done":
-            self.feed.done(run_id)
+            self.queue.done(run_id)
         else:
-            self.feed.failed(run_id, entry.reason or "no reason recorded")
+            self.queue.failed(run_id, entry.reason or "no reason recorded")
         self.on_event(RunEnded(entry))
 
     def outcome(self) -> Outcome:
-        return replace(self.feed.outcome(), interrupted=self._stop.reason if self._stop is not None else None)
+        return replace(self.queue.outcome(), interrupted=self._stop.reason if self._stop is not None else None)
 
     def close(self) -> None:
         """Leave nothing in the results folder that was for this sweep alone."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sweeps.planning.job_queue import Feed
+from sweeps.planning.job_queue import JobQueue
 from sweeps.planning.plan import Plan, PlannedJob
 
 
-class Packs(Feed):
-    """A feed whose jobs after the plan's own (the teacher) are asked for when there is room for one.
+class Packs(JobQueue):
+    """A queue whose jobs after the plan's own (the teacher) are asked for when there is room for one.
 
     ask: the next pack of trials, or None when there will be none.
     template: a job with the same needs, used to test for free devices, so that Optuna is asked as late as possible and

@@ -9,7 +9,7 @@ from analysis import paper
 from analysis.record.entry import Entry, entry_of
 from analysis.record.settings import Settings
 from sweeps.display.forecast import count_cells
-from sweeps.planning.job_queue import Feed
+from sweeps.planning.job_queue import JobQueue
 from sweeps.planning.plan import Plan
 from sweeps.request.request import Request
 from trainables.spec import RunSpec
@@ -39,8 +39,8 @@ def test_each_waits_for_its_own_teacher() -> None:
     assert needs[teacher.run_id] == frozenset()
     assert needs[assistant.run_id] == {teacher.run_id}
     assert students.needs == {assistant.run_id}
-    feed = Feed(made)
-    started = {job.key for job in iter(feed.take, None)}
+    queue = JobQueue(made)
+    started = {job.key for job in iter(queue.take, None)}
     assert students.key not in started
     assert len(started) == 1 + len([job for job in made.jobs if job.kind == "vanilla"])
 
@@ -64,7 +64,7 @@ def test_an_assistant_that_lost_its_weights_is_trained_again_and_so_is_its_teach
 def test_a_failed_assistant_fails_only_its_students() -> None:
     assistant = by_network(plan())["resnet32"]
     made = plan(entry(assistant, "diverged"), settings=Settings(pairs=TAKD.pairs, rows=("takd", "kd"), seeds=1))
-    outcome = Feed(made).outcome()
+    outcome = JobQueue(made).outcome()
     assert set(outcome.failed) == {assistant.run_id}
     lost = [reason for reason in outcome.not_run.values() if "its teacher resnet32 is missing: diverged" in reason]
     assert len(lost) == 1
@@ -93,7 +93,7 @@ def test_hyperparameter_tables_train_nothing() -> None:
 
 
 def test_a_job_that_does_not_fit_is_not_overtaken() -> None:
-    feed = Feed(plan(settings=Settings(pairs=("resnet56/resnet20",), rows=("kd",), seeds=2)))
-    first = feed.take(lambda job: False)
+    queue = JobQueue(plan(settings=Settings(pairs=("resnet56/resnet20",), rows=("kd",), seeds=2)))
+    first = queue.take(lambda job: False)
     assert first is None
-    assert feed.take() is not None
+    assert queue.take() is not None

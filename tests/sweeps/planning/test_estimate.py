@@ -20,7 +20,7 @@ from analysis.record.settings import Settings
 from sweeps.display.forecast import hours_words, size_words
 from sweeps.planning import estimate as estimate_module
 from sweeps.planning import images
-from sweeps.planning.background_load import company
+from sweeps.planning.background_load import keep_busy
 from sweeps.planning.durations import START_SECONDS, Cost, job_seconds, seconds_by_job, wall_seconds
 from sweeps.planning.estimate import NOTHING, _first, estimate
 from sweeps.planning.plan import JobKind, Plan, PlannedJob, job_of
@@ -192,7 +192,7 @@ def test_measuring_keeps_to_its_time_and_leaves_the_threads_as_they_were() -> No
 
 def test_other_cores_are_busy_while_measuring_and_idle_after() -> None:
     before = threading.active_count()
-    with company(2):
+    with keep_busy(2):
         assert threading.active_count() == before + 2
         began = time.process_time(), time.thread_time()
         time.sleep(1)
@@ -217,7 +217,7 @@ def test_who_has_company_while_measured(
 ) -> None:
     """Two devices; the teacher of what is timed trains beside others, its students alone."""
     counts: set[int] = set()
-    monkeypatch.setattr(estimate_module, "company", lambda count: counts.add(count) or contextlib.nullcontext())
+    monkeypatch.setattr(estimate_module, "keep_busy", lambda count: counts.add(count) or contextlib.nullcontext())
     monkeypatch.setattr(estimate_module, "cpus_here", lambda: 4)
     settings = Settings(dataset="digits", seeds=1, pairs=("resnet20/resnet8",))
     plan = plan_of([paper.find(table) for table in tables], settings, {}, pack=None)
@@ -227,7 +227,7 @@ def test_who_has_company_while_measured(
 
 def test_modules_may_be_traced_meanwhile() -> None:
     network = build("resnet8", 10).eval()
-    with company(1):
+    with keep_busy(1):
         for _ in range(5):
             torch.fx.symbolic_trace(network)
 

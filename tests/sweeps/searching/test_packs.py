@@ -29,72 +29,72 @@ class Asked:
 
 def test_nobody_is_asked_before_the_teacher_is_there() -> None:
     asked = Asked(2)
-    feed = Packs(PLAN, asked, pack(9), 2)
-    assert feed.take() == TEACH
-    assert feed.take() is None
-    assert not feed.exhausted
+    queue = Packs(PLAN, asked, pack(9), 2)
+    assert queue.take() == TEACH
+    assert queue.take() is None
+    assert not queue.exhausted
     assert asked.times == 0
-    feed.done(TEACHER.run_id)
-    feed.ended(TEACH, None)
-    assert feed.take() == pack(0)
+    queue.done(TEACHER.run_id)
+    queue.ended(TEACH, None)
+    assert queue.take() == pack(0)
 
 
 def trained(asked: Asked) -> Packs:
-    feed = Packs(PLAN, asked, pack(9), len(asked.left))
-    feed.take()
-    feed.done(TEACHER.run_id)
-    feed.ended(TEACH, None)
-    return feed
+    queue = Packs(PLAN, asked, pack(9), len(asked.left))
+    queue.take()
+    queue.done(TEACHER.run_id)
+    queue.ended(TEACH, None)
+    return queue
 
 
 def test_nobody_is_asked_before_there_is_room() -> None:
     asked = Asked(1)
-    feed = trained(asked)
-    assert feed.take(lambda job: False) is None
+    queue = trained(asked)
+    assert queue.take(lambda job: False) is None
     assert asked.times == 0
-    assert feed.take() == pack(0)
+    assert queue.take() == pack(0)
     assert asked.times == 1
 
 
 def test_a_pack_that_does_not_fit_is_kept() -> None:
     asked = Asked(1)
-    feed = trained(asked)
-    assert feed.take(lambda job: job == pack(9)) is None
-    assert feed.take(lambda job: job == pack(9)) is None
-    assert feed.take() == pack(0)
-    assert feed.take() is None
-    assert feed.exhausted
+    queue = trained(asked)
+    assert queue.take(lambda job: job == pack(9)) is None
+    assert queue.take(lambda job: job == pack(9)) is None
+    assert queue.take() == pack(0)
+    assert queue.take() is None
+    assert queue.exhausted
 
 
 def test_a_trial_that_fails_ends_nothing() -> None:
-    feed = trained(Asked(2))
-    first = feed.take()
+    queue = trained(Asked(2))
+    first = queue.take()
     assert first is not None
-    feed.failed(first.specs[0].run_id, "diverged")
-    feed.done(first.specs[1].run_id)
-    feed.ended(first, None)
-    assert not feed.exhausted
-    assert feed.take() == pack(1)
+    queue.failed(first.specs[0].run_id, "diverged")
+    queue.done(first.specs[1].run_id)
+    queue.ended(first, None)
+    assert not queue.exhausted
+    assert queue.take() == pack(1)
 
 
 def test_a_run_that_was_stopped_is_neither_failed_nor_left_out() -> None:
-    feed = trained(Asked(1))
-    job = feed.take()
+    queue = trained(Asked(1))
+    job = queue.take()
     assert job is not None
-    feed.stopped(job.specs[0].run_id)
-    feed.done(job.specs[1].run_id)
-    feed.ended(job, None)
-    outcome = feed.outcome()
+    queue.stopped(job.specs[0].run_id)
+    queue.done(job.specs[1].run_id)
+    queue.ended(job, None)
+    outcome = queue.outcome()
     assert outcome.complete
     assert outcome.done == {TEACHER.run_id, job.specs[1].run_id}
 
 
 def test_without_a_teacher_there_is_nothing_to_search() -> None:
     asked = Asked(2)
-    feed = Packs(PLAN, asked, pack(9), 2)
-    feed.take()
-    feed.failed(TEACHER.run_id, "diverged")
-    feed.ended(TEACH, None)
-    assert feed.exhausted
-    assert feed.lost
+    queue = Packs(PLAN, asked, pack(9), 2)
+    queue.take()
+    queue.failed(TEACHER.run_id, "diverged")
+    queue.ended(TEACH, None)
+    assert queue.exhausted
+    assert queue.lost
     assert asked.times == 0

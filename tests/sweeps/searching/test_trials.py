@@ -15,7 +15,7 @@ import pytest
 from analysis.record.ledger import Ledger
 from analysis.reporting.search_results import Searched
 from sweeps import search
-from sweeps.planning.job_queue import Feed, Outcome
+from sweeps.planning.job_queue import JobQueue, Outcome
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.running.events import EpochDone, JobFailed, JobStarted, RunEnded
 from sweeps.running.recovery import forget_end
@@ -58,22 +58,22 @@ class Engine:
     def __call__(
         self, plan: Plan, ledger: Ledger, place: Any, resources: Any, tell: Callable[[Any], None], **rest: Any
     ) -> Outcome:
-        feed: Feed = rest["feed"]
+        queue: JobQueue = rest["queue"]
         self.plans.append(plan)
         for spec in (spec for job in plan.jobs for spec in job.specs):
             forget_end(self.results, spec.run_id)
         while len(self.jobs) < self.most:
-            taken = [job for _ in range(self.wide) if (job := feed.take()) is not None]
+            taken = [job for _ in range(self.wide) if (job := queue.take()) is not None]
             if not taken:
-                assert feed.exhausted
-                return feed.outcome()
+                assert queue.exhausted
+                return queue.outcome()
             self.jobs += taken
             for job in taken:
                 tell(JobStarted(job))
-                self._train(job, feed, ledger, tell)
-        return feed.outcome("stopped by Ctrl-C")
+                self._train(job, queue, ledger, tell)
+        return queue.outcome("stopped by Ctrl-C")
 
-    def _train(self, job: PlannedJob, feed: Feed, ledger: Ledger, tell: Callable[[Any], None]) -> None:
+    def _train(self, job: PlannedJob, queue: JobQueue, ledger: Ledger, tell: Callable[[Any], None]) -> None:
         for spec in job.specs:
             folder = run_dir(self.results, spec.run_id)
             folder.mkdir(parents=True, exist_ok=True)
@@ -83,11 +83,11 @@ class Engine:
             try:
                 ends = self.fate(spec)
             except MachineError as error:
-                feed.ended(job, str(error))
+                queue.ended(job, str(error))
                 tell(JobFailed(job, str(error)))
                 return
             if isinstance(ends, float) and self._stopped(job, spec, ends, tell):
-                feed.stopped(spec.run_id)
+                queue.stopped(spec.run_id)
                 continue
             numbers = {"best_top1": ends, "last_top1": ends, "weights_sha256": EMPTY} if isinstance(ends, float) else {}
             result = fake_job.result(spec, ends if isinstance(ends, str) else None) | numbers
@@ -96,9 +96,9 @@ class Engine:
             ledger.record(result)
             entry = ledger.get(spec.run_id)
             assert entry is not None
-            feed.done(spec.run_id) if entry.done else feed.failed(spec.run_id, entry.reason or "")
+            queue.done(spec.run_id) if entry.done else queue.failed(spec.run_id, entry.reason or "")
             tell(RunEnded(entry))
-        feed.ended(job, None)
+        queue.ended(job, None)
 
     def _stopped(self, job: PlannedJob, spec: RunSpec, ends: float, tell: Callable[[Any], None]) -> bool:
         """As a job does: it sees the file after an epoch whose numbers the driver does not know yet."""
