@@ -22,7 +22,7 @@ from torch.nn.functional import interpolate
 
 from sweeps.planning.resources import cpus_here
 from trainables.data.file_source import FileSource
-from trainables.data.image_files import FORMATS, Box, Decoder, DecodeRequest, decoded, random_box, resized, said
+from trainables.data.image_files import FORMATS, Box, Decoder, DecodeRequest, decoded, describe, random_box, resized
 from trainables.data.loader import PART, Loader, in_parts
 from trainables.data.random_streams import generator
 
@@ -157,9 +157,9 @@ def fault(turn: Turn) -> str:
     try:
         turn()
     except ImportError as error:
-        return f"{said(error)[:120]}: {HOW}"
+        return f"{describe(error)[:120]}: {HOW}"
     except (OSError, RuntimeError) as error:
-        return said(error)
+        return describe(error)
     return ""
 
 

@@ -133,16 +133,16 @@ class Decoder:
                     content = file.read()
             except OSError as error:
                 check_class(files, candidate, error)
-                unreadable[candidate] = said(error)
+                unreadable[candidate] = describe(error)
                 continue
             try:
                 return decoded(content, self.side, draw)
             except UNREADABLE as error:
-                unreadable[candidate] = said(error)
+                unreadable[candidate] = describe(error)
         return None
 
 
-def said(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """An exception in one line, without the path."""
     words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(words.split()) or type(error).__name__
@@ -155,9 +155,9 @@ def check_class(files: ImageFiles, index: int, error: OSError) -> None:
         with os.scandir(folder):
             pass
     except OSError as larger:
-        raise UserError(f"cannot list {folder} any more ({said(larger)}): {AGAIN}") from larger
+        raise UserError(f"cannot list {folder} any more ({describe(larger)}): {AGAIN}") from larger
     if not any(_opens(files.path(other)) for other in files.from_here(index)):
-        raise UserError(f"none of the images in {folder} can be read ({said(error)}): {AGAIN}") from error
+        raise UserError(f"none of the images in {folder} can be read ({describe(error)}): {AGAIN}") from error
 
 
 def _opens(path: str) -> bool:
