@@ -55,6 +55,7 @@ class RunningSweep:
     def __post_init__(self) -> None:
         self._stop: GracefulStop | None = None
         self._curves = Curves(self.execution.results / "tune" / "curves")
+        self._begun: set[str] = set()
         self._deaths: Counter[str] = Counter()
         self._furthest: dict[str, int] = {}
 
@@ -82,7 +83,9 @@ class RunningSweep:
         job = self.queue.take(self._fits) if self._stop is None else None
         if job is not None:
             self.running[job.key] = job
-            forget_stops(self.execution.results, [spec.run_id for spec in job.specs])
+            if job.key not in self._begun:  # One that starts again leaves out the runs that were stopped.
+                forget_stops(self.execution.results, [spec.run_id for spec in job.specs])
+            self._begun.add(job.key)
         return job
 
     def _fits(self, job: PlannedJob) -> bool:
@@ -128,26 +131,26 @@ class RunningSweep:
 
     def _fail(self, job: PlannedJob, error: Exception) -> str | None:
         """Why a job has failed for good; None where it may start again."""
-        if isinstance(error, UnfitMachineError):
+        if isinstance(error, UnfitMachineError) and error.node not in self.left_out:
             self._leave_out(error)
             return None
         if isinstance(error, JobFailedError):
             return error.reason + (f" (on {name_machine(error.node)})" if self.resources.address else "")
-        if not isinstance(error, MemoryFullError | ProcessDiedError | RayActorError):
+        if not isinstance(error, MemoryFullError | ProcessDiedError | UnfitMachineError | RayActorError):
             return describe_error(error)
         self._deaths[job.key] += 1
         if self._deaths[job.key] <= RESTARTS:
             return None
         if isinstance(error, MemoryFullError):
             return f"the GPU's memory was full {RESTARTS + 1} times, with no epoch between: {error.reason}"
+        if isinstance(error, UnfitMachineError):
+            return error.reason
         if isinstance(error, RayActorError) and error.actor_init_failed:
             return f"its process could not work: {str(error).strip().splitlines()[-1]}"
         return f"its process died {RESTARTS + 1} times, with no epoch between (killed, or out of memory?)"
 
     def _leave_out(self, error: UnfitMachineError) -> None:
         """Send no job to a machine any more."""
-        if error.node in self.left_out:
-            return
         self.left_out.add(error.node)
         machine = name_machine(error.node)
         self.on_event(MachineLeftOut(machine, error.reason))
