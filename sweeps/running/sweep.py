@@ -19,6 +19,7 @@ from sweeps.running.machines import find_nodes, name_machine
 from sweeps.running.recovery import wait_for_result
 from sweeps.running.stopping import GracefulStop, forget_stops
 from trainables import time_limits
+from trainables.error_texts import RAISED
 from trainables.errors import UserError
 from trainables.job import EpochReport, Execution
 from trainables.ray_trial import JobFailedError, MemoryFullError, ProcessDiedError, UnfitMachineError, describe_error
@@ -145,8 +146,8 @@ class RunningSweep:
             return f"the GPU's memory was full {RESTARTS + 1} times, with no epoch between: {error.reason}"
         if isinstance(error, UnfitMachineError):
             return error.reason
-        if isinstance(error, RayActorError) and error.actor_init_failed:
-            return f"its process could not work: {str(error).strip().splitlines()[-1]}"
+        if isinstance(error, RayActorError) and (raised := RAISED.findall(str(error))):
+            return f"its process could not work: {raised[-1]}"
         return f"its process died {RESTARTS + 1} times, with no epoch between (killed, or out of memory?)"
 
     def _leave_out(self, error: UnfitMachineError) -> None:

@@ -7,7 +7,7 @@ from re import Pattern
 
 import pytest
 
-from trainables.error_texts import DEVICE_MEMORY_FULL, LATEX_UNFINISHED, PEER_LOST, TABLE_MISSING
+from trainables.error_texts import DEVICE_MEMORY_FULL, LATEX_UNFINISHED, PEER_LOST, RAISED, TABLE_MISSING
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,7 @@ from trainables.error_texts import DEVICE_MEMORY_FULL, LATEX_UNFINISHED, PEER_LO
             "[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:50482",
         ),
         (PEER_LOST, "NCCL communicator was aborted on rank 1. Original reason for failure was: nccl error"),
+        (RAISED, "The actor died because of an error\n  File x.py\nModuleNotFoundError: No module named 'fake_job'\n"),
         (LATEX_UNFINISHED, "LaTeX Warning: Label(s) may have changed. Rerun to get cross-references right."),
     ],
 )
@@ -32,6 +33,10 @@ def test_what_is_meant(pattern: Pattern[str], message: str) -> None:
     [
         (DEVICE_MEMORY_FULL, "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
         (DEVICE_MEMORY_FULL, "CUDA error: an illegal memory access was encountered"),
+        (
+            RAISED,
+            "Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a connection error",
+        ),
         (PEER_LOST, "mat1 and mat2 shapes cannot be multiplied (4x3 and 5x6)"),
     ],
 )

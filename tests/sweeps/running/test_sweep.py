@@ -40,7 +40,7 @@ def events() -> list[Event]:
 @pytest.fixture
 def sweep(tmp_path: Path, events: list[Event], monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningSweep]:
     """On a cluster of two machines, `a` and `b`, with one processor each."""
-    monkeypatch.setattr(sweep_module, "find_nodes", lambda *_: dict.fromkeys("ab", {"Resources": {"CPU": 1}}))
+    monkeypatch.setattr(sweep_module, "find_nodes", lambda *_: {key: {"Resources": {"CPU": 1}} for key in "ab"})
     monkeypatch.setattr(sweep_module, "name_machine", lambda node: f"machine {node}")
     for one in (ONE, TWO):
         run_dir(tmp_path, one.run_id).mkdir(parents=True)

@@ -50,7 +50,6 @@ def test_an_error_is_read_from_where_tune_keeps_it(tmp_path: Path) -> None:
     Path(trial.pickled_error_file).write_bytes(pickle.dumps(ActorDiedError()))
     died = _read_error(trial)
     assert isinstance(died, ActorDiedError)
-    assert not died.actor_init_failed
 
 
 def test_an_error_of_ours_is_none_that_tune_catches() -> None:
