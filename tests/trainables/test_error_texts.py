@@ -35,7 +35,7 @@ def test_what_is_meant(pattern: Pattern[str], message: str) -> None:
         (DEVICE_MEMORY_FULL, "CUDA error: an illegal memory access was encountered"),
         (
             RAISED,
-            "Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a connection error",
+            "Worker exit type: SYSTEM_ERROR Worker exit detail: Worker exits with a connection error",
         ),
         (PEER_LOST, "mat1 and mat2 shapes cannot be multiplied (4x3 and 5x6)"),
     ],

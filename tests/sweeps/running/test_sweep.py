@@ -47,7 +47,9 @@ def sweep(tmp_path: Path, events: list[Event], monkeypatch: pytest.MonkeyPatch) 
     monitor: Any = Monitor()
     resources = Resources(0, address="auto")
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
-        yield RunningSweep(Feed(plan(JOB)), ledger, Execution(tmp_path), resources, monitor, [], events.append)
+        made = RunningSweep(Feed(plan(JOB)), ledger, Execution(tmp_path), resources, monitor, [], events.append)
+        yield made
+        made.close()
 
 
 def begin(sweep: RunningSweep) -> None:
