@@ -60,7 +60,7 @@ from trainables.training.evaluation import Scores
 from trainables.training.student import Student
 from trainables.training.teacher_cache import open_teacher_cache
 from trainables.training.teachers import Teacher, TeacherFacts
-from trainables.training.views import Teaching
+from trainables.training.views import TeacherContext
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Pack:
         self.specs = [replace(spec, precision=precision, epochs=10**4) for spec in scene.specs]
         first = self.specs[0]
         self.teacher = TimedTeacher(build_copy(scene, first), device=scene.device, precision=precision)
-        self.teaching = Teaching(self.teacher, TeacherFacts("", Scores(0, 0, 0), {"view": scene.energies}))
+        self.teaching = TeacherContext(self.teacher, TeacherFacts("", Scores(0, 0, 0), {"view": scene.energies}))
         self.stream = scene.dataset.stream(
             seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation
         )

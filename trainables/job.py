@@ -45,7 +45,7 @@ from trainables.training.evaluation import evaluate_models
 from trainables.training.student import Student, held_folder, write_refusal
 from trainables.training.teacher_cache import GB, open_teacher_cache
 from trainables.training.teachers import facts, load_teacher, teacher_file
-from trainables.training.views import Teaching, Views
+from trainables.training.views import TeacherContext, Views
 
 LOCK_SECONDS = 60
 AMPERE = 8
@@ -118,14 +118,16 @@ def load_data(spec: RunSpec, execution: Execution) -> Source:
     return dataset.normalised(spec.normalisation)
 
 
-def make_teaching(specs: Sequence[RunSpec], dataset: Source, stream: Stream, execution: Execution) -> Teaching | None:
+def make_teaching(
+    specs: Sequence[RunSpec], dataset: Source, stream: Stream, execution: Execution
+) -> TeacherContext | None:
     """The teacher of runs that share it, and what they need to know of it."""
     spec = specs[0]
     if spec.teacher is None:
         return None
     path = teacher_file(spec, execution.results, dict(execution.teachers))
     teacher, digest = load_teacher(spec, path, num_classes=dataset.num_classes, device=execution.device)
-    return Teaching(teacher, facts(teacher, digest, dataset, stream, specs, execution.results))
+    return TeacherContext(teacher, facts(teacher, digest, dataset, stream, specs, execution.results))
 
 
 def run(specs: Sequence[RunSpec], execution: Execution, share: Share = WHOLE) -> Iterator[EpochReport]:
@@ -187,7 +189,7 @@ def _cached(
     specs: Sequence[RunSpec],
     dataset: Source,
     stream: Stream,
-    teaching: Teaching | None,
+    teaching: TeacherContext | None,
     execution: Execution,
     notes: list[str],
 ) -> Iterator[None]:
@@ -218,7 +220,7 @@ def _epochs(
     epochs: int,
     dataset: Source,
     stream: Stream,
-    teaching: Teaching | None,
+    teaching: TeacherContext | None,
     provenance: dict[str, Any],
     writer: Writer,
     notes: list[str],
@@ -312,7 +314,7 @@ def _told_to_stop(student: Student, execution: Execution, share: Share) -> bool:
 
 
 def train_epoch(
-    epoch: int, students: Sequence[Student], stream: Stream, teaching: Teaching | None, cuda_streams: OneStream
+    epoch: int, students: Sequence[Student], stream: Stream, teaching: TeacherContext | None, cuda_streams: OneStream
 ) -> None:
     """Every step of an epoch for every student; each is charged an equal share of the time."""
     if not students:

@@ -254,7 +254,7 @@ def _cost(
     from trainables.training.evaluation import BATCH, Scores, at_once, autocast
     from trainables.training.student import Student
     from trainables.training.teachers import Teacher, TeacherFacts
-    from trainables.training.views import Teaching, Views
+    from trainables.training.views import TeacherContext, Views
 
     # Images that are decoded on the way come a step at a time. On a GPU few images take as long as many.
     steps = 1 if datasets.find(spec.dataset).streamed else STEPS[device]
@@ -268,7 +268,7 @@ def _cost(
     if spec.teacher is not None:
         teacher = _random_teacher(spec.teacher, facts.num_classes, device, spec.precision)
         energies = dict.fromkeys(MEMBERSHIPS, torch.zeros(size, device=device))
-        teaching = Teaching(teacher, TeacherFacts("", Scores(0, 0, 0), energies))
+        teaching = TeacherContext(teacher, TeacherFacts("", Scores(0, 0, 0), energies))
     with tempfile.TemporaryDirectory() as nowhere:
         student = Student(spec, dataset=dataset, teaching=teaching, results=Path(nowhere), started="")
     stored = sum(value.numel() * value.element_size() for value in student.learner.state_dict().values())

@@ -29,7 +29,7 @@ from trainables.training import student
 from trainables.training.evaluation import Scores
 from trainables.training.student import Student
 from trainables.training.teachers import Teacher, TeacherFacts
-from trainables.training.views import Teaching, Views
+from trainables.training.views import TeacherContext, Views
 
 RULES = [
     Temperature(4),
@@ -83,7 +83,7 @@ def plain_loop(spec: RunSpec, teacher: GivenTeacher) -> tuple[nn.Module, list[fl
     optimizer = torch.optim.SGD(
         model.parameters(), lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay, foreach=False
     )
-    mixer = Teaching(
+    mixer = TeacherContext(
         Teacher(guide, device="cpu", precision="fp32"), TeacherFacts("", Scores(0, 0, 0), {"view": ordered})
     )
     losses = []

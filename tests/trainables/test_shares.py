@@ -25,7 +25,7 @@ from trainables.storage.job_file import Execution
 from trainables.storage.runs import read_result, verify_checksum
 from trainables.training.steps import Steps
 from trainables.training.teachers import Teacher, facts
-from trainables.training.views import Teaching, Views
+from trainables.training.views import TeacherContext, Views
 
 ENERGY = {rate: Temperature(4, "energy", 2, -2, rate) for rate in (0.2, 0.3)}
 HE_DA = {rate: Mixing("cutmix", "high", rate) for rate in (0.2, 0.3, 0.4, 0.5)}
@@ -118,7 +118,7 @@ def test_images_in_files_with_their_training_crops(tmp_path: Path) -> None:
     )
     stream = source.stream(seed=1, batch_size=64, augmentation=spec.augmentation)
     guide = Teacher(seasoned("resnet8", num_classes=3), device="cpu", precision="fp32")
-    teaching = Teaching(guide, facts(guide, "0", source, stream, [spec], tmp_path))
+    teaching = TeacherContext(guide, facts(guide, "0", source, stream, [spec], tmp_path))
     counts = torch.zeros(2)
     for chunk in stream.epoch(1):
         view = Views(chunk, stream, torch.float32, teaching).weak
@@ -135,7 +135,7 @@ def test_by_image_the_same_images_are_meant_in_every_epoch(
     mixed: set[int] = set()
     prepare = Steps.prepare
 
-    def watched(steps: Steps, views: Views, teaching: Teaching | None) -> None:
+    def watched(steps: Steps, views: Views, teaching: TeacherContext | None) -> None:
         prepare(steps, views, teaching)
         mixed.update(views.mixed(Mixing("cutmix", "high", rate), "image").index.tolist())
 

@@ -24,7 +24,7 @@ from trainables.data.image_files import Decoder, DecodeRequest, ImageFiles
 from trainables.data.loader import PART, Loader, in_parts
 from trainables.data.random_streams import generator
 from trainables.data.source import IMAGENET_STATISTICS, UNREADABLE, Source
-from trainables.data.stream import WHOLE, Chunk, Share, normalise, sent
+from trainables.data.stream import WHOLE, Chunk, Share, normalise, to_device
 from trainables.data.subset import select
 from trainables.errors import UserError
 
@@ -223,7 +223,7 @@ class FileStream:
         draw = (self.seed, epoch) if self.random else None
         made = self.dataset.batches("train", [order[rows] for rows in own], draw, self.share)
         for step, (rows, (pixels, _)) in enumerate(zip(own, made, strict=True)):
-            index, mixing = (sent(torch.from_numpy(values[rows]), self.device) for values in (order, keys))
+            index, mixing = (to_device(torch.from_numpy(values[rows]), self.device) for values in (order, keys))
             yield Chunk(
                 epoch=epoch,
                 first_step=step,
@@ -241,5 +241,5 @@ class FileStream:
         if not self.random:
             return chunk.pixels
         draw = generator(self.seed, "strong crop and flip", chunk.epoch, chunk.first_step).random(len(chunk.index))
-        flips = sent(torch.from_numpy(draw < 0.5), self.device)
+        flips = to_device(torch.from_numpy(draw < 0.5), self.device)
         return torch.where(flips[:, None, None, None], chunk.pixels.flip(2), chunk.pixels)

@@ -6,9 +6,9 @@ of them at once. Its length is fixed: it is part of how the numbers come about, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from itertools import accumulate
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -22,7 +22,7 @@ PADDING = {"none": 0, "crop": 4, "crop_flip": 4, "crop8_flip": 8}
 """Black pixels around an image before it is cropped, by augmentation."""
 
 
-def sent(values: Tensor, device: torch.device) -> Tensor:
+def to_device(values: Tensor, device: torch.device) -> Tensor:
     """The same on the device, which is not waited for (a plain copy to it waits until all is done there)."""
     here = values.pin_memory() if device.type == "cuda" and values.device.type == "cpu" else values
     return here.to(device, non_blocking=device.type != "cpu")
@@ -31,7 +31,7 @@ def sent(values: Tensor, device: torch.device) -> Tensor:
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """uint8 (n, H, W, 3) -> float32 (n, 3, H, W) in channels_last: (x / 255 - mean) / std."""
     scales, shifts = [1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)]
-    scale, shift = sent(torch.tensor([scales, shifts], dtype=torch.float32), images.device)
+    scale, shift = to_device(torch.tensor([scales, shifts], dtype=torch.float32), images.device)
     return torch.addcmul(shift, images.float(), scale).permute(0, 3, 1, 2)
 
 
@@ -104,23 +104,6 @@ class Stream(Protocol):
         ...
 
 
-def steps_of(bounds: tuple[int, ...], device: torch.device) -> Tensor:
-    """(n,) the step, within its chunk, of each row."""
-    return torch.bucketize(torch.arange(bounds[-1], device=device), sent(torch.tensor(bounds[1:]), device), right=True)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A chunk that is made when it is called for. size: its samples."""
-
-    first_step: int
-    size: int
-    make: Callable[[], Chunk]
-
-    def __call__(self) -> Chunk:
-        return self.make()
-
-
 class BatchStream:
     """One training set on its device, in batches. The last, smaller batch of an epoch is used.
 
@@ -157,11 +140,7 @@ class BatchStream:
         return whole + (rest > 1)
 
     def epoch(self, epoch: int) -> Iterator[Chunk]:
-        for piece in self.pieces(epoch):
-            yield piece()
-
-    def pieces(self, epoch: int) -> list[Piece]:
-        """The chunks of an epoch, none of them made yet."""
+        """The chunks of an epoch, each made when it is asked for."""
         size = len(self.labels)
         draw = generator(self.seed, "order and augmentation", epoch)
         order = draw.permutation(size)
@@ -170,32 +149,29 @@ class BatchStream:
         keys = generator(self.seed, "mixing partners", epoch).random(size)
         sizes = [min(self.batch_size, size - step * self.batch_size) for step in range(self.steps)]
         own = [self.share.of(count) for count in sizes]
-        places = [np.arange(*part) + step * self.batch_size for step, part in enumerate(own)]
-        kept = np.concatenate(places) if places else np.arange(0)
-        on_device = [sent(torch.from_numpy(values[kept]), self.device) for values in (order, corner, flipped, keys)]
-        ends = [0, *np.cumsum([len(part) for part in places]).tolist()]
-
-        def made(first: int, last: int) -> Chunk:
-            start = ends[first]
-            rows, corners, flips, mixing = (values[start : ends[last]] for values in on_device)
-            bounds = tuple(end - start for end in ends[first : last + 1])
-            pixels = self._augmented(rows, corners, flips)
-            return Chunk(
+        kept = np.concatenate(
+            [np.arange(0), *(step * self.batch_size + np.arange(*part) for step, part in enumerate(own))]
+        )
+        step_of = np.repeat(np.arange(len(own)) % STEPS_PER_CHUNK, [end - start for start, end in own])
+        drawn = [order[kept], corner[kept], flipped[kept], keys[kept], step_of]
+        on_device = [to_device(torch.from_numpy(values), self.device) for values in drawn]
+        ends = list(accumulate((end - start for start, end in own), initial=0))
+        for first in range(0, self.steps, STEPS_PER_CHUNK):
+            last = min(first + STEPS_PER_CHUNK, self.steps)
+            rows, corners, flips, mixing, step = (values[ends[first] : ends[last]] for values in on_device)
+            pixels = self._augment(rows, corners, flips)
+            yield Chunk(
                 epoch=epoch,
                 first_step=first,
                 images=normalise(pixels, self.mean, self.std),
                 pixels=pixels,
                 labels=self.labels[rows],
                 index=rows,
-                step=steps_of(bounds, self.device),
+                step=step,
                 mixing=mixing,
-                bounds=bounds,
+                bounds=tuple(end - ends[first] for end in ends[first : last + 1]),
                 sizes=tuple(sizes[first:last]),
             )
-
-        firsts = range(0, self.steps, STEPS_PER_CHUNK)
-        parts = [(first, min(first + STEPS_PER_CHUNK, self.steps)) for first in firsts]
-        return [Piece(first, ends[last] - ends[first], partial(made, first, last)) for first, last in parts]
 
     def each_once(self, most: int) -> Iterator[Tensor]:
         size = len(self.labels)
@@ -204,17 +180,17 @@ class BatchStream:
         flips = torch.from_numpy(draw.random(size) < 0.5) if self.flip else torch.zeros(size, dtype=torch.bool)
         for part in self.share.parts(size, most):
             rows = torch.arange(part.start, part.stop)
-            drawn = (sent(values, self.device) for values in (rows, corners[rows], flips[rows]))
-            yield normalise(self._augmented(*drawn), self.mean, self.std)
+            drawn = (to_device(values, self.device) for values in (rows, corners[rows], flips[rows]))
+            yield normalise(self._augment(*drawn), self.mean, self.std)
 
     def anew(self, chunk: Chunk) -> Tensor:
         """Three numbers are drawn for each image, in their order."""
         draw = generator(self.seed, "strong crop and flip", chunk.epoch, chunk.first_step).random((len(chunk.index), 3))
-        corners = sent(torch.from_numpy((draw[:, :2] * (2 * self.padding + 1)).astype(np.int64)), self.device)
-        flips = sent(torch.from_numpy((draw[:, 2] < 0.5) & self.flip), self.device)
-        return self._augmented(chunk.index, corners, flips)
+        corners = to_device(torch.from_numpy((draw[:, :2] * (2 * self.padding + 1)).astype(np.int64)), self.device)
+        flips = to_device(torch.from_numpy((draw[:, 2] < 0.5) & self.flip), self.device)
+        return self._augment(chunk.index, corners, flips)
 
-    def _augmented(self, rows: Tensor, corners: Tensor, flips: Tensor) -> Tensor:
+    def _augment(self, rows: Tensor, corners: Tensor, flips: Tensor) -> Tensor:
         """Cropped from images with a black border, and flipped."""
         along = torch.arange(self.side, device=self.device)
         across = torch.where(flips[:, None], self.side - 1 - along, along)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.data.stream import sent
+from trainables.data.stream import to_device
 
 FILL = (125, 123, 114)
 LARGEST_CUTOUT = 0.5
@@ -40,7 +40,7 @@ def strong(pixels: Tensor, draw: np.random.Generator) -> Tensor:
         plan[:, 2 * turn] = order
         plan[:, 2 * turn + 1] = (low + (high - low) * numbers[:, 2 + turn])[order]
         ends.append(np.bincount(chosen, minlength=len(NAMES)).cumsum().tolist())
-    plans = sent(torch.from_numpy(plan), pixels.device)
+    plans = to_device(torch.from_numpy(plan), pixels.device)
     for turn in (0, 1):
         rows, magnitudes = plans[:, 2 * turn].long(), plans[:, 2 * turn + 1]
         parts = []
@@ -66,7 +66,7 @@ def cutout(pixels: Tensor, share: Tensor, centre: Tensor) -> Tensor:
         begin = (middle[:, None] * side - length / 2).clamp(min=0).floor()
         inside.append((place >= begin) & (place <= (begin + length).floor()) & (length > 0))
     box = (inside[0][:, :, None] & inside[1][:, None, :])[..., None]
-    return torch.where(box, sent(torch.tensor(FILL, dtype=torch.uint8), pixels.device), pixels)
+    return torch.where(box, to_device(torch.tensor(FILL, dtype=torch.uint8), pixels.device), pixels)
 
 
 def _identity(pixels: Tensor, _: Tensor) -> Tensor:

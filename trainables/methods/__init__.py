@@ -1,7 +1,7 @@
 """Distillation methods, one file each. A file here that defines METHOD is a method under the file's name.
 
-A method is a frozen dataclass of its own numbers (the `params` of a run) that inherits from Method. Its `loss` maps one
-Step (what both networks say of one batch) to a scalar. What else it needs it declares: class attributes for the
+A method is a frozen dataclass of its own numbers (the `params` of a run) that inherits from Method. Its `loss` maps the
+student's outputs and a Batch (images, labels, the teacher's outputs, temperatures) to a scalar. What else it needs it declares: class attributes for the
 networks' features and the like, `extra` for modules of its own that train with the student.
 """
 
@@ -25,31 +25,40 @@ from trainables.spec import Params, RunSpec
 
 
 @dataclass(frozen=True)
-class Step:
-    """One batch as a loss sees it. All numbers but the images are float32, whatever the precision of the networks.
+class Batch:
+    """One batch with all that a loss needs besides the student's outputs. Numbers are float32, whatever the precision
+    of the networks; images are as the networks take them.
 
-    student, teacher: logits (N, C) and, where the method asks for FEATURES, feature maps, pooled features and
-    preactivations; teacher is None where there is none. labels: (N,). temperature: a number or (N,), 1 for a run
-    without one. epoch: from 1. images: (N, 3, H, W), as the networks see them. index: (N,) positions in the training
-    set; None on mixed images. others: (N,) the second label of mixed images, where the run asks for both. strong: the
-    same samples under strong augmentation, where the method wants them.
-    extra: the method's own modules. draw: a seed that belongs to this run, epoch and step alone.
+    images: (N, 3, H, W).
+    labels: (N,); of a mixed image that of the image which fills at least half.
+    epoch: from 1.
+    temperature: a number or (N,); 1 for a run without one.
+    teacher: logits (N, C) and, where the method asks for FEATURES, feature maps, pooled features and preactivations;
+        None where there is no teacher.
+    index: (N,) positions in the training set.
+    others: (N,) the second label of mixed images, where the run asks for both.
+    strong: the same samples under strong augmentation, where the method wants them.
+    mixed: whether the images are mixed.
+    weight: of the loss, where several devices share the batch.
+    extra: the method's own modules.
+    draw_seed: gives a seed that belongs to this run, epoch and step alone.
     """
 
-    student: Outputs
+    images: Tensor
     labels: Tensor
     epoch: int
     temperature: float | Tensor
-    images: Tensor
     teacher: Outputs | None = None
     index: Tensor | None = None
     others: Tensor | None = None
-    strong: Step | None = None
+    strong: Batch | None = None
+    mixed: bool = False
+    weight: float = 1.0
     extra: nn.Module | None = None
-    draw: Callable[[], int] = lambda: 0
+    draw_seed: Callable[[], int] = lambda: 0
 
     @property
-    def taught(self) -> Outputs:
+    def teacher_outputs(self) -> Outputs:
         """The teacher's outputs, of which a method with a teacher can be sure."""
         assert self.teacher is not None
         return self.teacher
@@ -94,12 +103,16 @@ class Method(ABC):
         return False
 
     @abstractmethod
-    def loss(self, step: Step) -> Tensor:
+    def loss(self, student: Outputs, batch: Batch) -> Tensor:
         """The loss on the images as they are."""
 
-    def mixed_loss(self, step: Step) -> Tensor:
+    def mixed_loss(self, student: Outputs, batch: Batch) -> Tensor:
         """The loss on mixed images, added to the first; only of methods that MIX."""
         raise UserError(f"{type(self).__name__} has no loss on mixed images: choose kd or dkd")
+
+    def two_view_loss(self, student: Outputs, strong: Outputs, batch: Batch) -> Tensor:
+        """The loss on the images as they are and on `batch.strong`; only of methods that want strong views."""
+        raise NotImplementedError
 
     def fixed(self, epoch: int) -> bool:
         """Whether the loss is the same function of a step's images, labels, temperatures and logits in every epoch from

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from trainables.errors import UserError
-from trainables.methods import Method, Setup, Step
+from trainables.methods import Batch, Method, Setup
 from trainables.methods._features import make_refusal, match_sizes, pair_maps
+from trainables.models import Outputs
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,12 @@ class AT(Method):
         if not pair_maps(student, teacher):
             raise make_refusal("at", "each network needs two features or more", student, teacher)
 
-    def loss(self, step: Step) -> Tensor:
-        pairs = [match_sizes(*pair) for pair in pair_maps(step.student.features, step.taught.features)]
-        transfer = step.student.logits.new_zeros(())
-        for student, teacher in pairs:
-            transfer = transfer + (self._attention(student) - self._attention(teacher)).square().mean()
-        return self.ce * cross_entropy(step.student.logits, step.labels) + self.weight * transfer
+    def loss(self, student: Outputs, batch: Batch) -> Tensor:
+        pairs = [match_sizes(*pair) for pair in pair_maps(student.features, batch.teacher_outputs.features)]
+        transfer = student.logits.new_zeros(())
+        for own, guide in pairs:
+            transfer = transfer + (self._attention(own) - self._attention(guide)).square().mean()
+        return self.ce * cross_entropy(student.logits, batch.labels) + self.weight * transfer
 
     def _attention(self, maps: Tensor) -> Tensor:
         """(N, K, H, W) to (N, H W), of length 1."""

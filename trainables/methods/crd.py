@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from trainables.errors import UserError
-from trainables.methods import Method, Setup, Step
+from trainables.methods import Batch, Method, Setup
+from trainables.models import Outputs
 
 EPS = 1e-7
 WHOLE_UP_TO = 16
@@ -147,20 +148,20 @@ class CRD(Method):
             raise UserError("crd contrasts samples of different classes: the training images are all of one")
         return contrast
 
-    def loss(self, step: Step) -> Tensor:
-        contrast, index = step.extra, step.index
+    def loss(self, student: Outputs, batch: Batch) -> Tensor:
+        contrast, index = batch.extra, batch.index
         assert isinstance(contrast, Contrast)
         assert index is not None
-        generator = torch.Generator(index.device).manual_seed(step.draw())
+        generator = torch.Generator(index.device).manual_seed(batch.draw_seed())
         choose: Callable[[Tensor, torch.Generator], Tensor] = contrast.weights if contrast.whole else contrast.drawn
         chosen = choose(index, generator)
-        student = contrast.student(step.student.pooled)
-        teacher = contrast.teacher(step.taught.pooled)
-        nce = self._nce(student, contrast, contrast.teacher, index, chosen)
+        own = contrast.student(student.pooled)
+        teacher = contrast.teacher(batch.teacher_outputs.pooled)
+        nce = self._nce(own, contrast, contrast.teacher, index, chosen)
         nce = nce + self._nce(teacher, contrast, contrast.student, index, chosen)
-        contrast.student.remember(index, student, self.momentum)
+        contrast.student.remember(index, own, self.momentum)
         contrast.teacher.remember(index, teacher, self.momentum)
-        return self.ce * cross_entropy(step.student.logits, step.labels) + self.weight * nce
+        return self.ce * cross_entropy(student.logits, batch.labels) + self.weight * nce
 
     def _nce(self, embedded: Tensor, contrast: Contrast, bank: MemoryBank, index: Tensor, chosen: Tensor) -> Tensor:
         positive, others = (

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ekd_core import dkd_loss, dkd_mixed_loss
-from trainables.methods import Method, Step
+from trainables.methods import Batch, Method
+from trainables.models import Outputs
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,17 @@ class DKD(Method):
     def fixed(self, epoch: int) -> bool:
         return epoch >= self.warmup
 
-    def loss(self, step: Step) -> Tensor:
-        return self.ce * cross_entropy(step.student.logits, step.labels) + self.mixed_loss(step)
+    def loss(self, student: Outputs, batch: Batch) -> Tensor:
+        return self.ce * cross_entropy(student.logits, batch.labels) + self.distillation_loss(student, batch)
 
-    def mixed_loss(self, step: Step) -> Tensor:
-        weight = min(step.epoch / self.warmup, 1.0) if self.warmup > 0 else 1.0
-        logits, labels, temperature = (step.student.logits, step.taught.logits), step.labels, step.temperature
-        if step.others is not None:
-            return weight * dkd_mixed_loss(*logits, labels, step.others, temperature, self.alpha, self.beta)
+    def mixed_loss(self, student: Outputs, batch: Batch) -> Tensor:
+        return self.distillation_loss(student, batch)
+
+    def distillation_loss(self, student: Outputs, batch: Batch) -> Tensor:
+        weight = min(batch.epoch / self.warmup, 1.0) if self.warmup > 0 else 1.0
+        logits, labels, temperature = (student.logits, batch.teacher_outputs.logits), batch.labels, batch.temperature
+        if batch.others is not None:
+            return weight * dkd_mixed_loss(*logits, labels, batch.others, temperature, self.alpha, self.beta)
         return weight * dkd_loss(*logits, labels, temperature, self.alpha, self.beta)
 
     def remark(self, num_classes: int) -> str | None:

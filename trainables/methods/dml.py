@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ekd_core import kd_loss
-from trainables.methods import Method, Setup, Step
-from trainables.models import build
+from trainables.methods import Batch, Method, Setup
+from trainables.models import Outputs, build
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class DML(Method):
         assert setup.peer is not None
         return build(setup.peer, setup.num_classes)
 
-    def loss(self, step: Step) -> Tensor:
-        assert step.extra is not None
-        images, student = step.images, step.student.logits
+    def loss(self, student: Outputs, batch: Batch) -> Tensor:
+        assert batch.extra is not None
+        images, logits = batch.images, student.logits
         with torch.autocast(images.device.type, torch.bfloat16, enabled=images.dtype == torch.bfloat16):
-            answer = step.extra(images)
+            answer = batch.extra(images)
         peer = answer.float()
-        ce = cross_entropy(student, step.labels) + cross_entropy(peer, step.labels)
-        mutual = kd_loss(student, peer.detach(), 1.0) + kd_loss(peer, student.detach(), 1.0)
+        ce = cross_entropy(logits, batch.labels) + cross_entropy(peer, batch.labels)
+        mutual = kd_loss(logits, peer.detach(), 1.0) + kd_loss(peer, logits.detach(), 1.0)
         return self.ce * ce + self.mutual * mutual
 
 

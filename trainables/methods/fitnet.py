@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from trainables.methods import Method, Setup, Step
+from trainables.methods import Batch, Method, Setup
 from trainables.methods._features import make_refusal
+from trainables.models import Outputs
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,11 @@ class FitNet(Method):
             raise make_refusal("fitnet", why, student, teacher)
         return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU())
 
-    def loss(self, step: Step) -> Tensor:
-        assert step.extra is not None
-        hint = step.taught.features[int(self.feature)]
-        guess = step.extra(step.student.features[int(self.feature)])
-        return self.ce * cross_entropy(step.student.logits, step.labels) + self.weight * mse_loss(guess, hint)
+    def loss(self, student: Outputs, batch: Batch) -> Tensor:
+        assert batch.extra is not None
+        hint = batch.teacher_outputs.features[int(self.feature)]
+        guess = batch.extra(student.features[int(self.feature)])
+        return self.ce * cross_entropy(student.logits, batch.labels) + self.weight * mse_loss(guess, hint)
 
 
 def _convolution(student: Tensor, teacher: Tensor) -> nn.Conv2d | nn.ConvTranspose2d | None:

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ekd_core import kd_loss
-from trainables.methods import Method, Step
+from trainables.methods import Batch, Method
+from trainables.models import Outputs
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,14 @@ class KD(Method):
     def fixed(self, epoch: int) -> bool:
         return True
 
-    def loss(self, step: Step) -> Tensor:
-        return self.ce * cross_entropy(step.student.logits, step.labels) + self.mixed_loss(step)
+    def loss(self, student: Outputs, batch: Batch) -> Tensor:
+        return self.ce * cross_entropy(student.logits, batch.labels) + self.distillation_loss(student, batch)
 
-    def mixed_loss(self, step: Step) -> Tensor:
-        return self.kd * kd_loss(step.student.logits, step.taught.logits, step.temperature)
+    def mixed_loss(self, student: Outputs, batch: Batch) -> Tensor:
+        return self.distillation_loss(student, batch)
+
+    def distillation_loss(self, student: Outputs, batch: Batch) -> Tensor:
+        return self.kd * kd_loss(student.logits, batch.teacher_outputs.logits, batch.temperature)
 
 
 METHOD = KD

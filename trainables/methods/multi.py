@@ -13,7 +13,8 @@ from torch.nn.functional import cross_entropy
 from ekd_core import batch_correlation_loss, class_correlation_loss, kd_loss
 from trainables.baselines import MULTI_BASE, MULTI_TEMPERATURES
 from trainables.errors import UserError
-from trainables.methods import Method, Step
+from trainables.methods import Batch, Method
+from trainables.models import Outputs
 
 Loss = Callable[[Tensor, Tensor, float | Tensor], Tensor]
 
@@ -63,47 +64,62 @@ class Multi(Method):
     def wants_strong(self) -> bool:
         return self.strong == 1
 
-    def loss(self, step: Step) -> Tensor:
-        ce, instance, classes, batch = self.parts(step)
-        return ce + instance + classes + batch
+    def loss(self, student: Outputs, batch: Batch) -> Tensor:
+        return sum_parts(self.parts(_View(student.logits, batch)))
 
-    def parts(self, step: Step) -> Parts:
-        views = [step] if step.strong is None else [step, step.strong]
-        ce = _over(views, lambda view: cross_entropy(view.student.logits, view.labels))
+    def two_view_loss(self, student: Outputs, strong: Outputs, batch: Batch) -> Tensor:
+        assert batch.strong is not None
+        return sum_parts(self.parts(_View(student.logits, batch), _View(strong.logits, batch.strong)))
+
+    def parts(self, weak: _View, strong: _View | None = None) -> Parts:
+        """The terms of the loss, with their weights."""
+        views = [weak] if strong is None else [weak, strong]
+        ce = _sum_over(views, lambda view: cross_entropy(view.student, view.batch.labels))
         if self.released:
-            instance, classes, batch = _released(step, step.strong)
+            instance, classes, batch = _released_terms(weak, strong)
         else:
             instance, classes, batch = (
-                _over(views, partial(_summed, loss))
+                _sum_over(views, partial(_sum_temperatures, loss))
                 for loss in (kd_loss, class_correlation_loss, batch_correlation_loss)
             )
         return Parts(self.ce * ce, self.kd * instance, self.kd * classes, self.kd * batch)
 
 
-def _over(views: Sequence[Step], term: Callable[[Step], Tensor]) -> Tensor:
+class _View(NamedTuple):
+    """The student's logits of a batch."""
+
+    student: Tensor
+    batch: Batch
+
+
+def sum_parts(parts: Parts) -> Tensor:
+    ce, instance, classes, batch = parts
+    return ce + instance + classes + batch
+
+
+def _sum_over(views: Sequence[_View], term: Callable[[_View], Tensor]) -> Tensor:
     first, *rest = map(term, views)
     return sum(rest, first)
 
 
-def _summed(loss: Loss, view: Step, temperatures: tuple[float, ...] = MULTI_TEMPERATURES) -> Tensor:
-    student, teacher = view.student.logits, view.taught.logits
-    total = student.new_zeros(())
+def _sum_temperatures(loss: Loss, view: _View, temperatures: tuple[float, ...] = MULTI_TEMPERATURES) -> Tensor:
+    teacher, total = view.batch.teacher_outputs.logits, view.student.new_zeros(())
     for temperature in temperatures:
-        total = total + loss(student, teacher, view.temperature * (temperature / MULTI_BASE))
+        total = total + loss(view.student, teacher, view.batch.temperature * (temperature / MULTI_BASE))
     return total
 
 
-def _released(weak: Step, strong: Step | None) -> tuple[Tensor, Tensor, Tensor]:
-    certain = weak.taught.logits.softmax(dim=1)
+def _released_terms(weak: _View, strong: _View | None) -> tuple[Tensor, Tensor, Tensor]:
+    certain = weak.batch.teacher_outputs.logits.softmax(dim=1)
     samples, classes = _unsure(certain.amax(dim=1)), _unsure(certain.sum(dim=0))
-    instance = samples * _summed(kd_loss, weak)
+    instance = samples * _sum_temperatures(kd_loss, weak)
     if strong is not None:
         own = tuple(temperature for temperature in MULTI_TEMPERATURES if temperature not in FROM_WEAK)
-        instance = instance + _summed(kd_loss, strong, own) + _summed(kd_loss, weak, FROM_WEAK)
+        instance = instance + _sum_temperatures(kd_loss, strong, own) + _sum_temperatures(kd_loss, weak, FROM_WEAK)
     return (
         instance,
-        classes * _summed(class_correlation_loss, weak),
-        samples * _summed(batch_correlation_loss, weak),
+        classes * _sum_temperatures(class_correlation_loss, weak),
+        samples * _sum_temperatures(batch_correlation_loss, weak),
     )
 
 

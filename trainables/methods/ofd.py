@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trainables.methods import Method, Setup, Step
+from trainables.methods import Batch, Method, Setup
 from trainables.methods._features import make_refusal, match_sizes, pair_maps
+from trainables.models import Outputs
 from trainables.models.network import convolution, kaiming_convolutions
 
 RARE = 0.001
@@ -60,16 +61,16 @@ class OFD(Method):
             raise make_refusal("ofd", why, student, teacher)
         return nn.ModuleList(Connector(one.shape[1], *norm) for (one, _), norm in zip(pairs, norms, strict=True))
 
-    def loss(self, step: Step) -> Tensor:
-        assert isinstance(step.extra, nn.ModuleList)
-        total = step.student.logits.new_zeros(())
-        pairs = pair_maps(step.student.preactivations, step.taught.preactivations)
-        for connector, (student, teacher) in zip(step.extra, pairs, strict=True):
+    def loss(self, student: Outputs, batch: Batch) -> Tensor:
+        assert isinstance(batch.extra, nn.ModuleList)
+        total = student.logits.new_zeros(())
+        pairs = pair_maps(student.preactivations, batch.teacher_outputs.preactivations)
+        for connector, (own, guide) in zip(batch.extra, pairs, strict=True):
             assert isinstance(connector, Connector)
-            student, teacher = match_sizes(connector(student), teacher)
-            total = total / 2 + partial_l2(student, teacher, connector.margin)
-        overhaul = total / len(step.labels)
-        return self.ce * cross_entropy(step.student.logits, step.labels) + self.weight * overhaul
+            own, guide = match_sizes(connector(own), guide)
+            total = total / 2 + partial_l2(own, guide, connector.margin)
+        overhaul = total / len(batch.labels)
+        return self.ce * cross_entropy(student.logits, batch.labels) + self.weight * overhaul
 
 
 def partial_l2(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from trainables.methods import Method, Step
+from trainables.methods import Batch, Method
+from trainables.models import Outputs
 
 EPS = 1e-7
 
@@ -30,9 +31,9 @@ class PKT(Method):
     ce: float
     weight: float
 
-    def loss(self, step: Step) -> Tensor:
-        transfer = divergence(step.student.pooled, step.taught.pooled)
-        return self.ce * cross_entropy(step.student.logits, step.labels) + self.weight * transfer
+    def loss(self, student: Outputs, batch: Batch) -> Tensor:
+        transfer = divergence(student.pooled, batch.teacher_outputs.pooled)
+        return self.ce * cross_entropy(student.logits, batch.labels) + self.weight * transfer
 
 
 def divergence(student: Tensor, teacher: Tensor) -> Tensor:

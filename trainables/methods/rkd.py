@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 
-from trainables.methods import Method, Step
+from trainables.methods import Batch, Method
+from trainables.models import Outputs
 
 EPS = 1e-12
 
@@ -32,13 +33,13 @@ class RKD(Method):
     distance: float
     angle: float
 
-    def loss(self, step: Step) -> Tensor:
-        student, teacher = _differences(step.student.pooled), _differences(step.taught.pooled)
-        loss = self.ce * cross_entropy(step.student.logits, step.labels)
+    def loss(self, student: Outputs, batch: Batch) -> Tensor:
+        own, guide = _differences(student.pooled), _differences(batch.teacher_outputs.pooled)
+        loss = self.ce * cross_entropy(student.logits, batch.labels)
         if self.distance != 0:
-            loss = loss + self.distance * smooth_l1_loss(_distances(student), _distances(teacher))
+            loss = loss + self.distance * smooth_l1_loss(_distances(own), _distances(guide))
         if self.angle != 0:
-            loss = loss + self.angle * smooth_l1_loss(_angles(student), _angles(teacher))
+            loss = loss + self.angle * smooth_l1_loss(_angles(own), _angles(guide))
         return loss
 
 

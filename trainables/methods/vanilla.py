@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from trainables.methods import Method, Step
+from trainables.methods import Batch, Method
+from trainables.models import Outputs
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class Vanilla(Method):
     def fixed(self, epoch: int) -> bool:
         return True
 
-    def loss(self, step: Step) -> Tensor:
-        return cross_entropy(step.student.logits, step.labels)
+    def loss(self, student: Outputs, batch: Batch) -> Tensor:
+        return cross_entropy(student.logits, batch.labels)
 
 
 METHOD = Vanilla

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
 from trainables.errors import UserError
-from trainables.methods import Method, Setup, Step
+from trainables.methods import Batch, Method, Setup
 from trainables.methods._features import make_refusal, match_sizes, pair_maps
+from trainables.models import Outputs
 from trainables.models.network import convolution
 
 
@@ -67,14 +68,14 @@ class VID(Method):
             raise make_refusal("vid", "each network needs two features or more", student, teacher)
         return nn.ModuleList(Gaussian(one.shape[1], other.shape[1], self.variance, self.eps) for one, other in pairs)
 
-    def loss(self, step: Step) -> Tensor:
-        assert isinstance(step.extra, nn.ModuleList)
-        pairs = [match_sizes(*pair) for pair in pair_maps(step.student.features, step.taught.features)]
-        information = step.student.logits.new_zeros(())
-        for gaussian, (student, teacher) in zip(step.extra, pairs, strict=True):
-            mean, variance = gaussian(student)
-            information = information + (0.5 * ((mean - teacher).square() / variance + variance.log())).mean()
-        return self.ce * cross_entropy(step.student.logits, step.labels) + self.weight * information
+    def loss(self, student: Outputs, batch: Batch) -> Tensor:
+        assert isinstance(batch.extra, nn.ModuleList)
+        pairs = [match_sizes(*pair) for pair in pair_maps(student.features, batch.teacher_outputs.features)]
+        information = student.logits.new_zeros(())
+        for gaussian, (own, guide) in zip(batch.extra, pairs, strict=True):
+            mean, variance = gaussian(own)
+            information = information + (0.5 * ((mean - guide).square() / variance + variance.log())).mean()
+        return self.ce * cross_entropy(student.logits, batch.labels) + self.weight * information
 
 
 METHOD = VID

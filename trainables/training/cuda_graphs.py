@@ -1,4 +1,4 @@
-"""Work on tensors that is recorded once for each shape and then replayed on new ones: CUDA graphs, where asked for.
+"""Steps that are recorded once for each shape and then replayed on new tensors: CUDA graphs, where asked for.
 
 A student's step on a small network is a few hundred kernels of a few microseconds, which Python cannot launch as fast
 as a GPU ends them. Recorded, they are launched at once.
@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from trainables.methods import Batch
+from trainables.training.outputs import logits_only
+from trainables.training.steps import Steps
 
 Tensors = Mapping[str, Tensor]
 Work = Callable[[Tensors], Tensor | None]
@@ -43,7 +49,53 @@ class Replayed:
         return None if result is None else result.clone()
 
 
-def cuda_graphs() -> Capture:
+class RecordedSteps(Steps):
+    """Steps whose passes and updates are replayed in the epochs in which the method's loss allows it."""
+
+    def __init__(self, capture: Capture, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._replayed = Replayed(capture)
+        self._epoch = 0
+
+    @property
+    def recorded(self) -> bool:
+        return self.method.fixed(self.spec.epochs)
+
+    def begin_epoch(self, epoch: int) -> None:
+        super().begin_epoch(epoch)
+        self._epoch = epoch
+
+    def clear_gradients(self) -> None:
+        self.optimizer.zero_grad(set_to_none=False)
+
+    def learn(self, batch: Batch) -> Tensor:
+        if not self.method.fixed(self._epoch):
+            return super().learn(batch)
+        tensors = {"images": batch.images, "labels": batch.labels}
+        if batch.teacher is not None:
+            tensors["teacher"] = batch.teacher.logits
+        if isinstance(batch.temperature, Tensor):
+            tensors["temperature"] = batch.temperature
+        if batch.others is not None:
+            tensors["others"] = batch.others
+
+        def work(given: Tensors) -> Tensor:
+            teacher = {"teacher": logits_only(given["teacher"])} if "teacher" in given else {}
+            return super(RecordedSteps, self).learn(replace(batch, **{**given, **teacher}))
+
+        loss = self._replayed((batch.mixed, len(batch.labels)), tensors, work)
+        assert loss is not None
+        return loss
+
+    def update(self) -> None:
+        if self.method.fixed(self._epoch):
+            rates = tuple(group["lr"] for group in self.optimizer.param_groups)
+            self._replayed(("update", rates), {}, lambda _: self.optimizer.step())
+        else:
+            super().update()
+
+
+def record_cuda_graphs() -> Capture:
     """Records the CUDA graphs of one student, which share their memory, for they are replayed one after the other. They
     are recorded on the stream on which they will run, if it has one of its own: workspaces belong to streams."""
     pool = torch.cuda.graph_pool_handle()
@@ -55,18 +107,10 @@ def cuda_graphs() -> Capture:
             own[:] = own or [torch.cuda.Stream()]
             stream = own[0]
         graph = torch.cuda.CUDAGraph()
-        # While it records, the allocator cannot return what it keeps for later.
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            # Other threads (of a loader that pins memory) may go on meanwhile.
-            graph.capture_begin(pool=pool, capture_error_mode="thread_local")
-            try:
-                result = work()
-            finally:
-                graph.capture_end()
-        torch.cuda.current_stream().wait_stream(stream)
+        # `graph` waits for the device and empties the allocator's cache first. Other threads (of a loader that pins
+        # memory) may go on meanwhile.
+        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+            result = work()
         return graph.replay, result
 
     return capture

@@ -7,35 +7,34 @@ students can overlap, each on a CUDA stream of its own.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import torch
+
+from trainables.training.student import Student
+from trainables.training.views import Views
 
 MOST = 16
 """Streams of a pack. torch has 32 and gives them out in turns; work on streams that coincide would share workspaces."""
 
 
-class OneStream:
-    """Everything runs on the current stream: one student after the other."""
-
-    def overlap(self) -> AbstractContextManager[None]:
-        """Inside, streams run beside each other, after all that was launched before and before all that comes after."""
-        return contextlib.nullcontext()
-
-    def use(self, name: str) -> AbstractContextManager[object]:
-        """Launch what is inside on the stream of this name. It must not make what another stream reads."""
-        return contextlib.nullcontext()
-
-
-class CudaStreams(OneStream):
+class CudaStreams:
     """One CUDA stream for each name; names share streams where there are more than MOST."""
 
     def __init__(self) -> None:
         self._streams: dict[str, torch.cuda.Stream] = {}
 
+    def train(self, students: Sequence[Student], views: Views) -> None:
+        """The steps of a chunk; those of students whose steps are recorded run beside each other."""
+        with self.overlap():
+            for student in students:
+                with self.use(student.spec.run_id) if student.steps.recorded else contextlib.nullcontext():
+                    student.steps.train(views)
+
     @contextlib.contextmanager
     def overlap(self) -> Iterator[None]:
+        """Inside, streams run beside each other, after all that was launched before and before all that comes after."""
         main = torch.cuda.current_stream()
         for stream in self._streams.values():
             stream.wait_stream(main)
@@ -46,6 +45,7 @@ class CudaStreams(OneStream):
                 main.wait_stream(stream)
 
     def use(self, name: str) -> AbstractContextManager[object]:
+        """Launch what is inside on the stream of this name. It must not make what another stream reads."""
         if name not in self._streams:
             streams = list(self._streams.values())
             new = torch.cuda.Stream() if len(streams) < MOST else streams[len(streams) % MOST]

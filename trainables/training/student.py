@@ -36,8 +36,8 @@ from trainables.storage.writer import Writer
 from trainables.training.cuda_graphs import Capture, Replayed
 from trainables.training.distributed import gathered, in_step, summed, with_shared_norms
 from trainables.training.evaluation import Scores
-from trainables.training.steps import Learner, Steps
-from trainables.training.views import Teaching
+from trainables.training.steps import Steps, StudentModule
+from trainables.training.views import TeacherContext
 
 Made = TypeVar("Made")
 
@@ -93,7 +93,7 @@ class Student:
         spec: RunSpec,
         *,
         dataset: Source,
-        teaching: Teaching | None,
+        teaching: TeacherContext | None,
         results: Path,
         started: str,
         share: Share = WHOLE,
@@ -110,7 +110,7 @@ class Student:
         if self.method.BATCH_STATISTICS and teaching is not None:
             # Made and moved to the device now, not within an epoch.
             _ = teaching.teacher.by_batch
-        self.learner = Learner(self.model, self.extra, features=self.method.FEATURES)
+        self.learner = StudentModule(self.model, self.extra, features=self.method.FEATURES)
         if share != WHOLE:
             with_shared_norms(self.learner, self.device)
         self.learner.to(dataset.device).to(memory_format=torch.channels_last).train()
@@ -122,7 +122,7 @@ class Student:
         self.epoch_time = 0.0
         self._resume()
 
-    def _extra(self, dataset: Source, teaching: Teaching | None) -> nn.Module | None:
+    def _extra(self, dataset: Source, teaching: TeacherContext | None) -> nn.Module | None:
         """The method's own modules, made for the shapes of what both networks say of one image."""
         if type(self.method).extra is Method.extra:
             return None
@@ -197,7 +197,7 @@ class Student:
         if self.damaged:
             self.damaged[-1] += f"; it goes on after epoch {self.record.epoch}"
 
-    def finish(self, reason: str | None, teaching: Teaching | None, provenance: dict[str, Any]) -> None:
+    def finish(self, reason: str | None, teaching: TeacherContext | None, provenance: dict[str, Any]) -> None:
         """Write the weights, then the result (last: its presence means complete), then drop the checkpoint."""
         if self.share.rank != 0:
             return

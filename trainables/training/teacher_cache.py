@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from trainables.data.source import Source
-from trainables.data.stream import WHOLE, BatchStream, Chunk, Stream, sent
+from trainables.data.stream import WHOLE, BatchStream, Chunk, Stream, to_device
 from trainables.errors import reason_of
 from trainables.spec import RunSpec
 from trainables.storage.locks import LockHeldError, hold_lock
@@ -61,7 +61,7 @@ class TeacherCache:
     def epoch_logits(self, epoch: int) -> Tensor:
         """(images, C) float32: the logits of a whole epoch in the order of its batches; computed if none are stored."""
         if epoch != self._epoch:
-            self._logits, self._epoch = sent(self._load(epoch), self.stream.device).float(), epoch
+            self._logits, self._epoch = to_device(self._load(epoch), self.stream.device).float(), epoch
         return self._logits
 
     def _load(self, epoch: int) -> Tensor:

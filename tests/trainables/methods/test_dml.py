@@ -22,7 +22,7 @@ from trainables.models import Network, build
 from trainables.spec import RunSpec, params
 from trainables.storage.runs import weights_path
 from trainables.training.outputs import logits_only
-from trainables.training.steps import Learner, Steps
+from trainables.training.steps import Steps, StudentModule
 
 N, C, SIDE = 6, 10, 16
 LABELS = torch.tensor([3, 1, 4, 1, 5, 9])
@@ -147,7 +147,7 @@ def mutual(**fields: Any) -> RunSpec:
 
 def test_each_network_has_its_own_rate_and_both_fall_at_the_same_epochs() -> None:
     spec = mutual(peer_lr=0.2)
-    learner = Learner(build("resnet8", C), build("resnet8", C), features=False)
+    learner = StudentModule(build("resnet8", C), build("resnet8", C), features=False)
     steps = Steps(spec, make("dml", spec.params), learner, learner, WHOLE, None)
     for epoch, rates in ((1, [0.05, 0.2]), (2, [0.005, 0.02])):
         steps.begin_epoch(epoch)

@@ -64,9 +64,9 @@ def test_nothing_shared_is_made_on_a_students_stream(
         (views.Views, "_plain"),
         (views.Views, "_answers"),
         (views.Views, "_mix"),
-        (views.Teaching, "_temperature"),
-        (views.Teaching, "thresholds"),
-        (views.Teaching, "selection"),
+        (views.TeacherContext, "_temperature"),
+        (views.TeacherContext, "thresholds"),
+        (views.TeacherContext, "selection"),
     ):
         watch(owner, name)
     specs = list(students(teacher).values())

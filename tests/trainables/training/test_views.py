@@ -21,15 +21,15 @@ from trainables.models import Network
 from trainables.spec import Mixing, Temperature
 from trainables.training.evaluation import Scores
 from trainables.training.teachers import TeacherFacts
-from trainables.training.views import Teaching, View, Views
+from trainables.training.views import TeacherContext, View, Views
 
 BATCH = 32
 
 
 @pytest.fixture
-def teaching(plain_model: Network, energies: Tensor) -> Teaching:
+def teaching(plain_model: Network, energies: Tensor) -> TeacherContext:
     facts = TeacherFacts("0" * 64, Scores(0, 0, 0), {"view": energies.float()})
-    return Teaching(CountingTeacher(plain_model), facts)
+    return TeacherContext(CountingTeacher(plain_model), facts)
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +44,11 @@ def stream(seed: int) -> BatchStream:
     return dataset.stream(seed=seed, batch_size=BATCH, augmentation="crop")  # type: ignore[return-value]
 
 
-def views(chunk: Chunk, teaching: Teaching | None, *, seed: int = 3, features: bool = False) -> Views:
+def views(chunk: Chunk, teaching: TeacherContext | None, *, seed: int = 3, features: bool = False) -> Views:
     return Views(chunk, stream(seed), torch.float32, teaching, features=features)
 
 
-def calls(teaching: Teaching) -> list[int]:
+def calls(teaching: TeacherContext) -> list[int]:
     assert isinstance(teaching.teacher, CountingTeacher)
     return teaching.teacher.calls
 
@@ -65,7 +65,7 @@ def chosen_rows(chunk: Chunk, above: Tensor) -> list[list[int]]:
 # --- the images as they are ----------------------------------------------------------------------------------------
 
 
-def test_weak_view(chunks: list[Chunk], teaching: Teaching, plain_model: Network) -> None:
+def test_weak_view(chunks: list[Chunk], teaching: TeacherContext, plain_model: Network) -> None:
     chunk = chunks[0]
     weak = views(chunk, teaching).weak
     assert torch.equal(weak.images, chunk.images)
@@ -153,7 +153,9 @@ def test_mixed_view(mixing: Mixing, noise_chunk: Chunk, plain_model: Network) ->
     chunk = noise_chunk
     with torch.no_grad():
         reference = energy(plain_model(chunk.images))
-    teaching = Teaching(CountingTeacher(plain_model), TeacherFacts("0" * 64, Scores(0, 0, 0), {"view": reference}))
+    teaching = TeacherContext(
+        CountingTeacher(plain_model), TeacherFacts("0" * 64, Scores(0, 0, 0), {"view": reference})
+    )
     made = views(chunk, teaching)
     mixed = made.mixed(mixing, "view")
     steps = chosen_rows(chunk, expected_choice(mixing, made.weak, reference))
@@ -195,7 +197,7 @@ def test_mixed_view(mixing: Mixing, noise_chunk: Chunk, plain_model: Network) ->
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.2, 0.4, 0.7, 1.0])
-def test_choice_on_real_images(rate: float, chunks: list[Chunk], teaching: Teaching, energies: Tensor) -> None:
+def test_choice_on_real_images(rate: float, chunks: list[Chunk], teaching: TeacherContext, energies: Tensor) -> None:
     mixing = Mixing("cutmix", "high", rate)
     share = 0
     for chunk in chunks:
@@ -209,13 +211,13 @@ def test_choice_on_real_images(rate: float, chunks: list[Chunk], teaching: Teach
     assert share > 0
 
 
-def thresholds_between(chunk: Chunk, model: Network, above: int) -> tuple[Teaching, Mixing]:
+def thresholds_between(chunk: Chunk, model: Network, above: int) -> tuple[TeacherContext, Mixing]:
     """A teacher by whose thresholds only the `above` most uncertain images of the chunk have high energy."""
     with torch.no_grad():
         here = energy(model(chunk.images)).sort(descending=True).values
     cut = (here[above - 1] + here[above]) / 2 if above else here[0] + 1
     reference = torch.linspace(-1, 0, 10) * 1e-3 + cut
-    teaching = Teaching(CountingTeacher(model), TeacherFacts("0" * 64, Scores(0, 0, 0), {"view": reference}))
+    teaching = TeacherContext(CountingTeacher(model), TeacherFacts("0" * 64, Scores(0, 0, 0), {"view": reference}))
     return teaching, Mixing("cutmix", "high", 1e-3)
 
 
@@ -248,7 +250,7 @@ def test_a_step_of_one_between_steps_of_more(chunks: list[Chunk], plain_model: N
     pytest.fail("no number of uncertain images left a step with one of them")
 
 
-def test_mixing_is_a_pure_function_of_seed_and_place(chunks: list[Chunk], teaching: Teaching) -> None:
+def test_mixing_is_a_pure_function_of_seed_and_place(chunks: list[Chunk], teaching: TeacherContext) -> None:
     """The same whoever has asked for what before; another at another seed, epoch or chunk."""
     every, most = Mixing("cutmix"), Mixing("cutmix", "high", 0.7)
     forwards, backwards = views(chunks[0], teaching), views(chunks[0], teaching)
@@ -266,7 +268,7 @@ def test_mixing_is_a_pure_function_of_seed_and_place(chunks: list[Chunk], teachi
 # --- each thing once -----------------------------------------------------------------------------------------------
 
 
-def test_teacher_is_asked_once_a_view(chunks: list[Chunk], teaching: Teaching) -> None:
+def test_teacher_is_asked_once_a_view(chunks: list[Chunk], teaching: TeacherContext) -> None:
     chunk = chunks[0]
     made = views(chunk, teaching)
     for _ in range(3):
@@ -278,7 +280,7 @@ def test_teacher_is_asked_once_a_view(chunks: list[Chunk], teaching: Teaching) -
     assert calls(teaching) == [len(chunk.labels), len(seen[0].images), len(seen[2].images)]
 
 
-def test_mixing_alone_asks_for_the_images_as_they_are_once(chunks: list[Chunk], teaching: Teaching) -> None:
+def test_mixing_alone_asks_for_the_images_as_they_are_once(chunks: list[Chunk], teaching: TeacherContext) -> None:
     made = views(chunks[0], teaching)
     mixed = made.mixed(Mixing("mixup", "high", 0.5, alpha=0.2), "view")
     assert made.weak.teacher is not None
@@ -298,7 +300,9 @@ RULES = {
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("mixed", [False, True])
-def test_temperature_rules(rule: str, mixed: bool, chunks: list[Chunk], teaching: Teaching, energies: Tensor) -> None:
+def test_temperature_rules(
+    rule: str, mixed: bool, chunks: list[Chunk], teaching: TeacherContext, energies: Tensor
+) -> None:
     """As the core gives them from the training set's energies; on mixed images from the mixed images' energy."""
     made = views(chunks[1], teaching)
     view = made.mixed(Mixing("cutmix"), "view") if mixed else made.weak
@@ -311,7 +315,7 @@ def test_temperature_rules(rule: str, mixed: bool, chunks: list[Chunk], teaching
     assert {*expected.unique().tolist()} == {4.0, *(4 + change for change in RULES[rule])}
 
 
-def test_reversed_gives_high_temperature_to_high_energy(chunks: list[Chunk], teaching: Teaching) -> None:
+def test_reversed_gives_high_temperature_to_high_energy(chunks: list[Chunk], teaching: TeacherContext) -> None:
     weak = views(chunks[0], teaching).weak
     for rule, sign in (("energy", -1), ("reversed", 1)):
         temperature = teaching.temperature(weak, Temperature(4, rule, 2, -2, 0.2), "view")
@@ -319,7 +323,7 @@ def test_reversed_gives_high_temperature_to_high_energy(chunks: list[Chunk], tea
         assert sign * torch.corrcoef(torch.stack([weak.energies, temperature]))[0, 1] > 0.5
 
 
-def test_gradation(chunks: list[Chunk], teaching: Teaching, energies: Tensor) -> None:
+def test_gradation(chunks: list[Chunk], teaching: TeacherContext, energies: Tensor) -> None:
     weak = views(chunks[0], teaching).weak
     for values in ((6.0, 5.0, 4.0, 3.0, 2.0), (6.0, 2.0)):
         found = teaching.temperature(weak, Temperature(4, "gradation", values=values), "view")
@@ -329,11 +333,11 @@ def test_gradation(chunks: list[Chunk], teaching: Teaching, energies: Tensor) ->
         assert {*found.tolist()} == {*values}
 
 
-def test_plain_is_a_number(chunks: list[Chunk], teaching: Teaching) -> None:
+def test_plain_is_a_number(chunks: list[Chunk], teaching: TeacherContext) -> None:
     assert teaching.temperature(views(chunks[0], teaching).weak, Temperature(3.0), "view") == 3.0
 
 
-def test_rules_of_one_view_are_kept_apart(chunks: list[Chunk], teaching: Teaching) -> None:
+def test_rules_of_one_view_are_kept_apart(chunks: list[Chunk], teaching: TeacherContext) -> None:
     weak = views(chunks[0], teaching).weak
     one = teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.2), "view")
     two = teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.4), "view")
@@ -346,7 +350,7 @@ def test_rules_of_one_view_are_kept_apart(chunks: list[Chunk], teaching: Teachin
 # --- what some methods ask for -------------------------------------------------------------------------------------
 
 
-def test_answers_by_batch_are_those_of_each_step_alone(chunks: list[Chunk], teaching: Teaching) -> None:
+def test_answers_by_batch_are_those_of_each_step_alone(chunks: list[Chunk], teaching: TeacherContext) -> None:
     made = views(chunks[-1], teaching)
     found = made.batch_answers
     for start, end in made.weak.bounds:
@@ -355,14 +359,16 @@ def test_answers_by_batch_are_those_of_each_step_alone(chunks: list[Chunk], teac
         assert torch.equal(found.preactivations[-1][start:end], alone.preactivations[-1])
 
 
-def test_a_teacher_that_nobody_asks_in_evaluation_mode_does_not_answer(chunks: list[Chunk], teaching: Teaching) -> None:
+def test_a_teacher_that_nobody_asks_in_evaluation_mode_does_not_answer(
+    chunks: list[Chunk], teaching: TeacherContext
+) -> None:
     made = Views(chunks[0], stream(3), torch.float32, teaching, asked=False)
     assert made.weak.teacher is None
     assert len(made.batch_answers.logits) == len(made.weak.images)
     assert calls(teaching) == []
 
 
-def test_a_strong_view_has_a_crop_of_its_own(chunks: list[Chunk], teaching: Teaching) -> None:
+def test_a_strong_view_has_a_crop_of_its_own(chunks: list[Chunk], teaching: TeacherContext) -> None:
     chunk, made = chunks[0], stream(3)
     pixels = strong(made.anew(chunk), generator(3, "strong augmentation", chunk.epoch, chunk.first_step))
     found = views(chunk, teaching).strong
@@ -370,7 +376,7 @@ def test_a_strong_view_has_a_crop_of_its_own(chunks: list[Chunk], teaching: Teac
     assert found.index is chunk.index
 
 
-def test_both_labels_of_mixed_images(chunks: list[Chunk], teaching: Teaching) -> None:
+def test_both_labels_of_mixed_images(chunks: list[Chunk], teaching: TeacherContext) -> None:
     """In each step, every image is mixed once as itself and once as a partner."""
     made = views(chunks[0], teaching)
     one, both = (made.mixed(Mixing("cutmix", "high", 0.5, target=target), "view") for target in ("larger", "both"))
