@@ -24,7 +24,7 @@ from sweeps.planning.resources import cpus_here
 from trainables.data.file_source import FileSource
 from trainables.data.image_files import FORMATS, Box, Decoder, DecodeRequest, decoded, describe, random_box, resized
 from trainables.data.loader import PART, Loader, in_parts
-from trainables.data.random_streams import generator
+from trainables.data.random_streams import Purpose, generator
 
 SIZE, SIDE = (500, 375), 224
 SEED, EPOCH = 1, 1
@@ -44,7 +44,7 @@ class Side(NamedTuple):
 
 def start_draw(index: int) -> np.random.Generator:
     """What an image's crop is drawn from, its flip drawn already."""
-    draw = generator(SEED, "crop and flip", EPOCH, index)
+    draw = generator(SEED, Purpose.CROP_AND_FLIP, EPOCH, index)
     draw.random()
     return draw
 

@@ -54,8 +54,8 @@ from trainables.job import train_epoch
 from trainables.models import build
 from trainables.spec import RunSpec
 from trainables.training.cpu_memory import LITTLE, keep_freed
-from trainables.training.cuda_graphs import WARM_UP, cuda_graphs
-from trainables.training.cuda_streams import CudaStreams, OneStream
+from trainables.training.cuda_graphs import WARM_UP, record_cuda_graphs
+from trainables.training.cuda_streams import CudaStreams
 from trainables.training.evaluation import Scores
 from trainables.training.student import Student
 from trainables.training.teacher_cache import open_teacher_cache
@@ -141,45 +141,45 @@ class Pack:
         self.specs = [replace(spec, precision=precision, epochs=10**4) for spec in scene.specs]
         first = self.specs[0]
         self.teacher = TimedTeacher(build_copy(scene, first), device=scene.device, precision=precision)
-        self.teaching = TeacherContext(self.teacher, TeacherFacts("", Scores(0, 0, 0), {"view": scene.energies}))
+        self.context = TeacherContext(self.teacher, TeacherFacts("", Scores(0, 0, 0), {"view": scene.energies}))
         self.stream = scene.dataset.stream(
             seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation
         )
         if results is not None:
             spec, notes = replace(first, epochs=epochs), list[str]()
             cache = open_teacher_cache(spec, scene.dataset, self.stream, self.teacher, "", results, math.inf, notes)
-            self.teaching.cache = stack.enter_context(cache)
-            if self.teaching.cache is None:
+            self.context.cache = stack.enter_context(cache)
+            if self.context.cache is None:
                 raise UserError(f"no room for a cache in {results} {' '.join(notes)}: fewer --turns or --steps")
         nowhere = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self.students = [
             Student(
                 spec,
                 dataset=scene.dataset,
-                teaching=self.teaching,
+                context=self.context,
                 results=nowhere,
                 started="",
-                capture=cuda_graphs() if graphs else None,
+                capture=record_cuda_graphs() if graphs else None,
             )
             for spec in self.specs
         ]
-        self.cuda_streams = CudaStreams() if beside else OneStream()
+        self.cuda_streams = CudaStreams() if beside else None
         self.epoch, self.graphs = 0, graphs
         self.seconds = 0.0
 
     def fill(self, epochs: int) -> float:
         """Images a second at which the cache of so many epochs is filled."""
-        assert self.teaching.cache is not None
+        assert self.context.cache is not None
         began = time.perf_counter()
         for epoch in range(1, epochs + 1):
-            self.teaching.cache.epoch_logits(epoch)
+            self.context.cache.epoch_logits(epoch)
         return epochs * len(self.stream.labels) / (time.perf_counter() - began)
 
     def steps(self) -> int:
         """One pass over the images; returns the student-steps done."""
         self.epoch += 1
         began = time.perf_counter()
-        train_epoch(self.epoch, self.students, self.stream, self.teaching, self.cuda_streams)
+        train_epoch(self.epoch, self.students, self.stream, self.context, self.cuda_streams)
         self.seconds += time.perf_counter() - began
         return len(self.students) * self.stream.steps
 

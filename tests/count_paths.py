@@ -8,6 +8,7 @@ job's epoch to the first `optimizer.step()`.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 from collections.abc import Callable
@@ -80,10 +81,8 @@ def training_step(results: Path) -> Functions:
     hook = register_optimizer_step_pre_hook(stop)
 
     def work() -> None:
-        try:
+        with contextlib.suppress(_SteppedError):
             small_jobs.train([spec], teacher.execution(results, teacher_cache_gb=1.0))
-        except _SteppedError:
-            pass
 
     try:
         return count(work, begin=job.train_epoch.__code__)

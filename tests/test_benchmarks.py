@@ -17,7 +17,7 @@ from benchmarks import decoders, imagenet_input
 from benchmarks.measure import Numbers, compare, count_flops, take_turns
 from trainables.data.image_files import Decoder
 from trainables.data.loader import Loader
-from trainables.data.random_streams import generator
+from trainables.data.random_streams import Purpose, generator
 from trainables.models import build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,7 +145,7 @@ def test_the_products_crops(crops: Crops) -> None:
     loader = Loader(Decoder(source.train, source.test, decoders.SIDE), 0, pinned=False)
     parts = list(decoders.load_crops(loader, len(crops.files)))
     assert [len(part) for part in parts] == [64, 32]
-    flips = np.array([generator(1, "crop and flip", 1, index).random() < 0.5 for index in range(96)])
+    flips = np.array([generator(1, Purpose.CROP_AND_FLIP, 1, index).random() < 0.5 for index in range(96)])
     assert 20 < flips.sum() < 76
     assert_same_crops(torch.cat(parts).numpy(), crops.expected)
 

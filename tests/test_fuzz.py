@@ -210,7 +210,7 @@ def test_a_checkpoint_of_other_bytes_is_not_used(
     path = checkpoint_path(tmp_path, spec.run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data.draw(some_checkpoints(weights)))
-    student = Student(spec, dataset=digits, teaching=None, results=tmp_path, started="")
+    student = Student(spec, dataset=digits, context=None, results=tmp_path, started="")
     assert student.record.epoch == 0
     (said,) = student.damaged
     assert said.endswith("not used; it goes on after epoch 0")

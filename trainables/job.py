@@ -26,25 +26,25 @@ from torch.utils import deterministic
 
 from trainables.commands import run_command
 from trainables.data.source import Source
-from trainables.data.stream import WHOLE, Share, Stream
+from trainables.data.stream import WHOLE, Stream
 from trainables.datasets import load
 from trainables.errors import UserError, disk_errors_told
-from trainables.methods import find
+from trainables.methods import find as find_method
 from trainables.shares import off
 from trainables.spec import RunSpec
 from trainables.storage.job_file import Execution, read_job
 from trainables.storage.provenance import now, surroundings
 from trainables.storage.runs import has_weights, read_result, stream_key
 from trainables.storage.stopping import confirm_stop, forget_stop, is_asked_to_stop
-from trainables.storage.writer import Writer, writing
+from trainables.storage.writer import writing
 from trainables.training.cpu_memory import give_back, keep_freed
-from trainables.training.cuda_graphs import Capture, cuda_graphs
-from trainables.training.cuda_streams import CudaStreams, OneStream
-from trainables.training.distributed import gathered, wait_for_all
+from trainables.training.cuda_graphs import Capture, record_cuda_graphs
+from trainables.training.cuda_streams import CudaStreams
+from trainables.training.distributed import all_gather, barrier, current_share
 from trainables.training.evaluation import evaluate_models
-from trainables.training.student import Student, held_folder, write_refusal
+from trainables.training.student import Student, hold_folder, write_refusal
 from trainables.training.teacher_cache import GB, open_teacher_cache
-from trainables.training.teachers import facts, load_teacher, teacher_file
+from trainables.training.teachers import load_teacher, measure_teacher, teacher_file
 from trainables.training.views import TeacherContext, Views
 
 LOCK_SECONDS = 60
@@ -118,25 +118,18 @@ def load_data(spec: RunSpec, execution: Execution) -> Source:
     return dataset.normalised(spec.normalisation)
 
 
-def make_teaching(
-    specs: Sequence[RunSpec], dataset: Source, stream: Stream, execution: Execution
-) -> TeacherContext | None:
-    """The teacher of runs that share it, and what they need to know of it."""
-    spec = specs[0]
-    if spec.teacher is None:
-        return None
-    path = teacher_file(spec, execution.results, dict(execution.teachers))
-    teacher, digest = load_teacher(spec, path, num_classes=dataset.num_classes, device=execution.device)
-    return TeacherContext(teacher, facts(teacher, digest, dataset, stream, specs, execution.results))
+def check_precision(precision: str, execution: Execution) -> None:
+    """Refuse what the GPU cannot do: torch would pretend to, up to the first convolution."""
+    if execution.device == "cuda" and precision == "bf16" and torch.cuda.get_device_capability()[0] < AMPERE:
+        raise UserError(f"{torch.cuda.get_device_name()} does not compute in bfloat16: use --precision fp32")
 
 
-def run(specs: Sequence[RunSpec], execution: Execution, share: Share = WHOLE) -> Iterator[EpochReport]:
+def run(specs: Sequence[RunSpec], execution: Execution) -> Iterator[EpochReport]:
     """Train the runs together, each from where its checkpoint left it, and report every epoch.
 
     A run is complete when its result and its weights are there; one that lost its weights is trained again.
     A run's numbers do not depend on which others it is trained with, nor on how often it was stopped and resumed.
-    share: of every batch, where several processes (of one torch.distributed group) train the runs together; the first
-    of them writes.
+    The processes of a torch.distributed group train the runs together; the first of them writes.
     """
     if outdated := [spec.name for spec in specs if spec.outdated]:
         raise UserError(f"{outdated[0]} is a run of an earlier version: leave its `revision` out to train the newest")
@@ -145,10 +138,10 @@ def run(specs: Sequence[RunSpec], execution: Execution, share: Share = WHOLE) ->
     if len({spec.run_id for spec in specs}) != len(specs):
         raise UserError("a job names one of its runs twice: name each run once")
     epochs = max(spec.epochs for spec in specs)
-    with disk_errors_told(execution.results), contextlib.ExitStack() as locks:
-        for spec in sorted(specs, key=lambda spec: spec.run_id) if share.rank == 0 else ():
-            locks.enter_context(held_folder(spec, execution.results, seconds=LOCK_SECONDS))
-        wait_for_all(share)
+    with disk_errors_told(execution.results), contextlib.ExitStack() as stack:
+        for spec in sorted(specs, key=lambda spec: spec.run_id) if current_share().rank == 0 else ():
+            stack.enter_context(hold_folder(spec, execution.results, seconds=LOCK_SECONDS))
+        barrier()
         known = {spec.run_id: read_result(execution.results, spec.run_id) for spec in specs}
         done = tuple(
             run_id
@@ -157,183 +150,183 @@ def run(specs: Sequence[RunSpec], execution: Execution, share: Share = WHOLE) ->
         )
         if done:
             yield EpochReport(0, epochs, finished=done)
-        missing = [spec for spec in specs if spec.run_id not in done]
-        if missing:
-            try:
-                yield from _train(missing, execution, epochs, share)
-            finally:
-                give_back()
+        if len(done) == len(specs):
+            return
+        stack.callback(give_back)
+        job = Job([spec for spec in specs if spec.run_id not in done], execution, epochs, stack)
+        if report := job.start():
+            yield report
+        for epoch in range(1, epochs + 1):
+            if active := [one for one in job.students if one.record.epoch == epoch - 1 and not one.ended]:
+                job.train(epoch, active)
+                yield job.close_epoch(epoch, active)
 
 
-def check_precision(precision: str, execution: Execution) -> None:
-    """Refuse what the GPU cannot do: torch would pretend to, up to the first convolution."""
-    if execution.device == "cuda" and precision == "bf16" and torch.cuda.get_device_capability()[0] < AMPERE:
-        raise UserError(f"{torch.cuda.get_device_name()} does not compute in bfloat16: use --precision fp32")
+class Job:
+    """Students that train together: one data set, one stream of batches, one teacher.
 
+    stack: closes what the job opens.
+    """
 
-def _train(specs: Sequence[RunSpec], execution: Execution, epochs: int, share: Share) -> Iterator[EpochReport]:
-    prepare_torch(execution)
-    check_precision(specs[0].precision, execution)
-    provenance = surroundings(execution.device) | {"command": execution.command, "threads": torch.get_num_threads()}
-    first = specs[0]
-    dataset = load_data(first, execution)
-    stream = dataset.stream(seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation, share=share)
-    teaching = make_teaching(specs, dataset, stream, execution)
-    notes: list[str] = []
-    with _cached(specs, dataset, stream, teaching, execution, notes), writing() as writer:
-        yield from _epochs(specs, execution, epochs, dataset, stream, teaching, provenance, writer, notes)
+    def __init__(
+        self, specs: Sequence[RunSpec], execution: Execution, epochs: int, stack: contextlib.ExitStack
+    ) -> None:
+        prepare_torch(execution)
+        first = specs[0]
+        check_precision(first.precision, execution)
+        self.specs, self.execution, self.epochs = specs, execution, epochs
+        self.provenance: dict[str, Any] = surroundings(execution.device)
+        self.provenance |= {"command": execution.command, "threads": torch.get_num_threads()}
+        self.share = current_share()
+        self.dataset = load_data(first, execution)
+        self.stream = self.dataset.stream(
+            seed=first.seed, batch_size=first.batch_size, augmentation=first.augmentation, share=self.share
+        )
+        self.notes: list[str] = []
+        self.context = None if first.teacher is None else self._open_teacher(first, stack)
+        self.writer = stack.enter_context(writing())
+        self.cuda_streams = cuda_streams_on(execution)
+        self.students: list[Student] = []
+        self._named: dict[str, str] = {}
 
-
-@contextlib.contextmanager
-def _cached(
-    specs: Sequence[RunSpec],
-    dataset: Source,
-    stream: Stream,
-    teaching: TeacherContext | None,
-    execution: Execution,
-    notes: list[str],
-) -> Iterator[None]:
-    """With a cache of the teacher's answers, where logits are all that is asked of it and nobody measures its cost."""
-    first = specs[0]
-    more = first.timing or any(find(spec.method).FEATURES for spec in specs)
-    if teaching is None or more or not execution.teacher_cache_gb:
-        yield
-        return
-    teacher, digest = teaching.teacher, teaching.facts.sha256
-    with open_teacher_cache(
-        replace(first, epochs=max(s.epochs for s in specs)),
-        dataset,
-        stream,
-        teacher,
-        digest,
-        execution.results,
-        execution.teacher_cache_gb * GB,
-        notes,
-    ) as cache:
-        teaching.cache = cache
-        yield
-
-
-def _epochs(
-    specs: Sequence[RunSpec],
-    execution: Execution,
-    epochs: int,
-    dataset: Source,
-    stream: Stream,
-    teaching: TeacherContext | None,
-    provenance: dict[str, Any],
-    writer: Writer,
-    notes: list[str],
-) -> Iterator[EpochReport]:
-    share = stream.share
-    students, refused = [], {}
-    for spec in specs:
-        try:
-            students.append(
-                Student(
-                    spec,
-                    dataset=dataset,
-                    teaching=teaching,
-                    results=execution.results,
-                    started=now(),
-                    share=share,
-                    writer=writer,
-                    capture=capture_on(execution),
-                )
+    def _open_teacher(self, first: RunSpec, stack: contextlib.ExitStack) -> TeacherContext:
+        """The teacher that the runs share, with a cache where they need logits alone and nobody measures its cost."""
+        execution, results = self.execution, self.execution.results
+        path = teacher_file(first, results, dict(execution.teachers))
+        teacher, digest = load_teacher(first, path, num_classes=self.dataset.num_classes, device=execution.device)
+        known = measure_teacher(teacher, digest, self.dataset, self.stream, self.specs, results)
+        cache = None
+        features = any(find_method(spec.method).FEATURES for spec in self.specs)
+        if execution.teacher_cache_gb and not first.timing and not features:
+            longest, most_bytes = (
+                replace(first, epochs=max(s.epochs for s in self.specs)),
+                execution.teacher_cache_gb * GB,
             )
-        except UserError as error:
-            refused[spec.run_id] = str(error)
-            if share.rank == 0:
-                write_refusal(spec, execution.results, str(error), provenance | {"ended": now()})
-    damaged = tuple(line for student in students for line in student.damaged)
-    if refused or damaged:
-        yield EpochReport(0, epochs, failed=refused, damaged=damaged)
-    if not students:
-        return
-    remarks = [student.method.remark(dataset.num_classes) for student in students]
-    notes += dict.fromkeys(remark for remark in remarks if remark is not None)
-    wait_for_all(share)
-    cuda_streams = cuda_streams_on(execution, share)
-    start = min(student.record.epoch for student in students) + 1
-    named: dict[str, str] = {}
-    for epoch in range(start, epochs + 1):
-        active = [student for student in students if student.record.epoch == epoch - 1 and not student.ended]
-        if not active:
-            continue
-        if specs[0].timing:
-            writer.wait_for_all()
-        for group in [[student] for student in active] if specs[0].timing else [active]:
-            train_epoch(epoch, group, stream, teaching, cuda_streams)
+            cache = stack.enter_context(
+                open_teacher_cache(longest, self.dataset, self.stream, teacher, digest, results, most_bytes, self.notes)
+            )
+        return TeacherContext(teacher, known, cache)
+
+    def start(self) -> EpochReport | None:
+        """Make the students, each as its checkpoint left it. Report those that are refused, and damaged checkpoints."""
+        refused = {}
+        for spec in self.specs:
+            try:
+                self.students.append(
+                    Student(
+                        spec,
+                        dataset=self.dataset,
+                        context=self.context,
+                        results=self.execution.results,
+                        started=now(),
+                        writer=self.writer,
+                        capture=capture_on(self.execution),
+                    )
+                )
+            except UserError as error:
+                refused[spec.run_id] = str(error)
+                if self.share.rank == 0:
+                    write_refusal(spec, self.execution.results, str(error), self.provenance | {"ended": now()})
+        remarks = [student.method.remark(self.dataset.num_classes) for student in self.students]
+        self.notes += dict.fromkeys(remark for remark in remarks if remark is not None)
+        damaged = tuple(line for student in self.students for line in student.damaged)
+        barrier()
+        return EpochReport(0, self.epochs, failed=refused, damaged=damaged) if refused or damaged else None
+
+    def train(self, epoch: int, active: Sequence[Student]) -> None:
+        """Train the students for an epoch, together; one after the other where the time is measured."""
+        timing = self.specs[0].timing
+        if timing:
+            self.writer.wait_for_all()
+        for group in [[student] for student in active] if timing else [active]:
+            train_epoch(epoch, group, self.stream, self.context, self.cuda_streams)
+
+    def close_epoch(self, epoch: int, active: Sequence[Student]) -> EpochReport:
+        """Test the students, save their state, and write the results of those that have ended or cannot go on."""
         finished, failed = [], {}
-        scores = evaluate_models([student.model for student in active], dataset, specs[0].precision, share=share)
+        scores = evaluate_models([student.model for student in active], self.dataset, self.specs[0].precision)
         for student, found in zip(active, scores, strict=True):
-            reason = student.end_epoch(epoch, dataset, found)
+            reason = student.end_epoch(epoch, self.dataset, found)
             if reason is None and not student.ended:
                 continue
+            record = student.record
             student.finish(
                 reason,
-                teaching,
-                provenance
-                | {"pack": len(active), "devices": share.world, "unreadable_images": len(student.record.unreadable)}
-                | {"started": student.record.started, "ended": now()},
+                self.context,
+                self.provenance
+                | {"pack": len(active), "devices": self.share.world, "unreadable_images": len(record.unreadable)}
+                | {"started": record.started, "ended": now()},
             )
             if reason is None:
                 finished.append(student.spec.run_id)
-                notes += filter(None, [off(student.spec, student.record.shares)])
+                self.notes += filter(None, [off(student.spec, record.shares)])
             else:
                 failed[student.spec.run_id] = reason
-                students.remove(student)
-        metrics = {s.spec.run_id: s.metrics() for s in active if s.spec.run_id not in failed}
+                self.students.remove(student)
         known = {path: why for student in active for path, why in student.record.unreadable.items()}
-        new = {path: why for path, why in known.items() if path not in named}
-        named |= new
-        stopped = [student for student in students if not student.ended and _told_to_stop(student, execution, share)]
-        for student in stopped:
-            writer.wait(student.spec.run_id)
-        students = [student for student in students if student not in stopped]
-        ends = tuple(student.spec.run_id for student in stopped)
-        told = tuple(notes)
-        notes.clear()
-        yield EpochReport(epoch, epochs, metrics, tuple(finished), failed, new, ends, notes=told)
+        new = {path: why for path, why in known.items() if path not in self._named}
+        self._named |= new
+        notes = tuple(self.notes)
+        self.notes.clear()
+        return EpochReport(
+            epoch,
+            self.epochs,
+            metrics={s.spec.run_id: s.metrics() for s in active if s.spec.run_id not in failed},
+            finished=tuple(finished),
+            failed=failed,
+            unreadable=new,
+            stopped=self.take_out_stopped(),
+            notes=notes,
+        )
+
+    def take_out_stopped(self) -> tuple[str, ...]:
+        """Take out the students that somebody asked to stop, once their checkpoints are written. Returns their runs."""
+        stopped = []
+        for student in [one for one in self.students if not one.ended]:
+            run_id = student.spec.run_id
+            if not all_gather(is_asked_to_stop(self.execution.results, run_id))[0]:
+                continue
+            if self.share.rank == 0:
+                confirm_stop(self.execution.results, run_id)
+            self.writer.wait(run_id)
+            self.students.remove(student)
+            stopped.append(run_id)
+        return tuple(stopped)
 
 
 def capture_on(execution: Execution) -> Capture | None:
-    return cuda_graphs() if execution.cuda_graphs and execution.device == "cuda" else None
+    wanted = execution.cuda_graphs and execution.device == "cuda" and current_share() == WHOLE
+    return record_cuda_graphs() if wanted else None
 
 
-def cuda_streams_on(execution: Execution, share: Share) -> OneStream:
-    return CudaStreams() if execution.cuda_graphs and execution.device == "cuda" and share == WHOLE else OneStream()
-
-
-def _told_to_stop(student: Student, execution: Execution, share: Share) -> bool:
-    run_id = student.spec.run_id
-    told = gathered(is_asked_to_stop(execution.results, run_id), share)[0]
-    if told and share.rank == 0:
-        confirm_stop(execution.results, run_id)
-    return told
+def cuda_streams_on(execution: Execution) -> CudaStreams | None:
+    wanted = execution.cuda_graphs and execution.device == "cuda" and current_share() == WHOLE
+    return CudaStreams() if wanted else None
 
 
 def train_epoch(
-    epoch: int, students: Sequence[Student], stream: Stream, teaching: TeacherContext | None, cuda_streams: OneStream
+    epoch: int,
+    students: Sequence[Student],
+    stream: Stream,
+    context: TeacherContext | None,
+    cuda_streams: CudaStreams | None = None,
 ) -> None:
     """Every step of an epoch for every student; each is charged an equal share of the time."""
-    if not students:
-        return
     eval_mode = [one for one in students if not one.method.BATCH_STATISTICS or one.spec.end is not None]
     features = any(student.method.FEATURES for student in eval_mode)
     dtype = torch.bfloat16 if students[0].spec.precision == "bf16" else torch.float32
     began = time.perf_counter()
     for student in students:
-        student.begin_epoch(epoch)
+        student.steps.begin_epoch(epoch)
     for chunk in stream.epoch(epoch):
-        views = Views(chunk, stream, dtype, teaching, features=features, asked=bool(eval_mode))
+        views = Views(chunk, stream, dtype, context, features=features, asked=bool(eval_mode))
         for student in students:
-            student.steps.prepare(views, teaching)
-        with cuda_streams.overlap():
-            for student in students:
-                with cuda_streams.use(student.spec.run_id) if student.steps.recorded else contextlib.nullcontext():
-                    for step in range(len(chunk.bounds) - 1):
-                        student.steps.step(views, step, epoch, teaching)
+            student.steps.prepare(views)
+        if cuda_streams is not None:
+            cuda_streams.train(students, views)
+            continue
+        for student in students:
+            student.steps.train(views)
     if stream.device.type == "cuda":
         torch.cuda.synchronize()
     for student in students:

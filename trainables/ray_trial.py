@@ -22,7 +22,6 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from trainables import time_limits
 from trainables.data.loader import share_cores
-from trainables.data.stream import Share
 from trainables.error_texts import DEVICE_MEMORY_FULL, PEER_LOST
 from trainables.errors import UserError, causes
 from trainables.job import EpochReport, Execution, load_data
@@ -161,10 +160,8 @@ def _train_on_several(
     """
 
     def train_share() -> None:
-        context = ray.train.get_context()
-        share = Share(context.get_world_rank(), context.get_world_size())
         _prepare(execution, specs, machines)
-        for report in _train_unended(specs, execution, functools.partial(train, share=share)):
+        for report in _train_unended(specs, execution, train):
             ray.train.report({"report": report})
 
     gpu = {"GPU": 1} if execution.device == "cuda" else {}

@@ -264,14 +264,14 @@ def _cost(
     dataset = _random_images(spec.dataset, facts, size, device)
     dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
 
-    teaching = None
+    context = None
     if spec.teacher is not None:
         teacher = _random_teacher(spec.teacher, facts.num_classes, device, spec.precision)
         energies = dict.fromkeys(MEMBERSHIPS, torch.zeros(size, device=device))
-        teaching = TeacherContext(teacher, TeacherFacts("", Scores(0, 0, 0), energies))
+        context = TeacherContext(teacher, TeacherFacts("", Scores(0, 0, 0), energies))
     with tempfile.TemporaryDirectory() as nowhere:
-        student = Student(spec, dataset=dataset, teaching=teaching, results=Path(nowhere), started="")
-    stored = sum(value.numel() * value.element_size() for value in student.learner.state_dict().values())
+        student = Student(spec, dataset=dataset, context=context, results=Path(nowhere), started="")
+    stored = sum(value.numel() * value.element_size() for value in student.steps.module.state_dict().values())
 
     def batches_of(images: int) -> tuple[BatchStream, Chunk]:
         crop = "none" if datasets.find(spec.dataset).streamed else spec.augmentation
@@ -282,22 +282,21 @@ def _cost(
         """Steps on views whose teacher has answered already: its answers are counted by themselves."""
         stream, chunk = batches_of(images)
         asked = not student.method.BATCH_STATISTICS
-        views = Views(chunk, stream, dtype, teaching, features=asked and student.method.FEATURES, asked=asked)
+        views = Views(chunk, stream, dtype, context, features=asked and student.method.FEATURES, asked=asked)
         if student.method.BATCH_STATISTICS:
             _ = views.batch_answers
         else:
             _ = views.strong if student.method.wants_strong else views.weak
 
         def work() -> None:
-            for step in range(steps):
-                student.steps.step(views, step, 1, teaching)
+            student.steps.train(views)
             student.steps.sums.tolist()
 
         return work
 
     step = 0.0
     if trained:
-        student.begin_epoch(1)
+        student.steps.begin_epoch(1)
         step = _per_image(train, few, largest, seconds * 0.7, clock) * spec.batch_size
     if image is not None:
         return Cost(step, image, stored, once=not seconds)

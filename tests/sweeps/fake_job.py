@@ -72,7 +72,9 @@ def train(specs: Sequence[RunSpec], execution: Execution) -> Iterator[EpochRepor
             stopped = [one for one in left if one.run_id not in finished and _told_to_stop(one, execution)]
             left = [one for one in left if one not in stopped]
             ends = tuple(one.run_id for one in stopped)
-            yield EpochReport(epoch, epochs, numbers, tuple(finished), failed, stopped=ends)
+            yield EpochReport(
+                epoch=epoch, epochs=epochs, metrics=numbers, finished=tuple(finished), failed=failed, stopped=ends
+            )
 
 
 def _told_to_stop(one: RunSpec, execution: Execution) -> bool:

@@ -1,4 +1,4 @@
-"""What the tests of feature methods share: the methods with the paper's numbers, outputs, steps, setups."""
+"""What the tests of feature methods share: the methods with the paper's numbers, outputs, batches, setups."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from trainables.methods import Method, Setup, Step, make
+from trainables.methods import Batch, Method, Setup, make
 from trainables.models import Outputs
 from trainables.spec import params
 
@@ -23,12 +23,12 @@ STUDENT, TEACHER = ((2, 4, 4), (3, 4, 4), (4, 2, 2)), ((3, 4, 4), (4, 4, 4), (5,
 Shapes = Sequence[tuple[int, int, int]]
 
 
-def outputs(shapes: Shapes, *, batch: int = 4, pooled: int = 6, seed: int = 0) -> Outputs:
+def outputs(shapes: Shapes, *, count: int = 4, pooled: int = 6, seed: int = 0) -> Outputs:
     """Of random numbers in float64; preactivations have the features' shapes."""
     draw = torch.Generator().manual_seed(seed)
 
     def random(*shape: int) -> Tensor:
-        return torch.randn(batch, *shape, generator=draw, dtype=torch.float64)
+        return torch.randn(count, *shape, generator=draw, dtype=torch.float64)
 
     features, preactivations = (tuple(random(*shape) for shape in shapes) for _ in range(2))
     return Outputs(logits=random(3), features=features, pooled=random(pooled), preactivations=preactivations)
@@ -50,15 +50,14 @@ def extra(method: Method, student: Outputs, teacher: Outputs) -> nn.Module | Non
     return method.extra(setup(student, teacher))
 
 
-def step(student: Outputs, teacher: Outputs, modules: nn.Module | None = None) -> Step:
-    count, classes = student.logits.shape
-    return Step(
-        student=student,
-        teacher=teacher,
-        labels=torch.arange(count, device=student.logits.device) % classes,
+def batch(teacher: Outputs, modules: nn.Module | None = None) -> Batch:
+    count, classes = teacher.logits.shape
+    return Batch(
+        images=teacher.logits.new_zeros(count, 3, 16, 16),
+        labels=torch.arange(count, device=teacher.logits.device) % classes,
         epoch=1,
         temperature=4.0,
-        images=student.logits.new_zeros(count, 3, 16, 16),
+        teacher=teacher,
         extra=modules,
     )
 

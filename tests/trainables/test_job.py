@@ -112,7 +112,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, 
 @pytest.mark.parametrize(
     ("owner", "name", "call", "after"),
     [
-        (Steps, "step", 3 * STEPS + 5, False),
+        (Steps, "learn", 3 * STEPS + 5, False),
         (Student, "_save", 1, True),
         (Student, "_save", 2, False),
         (student, "save_checkpoint", 2, False),

@@ -140,10 +140,10 @@ def test_equals_a_plain_loop(kind: str, teacher: GivenTeacher, tmp_path: Path) -
 def test_learning_rate_falls_after_each_milestone(digits: Dataset, tmp_path: Path) -> None:
     """Epochs count from 1: with milestones 150, 180, 210 epoch 151 is the first with the lower rate."""
     spec = replace(VANILLA, epochs=240, milestones=(150, 180, 210))
-    made = Student(spec, dataset=digits, teaching=None, results=tmp_path, started="")
+    made = Student(spec, dataset=digits, context=None, results=tmp_path, started="")
     rates = {}
     for epoch in range(1, 241):
-        made.begin_epoch(epoch)
+        made.steps.begin_epoch(epoch)
         (rates[epoch],) = (group["lr"] for group in made.optimizer.param_groups)
     expected = {1: 0.05, 150: 0.05, 151: 5e-3, 180: 5e-3, 181: 5e-4, 210: 5e-4, 211: 5e-5, 240: 5e-5}
     assert {epoch: rates[epoch] for epoch in expected} == pytest.approx(expected, rel=1e-12)

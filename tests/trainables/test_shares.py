@@ -16,15 +16,15 @@ from small_jobs import VANILLA, GivenTeacher, seasoned, train
 from torch import Tensor
 
 from trainables import shares
-from trainables.methods import Step
+from trainables.methods import Batch
 from trainables.methods.multi import Multi
-from trainables.models import build
+from trainables.models import Outputs, build
 from trainables.models.checkpoint import load_weights
 from trainables.spec import Mixing, RunSpec, Temperature, params
 from trainables.storage.job_file import Execution
 from trainables.storage.runs import read_result, verify_checksum
 from trainables.training.steps import Steps
-from trainables.training.teachers import Teacher, facts
+from trainables.training.teachers import Teacher, measure_teacher
 from trainables.training.views import TeacherContext, Views
 
 ENERGY = {rate: Temperature(4, "energy", 2, -2, rate) for rate in (0.2, 0.3)}
@@ -118,11 +118,11 @@ def test_images_in_files_with_their_training_crops(tmp_path: Path) -> None:
     )
     stream = source.stream(seed=1, batch_size=64, augmentation=spec.augmentation)
     guide = Teacher(seasoned("resnet8", num_classes=3), device="cpu", precision="fp32")
-    teaching = TeacherContext(guide, facts(guide, "0", source, stream, [spec], tmp_path))
+    teaching = TeacherContext(guide, measure_teacher(guide, "0", source, stream, [spec], tmp_path))
     counts = torch.zeros(2)
     for chunk in stream.epoch(1):
         view = Views(chunk, stream, torch.float32, teaching).weak
-        counts += teaching.ends(view, "view", 0.2)
+        counts += view.count_ends("view", 0.2)
     for share in (counts / source.train_size).tolist():
         assert share == pytest.approx(0.2, abs=0.02)
 
@@ -135,8 +135,8 @@ def test_by_image_the_same_images_are_meant_in_every_epoch(
     mixed: set[int] = set()
     prepare = Steps.prepare
 
-    def watched(steps: Steps, views: Views, teaching: TeacherContext | None) -> None:
-        prepare(steps, views, teaching)
+    def watched(steps: Steps, views: Views) -> None:
+        prepare(steps, views)
         mixed.update(views.mixed(Mixing("cutmix", "high", rate), "image").index.tolist())
 
     monkeypatch.setattr(Steps, "prepare", watched)
@@ -180,14 +180,14 @@ def test_energy_multi_has_one_temperature_a_sample(
 ) -> None:
     """From its weak view, for both: strong images have higher energies."""
     found = []
-    loss = Multi.loss
+    loss = Multi.two_view_loss
 
-    def watched(method: Multi, step: Step) -> Tensor:
-        assert step.strong is not None
-        found.append((step.temperature, step.strong.temperature))
-        return loss(method, step)
+    def watched(method: Multi, student: Outputs, strong: Outputs, batch: Batch) -> Tensor:
+        assert batch.strong is not None
+        found.append((batch.temperature, batch.strong.temperature))
+        return loss(method, student, strong, batch)
 
-    monkeypatch.setattr(Multi, "loss", watched)
+    monkeypatch.setattr(Multi, "two_view_loss", watched)
     spec = whole(teacher.spec(temperature=ENERGY[0.2]))
     train([replace(spec, method="multi", params=MULTI)], teacher.execution(tmp_path))
     assert all(torch.equal(weak, strong) for weak, strong in found)

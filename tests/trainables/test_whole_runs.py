@@ -12,9 +12,9 @@ from torch import Tensor
 
 from trainables.data.stream import Share
 from trainables.errors import UserError
-from trainables.methods import Step, find, make, whole_batches
+from trainables.methods import Batch, find, make, whole_batches
 from trainables.methods.ofd import OFD
-from trainables.models import build
+from trainables.models import Outputs, build
 from trainables.models.checkpoint import load_state
 from trainables.spec import RunSpec, params
 from trainables.training.student import check_method
@@ -42,12 +42,12 @@ def test_ofd_sees_a_teacher_in_training_mode(
     model, loss, agree = build("resnet8", 10).train(), OFD.loss, []
     model.load_state_dict(load_state(teacher.path))
 
-    def watched(self: OFD, step: Step) -> Tensor:
+    def watched(self: OFD, student: Outputs, batch: Batch) -> Tensor:
         with torch.no_grad():
-            expected = model.forward_features(step.images).preactivations
-        maps = zip(step.taught.preactivations, expected, strict=True)
+            expected = model.forward_features(batch.images).preactivations
+        maps = zip(batch.teacher_outputs.preactivations, expected, strict=True)
         agree.append(all(torch.allclose(*pair, rtol=1e-3, atol=1e-3) for pair in maps))
-        return loss(self, step)
+        return loss(self, student, batch)
 
     monkeypatch.setattr(OFD, "loss", watched)
     train([ofd(teacher, epochs=1)], teacher.execution(tmp_path))

@@ -22,7 +22,7 @@ from trainables.data.dataset import of_part
 from trainables.data.folders import FolderListing, fingerprint_files
 from trainables.data.image_files import Decoder, DecodeRequest, ImageFiles
 from trainables.data.loader import PART, Loader, in_parts
-from trainables.data.random_streams import generator
+from trainables.data.random_streams import Purpose, generator
 from trainables.data.source import IMAGENET_STATISTICS, UNREADABLE, Source
 from trainables.data.stream import WHOLE, Chunk, Share, normalise, to_device
 from trainables.data.subset import select
@@ -213,8 +213,8 @@ class FileStream:
 
     def epoch(self, epoch: int) -> Iterator[Chunk]:
         size = self.dataset.train_size
-        order = generator(self.seed, "order and augmentation", epoch).permutation(size)
-        keys = generator(self.seed, "mixing partners", epoch).random(size)
+        order = generator(self.seed, Purpose.ORDER_AND_AUGMENTATION, epoch).permutation(size)
+        keys = generator(self.seed, Purpose.MIXING_PARTNERS, epoch).random(size)
         starts = range(0, self.steps * self.batch_size, self.batch_size)
         sizes = [min(self.batch_size, size - start) for start in starts]
         own = [
@@ -240,6 +240,7 @@ class FileStream:
     def anew(self, chunk: Chunk) -> Tensor:
         if not self.random:
             return chunk.pixels
-        draw = generator(self.seed, "strong crop and flip", chunk.epoch, chunk.first_step).random(len(chunk.index))
+        place = chunk.epoch, chunk.first_step
+        draw = generator(self.seed, Purpose.STRONG_CROP_AND_FLIP, *place).random(len(chunk.index))
         flips = to_device(torch.from_numpy(draw < 0.5), self.device)
         return torch.where(flips[:, None, None, None], chunk.pixels.flip(2), chunk.pixels)

@@ -24,7 +24,7 @@ from torch.nn.functional import interpolate
 
 from trainables.data.decoding import UNREADABLE, in_rgb
 from trainables.data.folders import Files
-from trainables.data.random_streams import generator
+from trainables.data.random_streams import Purpose, generator
 from trainables.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
@@ -107,7 +107,7 @@ class Decoder:
         unreadable: dict[int, str] = {}
         fault = ""
         for row, index in enumerate(request.indices):
-            draw = generator(request.draw[0], "crop and flip", request.draw[1], index) if request.draw else None
+            draw = generator(request.draw[0], Purpose.CROP_AND_FLIP, request.draw[1], index) if request.draw else None
             flips[row] = draw is not None and draw.random() < 0.5
             try:
                 image = self._image(request.split, index, draw, unreadable)

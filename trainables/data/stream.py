@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.data.random_streams import generator
+from trainables.data.random_streams import Purpose, generator
 
 STEPS_PER_CHUNK = 8
 PADDING = {"none": 0, "crop": 4, "crop_flip": 4, "crop8_flip": 8}
@@ -132,21 +132,18 @@ class BatchStream:
         self.side, self.seed, self.batch_size = images.shape[1], seed, batch_size
         self.device = self.images.device
         self.share = share
-
-    @property
-    def steps(self) -> int:
-        """Steps of an epoch. A last batch of one image is left out: batch statistics need two."""
-        whole, rest = divmod(len(self.labels), self.batch_size)
-        return whole + (rest > 1)
+        whole, rest = divmod(len(labels), batch_size)
+        # A last batch of one image is left out: batch statistics need two.
+        self.steps = whole + (rest > 1)
 
     def epoch(self, epoch: int) -> Iterator[Chunk]:
         """The chunks of an epoch, each made when it is asked for."""
         size = len(self.labels)
-        draw = generator(self.seed, "order and augmentation", epoch)
+        draw = generator(self.seed, Purpose.ORDER_AND_AUGMENTATION, epoch)
         order = draw.permutation(size)
         corner = draw.integers(0, 2 * self.padding + 1, (size, 2))
         flipped = draw.random(size) < 0.5 if self.flip else np.zeros(size, dtype=bool)
-        keys = generator(self.seed, "mixing partners", epoch).random(size)
+        keys = generator(self.seed, Purpose.MIXING_PARTNERS, epoch).random(size)
         sizes = [min(self.batch_size, size - step * self.batch_size) for step in range(self.steps)]
         own = [self.share.of(count) for count in sizes]
         kept = np.concatenate(
@@ -175,7 +172,7 @@ class BatchStream:
 
     def each_once(self, most: int) -> Iterator[Tensor]:
         size = len(self.labels)
-        draw = generator(self.seed, "each image once")
+        draw = generator(self.seed, Purpose.EACH_IMAGE_ONCE)
         corners = torch.from_numpy(draw.integers(0, 2 * self.padding + 1, (size, 2)))
         flips = torch.from_numpy(draw.random(size) < 0.5) if self.flip else torch.zeros(size, dtype=torch.bool)
         for part in self.share.parts(size, most):
@@ -185,7 +182,8 @@ class BatchStream:
 
     def anew(self, chunk: Chunk) -> Tensor:
         """Three numbers are drawn for each image, in their order."""
-        draw = generator(self.seed, "strong crop and flip", chunk.epoch, chunk.first_step).random((len(chunk.index), 3))
+        shape, place = (len(chunk.index), 3), (chunk.epoch, chunk.first_step)
+        draw = generator(self.seed, Purpose.STRONG_CROP_AND_FLIP, *place).random(shape)
         corners = to_device(torch.from_numpy((draw[:, :2] * (2 * self.padding + 1)).astype(np.int64)), self.device)
         flips = to_device(torch.from_numpy((draw[:, 2] < 0.5) & self.flip), self.device)
         return self._augment(chunk.index, corners, flips)

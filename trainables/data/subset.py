@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from trainables.data.counts import counts_in_words
-from trainables.data.random_streams import generator
+from trainables.data.random_streams import Purpose, generator
 from trainables.errors import UserError
 
 
@@ -73,7 +73,7 @@ def check_shares(imbalance: float, train_fraction: float) -> None:
 def _hold_out(positions: np.ndarray, label: int, share: float) -> np.ndarray:
     """Of the images of one class, at random."""
     count = math.floor(_exact(share) * len(positions))
-    return generator(0, "held-out images", label).permutation(positions)[:count]
+    return generator(0, Purpose.HELD_OUT_IMAGES, label).permutation(positions)[:count]
 
 
 def count_kept(count: int, fraction: float) -> int:

@@ -1,8 +1,9 @@
 """Distillation methods, one file each. A file here that defines METHOD is a method under the file's name.
 
 A method is a frozen dataclass of its own numbers (the `params` of a run) that inherits from Method. Its `loss` maps the
-student's outputs and a Batch (images, labels, the teacher's outputs, temperatures) to a scalar. What else it needs it declares: class attributes for the
-networks' features and the like, `extra` for modules of its own that train with the student.
+student's outputs and a Batch (images, labels, the teacher's outputs, temperatures) to a scalar. What else it needs it
+declares: class attributes for the networks' features and the like, `extra` for modules of its own that train with the
+student.
 """
 
 from __future__ import annotations

@@ -65,13 +65,13 @@ class Multi(Method):
         return self.strong == 1
 
     def loss(self, student: Outputs, batch: Batch) -> Tensor:
-        return sum_parts(self.parts(_View(student.logits, batch)))
+        return sum_parts(self.parts(StudentView(student.logits, batch)))
 
     def two_view_loss(self, student: Outputs, strong: Outputs, batch: Batch) -> Tensor:
         assert batch.strong is not None
-        return sum_parts(self.parts(_View(student.logits, batch), _View(strong.logits, batch.strong)))
+        return sum_parts(self.parts(StudentView(student.logits, batch), StudentView(strong.logits, batch.strong)))
 
-    def parts(self, weak: _View, strong: _View | None = None) -> Parts:
+    def parts(self, weak: StudentView, strong: StudentView | None = None) -> Parts:
         """The terms of the loss, with their weights."""
         views = [weak] if strong is None else [weak, strong]
         ce = _sum_over(views, lambda view: cross_entropy(view.student, view.batch.labels))
@@ -85,7 +85,7 @@ class Multi(Method):
         return Parts(self.ce * ce, self.kd * instance, self.kd * classes, self.kd * batch)
 
 
-class _View(NamedTuple):
+class StudentView(NamedTuple):
     """The student's logits of a batch."""
 
     student: Tensor
@@ -97,19 +97,19 @@ def sum_parts(parts: Parts) -> Tensor:
     return ce + instance + classes + batch
 
 
-def _sum_over(views: Sequence[_View], term: Callable[[_View], Tensor]) -> Tensor:
+def _sum_over(views: Sequence[StudentView], term: Callable[[StudentView], Tensor]) -> Tensor:
     first, *rest = map(term, views)
     return sum(rest, first)
 
 
-def _sum_temperatures(loss: Loss, view: _View, temperatures: tuple[float, ...] = MULTI_TEMPERATURES) -> Tensor:
+def _sum_temperatures(loss: Loss, view: StudentView, temperatures: tuple[float, ...] = MULTI_TEMPERATURES) -> Tensor:
     teacher, total = view.batch.teacher_outputs.logits, view.student.new_zeros(())
     for temperature in temperatures:
         total = total + loss(view.student, teacher, view.batch.temperature * (temperature / MULTI_BASE))
     return total
 
 
-def _released_terms(weak: _View, strong: _View | None) -> tuple[Tensor, Tensor, Tensor]:
+def _released_terms(weak: StudentView, strong: StudentView | None) -> tuple[Tensor, Tensor, Tensor]:
     certain = weak.batch.teacher_outputs.logits.softmax(dim=1)
     samples, classes = _unsure(certain.amax(dim=1)), _unsure(certain.sum(dim=0))
     instance = samples * _sum_temperatures(kd_loss, weak)

@@ -80,8 +80,10 @@ class RecordedSteps(Steps):
             tensors["others"] = batch.others
 
         def work(given: Tensors) -> Tensor:
-            teacher = {"teacher": logits_only(given["teacher"])} if "teacher" in given else {}
-            return super(RecordedSteps, self).learn(replace(batch, **{**given, **teacher}))
+            changed: dict[str, Any] = dict(given)
+            if "teacher" in given:
+                changed["teacher"] = logits_only(given["teacher"])
+            return super(RecordedSteps, self).learn(replace(batch, **changed))
 
         loss = self._replayed((batch.mixed, len(batch.labels)), tensors, work)
         assert loss is not None

@@ -65,7 +65,7 @@ class SharedNorm(nn.BatchNorm2d):
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(maps.dtype)
 
 
-def with_shared_norms(module: nn.Module, device: str) -> None:
+def convert_batch_norms(module: nn.Module, device: str) -> None:
     """Make every batch norm of a module one over all devices; keys and weights stay."""
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
@@ -83,7 +83,7 @@ def _shared(norm: nn.BatchNorm2d, device: str) -> nn.Module:
     return shared.train(norm.training)
 
 
-def in_step(module: nn.Module) -> nn.Module:
+def wrap_ddp(module: nn.Module) -> nn.Module:
     """The module with gradients that are averaged over the devices as they come. Its norms share their statistics
     already: buffers need no copying. (Older versions of torch call the option otherwise.)"""
     known = inspect.signature(DistributedDataParallel).parameters
@@ -91,9 +91,15 @@ def in_step(module: nn.Module) -> nn.Module:
     return DistributedDataParallel(module, **option)
 
 
-def summed(numbers: Sequence[float], device: torch.device, share: Share) -> list[float]:
+def current_share() -> Share:
+    """Which part of every batch this process takes: all of it, or its part in a torch.distributed group."""
+    grouped = dist.is_available() and dist.is_initialized()
+    return Share(dist.get_rank(), dist.get_world_size()) if grouped else WHOLE
+
+
+def all_reduce(numbers: Sequence[float], device: torch.device) -> list[float]:
     """Numbers added over the devices."""
-    if share == WHOLE:
+    if current_share() == WHOLE:
         return list(numbers)
     total = torch.tensor(numbers, dtype=torch.float64, device=device)
     dist.all_reduce(total)
@@ -101,15 +107,16 @@ def summed(numbers: Sequence[float], device: torch.device, share: Share) -> list
     return values
 
 
-def gathered(own: Made, share: Share) -> list[Made]:
+def all_gather(own: Made) -> list[Made]:
     """What each of the devices has, in their order."""
+    share = current_share()
     everywhere: list[Any] = [own] * share.world
     if share != WHOLE:
         dist.all_gather_object(everywhere, own)
     return everywhere
 
 
-def wait_for_all(share: Share) -> None:
+def barrier() -> None:
     """Go on when all devices have come here."""
-    if share != WHOLE:
+    if current_share() != WHOLE:
         dist.barrier()

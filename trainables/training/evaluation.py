@@ -12,7 +12,8 @@ from torch.backends import cudnn
 from torch.nn.functional import cross_entropy
 
 from trainables.data.source import UNREADABLE, Source
-from trainables.data.stream import WHOLE, Share
+from trainables.data.stream import WHOLE
+from trainables.training.distributed import current_share
 
 BATCH = {"cpu": 250, "cuda": 2000}
 MOST_PIXELS = 2048 * 32**2
@@ -48,7 +49,6 @@ def evaluate(
     dataset: Source,
     *,
     batch_size: int | None = None,
-    share: Share = WHOLE,
 ) -> list[Scores]:
     """Scores of each on the test images, which are read once for all; each device of a job takes its share of them.
     Asks for the numbers once, at the end.
@@ -57,13 +57,13 @@ def evaluate(
     """
     batch = batch_size or at_once(BATCH, dataset.device, dataset.side)
     sums = torch.zeros(len(logits_of), 3, dtype=torch.float64, device=dataset.device)
-    for images, truth in dataset.scan("test", batch, share):
+    for images, truth in dataset.scan("test", batch, current_share()):
         for own, ask in zip(sums, logits_of, strict=True):
             logits = ask(images).float()
             best = logits.topk(min(5, logits.shape[1]), dim=1).indices == truth[:, None]
             loss = cross_entropy(logits, truth, reduction="sum", ignore_index=UNREADABLE)
             own += torch.stack([best[:, 0].sum(), best.sum(), loss]).double()
-    if share != WHOLE:
+    if current_share() != WHOLE:
         torch.distributed.all_reduce(sums)
     means = (sums / dataset.test_size).tolist()
     return [Scores(100 * top1, 100 * top5, loss) for top1, top5, loss in means]
@@ -75,14 +75,13 @@ def evaluate_models(
     precision: str,
     *,
     batch_size: int | None = None,
-    share: Share = WHOLE,
 ) -> list[Scores]:
     """Scores of networks in evaluation mode; their modes are left as they were."""
     modes = [model.training for model in models]
     for model in models:
         model.eval()
     with autocast(dataset.device.type, precision):
-        scores = evaluate(models, dataset, batch_size=batch_size, share=share)
+        scores = evaluate(models, dataset, batch_size=batch_size)
     for model, training in zip(models, modes, strict=True):
         model.train(training)
     return scores

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.data.random_streams import generator
+from trainables.data.random_streams import Purpose, generator
+from trainables.methods import Batch, Method
 from trainables.models import Network, Outputs
 from trainables.spec import RunSpec
 from trainables.training.evaluation import autocast
@@ -24,7 +25,8 @@ class StudentModule(nn.Module):
         self.network, self.extra, self.features = network, extra, features
 
     def forward(self, images: Tensor) -> Outputs:
-        return self.network.forward_features(images) if self.features else logits_only(self.network(images))
+        outputs = self.network.forward_features(images)
+        return outputs if self.features else logits_only(outputs.logits)
 
 
 class Steps:
@@ -121,7 +123,7 @@ class Steps:
         if not len(batch.labels):
             # Of a last batch with fewer samples than devices, this one has none: it only takes part.
             loss = loss.nan_to_num()
-        (loss * batch.weight).backward()
+        (loss if batch.weight == 1 else loss * batch.weight).backward()
         return loss.detach()
 
     def _batch(self, views: Views, view: View, number: int, tempered: View | None = None) -> Batch:
@@ -139,10 +141,9 @@ class Steps:
             if not self.method.FEATURES:
                 answers = logits_only(answers.logits)
             teacher = map_outputs(lambda tensor: tensor[start:end], answers)
-        weight = 1.0
-        if chunk.world > 1:
-            # Gradients are averaged over the devices; with this weight they are those of the mean over the batch.
-            weight = (end - start) * chunk.world / chunk.sizes[number]
+        # Gradients are averaged over the devices; with this weight they are those of the mean over the batch.
+        world = views.stream.share.world
+        weight = 1.0 if world == 1 else (end - start) * world / chunk.sizes[number]
         strong = None
         if self._strong and tempered is None:
             strong = self._batch(views, views.strong, number, tempered=view)
@@ -163,4 +164,4 @@ class Steps:
 
 
 def _draw_seed(spec: RunSpec, epoch: int, number: int) -> int:
-    return int(generator(spec.seed, f"draws of {spec.method}", epoch, number).integers(2**63 - 1))
+    return int(generator(spec.seed, Purpose.METHOD_DRAWS, epoch, number, name=spec.method).integers(2**63 - 1))

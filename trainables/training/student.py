@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from trainables.data.random_streams import generator
+from trainables.data.random_streams import Purpose, generator
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share
 from trainables.errors import UserError, reason_of
@@ -33,8 +33,8 @@ from trainables.storage.runs import (
     write_result,
 )
 from trainables.storage.writer import Writer
-from trainables.training.cuda_graphs import Capture, Replayed
-from trainables.training.distributed import gathered, in_step, summed, with_shared_norms
+from trainables.training.cuda_graphs import Capture, RecordedSteps
+from trainables.training.distributed import all_gather, all_reduce, convert_batch_norms, current_share, wrap_ddp
 from trainables.training.evaluation import Scores
 from trainables.training.steps import Steps, StudentModule
 from trainables.training.views import TeacherContext
@@ -71,21 +71,22 @@ class Record:
 
 def initial_model(spec: RunSpec, num_classes: int) -> Network:
     """The network with initial weights that depend on (network, seed) alone."""
-    return _seeded(spec.seed, f"initial weights of {spec.student}", lambda: build(spec.student, num_classes))
+    return _seed_torch(spec.seed, Purpose.INITIAL_WEIGHTS, spec.student, lambda: build(spec.student, num_classes))
 
 
-def _seeded(seed: int, purpose: str, make: Callable[[], Made]) -> Made:
-    """What `make` draws from torch's global generator depends on (seed, purpose) alone, and leaves no trace in it."""
+def _seed_torch(seed: int, purpose: Purpose, name: str, make: Callable[[], Made]) -> Made:
+    """What `make` draws from torch's global generator depends on (seed, purpose, name) alone. The generator
+    is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(generator(seed, purpose).integers(2**63 - 1)))
+        torch.manual_seed(int(generator(seed, purpose, name=name).integers(2**63 - 1)))
         return make()
 
 
 class Student:
     """A run in progress. `steps` never wait for the device; `end_epoch` does, once.
 
-    share: which part of each batch this process takes, where several train the run together. capture: how its steps are
-    recorded, if they are.
+    context: the teacher.
+    capture: how the steps are recorded, if they are.
     """
 
     def __init__(
@@ -93,36 +94,37 @@ class Student:
         spec: RunSpec,
         *,
         dataset: Source,
-        teaching: TeacherContext | None,
+        context: TeacherContext | None,
         results: Path,
         started: str,
-        share: Share = WHOLE,
         writer: Writer | None = None,
         capture: Capture | None = None,
     ) -> None:
-        self.spec, self.results, self.share = spec, results, share
+        self.spec, self.results, self.share = spec, results, current_share()
         self.writer = writer or Writer()
         self.device = dataset.device.type
         self.method = make(spec.method, spec.params)
-        check_method(self.method, spec, share)
+        check_method(self.method, spec, self.share)
         self.model = initial_model(spec, dataset.num_classes)
-        self.extra = self._extra(dataset, teaching)
-        if self.method.BATCH_STATISTICS and teaching is not None:
+        self.extra = self._make_extra(dataset, context)
+        if self.method.BATCH_STATISTICS and context is not None:
             # Made and moved to the device now, not within an epoch.
-            _ = teaching.teacher.by_batch
-        self.learner = StudentModule(self.model, self.extra, features=self.method.FEATURES)
-        if share != WHOLE:
-            with_shared_norms(self.learner, self.device)
-        self.learner.to(dataset.device).to(memory_format=torch.channels_last).train()
-        answer = in_step(self.learner) if share != WHOLE else self.learner
-        replayed = Replayed(capture) if capture is not None and share == WHOLE else None
-        self.steps = Steps(spec, self.method, self.learner, answer, share, replayed)
+            _ = context.teacher.by_batch
+        if context is not None and spec.end is not None:
+            _ = context.thresholds(spec.membership, spec.end)
+        module = StudentModule(self.model, self.extra, features=self.method.FEATURES)
+        if self.share != WHOLE:
+            convert_batch_norms(module, self.device)
+        module.to(dataset.device).to(memory_format=torch.channels_last).train()
+        parallel = module if self.share == WHOLE else wrap_ddp(module)
+        parts = spec, self.method, module, parallel
+        self.steps = Steps(*parts) if capture is None else RecordedSteps(capture, *parts)
         self.optimizer = self.steps.optimizer
         self.record = Record(started=started)
         self.epoch_time = 0.0
         self._resume()
 
-    def _extra(self, dataset: Source, teaching: TeacherContext | None) -> nn.Module | None:
+    def _make_extra(self, dataset: Source, context: TeacherContext | None) -> nn.Module | None:
         """The method's own modules, made for the shapes of what both networks say of one image."""
         if type(self.method).extra is Method.extra:
             return None
@@ -131,34 +133,30 @@ class Student:
             student = self.model.eval().forward_features(image)
         setup = Setup(
             student=student,
-            teacher=teaching.teacher.outputs(image.to(dataset.device)) if teaching else None,
-            teacher_norms=teaching.teacher.norms if teaching else (),
+            teacher=context.teacher.outputs(image.to(dataset.device)) if context else None,
+            teacher_norms=context.teacher.norms if context else (),
             labels=dataset.train_labels,
             num_classes=dataset.num_classes,
             peer=self.spec.peer,
         )
-        return _seeded(self.spec.seed, f"modules of {self.spec.method}", lambda: self.method.extra(setup))
+        return _seed_torch(self.spec.seed, Purpose.METHOD_MODULES, self.spec.method, lambda: self.method.extra(setup))
 
     @property
     def ended(self) -> bool:
         return self.record.epoch >= self.spec.epochs
 
-    def begin_epoch(self, epoch: int) -> None:
-        self.steps.begin_epoch(epoch)
-        self.epoch_time = 0.0
-
     def end_epoch(self, epoch: int, dataset: Source, scores: Scores) -> str | None:
         """Note the student's scores and save its state. Returns why it cannot go on, or None."""
         steps = self.steps
         own = [*steps.sums.tolist(), steps.mixed, steps.samples]
-        loss_sum, *counts, samples = summed(own, dataset.device, self.share)
+        loss_sum, *counts, samples = all_reduce(own, dataset.device)
         train_loss = loss_sum / samples
         self.record.epoch = epoch
         self.record.seconds += self.epoch_time
         self.record.epoch_seconds.append(self.epoch_time)
         if not math.isfinite(train_loss):
             return f"diverged: the training loss is {train_loss} in epoch {epoch}"
-        for found in gathered(dataset.unreadable, self.share):
+        for found in all_gather(dataset.unreadable):
             self.record.unreadable |= found
         if not math.isfinite(scores.loss):
             return f"diverged: the test loss is {scores.loss} after epoch {epoch}"
@@ -197,7 +195,7 @@ class Student:
         if self.damaged:
             self.damaged[-1] += f"; it goes on after epoch {self.record.epoch}"
 
-    def finish(self, reason: str | None, teaching: TeacherContext | None, provenance: dict[str, Any]) -> None:
+    def finish(self, reason: str | None, context: TeacherContext | None, provenance: dict[str, Any]) -> None:
         """Write the weights, then the result (last: its presence means complete), then drop the checkpoint."""
         if self.share.rank != 0:
             return
@@ -205,7 +203,7 @@ class Student:
         record, spec = self.record, self.spec
         best = record.best
         last = Scores(*record.curve[-1][2:]) if record.curve else None
-        facts = teaching.facts if teaching and spec.teacher else None
+        facts = context.facts if context and spec.teacher else None
         digest = None
         if reason is None:
             extra = self.extra.state_dict() if self.extra is not None else None
@@ -279,7 +277,7 @@ def _copied(state: Any) -> Any:
 
 
 @contextlib.contextmanager
-def held_folder(spec: RunSpec, results: Path, *, seconds: float) -> Iterator[None]:
+def hold_folder(spec: RunSpec, results: Path, *, seconds: float) -> Iterator[None]:
     """Hold the run's folder against other processes; write its spec there for people, remove half-written files."""
     folder = run_dir(results, spec.run_id)
     with contextlib.ExitStack() as lock:

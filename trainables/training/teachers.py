@@ -19,7 +19,7 @@ from torch.fx.experimental.optimization import fuse
 
 from ekd_core import energy
 from trainables.data.source import Source
-from trainables.data.stream import Share, Stream
+from trainables.data.stream import Stream
 from trainables.errors import UserError
 from trainables.models import Network, Outputs, build
 from trainables.models.checkpoint import load_weights
@@ -34,7 +34,7 @@ from trainables.storage.runs import (
     with_checksum,
     write_atomically,
 )
-from trainables.training.distributed import gathered
+from trainables.training.distributed import all_gather, current_share
 from trainables.training.evaluation import Scores, at_once, autocast, evaluate
 from trainables.training.outputs import join_outputs, map_outputs
 
@@ -154,7 +154,7 @@ def load_teacher(spec: RunSpec, path: Path, *, num_classes: int, device: str) ->
     return Teacher(model, device=device, precision=spec.precision), digest
 
 
-def facts(
+def measure_teacher(
     teacher: Teacher, digest: str, dataset: Source, stream: Stream, specs: Sequence[RunSpec], results: Path
 ) -> TeacherFacts:
     """What the runs of a job need to know of their teacher. Each answer is kept in `results/teachers`, under all that
@@ -165,15 +165,15 @@ def facts(
     augmented = f"{stream.seed} {spec.augmentation} {stream.version}"
     most = at_once(BATCH, teacher.device, dataset.side)
     made: dict[str, tuple[str, Callable[[], Tensor]]] = {
-        "view": (augmented, lambda: _energies(teacher, stream.each_once(most), share)),
-        "image": ("", lambda: _energies(teacher, (images for images, _ in dataset.scan("train", most, share)), share)),
+        "view": (augmented, lambda: _energies(teacher, stream.each_once(most))),
+        "image": ("", lambda: _energies(teacher, (images for images, _ in dataset.scan("train", most, share)))),
     }
 
     def kept(name: str, more: str, make: Callable[[], Tensor]) -> Tensor:
         key = hashlib.sha256(f"{name} {always} {more}".encode()).hexdigest()[:24]
-        return _kept(results / "teachers" / f"{spec.teacher}-{name}-{key}.pt", make, share)
+        return _kept(results / "teachers" / f"{spec.teacher}-{name}-{key}.pt", make)
 
-    scores = kept("scores", "", lambda: torch.tensor(evaluate([teacher.logits], dataset, share=share)[0]).double())
+    scores = kept("scores", "", lambda: torch.tensor(evaluate([teacher.logits], dataset)[0]).double())
     energies = {
         name: kept(name, *made[name]).to(teacher.device)
         for name in sorted({spec.membership for spec in specs if spec.end is not None})
@@ -182,19 +182,19 @@ def facts(
 
 
 @torch.no_grad()
-def _energies(teacher: Teacher, batches: Iterable[Tensor], share: Share) -> Tensor:
+def _energies(teacher: Teacher, batches: Iterable[Tensor]) -> Tensor:
     """(N,) on the processor; each device computes those of its parts."""
     parts = [energy(teacher.logits(images)) for images in batches]
     own = torch.cat(parts).cpu() if parts else torch.empty(0)
-    return torch.cat(gathered(own, share))
+    return torch.cat(all_gather(own))
 
 
-def _kept(path: Path, make: Callable[[], Tensor], share: Share) -> Tensor:
+def _kept(path: Path, make: Callable[[], Tensor]) -> Tensor:
     """The numbers of an earlier time, else made now by all devices and kept by the first."""
-    first = share.rank == 0
+    first = current_share().rank == 0
     path.parent.mkdir(parents=True, exist_ok=True)
     with hold_lock(path.with_suffix(".lock")) if first else contextlib.nullcontext():
-        stored, *_ = gathered(_read(path) if first else None, share)
+        stored, *_ = all_gather(_read(path) if first else None)
         if stored is None and first:
             drop_temporaries(path.parent, path.name)
         if stored is None:

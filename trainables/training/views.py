@@ -22,7 +22,7 @@ from ekd_core import (
     mixup,
     partners,
 )
-from trainables.data.random_streams import generator
+from trainables.data.random_streams import Purpose, generator
 from trainables.data.stream import Chunk, Stream, normalise, to_device
 from trainables.models import Outputs
 from trainables.spec import Mixing, RunSpec, Temperature
@@ -177,7 +177,7 @@ class Views:
 
         chunk, stream = self.chunk, self.stream
         pixels = strong(
-            stream.anew(chunk), generator(stream.seed, "strong augmentation", chunk.epoch, chunk.first_step)
+            stream.anew(chunk), generator(stream.seed, Purpose.STRONG_AUGMENTATION, chunk.epoch, chunk.first_step)
         )
         images = normalise(pixels, stream.mean, stream.std).to(self.dtype)
         return self._make_plain(images, None if self.context is None else self._ask(images))
@@ -228,7 +228,9 @@ class Views:
 
     def _draw(self, mixing: Mixing, steps: int) -> tuple[Tensor, Tensor]:
         """One share of the image that stays, Beta(alpha, alpha), and one box centre for each step of the chunk."""
-        draw = generator(self.stream.seed, mixing.operation, self.chunk.epoch, self.chunk.first_step)
+        draw = generator(
+            self.stream.seed, Purpose.MIXING, self.chunk.epoch, self.chunk.first_step, name=mixing.operation
+        )
         keep = draw.beta(mixing.alpha, mixing.alpha, steps).astype("float32")
         centre = draw.random((steps, 2)).astype("float32")
         device = self.chunk.images.device

@@ -20,7 +20,7 @@ from torchvision.transforms import functional as tv
 
 from trainables.data.file_source import FileSource, FileStream
 from trainables.data.image_files import crop, decoded, random_box
-from trainables.data.random_streams import generator
+from trainables.data.random_streams import Purpose, generator
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Chunk, Share, normalise
 from trainables.errors import UserError
@@ -178,7 +178,7 @@ def test_crops_and_flips_are_torchvisions(source: FileSource) -> None:
     flipped = []
     for chunk in stream(source).epoch(2):
         for index, pixels in zip(chunk.index.tolist(), chunk.pixels, strict=True):
-            draw = generator(5, "crop and flip", 2, index)
+            draw = generator(5, Purpose.CROP_AND_FLIP, 2, index)
             flipped.append(draw.random() < 0.5)
             image = picture(source, index)
             left, top, right, bottom = random_box(image.size, draw)
@@ -268,7 +268,7 @@ def test_boxes_of_narrow_images(size: tuple[int, int]) -> None:
 
 
 def test_flips_are_even_and_unrelated_from_epoch_to_epoch() -> None:
-    flips = np.array([[generator(1, "crop and flip", e, i).random() < 0.5 for i in range(400)] for e in (1, 2)])
+    flips = np.array([[generator(1, Purpose.CROP_AND_FLIP, e, i).random() < 0.5 for i in range(400)] for e in (1, 2)])
     pairs = flips[0] * 2 + flips[1]
     assert chisquare(np.bincount(pairs, minlength=4)).pvalue > 1e-4
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms import functional as tv
 
 from trainables.data.dataset import Dataset, Split
-from trainables.data.random_streams import generator
+from trainables.data.random_streams import Purpose, generator
 from trainables.data.stream import BatchStream, Chunk, normalise
 from trainables.errors import UserError
 
@@ -197,7 +197,7 @@ def test_crop_without_flip() -> None:
 def test_crops_with_a_padding_of_8() -> None:
     """Against the places that the stream draws: each image is the crop and flip of its own."""
     made = stream(50, augmentation="crop8_flip")
-    draw = generator(1, "order and augmentation", 1)
+    draw = generator(1, Purpose.ORDER_AND_AUGMENTATION, 1)
     order, corners, flips = draw.permutation(50), draw.integers(0, 17, (50, 2)), draw.random(50) < 0.5
     (chunk,) = made.epoch(1)
     assert chunk.labels.tolist() == order.tolist()

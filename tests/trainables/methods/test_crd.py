@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.errors import UserError
-from trainables.methods import Method, Setup, Step, find, make
+from trainables.methods import Batch, Method, Setup, find, make
 from trainables.methods.crd import Contrast, MemoryBank
 from trainables.models import Outputs
 from trainables.spec import params
@@ -22,6 +23,13 @@ C, M, N, D = 5, 60, 6, 8
 STUDENT, TEACHER = 7, 9
 LABELS = torch.from_numpy(np.random.default_rng(0).permutation(np.repeat(np.arange(C), [20, 10, 14, 6, 10])))
 NUMBERS = {"ce": 1.0, "weight": 0.8, "dimensions": D, "negatives": 16, "temperature": 0.07, "momentum": 0.5}
+
+
+class Seen(NamedTuple):
+    """What a loss is of."""
+
+    student: Outputs
+    batch: Batch
 
 
 def crd(**changed: float) -> Method:
@@ -43,31 +51,38 @@ def contrast(labels: Tensor = LABELS, *, whole: bool | None = None, **changed: f
     return extra
 
 
-def step(extra: nn.Module, number: int = 0, labels: Tensor = LABELS, dtype: torch.dtype = torch.float32) -> Step:
+def step(extra: nn.Module, number: int = 0, labels: Tensor = LABELS, dtype: torch.dtype = torch.float32) -> Seen:
     index = torch.from_numpy(np.random.default_rng(number).permutation(len(labels))[:N])
     student, teacher = said(STUDENT, 2 * number + 1, dtype=dtype), said(TEACHER, 2 * number + 2, dtype=dtype)
-    images = torch.zeros(N, 3, 16, 16)
-    return Step(
-        student, labels[index], 1, 4.0, images, teacher=teacher, index=index, extra=extra, draw=lambda: 1000 + number
+    batch = Batch(
+        images=torch.zeros(N, 3, 16, 16),
+        labels=labels[index],
+        epoch=1,
+        temperature=4.0,
+        teacher=teacher,
+        index=index,
+        extra=extra,
+        draw_seed=lambda: 1000 + number,
     )
+    return Seen(student, batch)
 
 
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def by_loops(extra: Contrast, seen: Step, chosen: list[list[int]], z: list[float | None]) -> tuple[float, list[float]]:
+def by_loops(extra: Contrast, seen: Seen, chosen: list[list[int]], z: list[float | None]) -> tuple[float, list[float]]:
     """Both directions, one score at a time; Z of both, found where not given."""
-    assert seen.index is not None
+    assert seen.batch.index is not None
     total, constants = 0.0, []
     for own, other, outputs, known in (
         (extra.student, extra.teacher, seen.student, z[0]),
-        (extra.teacher, extra.student, seen.taught, z[1]),
+        (extra.teacher, extra.student, seen.batch.teacher_outputs, z[1]),
     ):
         embedded = outputs.pooled @ own.embed.weight.T + own.embed.bias
         embedded = (embedded / embedded.square().sum(1, keepdim=True).sqrt()).detach().double().numpy()
         memory = other.memory.double().numpy()
-        rows = [[int(i), *negatives] for i, negatives in zip(seen.index, chosen, strict=True)]
+        rows = [[int(i), *negatives] for i, negatives in zip(seen.batch.index, chosen, strict=True)]
         scores = np.array(
             [[math.exp(v @ memory[j] / 0.07) for j in row] for v, row in zip(embedded, rows, strict=True)]
         )
@@ -80,19 +95,19 @@ def by_loops(extra: Contrast, seen: Step, chosen: list[list[int]], z: list[float
     return total / N, constants
 
 
-def chosen_by(extra: Contrast, seen: Step) -> list[list[int]]:
-    assert seen.index is not None
-    draws = generator(seen.draw())
+def chosen_by(extra: Contrast, seen: Seen) -> list[list[int]]:
+    assert seen.batch.index is not None
+    draws = generator(seen.batch.draw_seed())
     if extra.whole:
-        weights = extra.weights(seen.index, draws)
+        weights = extra.weights(seen.batch.index, draws)
         assert set(weights.unique().tolist()) == {0.0, 1.0}
         return [row.nonzero().flatten().tolist() for row in weights]
-    rows: list[list[int]] = extra.drawn(seen.index, draws).tolist()
+    rows: list[list[int]] = extra.drawn(seen.batch.index, draws).tolist()
     return rows
 
 
-def without_ce(seen: Step, **changed: float) -> Tensor:
-    loss: Tensor = crd(ce=0, weight=1, **changed).loss(seen)
+def without_ce(seen: Seen, **changed: float) -> Tensor:
+    loss: Tensor = crd(ce=0, weight=1, **changed).loss(*seen)
     return loss
 
 
@@ -127,10 +142,13 @@ def test_against_torchdistill(whole: bool) -> None:
     theirs.memory_v2.copy_(extra.teacher.memory)
     for number in range(3):
         seen = step(extra, number)
-        rows = torch.cat([seen.index[:, None], torch.tensor(chosen_by(extra, seen))], dim=1)
+        rows = torch.cat([seen.batch.index[:, None], torch.tensor(chosen_by(extra, seen))], dim=1)
         with torch.no_grad():
-            student, teacher = extra.student(seen.student.pooled), extra.teacher(seen.taught.pooled)
-        said_of = {"student": {"output": student}, "index": {"input": {"pos_idx": seen.index, "contrast_idx": rows}}}
+            student, teacher = extra.student(seen.student.pooled), extra.teacher(seen.batch.teacher_outputs.pooled)
+        said_of = {
+            "student": {"output": student},
+            "index": {"input": {"pos_idx": seen.batch.index, "contrast_idx": rows}},
+        }
         expected = theirs(said_of, {"teacher": {"output": teacher}})
         torch.testing.assert_close(without_ce(seen), expected.squeeze(), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(extra.student.memory, theirs.memory_v1)
@@ -162,16 +180,11 @@ def test_gradients_by_finite_differences(whole: bool) -> None:
 
     def loss(student: Tensor, teacher: Tensor) -> Tensor:
         """Each time with the memories as they are now."""
-        return without_ce(
-            dataclasses.replace(
-                seen,
-                student=seen.student._replace(pooled=student),
-                teacher=seen.taught._replace(pooled=teacher),
-                extra=copy.deepcopy(extra),
-            )
-        )
+        said = seen.batch.teacher_outputs._replace(pooled=teacher)
+        batch = dataclasses.replace(seen.batch, teacher=said, extra=copy.deepcopy(extra))
+        return without_ce(Seen(seen.student._replace(pooled=student), batch))
 
-    pooled = (outputs.pooled.clone().requires_grad_() for outputs in (seen.student, seen.taught))
+    pooled = (outputs.pooled.clone().requires_grad_() for outputs in (seen.student, seen.batch.teacher_outputs))
     assert torch.autograd.gradcheck(loss, tuple(pooled))
 
 
@@ -262,16 +275,16 @@ def test_only_samples_of_the_batch_move() -> None:
     extra = contrast(momentum=0.75)
     seen = step(extra)
     before = copy.deepcopy(extra)
-    assert seen.index is not None
+    assert seen.batch.index is not None
     without_ce(seen, momentum=0.75)
-    others = torch.ones(M, dtype=torch.bool).index_fill(0, seen.index, False)
+    others = torch.ones(M, dtype=torch.bool).index_fill(0, seen.batch.index, False)
     for bank, earlier, outputs in (
         (extra.student, before.student, seen.student),
-        (extra.teacher, before.teacher, seen.taught),
+        (extra.teacher, before.teacher, seen.batch.teacher_outputs),
     ):
-        moved = 0.75 * earlier.memory[seen.index] + 0.25 * earlier(outputs.pooled)
+        moved = 0.75 * earlier.memory[seen.batch.index] + 0.25 * earlier(outputs.pooled)
         moved = moved / moved.norm(dim=1, keepdim=True)
-        torch.testing.assert_close(bank.memory[seen.index], moved.detach())
+        torch.testing.assert_close(bank.memory[seen.batch.index], moved.detach())
         assert torch.equal(bank.memory[others], earlier.memory[others])
         assert not bank.memory.requires_grad
 
@@ -301,9 +314,9 @@ def test_state_restored_trains_on_alike(whole: bool) -> None:
 
 def test_the_whole_loss() -> None:
     seen = step(contrast())
-    nce = without_ce(dataclasses.replace(seen, extra=contrast()))
-    ce = torch.nn.functional.cross_entropy(seen.student.logits, seen.labels)
-    torch.testing.assert_close(crd(ce=0.5).loss(seen), 0.5 * ce + 0.8 * nce)
+    nce = without_ce(Seen(seen.student, dataclasses.replace(seen.batch, extra=contrast())))
+    ce = torch.nn.functional.cross_entropy(seen.student.logits, seen.batch.labels)
+    torch.testing.assert_close(crd(ce=0.5).loss(*seen), 0.5 * ce + 0.8 * nce)
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------

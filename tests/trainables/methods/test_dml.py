@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ from small_jobs import VANILLA, assert_same, stop_after, train
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trainables.data.stream import WHOLE
 from trainables.errors import UserError
 from trainables.job import Execution
-from trainables.methods import Setup, Step, find, make
+from trainables.methods import Batch, Setup, find, make
 from trainables.models import Network, build
 from trainables.spec import RunSpec, params
 from trainables.storage.runs import weights_path
@@ -48,9 +46,9 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def step(student: Tensor, peer: nn.Module, images: Tensor | None = None) -> Step:
+def batch(peer: nn.Module, images: Tensor | None = None) -> Batch:
     images = noise(N, 3, SIDE, SIDE) if images is None else images
-    return Step(student=logits_only(student), labels=LABELS, epoch=1, temperature=4.0, images=images, extra=peer)
+    return Batch(images=images, labels=LABELS, epoch=1, temperature=4.0, extra=peer)
 
 
 def test_its_needs() -> None:
@@ -62,7 +60,7 @@ def test_value_and_gradients_from_probabilities() -> None:
     """KL written out; d CE / ds = (s - y) / N, d KL(p || s) / ds = (s - p) / N: nothing more reaches either network."""
     student = (2 * noise(N, C, seed=1)).requires_grad_()
     peer = Fixed(2 * noise(N, C, seed=2))
-    loss = make("dml", params(ce=0.7, mutual=0.4)).loss(step(student, peer))
+    loss = make("dml", params(ce=0.7, mutual=0.4)).loss(logits_only(student), batch(peer))
     loss.backward()
     s, p = student.detach().double().softmax(1), peer.logits.detach().double().softmax(1)
     y = nn.functional.one_hot(LABELS, C).double()
@@ -77,7 +75,7 @@ def test_value_and_gradients_from_probabilities() -> None:
 
 def test_networks_that_agree_learn_from_labels_alone() -> None:
     student = noise(N, C, seed=3)
-    loss = make("dml", params(ce=1, mutual=5)).loss(step(student, Fixed(student.clone())))
+    loss = make("dml", params(ce=1, mutual=5)).loss(logits_only(student), batch(Fixed(student.clone())))
     torch.testing.assert_close(loss, 2 * cross_entropy(student, LABELS))
 
 
@@ -92,7 +90,7 @@ def test_the_peer_is_a_network_that_trains(name: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(peer.parameters(), expected.parameters(), strict=True))
     peer.train()
     student = noise(N, C).requires_grad_()
-    method.loss(step(student, peer)).backward()
+    method.loss(logits_only(student), batch(peer)).backward()
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in peer.parameters())
 
 
@@ -109,7 +107,7 @@ def test_precision_is_that_of_the_images(dtype: torch.dtype) -> None:
     images = noise(N, 3, SIDE, SIDE).to(dtype)
     seen: list[Tensor] = []
     peer.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    loss = make("dml", params(ce=1, mutual=1)).loss(step(noise(N, C, seed=1), peer, images))
+    loss = make("dml", params(ce=1, mutual=1)).loss(logits_only(noise(N, C, seed=1)), batch(peer, images))
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         expected = other(images)
     assert seen[0].dtype == dtype
@@ -126,8 +124,8 @@ def test_state_restored_trains_on_alike() -> None:
     def train(peer: nn.Module, seed: int) -> None:
         optimizer = torch.optim.SGD(peer.parameters(), lr=0.1)
         optimizer.zero_grad()
-        seen = step(noise(N, C, seed=seed), peer)
-        method.loss(dataclasses.replace(seen, images=noise(N, 3, SIDE, SIDE, seed=seed))).backward()
+        images = noise(N, 3, SIDE, SIDE, seed=seed)
+        method.loss(logits_only(noise(N, C, seed=seed)), batch(peer, images)).backward()
         optimizer.step()
 
     one = build("resnet8", C).train()
@@ -147,15 +145,15 @@ def mutual(**fields: Any) -> RunSpec:
 
 def test_each_network_has_its_own_rate_and_both_fall_at_the_same_epochs() -> None:
     spec = mutual(peer_lr=0.2)
-    learner = StudentModule(build("resnet8", C), build("resnet8", C), features=False)
-    steps = Steps(spec, make("dml", spec.params), learner, learner, WHOLE, None)
+    module = StudentModule(build("resnet8", C), build("resnet8", C), features=False)
+    steps = Steps(spec, make("dml", spec.params), module, module)
     for epoch, rates in ((1, [0.05, 0.2]), (2, [0.005, 0.02])):
         steps.begin_epoch(epoch)
         assert [group["lr"] for group in steps.optimizer.param_groups] == pytest.approx(rates)
     student, peer = ({id(one) for one in group["params"]} for group in steps.optimizer.param_groups)
-    assert learner.extra is not None
-    assert student == {id(one) for one in learner.network.parameters()}
-    assert peer == {id(one) for one in learner.extra.parameters()}
+    assert module.extra is not None
+    assert student == {id(one) for one in module.network.parameters()}
+    assert peer == {id(one) for one in module.extra.parameters()}
 
 
 def test_a_peers_rate_reaches_its_weights_and_survives_a_stop(tmp_path: Path) -> None:

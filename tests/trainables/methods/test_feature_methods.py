@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 import torch
-from feature_steps import METHODS, STUDENT, TEACHER, Shapes, extra, learnable, norms, outputs, setup, step
+from feature_steps import METHODS, STUDENT, TEACHER, Shapes, batch, extra, learnable, norms, outputs, setup
 from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
 from trainables.errors import UserError
-from trainables.methods import Method, make
+from trainables.methods import Batch, Method, make
 from trainables.methods._features import average
 from trainables.methods.ofd import margin_of, partial_l2
 from trainables.models import Outputs
 from trainables.spec import params
-from trainables.training.outputs import mapped
+from trainables.training.outputs import map_outputs
 
 ONE, OTHER = outputs(STUDENT), outputs(TEACHER, pooled=7, seed=1)
 
@@ -39,7 +39,7 @@ def golden(ekd_data: Path) -> dict[str, Any]:
     return json.loads((ekd_data / "reference" / "losses.json").read_text())
 
 
-def golden_step(inputs: dict[str, Any]) -> Any:
+def golden_inputs(inputs: dict[str, Any]) -> tuple[Outputs, Batch]:
     """The reference's two maps stand behind a first one, which methods on features leave out."""
     first = torch.zeros(16, 1, 1, 1, dtype=torch.float64)
     both = []
@@ -49,7 +49,8 @@ def golden_step(inputs: dict[str, Any]) -> Any:
             torch.tensor(inputs[name], dtype=torch.float64) for name in (f"{side}_logits", f"pooled_{side}")
         )
         both.append(Outputs(logits=logits, features=(first, *maps), pooled=pooled, preactivations=()))
-    return dataclasses.replace(step(*both), labels=torch.tensor(inputs["labels"]))
+    student, teacher = both
+    return student, dataclasses.replace(batch(teacher), labels=torch.tensor(inputs["labels"]))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def golden_step(inputs: dict[str, Any]) -> Any:
 def test_the_released_implementations_values(
     golden: dict[str, Any], value: str, name: str, numbers: dict[str, float]
 ) -> None:
-    loss = alone(name, **numbers).loss(golden_step(golden["inputs"]))
+    loss = alone(name, **numbers).loss(*golden_inputs(golden["inputs"]))
     expected = torch.tensor(golden["expected"][value], dtype=torch.float64)
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
 
@@ -83,22 +84,22 @@ def torchdistills(loss: str, pairs: list[tuple[Any, Tensor]]) -> Tensor:
 def test_attention_against_torchdistill() -> None:
     other = ONE._replace(features=tuple(maps.roll(1, 0) for maps in ONE.features))
     pairs = list(zip(ONE.features[1:], other.features[1:], strict=True))
-    found = alone("at", weight=1.0, power=2.0).loss(step(ONE, other))
+    found = alone("at", weight=1.0, power=2.0).loss(ONE, batch(other))
     torch.testing.assert_close(found, torchdistills("ATLoss", pairs))
 
 
 def test_vid_against_torchdistill() -> None:
     modules = extra(METHODS["vid"], ONE, ONE).double()
     pairs = [(one(maps), maps) for one, maps in zip(modules, ONE.features[1:], strict=True)]
-    found = alone("vid", weight=1.0).loss(step(ONE, ONE, modules))
+    found = alone("vid", weight=1.0).loss(ONE, batch(ONE, modules))
     torch.testing.assert_close(found, torchdistills("VIDLoss", pairs))
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_cross_entropy_is_added(name: str) -> None:
     modules = extra(METHODS[name], ONE, OTHER)
-    seen = step(ONE, OTHER, modules.double() if modules else None)
-    entropy = METHODS[name].loss(seen) - alone(name).loss(seen)
+    seen = batch(OTHER, modules.double() if modules else None)
+    entropy = METHODS[name].loss(ONE, seen) - alone(name).loss(ONE, seen)
     torch.testing.assert_close(entropy, cross_entropy(ONE.logits, seen.labels))
 
 
@@ -109,7 +110,7 @@ def test_gradients(name: str) -> None:
     student, leaves = learnable(ONE)
     modules = extra(method, ONE, OTHER)
     own = [*modules.double().parameters()] if modules else []
-    assert torch.autograd.gradcheck(lambda *_: method.loss(step(student, OTHER, modules)), (*leaves, *own))
+    assert torch.autograd.gradcheck(lambda *_: method.loss(student, batch(OTHER, modules)), (*leaves, *own))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -117,8 +118,8 @@ def test_no_step_waits_for_the_device(name: str) -> None:
     """On tensors without content, which have nothing to wait for: whatever reads a number raises."""
     modules = extra(METHODS[name], ONE, OTHER)
     modules = modules.to("meta") if modules else None
-    student, leaves = learnable(mapped(lambda tensor: tensor.float().to("meta"), ONE))
-    loss = METHODS[name].loss(step(student, mapped(lambda tensor: tensor.float().to("meta"), OTHER), modules))
+    student, leaves = learnable(map_outputs(lambda tensor: tensor.float().to("meta"), ONE))
+    loss = METHODS[name].loss(student, batch(map_outputs(lambda tensor: tensor.float().to("meta"), OTHER), modules))
     loss.backward()
     assert loss.shape == ()
     assert any(leaf.grad is not None for leaf in leaves[:-1])
@@ -127,13 +128,13 @@ def test_no_step_waits_for_the_device(name: str) -> None:
 @pytest.mark.parametrize("name", ["at", "pkt", "rkd"])
 def test_a_student_that_is_the_teacher_has_nothing_to_learn(name: str) -> None:
     student, leaves = learnable(OTHER)
-    loss = alone(name).loss(step(student, OTHER))
+    loss = alone(name).loss(student, batch(OTHER))
     loss.backward()
     torch.testing.assert_close(loss, torch.zeros_like(loss), rtol=0, atol=1e-12)
     for leaf in leaves:
         gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
         torch.testing.assert_close(gradient, torch.zeros_like(leaf), rtol=0, atol=1e-2 if name == "pkt" else 1e-12)
-    assert alone(name).loss(step(outputs(TEACHER, pooled=7, seed=2), OTHER)) > 1e-3
+    assert alone(name).loss(outputs(TEACHER, pooled=7, seed=2), batch(OTHER)) > 1e-3
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -142,8 +143,8 @@ def test_samples_are_compared_with_each_other_only_where_the_method_says_so(name
     modules = modules.double().eval() if modules else None
     losses = []
     for part in (slice(0, 4), slice(0, 2), slice(2, 4)):
-        one, other = (mapped(lambda tensor, part=part: tensor[part], each) for each in (ONE, OTHER))
-        losses.append(alone(name).loss(step(one, other, modules)))
+        one, other = (map_outputs(lambda tensor, part=part: tensor[part], each) for each in (ONE, OTHER))
+        losses.append(alone(name).loss(one, batch(other, modules)))
     whole, *halves = losses
     assert torch.allclose(sum(halves) / 2, whole) != METHODS[name].COUPLED
 
@@ -155,9 +156,9 @@ def test_gradients_are_finite_where_features_are_zero_or_equal(name: str) -> Non
         tensor[0], tensor[2] = 0, tensor[1]
         return tensor
 
-    student, leaves = learnable(mapped(dull, ONE))
+    student, leaves = learnable(map_outputs(dull, ONE))
     modules = extra(METHODS[name], ONE, OTHER)
-    loss = METHODS[name].loss(step(student, mapped(lambda tensor: tensor.float(), OTHER), modules))
+    loss = METHODS[name].loss(student, batch(map_outputs(lambda tensor: tensor.float(), OTHER), modules))
     loss.backward()
     assert loss.isfinite()
     assert all(leaf.grad.isfinite().all() and leaf.grad.abs().max() < 1e6 for leaf in leaves if leaf.grad is not None)
@@ -165,9 +166,9 @@ def test_gradients_are_finite_where_features_are_zero_or_equal(name: str) -> Non
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_batch_of_one(name: str) -> None:
-    one, other = (mapped(lambda tensor: tensor[:1].float(), each) for each in (ONE, OTHER))
+    one, other = (map_outputs(lambda tensor: tensor[:1].float(), each) for each in (ONE, OTHER))
     student, leaves = learnable(one)
-    loss = METHODS[name].loss(step(student, other, extra(METHODS[name], one, other)))
+    loss = METHODS[name].loss(student, batch(other, extra(METHODS[name], one, other)))
     loss.backward()
     assert loss.isfinite()
     assert all(leaf.grad.isfinite().all() for leaf in leaves if leaf.grad is not None)
@@ -184,7 +185,9 @@ def test_maps_are_matched_from_the_last() -> None:
     more = OTHER._replace(features=(torch.randn(4, 9, 8, 8, dtype=torch.float64), *OTHER.features))
     for student, teacher in ((ONE, more), (more, ONE)):
         fewer = [OTHER if each is more else each for each in (student, teacher)]
-        torch.testing.assert_close(METHODS["at"].loss(step(student, teacher)), METHODS["at"].loss(step(*fewer)))
+        torch.testing.assert_close(
+            METHODS["at"].loss(student, batch(teacher)), METHODS["at"].loss(fewer[0], batch(fewer[1]))
+        )
 
 
 @pytest.mark.parametrize("power", [2, 3, 4])
@@ -195,7 +198,7 @@ def test_attention_of_any_power(power: float) -> None:
         q = [(maps.abs() ** power).sum(dim=1).flatten(1) for maps in (student, teacher)]
         s, t = (attention / (attention**2).sum(dim=1, keepdim=True).sqrt() for attention in q)
         expected = expected + ((s - t) ** 2).mean()
-    torch.testing.assert_close(alone("at", weight=1, power=power).loss(step(ONE, OTHER)), expected)
+    torch.testing.assert_close(alone("at", weight=1, power=power).loss(ONE, batch(OTHER)), expected)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +228,7 @@ def test_the_regressor_of_fitnet(
     assert maps.shape == other.features[2].shape
     deviation, mean = torch.std_mean(maps, dim=(0, 2, 3), keepdim=True, correction=0)
     hint = ((maps - mean) / (deviation**2 + 1e-5).sqrt()).clamp(min=0)
-    loss = alone("fitnet", weight=1).loss(step(one, other, modules))
+    loss = alone("fitnet", weight=1).loss(one, batch(other, modules))
     torch.testing.assert_close(loss, ((hint - other.features[2]) ** 2).mean())
 
 
@@ -240,7 +243,7 @@ def test_vid_is_the_likelihood_of_a_normal_distribution() -> None:
         torch.testing.assert_close(variance, torch.full_like(variance, 5.0), rtol=1e-6, atol=0)
         likelihood = Normal(mean, variance.sqrt().expand_as(mean)).log_prob(teacher)
         expected = expected - likelihood.mean() - math.log(2 * math.pi) / 2
-    torch.testing.assert_close(alone("vid").loss(step(ONE, OTHER, modules)), expected)
+    torch.testing.assert_close(alone("vid").loss(ONE, batch(OTHER, modules)), expected)
 
 
 def test_the_variance_of_vid_learns_the_mean_square_of_the_error() -> None:
@@ -252,7 +255,7 @@ def test_the_variance_of_vid_learns_the_mean_square_of_the_error() -> None:
     optimizer = torch.optim.Adam(spreads, lr=0.1)
     for _ in range(600):
         optimizer.zero_grad()
-        alone("vid").loss(step(ONE, OTHER, modules)).backward()
+        alone("vid").loss(ONE, batch(OTHER, modules)).backward()
         optimizer.step()
     for gaussian, student, teacher in zip(modules, ONE.features[1:], OTHER.features[1:], strict=True):
         mean, variance = gaussian(student)
@@ -305,7 +308,7 @@ def test_each_stage_of_ofd_weighs_half_of_the_next() -> None:
         teacher = adaptive_avg_pool2d(OTHER.preactivations[1 + place], student.shape[2:])
         margin = margin_of(*norms(OTHER)[place])[:, None, None].double()
         expected = expected + weight * partial_l2(student, teacher, margin) / 4
-    torch.testing.assert_close(alone("ofd", weight=1).loss(step(ONE, OTHER, modules)), expected)
+    torch.testing.assert_close(alone("ofd", weight=1).loss(ONE, batch(OTHER, modules)), expected)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -313,7 +316,7 @@ def test_modules_of_a_method_all_learn(name: str) -> None:
     modules = extra(METHODS[name], ONE, OTHER)
     assert (modules is None) == (name in ("at", "pkt", "rkd"))
     if modules is not None:
-        METHODS[name].loss(step(ONE, OTHER, modules.double())).backward()
+        METHODS[name].loss(ONE, batch(OTHER, modules.double())).backward()
         assert all(one.grad is not None and one.grad.abs().sum() > 0 for one in modules.parameters())
         again = extra(METHODS[name], ONE, OTHER)
         assert again is not None

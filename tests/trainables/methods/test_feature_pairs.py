@@ -6,13 +6,13 @@ from functools import cache
 
 import pytest
 import torch
-from feature_steps import METHODS, learnable, step
+from feature_steps import METHODS, batch, learnable
 
 from trainables.errors import UserError
 from trainables.methods import Setup
 from trainables.models import Outputs, build
 from trainables.recipes import DIGITS, IMAGENET, Pair
-from trainables.training.outputs import mapped
+from trainables.training.outputs import map_outputs
 
 CLASSES = 10
 CIFAR100 = (
@@ -41,7 +41,7 @@ def answers(name: str, side: int) -> tuple[Outputs, tuple[tuple[torch.Tensor, to
 
 def pair_setup(pair: Pair, side: int) -> Setup:
     student, (teacher, norms) = answers(pair.student, side)[0], answers(pair.teacher, side)
-    one, other = (mapped(lambda tensor: tensor[:1], each) for each in (student, teacher))
+    one, other = (map_outputs(lambda tensor: tensor[:1], each) for each in (student, teacher))
     return Setup(one, other, norms, torch.arange(CLASSES), CLASSES)
 
 
@@ -52,7 +52,7 @@ def test_every_pair_is_served(pair: Pair, side: int, name: str) -> None:
     torch.manual_seed(1)
     modules = method.extra(pair_setup(pair, side))
     student, leaves = learnable(answers(pair.student, side)[0])
-    loss = method.loss(step(student, answers(pair.teacher, side)[0], modules))
+    loss = method.loss(student, batch(answers(pair.teacher, side)[0], modules))
     loss.backward()
     assert loss.isfinite()
     assert all(leaf.grad.isfinite().all() for leaf in leaves if leaf.grad is not None)
@@ -64,7 +64,7 @@ def test_every_pair_is_served(pair: Pair, side: int, name: str) -> None:
 def test_a_pair_that_fitnet_cannot_serve() -> None:
     """No whole number of the student's sides makes the teacher's; the others average."""
     setup = pair_setup(Pair("resnet20", "resnet8"), 16)
-    odd = mapped(lambda tensor: tensor[:, :, :5, :5] if tensor.ndim == 4 else tensor, setup.student)
+    odd = map_outputs(lambda tensor: tensor[:, :, :5, :5] if tensor.ndim == 4 else tensor, setup.student)
     with pytest.raises(UserError, match=r"fitnet cannot serve this pair: .* 16x5x5, .* 16x16x16"):
         METHODS["fitnet"].extra(Setup(odd, setup.teacher, setup.teacher_norms, setup.labels, CLASSES))
     for name in ("at", "pkt", "rkd", "vid", "ofd"):

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from ekd_core import dkd_loss, kd_loss
 from trainables import methods as package
 from trainables.errors import UserError
-from trainables.methods import Method, Step, find, make, names
+from trainables.methods import Batch, Method, find, make, names
 from trainables.recipes import DIGITS, Treatment, dkd, energy_dkd, energy_kd, kd
 from trainables.spec import params
 from trainables.training.outputs import logits_only
@@ -22,6 +22,7 @@ from trainables.training.outputs import logits_only
 LABELS = torch.tensor([0, 3, 2, 2, 1])
 DRAW = torch.Generator().manual_seed(0)
 STUDENT, TEACHER = (3 * torch.randn(5, 4, generator=DRAW) for _ in range(2))
+SAID = logits_only(STUDENT)
 EACH = torch.tensor([6.0, 4.0, 2.0, 4.0, 6.0])
 
 KD = make("kd", params(ce=0.1, kd=0.9))
@@ -29,14 +30,13 @@ DKD = make("dkd", params(ce=1, alpha=1, beta=8, warmup=20))
 VANILLA = make("vanilla", ())
 
 
-def step(temperature: float | torch.Tensor = 4.0, epoch: int = 1, *, taught: bool = True) -> Step:
-    return Step(
-        student=logits_only(STUDENT),
-        teacher=logits_only(TEACHER) if taught else None,
+def batch(temperature: float | torch.Tensor = 4.0, epoch: int = 1, *, taught: bool = True) -> Batch:
+    return Batch(
+        images=torch.zeros(5, 3, 16, 16),
         labels=LABELS,
         epoch=epoch,
         temperature=temperature,
-        images=torch.zeros(5, 3, 16, 16),
+        teacher=logits_only(TEACHER) if taught else None,
     )
 
 
@@ -91,46 +91,46 @@ def test_methods_load_neither_each_other_nor_torchdistill() -> None:
 
 
 def test_vanilla() -> None:
-    torch.testing.assert_close(VANILLA.loss(step(taught=False)), cross_entropy(STUDENT, LABELS))
+    torch.testing.assert_close(VANILLA.loss(SAID, batch(taught=False)), cross_entropy(STUDENT, LABELS))
     with pytest.raises(UserError, match="no loss on mixed images: choose kd or dkd"):
-        VANILLA.mixed_loss(step(taught=False))
+        VANILLA.mixed_loss(SAID, batch(taught=False))
 
 
 @pytest.mark.parametrize("temperature", [4.0, EACH], ids=["plain", "energy"])
 def test_kd(temperature: float | torch.Tensor) -> None:
     distilled = kd_loss(STUDENT, TEACHER, temperature)
-    torch.testing.assert_close(KD.mixed_loss(step(temperature)), 0.9 * distilled)
+    torch.testing.assert_close(KD.mixed_loss(SAID, batch(temperature)), 0.9 * distilled)
     expected = 0.1 * cross_entropy(STUDENT, LABELS) + 0.9 * distilled
     for epoch in (1, 300):
-        torch.testing.assert_close(KD.loss(step(temperature, epoch)), expected)
+        torch.testing.assert_close(KD.loss(SAID, batch(temperature, epoch)), expected)
 
 
 @pytest.mark.parametrize("temperature", [4.0, EACH], ids=["plain", "energy"])
 @pytest.mark.parametrize(("epoch", "weight"), [(1, 0.05), (10, 0.5), (20, 1.0), (21, 1.0), (240, 1.0)])
 def test_dkd_warms_up_its_distillation_alone(temperature: float | torch.Tensor, epoch: int, weight: float) -> None:
     distilled = weight * dkd_loss(STUDENT, TEACHER, LABELS, temperature, 1.0, 8.0)
-    torch.testing.assert_close(DKD.mixed_loss(step(temperature, epoch)), distilled)
-    torch.testing.assert_close(DKD.loss(step(temperature, epoch)), cross_entropy(STUDENT, LABELS) + distilled)
+    torch.testing.assert_close(DKD.mixed_loss(SAID, batch(temperature, epoch)), distilled)
+    torch.testing.assert_close(DKD.loss(SAID, batch(temperature, epoch)), cross_entropy(STUDENT, LABELS) + distilled)
 
 
 @pytest.mark.parametrize("warmup", [0, 1])
 def test_dkd_without_warm_up(warmup: float) -> None:
     method = make("dkd", params(ce=1, alpha=1, beta=8, warmup=warmup))
-    torch.testing.assert_close(method.mixed_loss(step()), dkd_loss(STUDENT, TEACHER, LABELS, 4.0, 1.0, 8.0))
+    torch.testing.assert_close(method.mixed_loss(SAID, batch()), dkd_loss(STUDENT, TEACHER, LABELS, 4.0, 1.0, 8.0))
 
 
 def test_mixed_images_bring_no_cross_entropy_to_kd() -> None:
     """The labels of mixed images are of no matter to KD; its loss on them is the distillation term alone."""
-    other = dataclasses.replace(step(), labels=(LABELS + 1) % 4)
-    assert torch.equal(KD.mixed_loss(step()), KD.mixed_loss(other))
-    assert not torch.equal(KD.loss(step()), KD.loss(other))
+    other = dataclasses.replace(batch(), labels=(LABELS + 1) % 4)
+    assert torch.equal(KD.mixed_loss(SAID, batch()), KD.mixed_loss(SAID, other))
+    assert not torch.equal(KD.loss(SAID, batch()), KD.loss(SAID, other))
 
 
 @pytest.mark.parametrize("method", [KD, DKD], ids=["kd", "dkd"])
 def test_only_the_student_learns(method: Method) -> None:
     student, teacher = STUDENT.clone().requires_grad_(), TEACHER.clone()
-    seen = dataclasses.replace(step(EACH, 5), student=logits_only(student), teacher=logits_only(teacher))
-    method.loss(seen).backward()
+    seen = dataclasses.replace(batch(EACH, 5), teacher=logits_only(teacher))
+    method.loss(logits_only(student), seen).backward()
     assert student.grad is not None
     assert student.grad.abs().sum() > 0
     assert torch.equal(teacher, TEACHER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ from torch.nn.functional import cross_entropy
 
 from ekd_core import batch_correlation_loss, class_correlation_loss, kd_loss
 from trainables.errors import UserError
-from trainables.methods import Step, find, make
-from trainables.methods.multi import METHOD, Multi
+from trainables.methods import Batch, find, make
+from trainables.methods.multi import METHOD, Multi, StudentView, sum_parts
 from trainables.spec import params
 from trainables.training.outputs import logits_only
 
@@ -24,6 +24,13 @@ N, C = 10, 7
 EACH = torch.tensor([6.0, 4.0, 2.0, 4.0, 6.0, 2.0, 4.0, 4.0, 6.0, 2.0])
 OTHER = EACH.flip(0)
 Names = ("student", "teacher", "student_strong", "teacher_strong")
+
+
+class Seen(NamedTuple):
+    """Both views of a batch."""
+
+    weak: StudentView
+    strong: StudentView
 
 
 def multi(released: float = 0, ce: float = 0.1, kd: float = 0.9, strong: float = 1) -> Multi:
@@ -45,27 +52,28 @@ def step(
     labels: Tensor | None = None,
     temperature: float | Tensor = 4.0,
     strong_temperature: float | Tensor = 4.0,
-) -> Step:
+) -> Seen:
     labels = torch.arange(len(student)) % C if labels is None else labels
-    strong = Step(
-        student=logits_only(student_strong),
-        teacher=logits_only(teacher_strong),
-        labels=labels,
-        epoch=1,
-        temperature=strong_temperature,
-        images=torch.zeros(len(student), 3, 16, 16),
+    weak, strong = (
+        Batch(
+            images=torch.zeros(len(student), 3, 16, 16),
+            labels=labels,
+            epoch=1,
+            temperature=own,
+            teacher=logits_only(answers),
+        )
+        for answers, own in ((teacher, temperature), (teacher_strong, strong_temperature))
     )
-    return dataclasses.replace(
-        strong,
-        student=logits_only(student),
-        teacher=logits_only(teacher),
-        temperature=temperature,
-        strong=strong,
-    )
+    weak = dataclasses.replace(weak, strong=strong)
+    return Seen(StudentView(student, weak), StudentView(student_strong, strong))
+
+
+def loss_of(method: Multi, seen: Seen) -> Tensor:
+    return method.two_view_loss(logits_only(seen.weak.student), logits_only(seen.strong.student), seen.weak.batch)
 
 
 @pytest.fixture(scope="module")
-def released(ekd_data: Path) -> tuple[Step, dict[str, Any]]:
+def released(ekd_data: Path) -> tuple[Seen, dict[str, Any]]:
     stored = json.loads((ekd_data / "reference" / "losses.json").read_text())
     inputs = stored["inputs"]
     views = [
@@ -83,16 +91,16 @@ def test_its_needs() -> None:
 
 
 @pytest.mark.parametrize(("part", "name"), [("ce", "ce"), ("instance", "kd"), ("classes", "cc"), ("batch", "bc")])
-def test_golden_of_the_released_code(released: tuple[Step, dict[str, Any]], part: str, name: str) -> None:
+def test_golden_of_the_released_code(released: tuple[Seen, dict[str, Any]], part: str, name: str) -> None:
     seen, expected = released
-    found = getattr(multi(released=1).parts(seen), part)
+    found = getattr(multi(released=1).parts(*seen), part)
     assert found.item() == pytest.approx(expected[f"mld_released_loss_{name}"], rel=1e-9)
 
 
-def test_golden_terms_of_the_weak_view(released: tuple[Step, dict[str, Any]]) -> None:
+def test_golden_terms_of_the_weak_view(released: tuple[Seen, dict[str, Any]]) -> None:
     """With a strong view that is the weak one, each level is twice the sum of its golden values."""
     seen, expected = released
-    parts = multi(ce=0, kd=1).parts(dataclasses.replace(seen, strong=seen))
+    parts = multi(ce=0, kd=1).parts(seen.weak, seen.weak)
     for part, name in (("instance", "instance"), ("classes", "class"), ("batch", "batch")):
         twice = 2 * sum(expected[f"mld_{name}_T{temperature}"] for temperature in (2, 3, 4, 5, 6))
         assert getattr(parts, part).item() == pytest.approx(twice, rel=1e-9)
@@ -110,14 +118,15 @@ def test_sum_of_its_terms(each: bool) -> None:
             for loss in (kd_loss, class_correlation_loss, batch_correlation_loss):
                 expected = expected + 0.9 * loss(student, teacher, scaled)
     seen = step(*views, temperature=temperatures[0], strong_temperature=temperatures[1])
-    torch.testing.assert_close(multi().loss(seen), expected)
+    torch.testing.assert_close(loss_of(multi(), seen), expected)
 
 
 @pytest.mark.parametrize("released", [0, 1])
 def test_equal_temperatures_are_one_temperature(released: float) -> None:
     views, four = logits(1), torch.full((N,), 4.0)
-    one = multi(released).loss(step(*views))
-    torch.testing.assert_close(multi(released).loss(step(*views, temperature=four, strong_temperature=four)), one)
+    one = loss_of(multi(released), step(*views))
+    each = loss_of(multi(released), step(*views, temperature=four, strong_temperature=four))
+    torch.testing.assert_close(each, one)
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 11])
@@ -130,7 +139,7 @@ def test_released_shares_are_those_of_percentiles(count: int) -> None:
         probabilities = views[1].softmax(dim=1).numpy()
         top, summed = probabilities.max(axis=1), probabilities.sum(axis=0)
         samples, classes = ((each <= np.percentile(each, 50)).mean() for each in (top, summed))
-        parts = multi(released=1, kd=1).parts(step(*views))
+        parts = multi(released=1, kd=1).parts(*step(*views))
         weak = sum(batch_correlation_loss(views[0], views[1], t) for t in (2, 3, 4, 5, 6))
         by_class = sum(class_correlation_loss(views[0], views[1], t) for t in (2, 3, 4, 5, 6))
         torch.testing.assert_close(parts.batch, float(samples) * weak)
@@ -144,7 +153,7 @@ def test_gradients_by_finite_differences(released: float) -> None:
 
     def loss(student: Tensor, student_strong: Tensor) -> Tensor:
         seen = step(student, teacher, student_strong, teacher_strong, temperature=temperatures)
-        return multi(released).loss(seen)
+        return loss_of(multi(released), seen)
 
     assert torch.autograd.gradcheck(loss, (weak.requires_grad_(), strong.requires_grad_()))
 
@@ -153,11 +162,14 @@ def test_gradients_by_finite_differences(released: float) -> None:
 def test_without_strong_views_the_terms_of_the_weak_one_are_left(released: float) -> None:
     """In the clean form: half of what the same view twice gives."""
     seen = step(*logits(3))
-    weak = multi(released, strong=0).parts(dataclasses.replace(seen, strong=None))
-    twice = multi(released).parts(dataclasses.replace(seen, strong=seen))
+    weak = multi(released, strong=0).parts(seen.weak)
+    twice = multi(released).parts(seen.weak, seen.weak)
+    alone = multi(released, strong=0).loss(logits_only(seen.weak.student), seen.weak.batch)
+    assert torch.equal(alone, sum_parts(weak))
     torch.testing.assert_close(weak.ce, twice.ce / 2)
     if released:
-        strong = sum(kd_loss(seen.student.logits, seen.taught.logits, float(t)) for t in (2, 3, 4, 5, 6))
+        teacher = seen.weak.batch.teacher_outputs.logits
+        strong = sum(kd_loss(seen.weak.student, teacher, float(t)) for t in (2, 3, 4, 5, 6))
         torch.testing.assert_close(weak.instance, twice.instance - 0.9 * strong)
         assert torch.equal(weak.classes, twice.classes)
         assert torch.equal(weak.batch, twice.batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 from functools import cache
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, cross_entropy, mse_loss
 
 from trainables.errors import UserError
-from trainables.methods import Setup, Step, find, make
+from trainables.methods import Batch, Setup, find, make
 from trainables.methods.reviewkd import Fusion, context_loss
 from trainables.models import Outputs, build
 from trainables.spec import params
@@ -43,7 +42,7 @@ def outputs(name: str, side: int) -> Outputs:
         return build(name, C).eval().forward_features(torch.empty(1, 3, side, side))
 
 
-def batch(one: Outputs, seed: int, dtype: torch.dtype = torch.float32, *, learns: bool = False) -> Outputs:
+def outputs_like(one: Outputs, seed: int, dtype: torch.dtype = torch.float32, *, learns: bool = False) -> Outputs:
     """Noise of the shapes of one image's outputs, for a batch."""
     seeds = itertools.count(100 * seed)
 
@@ -64,9 +63,9 @@ def setup(student: Outputs, teacher: Outputs) -> Setup:
     return Setup(student, teacher, (), torch.arange(30) % C, C)
 
 
-def step(student: Outputs, teacher: Outputs, extra: nn.Module | None, epoch: int = 20) -> Step:
+def batch(teacher: Outputs, extra: nn.Module | None, epoch: int = 20) -> Batch:
     images = torch.zeros(N, 3, 16, 16)
-    return Step(student, LABELS, epoch, 4.0, images, teacher=teacher, extra=extra)
+    return Batch(images=images, labels=LABELS, epoch=epoch, temperature=4.0, teacher=teacher, extra=extra)
 
 
 METHOD = make("reviewkd", params(ce=0.5, weight=5, warmup=20, preactivations=0))
@@ -134,7 +133,7 @@ def test_the_fusion_written_out(preactivations: int) -> None:
     torch.manual_seed(1)
     extra = method.extra(setup(*shapes))
     assert isinstance(extra, nn.ModuleList)
-    student, teacher = batch(shapes[0], 1), batch(shapes[1], 2)
+    student, teacher = outputs_like(shapes[0], 1), outputs_like(shapes[1], 2)
     total, rest = 0, torch.empty(0)
     students = [*(student.preactivations if preactivations else student.features)[1:], student.pooled[:, :, None, None]]
     teachers = [*teacher.preactivations[2:], teacher.pooled[:, :, None, None]]
@@ -150,7 +149,7 @@ def test_the_fusion_written_out(preactivations: int) -> None:
         fused = normed(conv2d(rest, fusion.widen[0].weight, padding=1), fusion.widen[1])
         total = total + context_loss(fused, theirs)
     expected = 0.5 * cross_entropy(student.logits, LABELS) + 5 * total
-    torch.testing.assert_close(method.loss(step(student, teacher, extra)), expected)
+    torch.testing.assert_close(method.loss(student, batch(teacher, extra)), expected)
 
 
 def test_half_a_choice_is_refused() -> None:
@@ -164,8 +163,8 @@ def test_pairs(teacher: str, student: str, side: int) -> None:
     shapes = outputs(student, side), outputs(teacher, side)
     extra = METHOD.extra(setup(*shapes))
     assert isinstance(extra, nn.ModuleList)
-    learner, known = batch(shapes[0], 1, learns=True), batch(shapes[1], 2)
-    loss = METHOD.loss(step(learner, known, extra.train()))
+    learner, known = outputs_like(shapes[0], 1, learns=True), outputs_like(shapes[1], 2)
+    loss = METHOD.loss(learner, batch(known, extra.train()))
     loss.backward()
     assert bool(torch.isfinite(loss))
     weights = dict(extra.named_parameters())
@@ -188,13 +187,12 @@ def test_pairs_are_all_of_the_tables() -> None:
 def test_warm_up(epoch: int, weight: float) -> None:
     shapes = made_up((3, 6), (8, 4), 12), made_up((4, 5), (8, 4), 13)
     extra = METHOD.extra(setup(*shapes))
-    student, teacher = batch(shapes[0], 1), batch(shapes[1], 2)
-    seen = step(student, teacher, extra)
+    student, teacher = outputs_like(shapes[0], 1), outputs_like(shapes[1], 2)
     ce = 0.5 * cross_entropy(student.logits, LABELS)
-    full = METHOD.loss(seen) - ce
-    torch.testing.assert_close(METHOD.loss(dataclasses.replace(seen, epoch=epoch)) - ce, weight * full)
+    full = METHOD.loss(student, batch(teacher, extra)) - ce
+    torch.testing.assert_close(METHOD.loss(student, batch(teacher, extra, epoch)) - ce, weight * full)
     without = make("reviewkd", params(ce=0.5, weight=5, warmup=0, preactivations=0))
-    torch.testing.assert_close(without.loss(dataclasses.replace(seen, epoch=epoch)) - ce, full)
+    torch.testing.assert_close(without.loss(student, batch(teacher, extra, epoch)) - ce, full)
 
 
 @pytest.mark.parametrize(("width", "middle"), [(64, 64), (512, 512), (1280, 512)])
@@ -212,7 +210,8 @@ def test_the_epoch_is_reproducible() -> None:
     for _ in range(2):
         torch.manual_seed(3)
         extra = METHOD.extra(setup(*shapes))
-        METHOD.loss(step(batch(shapes[0], 1, learns=True), batch(shapes[1], 2), extra)).backward()
+        student, teacher = outputs_like(shapes[0], 1, learns=True), outputs_like(shapes[1], 2)
+        METHOD.loss(student, batch(teacher, extra)).backward()
         gradients.append([weight.grad for weight in extra.parameters()])
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
 

@@ -17,13 +17,14 @@ from trainables.data.stream import WHOLE, Share
 from trainables.job import Execution
 from trainables.spec import Mixing, Temperature, params
 from trainables.training import views
-from trainables.training.cuda_streams import MOST, CudaStreams, OneStream
+from trainables.training.cuda_streams import MOST, CudaStreams
 
 
-class Watched(OneStream):
+class Watched(CudaStreams):
     """Knows whether a student's stream is used, and which ones were."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.now = ""
         self.log: list[str] = []
 
@@ -46,7 +47,7 @@ def test_nothing_shared_is_made_on_a_students_stream(
     teacher: GivenTeacher, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, teacher_cache_gb: float
 ) -> None:
     streams = Watched()
-    monkeypatch.setattr(job, "cuda_streams_on", lambda execution, share: streams)
+    monkeypatch.setattr(job, "cuda_streams_on", lambda execution: streams)
     monkeypatch.setattr(job, "capture_on", lambda execution: Recorder())
     made: list[str] = []
 
@@ -61,19 +62,18 @@ def test_nothing_shared_is_made_on_a_students_stream(
         monkeypatch.setattr(owner, name, watched)
 
     for owner, name in (
-        (views.Views, "_plain"),
-        (views.Views, "_answers"),
+        (views.Views, "_make_plain"),
+        (views.Views, "_ask"),
         (views.Views, "_mix"),
-        (views.TeacherContext, "_temperature"),
+        (views.TeacherContext, "temperature"),
         (views.TeacherContext, "thresholds"),
-        (views.TeacherContext, "selection"),
     ):
         watch(owner, name)
     specs = list(students(teacher).values())
     train(specs, replace(teacher.execution(tmp_path), teacher_cache_gb=teacher_cache_gb))
     train([VANILLA], Execution(tmp_path, threads=1))
     assert_same(alone, tmp_path, specs)
-    assert set(made) == {"_plain", "_answers", "_mix", "_temperature", "thresholds", "selection"}
+    assert set(made) == {"_make_plain", "_ask", "_mix", "temperature", "thresholds"}
     first = streams.log[: streams.log.index("together") + 1]
     assert first == ["overlap", *(spec.run_id for spec in specs), "together"]
 
@@ -82,7 +82,7 @@ def test_without_a_recording_students_take_turns(
     teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     streams = Watched()
-    monkeypatch.setattr(job, "cuda_streams_on", lambda execution, share: streams)
+    monkeypatch.setattr(job, "cuda_streams_on", lambda execution: streams)
     train([students(teacher)[name] for name in ("kd", "cutmix")], teacher.execution(tmp_path))
     assert set(streams.log) == {"overlap", "together"}
 
@@ -92,7 +92,7 @@ def test_students_that_are_not_recorded_are_on_no_stream_of_their_own(
 ) -> None:
     """DKD's loss knows its epoch until its warm-up is over."""
     streams = Watched()
-    monkeypatch.setattr(job, "cuda_streams_on", lambda execution, share: streams)
+    monkeypatch.setattr(job, "cuda_streams_on", lambda execution: streams)
     monkeypatch.setattr(job, "capture_on", lambda execution: Recorder())
     kd = teacher.spec()
     warming = replace(teacher.spec("dkd"), params=params(ce=1, alpha=1, beta=2, warmup=9))
@@ -160,14 +160,16 @@ def test_streams_are_waited_for_when_one_fails(monkeypatch: pytest.MonkeyPatch) 
     assert Stream.waited == 2
 
 
-def test_only_recorded_steps_on_a_gpu_are_beside_each_other(tmp_path: Path) -> None:
-    for device, graphs, share, kind in (
-        ("cpu", True, WHOLE, OneStream),
-        ("cuda", False, WHOLE, OneStream),
-        ("cuda", True, Share(0, 2), OneStream),
-        ("cuda", True, WHOLE, CudaStreams),
+def test_only_recorded_steps_on_one_gpu_are_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for device, graphs, share, wanted in (
+        ("cpu", True, WHOLE, False),
+        ("cuda", False, WHOLE, False),
+        ("cuda", True, Share(0, 2), False),
+        ("cuda", True, WHOLE, True),
     ):
-        assert type(job.cuda_streams_on(Execution(tmp_path, device=device, cuda_graphs=graphs), share)) is kind
+        monkeypatch.setattr(job, "current_share", lambda share=share: share)
+        found = job.cuda_streams_on(Execution(tmp_path, device=device, cuda_graphs=graphs))
+        assert isinstance(found, CudaStreams) == wanted
 
 
 def test_more_students_than_streams_share_them(monkeypatch: pytest.MonkeyPatch) -> None:

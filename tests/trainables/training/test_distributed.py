@@ -23,7 +23,7 @@ from trainables.job import Execution, run
 from trainables.models import build, names
 from trainables.spec import RunSpec, params
 from trainables.storage.runs import weights_path
-from trainables.training.distributed import in_step, with_shared_norms
+from trainables.training.distributed import convert_batch_norms, wrap_ddp
 from trainables.training.student import initial_model
 
 WORLD = 2
@@ -79,9 +79,9 @@ def one_step(share: Share, folder: Path) -> None:
     """Gradients and statistics of one batch, of which each process has its share."""
     images, labels = batch()
     model = network()
-    with_shared_norms(model, "cpu")
+    convert_batch_norms(model, "cpu")
     first, last = share.of(SAMPLES)
-    answer = in_step(model.double())
+    answer = wrap_ddp(model.double())
     loss = cross_entropy(answer(images[first:last]), labels[first:last])
     (loss * (last - first) * share.world / SAMPLES).backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
@@ -104,7 +104,7 @@ def test_gradients_and_statistics_are_those_of_the_whole_batch(tmp_path: Path) -
 
 def trained(share: Share, specs: list[RunSpec], execution: Execution, until: int | None) -> None:
     """The runs together; all of them, or until an epoch is reported."""
-    going = run(specs, execution, share)
+    going = run(specs, execution)
     for report in going:
         if report.epoch == until:
             going.close()  # type: ignore[attr-defined]
@@ -166,7 +166,7 @@ def test_a_device_may_have_no_sample_of_a_small_last_batch(teacher: GivenTeacher
 def test_every_network_takes_the_norms_of_several_gpus(network: str) -> None:
     plain, shared = build(network, 10).eval(), build(network, 10).eval()
     shared.load_state_dict(plain.state_dict())
-    with_shared_norms(shared, "cuda")
+    convert_batch_norms(shared, "cuda")
     kinds = {type(module) for module in shared.modules()}
     assert nn.SyncBatchNorm in kinds
     assert nn.BatchNorm2d not in kinds

@@ -54,12 +54,10 @@ def test_every_method(teacher: GivenTeacher, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("teacher_cache_gb", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
 def test_every_treatment(teacher_cache_gb: float, teacher: GivenTeacher, tmp_path: Path) -> None:
-    """Which images are mixed by their energy, and how many of each batch, is asked once an epoch with a cache, once a
-    chunk without. A cache is filled from the device once an epoch."""
+    """Which images are mixed by their energy, and how many of each batch, is asked once a chunk. A cache is filled from
+    the device once an epoch."""
     runs = list(students(teacher).values())
-    asked = sum(run.epochs for run in runs if run.mixing is not None and run.mixing.end) * (
-        1 if teacher_cache_gb else CHUNKS
-    )
+    asked = CHUNKS * sum(run.epochs for run in runs if run.mixing is not None and run.mixing.end)
     filled = max(run.epochs for run in runs) if teacher_cache_gb else 0
     expected = {"aten.nonzero.default": asked, "aten._to_copy.default": asked + filled}
     assert waits([runs], teacher.execution(tmp_path, teacher_cache_gb=teacher_cache_gb)) == [expected]

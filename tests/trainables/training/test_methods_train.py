@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainables.job import Execution
-from trainables.methods import Method, Step, find, names
+from trainables.methods import find, make, names
 from trainables.models import build
 from trainables.spec import Params, RunSpec, params
 from trainables.storage.runs import stream_key
@@ -121,17 +121,18 @@ class Sync(TorchDispatchMode):
 def test_no_loss_waits_for_the_device(
     name: str, teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method, steps = find(name), []
-    loss = method.loss
+    spec, batches = replace(specs(VANILLA, f"sha256:{teacher.digest}")[name], epochs=1), []
+    kind = "two_view_loss" if make(name, spec.params).wants_strong else "loss"
+    loss = getattr(find(name), kind)
 
-    def watched(self: Method, step: Step) -> Tensor:
-        steps.append(step.epoch)
+    def watched(*arguments: Any) -> Tensor:
+        batches.append(arguments[-1])
         with Sync():
-            return loss(self, step)
+            return loss(*arguments)
 
-    monkeypatch.setattr(method, "loss", watched)
-    train([replace(specs(VANILLA, f"sha256:{teacher.digest}")[name], epochs=1)], teacher.execution(tmp_path))
-    assert len(steps) == STEPS
+    monkeypatch.setattr(find(name), kind, watched)
+    train([spec], teacher.execution(tmp_path))
+    assert len(batches) == STEPS
 
 
 def test_the_watch_sees_what_waits() -> None:

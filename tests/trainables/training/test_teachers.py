@@ -18,7 +18,7 @@ from trainables.data.stream import normalise
 from trainables.models import Network, names
 from trainables.spec import RunSpec, Temperature
 from trainables.training.evaluation import evaluate_models
-from trainables.training.teachers import Teacher, TeacherFacts, facts
+from trainables.training.teachers import Teacher, TeacherFacts, measure_teacher
 
 
 @pytest.mark.parametrize("name", names())
@@ -71,7 +71,7 @@ def facts_of(
 ) -> TeacherFacts:
     spec = replace(teacher_spec_of(), **changes)
     stream = dataset.stream(seed=spec.seed, batch_size=spec.batch_size, augmentation=spec.augmentation)
-    return facts(teacher, digest, dataset, stream, [spec], results)
+    return measure_teacher(teacher, digest, dataset, stream, [spec], results)
 
 
 ENERGY_KD: dict[str, Any] = {"temperature": Temperature(4, "energy", 2, -2, 0.2), "augmentation": "crop"}

@@ -16,7 +16,7 @@ from test_distributed import on_each
 from trainables.data.stream import WHOLE, Share
 from trainables.datasets import load
 from trainables.spec import RunSpec, Temperature
-from trainables.training.teachers import Teacher, facts
+from trainables.training.teachers import Teacher, measure_teacher
 
 ENERGY = Temperature(4, "energy", 2, -2, 0.2)
 
@@ -80,7 +80,7 @@ def asked(share: Share, spec: RunSpec, results: Path, root: Path) -> None:
     source = load("digits", None) if spec.dataset == "digits" else open_source(root, side=32, workers=0)
     stream = source.stream(seed=1, batch_size=6, augmentation=spec.augmentation, share=share)
     guide = Teacher(seasoned("resnet8", source.num_classes), device="cpu", precision="fp32")
-    facts(guide, "0", source, stream, [spec, replace(spec, membership="image")], results)
+    measure_teacher(guide, "0", source, stream, [spec, replace(spec, membership="image")], results)
 
 
 @pytest.mark.parametrize(

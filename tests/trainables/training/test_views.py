@@ -8,22 +8,25 @@ from itertools import pairwise
 
 import pytest
 import torch
-from small_jobs import CountingTeacher
+from small_jobs import VANILLA, CountingTeacher
 from torch import Tensor
 
 from ekd_core import energy, energy_temperature, energy_thresholds, gradation_edges, gradation_temperature
 from trainables.data.dataset import Dataset, Split
-from trainables.data.random_streams import generator
+from trainables.data.random_streams import Purpose, generator
 from trainables.data.stream import BatchStream, Chunk, normalise
 from trainables.data.strong import strong
 from trainables.datasets import load
 from trainables.models import Network
-from trainables.spec import Mixing, Temperature
+from trainables.spec import Mixing, Temperature, params
 from trainables.training.evaluation import Scores
 from trainables.training.teachers import TeacherFacts
 from trainables.training.views import TeacherContext, View, Views
 
 BATCH = 32
+ENERGY_KD = replace(
+    VANILLA, method="kd", params=params(ce=0.1, kd=0.9), teacher="resnet8", teacher_source=f"sha256:{'0' * 64}"
+)
 
 
 @pytest.fixture
@@ -46,6 +49,10 @@ def stream(seed: int) -> BatchStream:
 
 def views(chunk: Chunk, teaching: TeacherContext | None, *, seed: int = 3, features: bool = False) -> Views:
     return Views(chunk, stream(seed), torch.float32, teaching, features=features)
+
+
+def temperatures_of(view: View, rule: Temperature) -> float | Tensor:
+    return view.temperature(replace(ENERGY_KD, temperature=rule))
 
 
 def calls(teaching: TeacherContext) -> list[int]:
@@ -273,7 +280,7 @@ def test_teacher_is_asked_once_a_view(chunks: list[Chunk], teaching: TeacherCont
     made = views(chunk, teaching)
     for _ in range(3):
         weak = made.weak
-        teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.2), "view")
+        temperatures_of(weak, Temperature(4, "energy", 2, -2, 0.2))
     assert calls(teaching) == [len(chunk.labels)]
     seen = [made.mixed(Mixing("cutmix", "high", rate), "view") for rate in (0.4, 0.4, 0.7, 0.4)]
     assert seen[0] is seen[1] is seen[3] is not seen[2]
@@ -309,7 +316,7 @@ def test_temperature_rules(
     assert view.teacher is not None
     low, high = energy_thresholds(energies.float(), RATE, RATE)
     expected = energy_temperature(energy(view.teacher.logits), low, high, 4.0, *RULES[rule])
-    found = teaching.temperature(view, Temperature(4, rule, 2, -1.5, RATE), "view")
+    found = temperatures_of(view, Temperature(4, rule, 2, -1.5, RATE))
     assert isinstance(found, Tensor)
     assert torch.equal(found, expected)
     assert {*expected.unique().tolist()} == {4.0, *(4 + change for change in RULES[rule])}
@@ -318,7 +325,7 @@ def test_temperature_rules(
 def test_reversed_gives_high_temperature_to_high_energy(chunks: list[Chunk], teaching: TeacherContext) -> None:
     weak = views(chunks[0], teaching).weak
     for rule, sign in (("energy", -1), ("reversed", 1)):
-        temperature = teaching.temperature(weak, Temperature(4, rule, 2, -2, 0.2), "view")
+        temperature = temperatures_of(weak, Temperature(4, rule, 2, -2, 0.2))
         assert isinstance(temperature, Tensor)
         assert sign * torch.corrcoef(torch.stack([weak.energies, temperature]))[0, 1] > 0.5
 
@@ -326,7 +333,7 @@ def test_reversed_gives_high_temperature_to_high_energy(chunks: list[Chunk], tea
 def test_gradation(chunks: list[Chunk], teaching: TeacherContext, energies: Tensor) -> None:
     weak = views(chunks[0], teaching).weak
     for values in ((6.0, 5.0, 4.0, 3.0, 2.0), (6.0, 2.0)):
-        found = teaching.temperature(weak, Temperature(4, "gradation", values=values), "view")
+        found = temperatures_of(weak, Temperature(4, "gradation", values=values))
         edges = gradation_edges(energies.float(), len(values))
         assert isinstance(found, Tensor)
         assert torch.equal(found, gradation_temperature(weak.energies, edges, values))
@@ -334,17 +341,17 @@ def test_gradation(chunks: list[Chunk], teaching: TeacherContext, energies: Tens
 
 
 def test_plain_is_a_number(chunks: list[Chunk], teaching: TeacherContext) -> None:
-    assert teaching.temperature(views(chunks[0], teaching).weak, Temperature(3.0), "view") == 3.0
+    assert temperatures_of(views(chunks[0], teaching).weak, Temperature(3.0)) == 3.0
 
 
 def test_rules_of_one_view_are_kept_apart(chunks: list[Chunk], teaching: TeacherContext) -> None:
     weak = views(chunks[0], teaching).weak
-    one = teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.2), "view")
-    two = teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.4), "view")
+    one = temperatures_of(weak, Temperature(4, "energy", 2, -2, 0.2))
+    two = temperatures_of(weak, Temperature(4, "energy", 2, -2, 0.4))
     assert isinstance(one, Tensor)
     assert isinstance(two, Tensor)
     assert not torch.equal(one, two)
-    assert teaching.temperature(weak, Temperature(4, "energy", 2, -2, 0.2), "view") is one
+    assert temperatures_of(weak, Temperature(4, "energy", 2, -2, 0.2)) is one
 
 
 # --- what some methods ask for -------------------------------------------------------------------------------------
@@ -370,7 +377,7 @@ def test_a_teacher_that_nobody_asks_in_evaluation_mode_does_not_answer(
 
 def test_a_strong_view_has_a_crop_of_its_own(chunks: list[Chunk], teaching: TeacherContext) -> None:
     chunk, made = chunks[0], stream(3)
-    pixels = strong(made.anew(chunk), generator(3, "strong augmentation", chunk.epoch, chunk.first_step))
+    pixels = strong(made.anew(chunk), generator(3, Purpose.STRONG_AUGMENTATION, chunk.epoch, chunk.first_step))
     found = views(chunk, teaching).strong
     assert torch.equal(found.images, normalise(pixels, made.mean, made.std))
     assert found.index is chunk.index
