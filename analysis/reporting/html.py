@@ -29,7 +29,7 @@ def page(document: Document) -> str:
 
 
 def _table(panel: Panel) -> Markup:
-    return Markup("\n".join(html_panel(panel, 3)))
+    return Markup(html_panel(panel, 3).rstrip("\n"))
 
 
 def _data_uri(image: bytes) -> str:

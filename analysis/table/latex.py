@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from itertools import groupby
 
 from analysis.table.sheet import Line, Panel, Sheet, Shown
 
@@ -65,21 +67,22 @@ def _rows(line: Line) -> list[list[str]]:
 
 
 def tabular(panel: Panel) -> str:
-    """pandas' Styler writes the tabular; the rules between groups and below shared teachers are added to its lines."""
-    import pandas as pd
+    """The panel with rules between its groups; equal neighbouring heads are one, but for those of the last line."""
+    *shared, last = panel.heads
+    lines = [rf"\begin{{tabular}}{{l{'c' * (len(last) - 1)}}}", r"\toprule"]
+    lines += [_joined(_spanning(name, len([*same])) for name, same in groupby(head)) for head in shared]
+    lines.append(_joined(map(escape, last)))
+    for group in panel.groups:
+        lines += [r"\midrule", *(_joined(row) for line in group for row in _rows(line))]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
-    groups = [[row for line in group for row in _rows(line)] for group in panel.groups]
-    heads = [[escape(name) for name in head] for head in panel.heads]
-    columns = pd.MultiIndex.from_arrays(heads) if len(heads) > 1 else pd.Index(heads[0])
-    frame = pd.DataFrame([row for group in groups for row in group], columns=columns)
-    styled = frame.style.hide(axis="index").to_latex(
-        hrules=True, column_format="l" + "c" * (len(heads[0]) - 1), multicol_align="c"
-    )
-    top, body = styled.split("\\midrule\n")
-    rows = body.splitlines()
-    ends = {sum(len(group) for group in groups[: count + 1]) for count in range(len(groups) - 1)}
-    ruled = [line + ("\n\\midrule" if number in ends else "") for number, line in enumerate(rows, 1)]
-    return "\n".join([top + "\\midrule", *ruled])
+
+def _joined(entries: Iterable[str]) -> str:
+    return " & ".join(entries) + r" \\"
+
+
+def _spanning(name: str, columns: int) -> str:
+    return escape(name) if columns == 1 else rf"\multicolumn{{{columns}}}{{c}}{{{escape(name)}}}"
 
 
 def latex(sheet: Sheet) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import html as html_text
 import io
 import json
 import re
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.table import captions
 from analysis.table.grid import Grid
@@ -102,51 +103,24 @@ def markdown_row(entries: Sequence[str]) -> str:
     return f"| {' | '.join(entries)} |"
 
 
-_STYLE = """
-:root { color-scheme: light dark; }
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
-div { overflow-x: auto; }
-table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; margin: 1rem 0; }
-th, td { padding: .2rem .7rem; text-align: center; white-space: nowrap; font-weight: normal; }
-th:first-child { text-align: left; }
-tbody { border-top: 1px solid; }
-small { display: block; opacity: .7; }
-i { opacity: .8; font-size: 85%; font-style: normal; }
-""".strip()
+_TEMPLATES = Environment(
+    loader=PackageLoader("analysis.table"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
 
 
-def _html_entry(entry: Shown) -> str:
-    escape = html_text.escape
-    main = f"<b>{escape(entry.text)}</b>" if entry.best else escape(entry.text)
-    main += f" <i>± {escape(entry.spread)}</i>" if entry.spread else ""
-    return f"<td>{main}{f'<small>{escape(entry.aside)}</small>' if entry.aside else ''}</td>"
-
-
-def html_panel(panel: Panel, level: int = 2) -> list[str]:
+def html_panel(panel: Panel, level: int) -> str:
     """A table in a box that scrolls where it is too wide; level: of its heading."""
-    escape = html_text.escape
-    out = [f"<h{level}>{escape(panel.title)}</h{level}>"] if panel.title else []
-    out += ["<div><table>", "<thead>"]
-    for head in panel.heads:
-        out.append("<tr>" + "".join(f'<th scope="col">{escape(name)}</th>' for name in head) + "</tr>")
-    out.append("</thead>")
-    for group in panel.groups:
-        out.append("<tbody>")
-        for line in group:
-            entries = "".join(_html_entry(entry) for entry in line.entries)
-            out.append(f'<tr><th scope="row">{escape(line.label)}</th>{entries}</tr>')
-        out.append("</tbody>")
-    return [*out, "</table></div>"]
+    return str(_TEMPLATES.get_template("panel.html").module.show_panel(panel, level))  # type: ignore[attr-defined]
 
 
 def html(sheet: Sheet) -> str:
     """One file that needs no other."""
-    escape = html_text.escape
-    body = [line for panel in sheet.panels for line in html_panel(panel)]
-    body += [f"<p>{escape(paragraph)}</p>" for paragraph in (sheet.caption, *sheet.notes)]
-    head = f'<meta charset="utf-8">\n<title>{escape(sheet.title)}</title>\n<style>\n{_STYLE}\n</style>'
-    page = "\n".join([f"<h1>{escape(sheet.title)}</h1>", *body])
-    return f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{page}\n</body>\n</html>\n'
+    return _TEMPLATES.get_template("table.html").render(sheet=sheet)
 
 
 def _tidy(grid: Grid, value: Value) -> dict[str, Any]:
