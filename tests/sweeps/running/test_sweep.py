@@ -12,7 +12,7 @@ from ray.exceptions import ActorDiedError
 from test_engine import job, plan
 
 from analysis.record.ledger import Ledger
-from sweeps.planning.job_queue import Feed
+from sweeps.planning.job_queue import JobQueue
 from sweeps.planning.resources import Resources
 from sweeps.running import sweep as sweep_module
 from sweeps.running.cluster import StoppedError
@@ -47,7 +47,7 @@ def sweep(tmp_path: Path, events: list[Event], monkeypatch: pytest.MonkeyPatch) 
     monitor: Any = Monitor()
     resources = Resources(0, address="auto")
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
-        made = RunningSweep(Feed(plan(JOB)), ledger, Execution(tmp_path), resources, monitor, [], events.append)
+        made = RunningSweep(JobQueue(plan(JOB)), ledger, Execution(tmp_path), resources, monitor, [], events.append)
         yield made
         made.close()
 
