@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from commands import Command
+from plans import plan_of
 from small_jobs import train
 
 from analysis.paper import table5
 from analysis.record.settings import Settings
 from analysis.table import names as printed
-from sweeps.planning.plan import make_plan
 from trainables import datasets
 from trainables.storage.job_file import Execution
 from trainables.storage.runs import read_result
@@ -62,7 +62,7 @@ def test_a_new_data_set_is_one_file(five: str, command: Command, tmp_path: Path)
     assert status == 0
     assert printed.dataset(five) in out
     asked = Settings(dataset=five, rows=("kd",), pairs=("resnet14/resnet8",), seeds=1, epochs=1, train_fraction=0.05)
-    for job in make_plan([table5.TABLE], asked, {}, pack=None).jobs:
+    for job in plan_of([table5.TABLE], asked, {}, pack=None).jobs:
         train(job.specs, Execution(tmp_path / "results"))
         for spec in job.specs:
             result = read_result(tmp_path / "results", spec.run_id)

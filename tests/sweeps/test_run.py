@@ -150,7 +150,8 @@ def test_unwritable_results(command: Command, tmp_path: Path) -> None:
 def test_a_ledger_of_a_newer_schema_and_a_corrupt_one(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "results" / "ledger.sqlite"
     path.parent.mkdir()
-    Ledger.open(path).close()
+    with Ledger.open(path):
+        pass
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
@@ -158,7 +159,8 @@ def test_a_ledger_of_a_newer_schema_and_a_corrupt_one(command: Command, tmp_path
         assert "written by a newer version" in refused(command, *SMALL, *more)
         path.write_bytes(b"not a ledger at all, but long enough to have a header" * 4)
         assert "is no ledger of this program" in refused(command, *SMALL, *more)
-        Ledger.open(path.with_name("new")).close()
+        with Ledger.open(path.with_name("new")):
+            pass
         path.write_bytes(path.with_name("new").read_bytes())
         with sqlite3.connect(path) as again:
             again.execute("PRAGMA user_version = 99")

@@ -274,7 +274,7 @@ def test_a_figure_without_rows_has_no_table(results: Path, capsys: pytest.Captur
 
 
 def test_superclasses_are_those_of_the_published_data(ekd_data: Path) -> None:
-    from trainables.data.cifar100 import CLASSES
+    from trainables.datasets.cifar100 import CLASSES
 
     (file,) = (ekd_data / "data" / "cifar100").rglob("test-*.parquet")
     columns = pq.read_table(file, columns=["fine_label", "coarse_label"]).to_pydict()
@@ -284,7 +284,7 @@ def test_superclasses_are_those_of_the_published_data(ekd_data: Path) -> None:
 
 
 def test_groups_are_the_papers_three_on_cifar_100_and_at_most_twenty_classes_elsewhere() -> None:
-    from trainables.data.cifar100 import CLASSES
+    from trainables.datasets.cifar100 import CLASSES
 
     different, vehicles, similar = groups(CLASSES)
     homes = {name: home for home, names in SUPERCLASSES.items() for name in names}

@@ -124,12 +124,13 @@ def test_a_plan_is_measured() -> None:
     """Of every method."""
     printed = said("""
 from analysis import paper
-from plans import plan_of
+from analysis.table.resolved import resolve
+from sweeps.planning.plan import make_plan
 from analysis.record.settings import Settings
 from sweeps.planning import estimate
 from sweeps.planning.resources import Resources
 settings = Settings(dataset="digits", pairs=("resnet14/resnet8",), seeds=1)
-plan = plan_of([paper.find("methods")], settings, {}, pack=None)
+plan = make_plan([resolve(paper.find("methods"), settings)], {}, pack=None)
 estimate.STEPS["fake"] = 1
 with FakeDevice():
     found = estimate.estimate(
@@ -156,13 +157,14 @@ def test_a_plan_is_measured_at_whole_batches(table: str, settings: dict[str, obj
     """Eight steps of small images, one of those that are decoded on the way; a few would take a GPU as long."""
     printed = said(f"""
 from analysis import paper
-from plans import plan_of
+from analysis.table.resolved import resolve
+from sweeps.planning.plan import make_plan
 from analysis.record.settings import Settings
 from sweeps.planning import estimate, images
 from sweeps.planning.resources import Resources
 from trainables.data.counts import ImageCounts
 images._count = lambda *fields: ImageCounts(10, {side}, (64,) * 10, 100)
-plan = plan_of([paper.find({table!r})], Settings(seeds=1, **{settings!r}), {{}}, pack=None)
+plan = make_plan([resolve(paper.find({table!r}), Settings(seeds=1, **{settings!r}))], {{}}, pack=None)
 estimate.STEPS["fake"] = 8
 sizes = set()
 estimate._per_image = lambda work_on, few, images, seconds, clock: sizes.add((few, images)) or 0.001
