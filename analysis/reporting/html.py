@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.reporting.document import Document, kind_of
-from analysis.table.render import html_panel
+from analysis.table.render import html_panel, open_html_templates
 from analysis.table.sheet import Panel
 
 _PNG = b"\x89PNG"
@@ -16,14 +15,7 @@ _PNG = b"\x89PNG"
 
 def page(document: Document) -> str:
     """The page; its sections are listed at the top."""
-    templates = Environment(
-        loader=PackageLoader("analysis.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    templates = open_html_templates("analysis.reporting")
     templates.filters |= {"kind": kind_of, "table": _table, "data_uri": _data_uri}
     return templates.get_template("report.html").render(document=document)
 

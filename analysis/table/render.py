@@ -103,14 +103,19 @@ def markdown_row(entries: Sequence[str]) -> str:
     return f"| {' | '.join(entries)} |"
 
 
-_TEMPLATES = Environment(
-    loader=PackageLoader("analysis.table"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
+def open_html_templates(package: str) -> Environment:
+    """The HTML templates in a package's folder `templates`; what they show is escaped."""
+    return Environment(
+        loader=PackageLoader(package),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+_TEMPLATES = open_html_templates("analysis.table")
 
 
 def html_panel(panel: Panel, level: int) -> str:
