@@ -101,7 +101,7 @@ def estimate(
         f"{max(seconds, count * LEAST_SECONDS):.0f} s on a quiet machine"
     )
     began = time.perf_counter()
-    threads = resources.cpus_per_job
+    threads = min(resources.cpus_per_job, cpus_here())
     devices = [resources.devices(job.specs) for job in plan.jobs]
     quiet = device == "cuda" or resources.gpus or threads > 1
     busy = 0 if quiet else min(at_once, cpus_here(), sum(devices)) - 1

@@ -65,8 +65,12 @@ def find_resources(where: Where) -> Resources:
 
 def planned_resources(where: Where) -> Resources:
     """What a sweep would use, here or on a machine that has as many GPUs as were asked for."""
-    gpus = len(gpus_here()) if where.gpus is None else where.gpus
-    resources = Resources(gpus, where.gpus_per_job, where.cpus_per_job)
-    check_sizes(resources)
+    here = gpus_here()
+    gpus = len(here) if where.gpus is None else where.gpus
+    resources = Resources(gpus, where.gpus_per_job, where.cpus_per_job, where.address)
+    if gpus <= len(here):
+        check_resources(resources)
+    else:
+        check_sizes(resources)
     check_fit(resources, max(1, cpus_here()))
     return resources

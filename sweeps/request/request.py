@@ -16,7 +16,7 @@ from analysis.table.resolved import ResolvedTable, check_rows, resolve
 from sweeps.request.arguments import Options, Where
 from sweeps.request.teacher_weights import TeacherWeights, find_each, published
 from trainables import datasets
-from trainables.commands import did_you_mean
+from trainables.commands import count, did_you_mean
 from trainables.errors import UserError
 from trainables.recipes import Pair
 from trainables.spec import RunSpec, flatten
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ALL = "all"
 TORCHVISION = "torchvision-weights"
+MOST_RUNS = 50_000
+"""Whose fields and ids are worked out in half a minute."""
 OPTIONS = {
     "epochs": "--epochs",
     "batch_size": "--batch-size",
@@ -79,6 +81,7 @@ def make_request(options: Options) -> Request:
         rows=tuple(dict.fromkeys(asked.rows)),
     )
     _check_rows(tables, settings)
+    _check_size(tables, settings)
     mixed = not settings.dataset
     found = {
         name: _opened(options.where, settings, name)
@@ -174,6 +177,15 @@ def _check_rows(tables: Sequence[Table], settings: Settings) -> None:
         if row not in known and (hint := closest(row, known)):
             raise UserError(f"unknown row {row!r}{hint} (--list shows all rows)")
     check_rows(list(tables), settings)
+
+
+def _check_size(tables: Sequence[Table], settings: Settings) -> None:
+    """Refuse more runs than can be planned, before any of them is made."""
+    parts = [part for table in tables if table.kind.trains for part in resolve(table, settings).parts]
+    most = settings.seeds * sum((len(part.rows) + part.part.accuracies) * len(part.pairs) for part in parts)
+    if most > MOST_RUNS:
+        seeds = count(settings.seeds, "seed")
+        raise UserError(f"that is up to {most:,} runs ({seeds}): more than {MOST_RUNS:,} cannot be planned; ask for less")
 
 
 def _data(found: Mapping[str, Source], *, mixed: bool) -> str:

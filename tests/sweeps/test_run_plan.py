@@ -18,6 +18,7 @@ from plans import plan_of
 
 from analysis import paper
 from analysis.record.ledger import Ledger
+from sweeps.planning.resources import cpus_here
 from sweeps.request.arguments import parse
 from sweeps.request.request import make_request
 from trainables.datasets import load
@@ -299,6 +300,9 @@ def test_the_listing(command: Command) -> None:
             "0.01 % of 124 training images is less than one: use more",
         ),
         ("table5 --rows kd --tail-teachers", "--tail-teachers: no run of table5 would change"),
+        ("table5 --rows kd --gpus 0 --cpus-per-job 40000", "a job asks for 40000 CPUs, but there are"),
+        ("table5 --rows kd --cpus-per-job 40000", "a job asks for 40000 CPUs, but there are"),
+        ("table5 --rows kd --gpus 0 --gpus-per-job 40000", "--gpus-per-job 40000: the sweep has"),
     ],
 )
 def test_what_can_be_known_before_training_is_refused_by_the_plan(words: str, message: str, command: Command) -> None:
@@ -306,6 +310,29 @@ def test_what_can_be_known_before_training_is_refused_by_the_plan(words: str, me
     assert status == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("plan", [(), ("--plan",)])
+def test_so_many_runs_are_counted_at_once(plan: tuple[str, ...], command: Command) -> None:
+    """Before a single one is made."""
+    words = ("table5", "table1", "--rows", "kd", "--pairs", "resnet8/resnet8", "--set", "lr=0.1", "--gpus", "0", *plan)
+    message = refused(command, *words, "--dataset", "digits", "--seeds", "1000000")
+    assert "that is up to 4,000,000 runs (1000000 seeds): more than 50,000 cannot be planned" in message
+
+
+def test_a_plan_for_a_larger_machine_is_measured_with_the_cores_of_this_one(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def measuring(specs: list, _: object, device: str, threads: int, *rest: object) -> dict:
+        asked.append(threads)
+        return no_measuring(specs)
+
+    monkeypatch.setattr("sweeps.planning.estimate._measure", measuring)
+    status, out, _ = command(*SMALL[:-2], "--gpus", "100", "--cpus-per-job", "40000", "--plan", "--json")
+    assert (status, asked) == (0, [cpus_here()])
+    assert f"on {cpus_here()} threads" in json.loads(out)["estimated"]
 
 
 def test_a_peer_may_have_the_students_rate_once_that_is_set(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
