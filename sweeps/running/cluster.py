@@ -124,9 +124,11 @@ def start_ray(resources: Resources, *, debug: bool) -> Iterator[RayMonitor]:
 
 def _start_own(resources: Resources, stack: contextlib.ExitStack, debug: bool) -> dict[str, Callable[[], bool]]:
     """Start a Ray on this machine; its servers, and whether each is alive."""
-    path = os.pathsep.join([str(CODE[1].parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # An empty part would be the folder where the driver stands.
+    path = os.pathsep.join([str(CODE[1].parent), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
     stack.enter_context(environment(LOCAL | {"PYTHONPATH": path}))
     stack.enter_context(ray_internals.listen_on_loopback())
+    stack.enter_context(ray_internals.leave_path_of_workers())
     folder = stack.enter_context(make_temporary_folder(keep=debug))
     stack.callback(ray.shutdown)
     try:

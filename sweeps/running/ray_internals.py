@@ -12,6 +12,7 @@ from typing import Any
 import ray
 import ray._private.ray_constants
 import ray._private.worker
+import ray.job_config
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
 LOCAL_SERVERS = ("gcs_server", "raylet")
@@ -31,14 +32,22 @@ def silence_workers() -> contextlib.AbstractContextManager[None]:
     return _replace(ray._private.worker, "_worker_logs_enabled", False)
 
 
+def leave_path_of_workers() -> contextlib.AbstractContextManager[None]:
+    """Let the workers of a Ray that is started meanwhile find modules by PYTHONPATH alone.
+
+    Ray has them look first in the folder where the driver stands, whatever is there, unless that is shipped to them.
+    """
+    return _replace(ray.job_config.JobConfig, "_runtime_env_has_working_dir", lambda config: True)
+
+
 @contextlib.contextmanager
-def _replace(module: Any, name: str, value: bool) -> Iterator[None]:
-    before = getattr(module, name)
-    setattr(module, name, value)
+def _replace(place: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(place, name)
+    setattr(place, name, value)
     try:
         yield
     finally:
-        setattr(module, name, before)
+        setattr(place, name, before)
 
 
 def local_arguments(folder: str) -> dict[str, Any]:

@@ -60,3 +60,12 @@ def test_private_arguments_are_taken() -> None:
     """Ray takes any keyword that begins with an underscore, and refuses unknown ones by name."""
     source = inspect.getsource(ray.init)
     assert all(f'"{name}"' in source for name in ray_internals.local_arguments(""))
+
+
+def test_the_path_of_workers_can_be_left_alone() -> None:
+    """Both folders that Ray would put before everything are left out where a folder is shipped."""
+    source = inspect.getsource(ray_worker.connect)
+    assert source.count("job_config._runtime_env_has_working_dir()") >= 1
+    with ray_internals.leave_path_of_workers():
+        assert ray.job_config.JobConfig()._runtime_env_has_working_dir()
+    assert not ray.job_config.JobConfig()._runtime_env_has_working_dir()
