@@ -33,6 +33,7 @@ from sweeps.running.recovery import ingest, known
 from trainables import datasets
 from trainables.commands import count, run_command
 from trainables.errors import UserError
+from trainables.own_code import hash_program
 from trainables.spec import RunSpec
 from trainables.storage.runs import has_weights
 
@@ -142,6 +143,7 @@ def plan_of(where: Where, request: Request, entries: dict[str, Entry]) -> Plan:
         retry=where.retry,
         has_weights=partial(has_weights, where.results),
         apart=partial(takes_one_device, where),
+        sources=hash_program(),
     )
 
 
@@ -187,9 +189,9 @@ def remember(ledger: Ledger, where: Where, request: Request, command: str) -> No
 
 
 def print_plan(plan: Plan, request: Request) -> None:
-    from sweeps.display.forecast import images, one_line, outdated
+    from sweeps.display.forecast import images, of_other_code, one_line
 
-    print("\n".join([one_line(plan, request), *outdated(plan), *images(request)]), flush=True)
+    print("\n".join([one_line(plan, request), *of_other_code(plan), *images(request)]), flush=True)
 
 
 def show_results(where: Where, request: Request, entries: dict[str, Entry]) -> None:

@@ -27,6 +27,7 @@ DEPARTMENTS = {
         "storage",
         "baselines",
         "recipes shares",
+        "own_code",
         "spec",
         "canonical",
         "commands",
@@ -42,6 +43,7 @@ ONLY_RAY = ROOT / "trainables" / "ray_trial.py"
 # Planning and drawing tables need these, and must not wait for torch.
 TORCH_FREE = (
     "spec",
+    "own_code",
     "recipes",
     "errors",
     "storage/runs",

@@ -30,6 +30,7 @@ from trainables.data.stream import WHOLE, Stream
 from trainables.datasets import load
 from trainables.errors import UserError, disk_errors_told
 from trainables.methods import find as find_method
+from trainables.own_code import with_own_code
 from trainables.shares import off
 from trainables.spec import RunSpec
 from trainables.storage.job_file import Execution, read_job
@@ -133,6 +134,8 @@ def run(specs: Sequence[RunSpec], execution: Execution) -> Iterator[EpochReport]
     """
     if outdated := [spec.name for spec in specs if spec.outdated]:
         raise UserError(f"{outdated[0]} is a run of an earlier version: leave its `revision` out to train the newest")
+    if changed := [spec.name for spec in specs if with_own_code(spec) != spec]:
+        raise UserError(f"the source of {changed[0]} has changed since it was planned: give the same command again")
     if len({stream_key(spec) for spec in specs}) != 1:
         raise UserError("the runs of a job must share data set, batch size, augmentation, precision, seed and teacher")
     if len({spec.run_id for spec in specs}) != len(specs):

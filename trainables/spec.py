@@ -178,6 +178,8 @@ class RunSpec(Canonical):
     """The peer's learning rate, which falls with the student's; None: it is the student's."""
     normalisation: str = "own"
     """By the mean and deviation of the data set's `own` training images, or by those of `imagenet`."""
+    code: str = ""
+    """A hash of the user's own modules that train it (`trainables.own_code`); empty where the program's do."""
     membership: str = "view"
     """What decides whether a sample has low or high energy. `view`: its energy as augmented in this batch, against
     thresholds on augmented images (the released code, pseudo code A.2). `image`: the rank of its unaugmented image

@@ -13,6 +13,7 @@ from trainables import datasets
 from trainables.canonical import coerce
 from trainables.commands import count
 from trainables.errors import UserError
+from trainables.own_code import with_own_code
 from trainables.recipes import TEACHER_SEED, VANILLA, Pair, Recipe, Schedule, Treatment, kd
 from trainables.spec import PLAIN, Mixing, RunSpec, Temperature, with_fields
 
@@ -31,6 +32,7 @@ _DECIDED = (
     "timing",
     "imbalance",
     "holdout",
+    "code",
     "revision",
 )
 _OWN = tuple(field.name for field in dataclasses.fields(RunSpec) if field.name not in (*_NESTED, *_DECIDED, "params"))
@@ -169,7 +171,7 @@ def teacher_spec(settings: Settings, network: str) -> RunSpec:
     """The run that trains a teacher: the network alone, always by the plain schedule, one seed for all tables."""
     if settings.recipe.whole and not settings.tail_teachers:
         settings = replace(settings, dataset=settings.recipe.whole, imbalance=None)
-    return _base(settings, network, settings.recipe.plain, TEACHER_SEED)
+    return with_own_code(_base(settings, network, settings.recipe.plain, TEACHER_SEED))
 
 
 def check_override(path: str) -> None:
@@ -243,7 +245,7 @@ def student_spec(settings: Settings, pair: Pair, treatment: Treatment, seed: int
         membership=treatment.membership,
         **taught,
     )
-    return _override(spec, {path: _parsed(value) for path, value in settings.overrides})
+    return with_own_code(_override(spec, {path: _parsed(value) for path, value in settings.overrides}))
 
 
 def _teacher(settings: Settings, pair: Pair, treatment: Treatment) -> tuple[str, str]:

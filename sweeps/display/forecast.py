@@ -35,7 +35,8 @@ ASSUMED = f"assumed from {SEED_STD} points of a run: the ledger has too few of t
 
 def forecast_json(plan: Plan, request: Request, estimate: CostEstimate, caches: TeacherCaches) -> str:
     """One object: cells; runs by kind, done or not, each once; how many more the tables would train one by one
-    (shared_runs); runs done; runs that an earlier revision trained (outdated); jobs left; what they cost.
+    (shared_runs); runs done; runs that an earlier revision trained (outdated); runs done by other sources of the
+    program (other_code); jobs left; what they cost.
     """
     cell_count, shared = count_cells(request)
     return json.dumps(
@@ -47,6 +48,7 @@ def forecast_json(plan: Plan, request: Request, estimate: CostEstimate, caches: 
             "done": len(plan.done),
             "failed": len(plan.failed),
             "outdated": len(plan.outdated),
+            "other_code": len(plan.other_code),
             "jobs": len(plan.jobs),
             "device_hours": round(estimate.device_hours, 4),
             "hours": round(estimate.hours, 4),
@@ -146,14 +148,20 @@ def one_line(plan: Plan, request: Request) -> str:
     return f"{cells_shown}: {count(len(plan.all_runs), 'run')}, {len(plan.done)} done{failed}, {jobs}"
 
 
-def outdated(plan: Plan) -> list[str]:
-    """What the ledger has of an earlier revision alone."""
-    if not plan.outdated:
-        return []
-    return [
-        f"{count(len(plan.outdated), 'run')} to train again: an earlier version trained them when the same settings "
-        "meant something else; the ledger keeps those results (README.md, Ledgers of earlier versions)"
-    ]
+def of_other_code(plan: Plan) -> list[str]:
+    """What the ledger has of an earlier revision alone, and what other sources of the program trained."""
+    lines = []
+    if plan.outdated:
+        lines.append(
+            f"{count(len(plan.outdated), 'run')} to train again: an earlier version trained them when the same "
+            "settings meant something else; the ledger keeps those results (README.md, Ledgers of earlier versions)"
+        )
+    if plan.other_code:
+        lines.append(
+            f"{count(len(plan.other_code), 'run')} done by other code than this: sources of the program have changed "
+            "since; their numbers are kept (another --results trains them again)"
+        )
+    return lines
 
 
 def _protocol(resolved: ResolvedTable) -> list[RenderableType]:
@@ -197,7 +205,7 @@ def _lines(plan: Plan, request: Request) -> list[str]:
     lines += [*images(request), *_teachers(plan, request)]
     if plan.failed:
         lines.append(f"{count(len(plan.failed), 'run')} failed earlier and will not be tried again without --retry")
-    lines += outdated(plan)
+    lines += of_other_code(plan)
     if not plan.jobs:
         return [*lines, "nothing is left to train"]
     kinds = Counter(job.kind for job in plan.jobs)

@@ -51,6 +51,7 @@ class Plan:
     done: those with a result.
     failed: those that are recorded as failed and are not to be tried again, with the reason.
     outdated: runs to be trained of which the ledger has a result of an earlier revision.
+    other_code: those with a result whose record names other sources of the program than those of now.
     """
 
     runs: Mapping[JobKind, Mapping[str, RunSpec]]
@@ -58,6 +59,7 @@ class Plan:
     done: frozenset[str] = frozenset()
     failed: Mapping[str, str] = field(default_factory=dict)
     outdated: frozenset[str] = frozenset()
+    other_code: frozenset[str] = frozenset()
 
     @property
     def all_runs(self) -> dict[str, RunSpec]:
@@ -95,6 +97,7 @@ def make_plan(
     retry: bool = False,
     has_weights: Callable[[str], bool] = lambda run_id: True,
     apart: Callable[[RunSpec], bool] = lambda spec: False,
+    sources: str = "",
 ) -> Plan:
     """The jobs that complete the tables.
 
@@ -103,6 +106,7 @@ def make_plan(
     has_weights: whether the weights of a run that is done are still there. A teacher without them is trained again as
         soon as a student needs it, any run as soon as a picture does.
     apart: runs that are not trained together with the others, because they take another number of devices.
+    sources: the hash of the program's (`hash_program`); empty where runs are not to be compared with it.
     """
     if pack is not None and pack < 1:
         raise UserError(f"--pack {pack} must be at least 1")
@@ -157,7 +161,17 @@ def make_plan(
         outdated=frozenset(
             spec.run_id for job in jobs for spec in job.specs if any(old.run_id in entries for old in spec.earlier)
         ),
+        other_code=frozenset(
+            run_id for run_id, run in wanted.items() if run.done and _sources(entries[run_id]) not in ("", sources)
+        )
+        if sources
+        else frozenset(),
     )
+
+
+def _sources(entry: Entry) -> str:
+    """The hash of the sources that trained a run; empty where the record does not name it."""
+    return str(entry.provenance.get("sources") or "")
 
 
 def _by_id(specs: Iterable[RunSpec]) -> dict[str, RunSpec]:

@@ -17,7 +17,7 @@ from analysis.export import to_frame
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.resolved import resolve
-from sweeps.display.forecast import outdated
+from sweeps.display.forecast import of_other_code
 from trainables.spec import RunSpec
 
 TABLE = paper.find("table5")
@@ -80,7 +80,7 @@ def test_what_has_changed_its_meaning_is_trained_again(old: Path) -> None:
     assert plan.done == {kd, cutmix}
     assert plan.outdated == {he_da}
     assert he_da in {spec.run_id for job in plan.jobs for spec in job.specs}
-    assert outdated(plan)[0].startswith("1 run to train again: an earlier version")
+    assert of_other_code(plan)[0].startswith("1 run to train again: an earlier version")
 
 
 def test_it_can_be_merged_into_a_new_one(old: Path, tmp_path: Path) -> None:

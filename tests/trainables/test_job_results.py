@@ -62,6 +62,7 @@ FIELDS = NUMBERS | {
 PROVENANCE = {
     "commit",
     "dirty",
+    "sources",
     "command",
     "python",
     "torch",

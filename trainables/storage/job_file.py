@@ -6,8 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from trainables.errors import UserError, reason_of
+from trainables.own_code import with_own_code
 from trainables.spec import RunSpec, from_dict
 
 
@@ -56,11 +58,17 @@ def read_job(path: Path) -> tuple[list[RunSpec], Execution]:
         execution["results"] = Path(execution["results"])
         execution["data_dir"] = Path(execution["data_dir"]) if execution.get("data_dir") else None
         execution["teachers"] = tuple((str(digest), str(file)) for digest, file in execution.get("teachers", ()))
-        return [from_dict(fields) for fields in job["runs"]], Execution(**execution)
+        return [_read_run(fields) for fields in job["runs"]], Execution(**execution)
     except OSError as error:
         raise UserError(f"cannot read {path}: {reason_of(error)}") from error
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} is no job: {error!r}; it needs `runs` and an `execution` with `results`") from error
+
+
+def _read_run(fields: dict[str, Any]) -> RunSpec:
+    """The run of its fields; one that was written by hand is trained by the code of this moment."""
+    spec = from_dict(fields)
+    return spec if spec.code else with_own_code(spec)
 
 
 def job_json(specs: Sequence[RunSpec], execution: Execution) -> str:

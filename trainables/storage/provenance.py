@@ -11,6 +11,10 @@ from typing import Any
 
 import torch
 
+from trainables.own_code import hash_program
+
+PACKAGES = ("ekd_core", "trainables", "analysis", "sweeps")
+
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -49,11 +53,14 @@ def _driver() -> str | None:
 
 @cache
 def surroundings(device: str) -> dict[str, Any]:
-    """Commit, versions and device of this process."""
-    status = _git("status", "--porcelain", "--untracked-files=no")
+    """Commit, sources, versions and device of this process. dirty: the checkout has other code than its commit, modules
+    that git does not know among it."""
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    unknown = _git("ls-files", "--others", "--exclude-standard", "--", *(f":/{name}" for name in PACKAGES))
     return {
         "commit": _git("rev-parse", "HEAD"),
-        "dirty": None if status is None else bool(status),
+        "dirty": None if changed is None else bool(changed or unknown),
+        "sources": hash_program(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if device == "cuda" else processor(),

@@ -25,6 +25,7 @@ from torch import Tensor
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, BatchStream, Chunk, Stream, to_device
 from trainables.errors import reason_of
+from trainables.own_code import hash_own
 from trainables.spec import RunSpec
 from trainables.storage.locks import LockHeldError, hold_lock
 from trainables.storage.provenance import surroundings
@@ -150,7 +151,8 @@ def _key(spec: RunSpec, source: Source, stream: Stream, teacher: Teacher, digest
     else:
         how = f"{torch.version.cuda} {torch.backends.cudnn.version()}"
     images = f"{source.fingerprint} {spec.seed} {spec.batch_size} {spec.augmentation} {stream.version}"
-    identity = f"{digest} {images} {spec.precision} {where['device']} {where['torch']} {how}"
+    own = hash_own("", spec.dataset, frozenset(filter(None, [spec.teacher])))
+    identity = f"{digest} {images} {spec.precision} {where['device']} {where['torch']} {how}{own}"
     return f"{spec.teacher}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
 
 

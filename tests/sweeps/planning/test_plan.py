@@ -17,7 +17,7 @@ from analysis import paper
 from analysis.record.entry import Entry, entry_of
 from analysis.record.settings import Settings, teacher_spec, vanilla_spec
 from analysis.table.layout import Block, Part, Row, Table
-from sweeps.display.forecast import count_cells
+from sweeps.display.forecast import count_cells, of_other_code
 from sweeps.planning.plan import MOST_STUDENTS, JobKind, Plan
 from sweeps.request.request import Request
 from trainables.errors import UserError
@@ -251,3 +251,17 @@ def test_any_plan_completes_what_was_asked_and_nothing_else(
         assert max(sizes) - min(sizes) <= 1, key
         assert len(sizes) == -(-sum(sizes) // (pack or MOST_STUDENTS))
     assert plan_of(tables, asked, known, pack=pack) == plan
+
+
+def test_runs_of_other_code_are_counted_and_kept() -> None:
+    settings = Settings(dataset="digits", pairs=("resnet20/resnet8",), rows=("kd",), seeds=1, epochs=1)
+    known = {run_id: entry(spec) for run_id, spec in plan_of([TABLE5], settings, {}, pack=None).all_runs.items()}
+    recorded = iter(("old", "new", None))
+    for run_id, one in known.items():
+        sources = next(recorded)
+        known[run_id] = dataclasses.replace(one, provenance={"sources": sources} if sources else {})
+    plan = plan_of([TABLE5], settings, known, pack=None, sources="new")
+    assert len(plan.other_code) == 1 < len(plan.done) == len(known)
+    assert not plan.jobs
+    assert of_other_code(plan)[0].startswith("1 run done by other code than this")
+    assert of_other_code(plan_of([TABLE5], settings, known, pack=None)) == []

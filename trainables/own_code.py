@@ -1,0 +1,134 @@
+"""Which code trains a run, by its sources: a hash of the program's, and of a user's own, which is part of a run's id.
+
+A module is a user's own if SHIPPED does not have it, whether git knows it or not. Reads files and imports none.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+from trainables.spec import RunSpec
+
+ROOT = Path(__file__).resolve().parents[1]
+METHODS, DATASETS, MODELS = (f"trainables/{name}" for name in ("methods", "datasets", "models"))
+SHIPPED = {
+    "ekd_core": "__init__ energy losses mixing multilevel temperature",
+    "trainables": (
+        "__init__ baselines canonical commands error_texts errors evaluate job observe own_code ray_trial recipes "
+        "shares spec time_limits"
+    ),
+    "trainables/data": (
+        "__init__ cifar_parquet cifar_python counts dataset decoding definition fetching file_source folders "
+        "image_files loader random_streams source stream strong subset tinyimagenet_folders"
+    ),
+    "trainables/datasets": "__init__ cifar100 cifar100_lt digits imagefolder imagenet tinyimagenet",
+    "trainables/methods": "__init__ _features at crd dkd dml fitnet kd multi ofd pkt reviewkd rkd vanilla vid",
+    "trainables/models": (
+        "__init__ checkpoint imagenet_resnet mobilenetv1 mobilenetv2 network published resnet resnet50 shufflenet_v1 "
+        "shufflenet_v2 vgg wrn"
+    ),
+    "trainables/storage": "__init__ checkpoints job_file locks provenance runs stopping writer",
+    "trainables/training": (
+        "__init__ cpu_memory cuda_graphs cuda_streams distributed evaluation outputs selection steps student "
+        "teacher_cache teachers views"
+    ),
+}
+"""By folder, the modules of the packages that train. A new module of the program belongs here."""
+NETWORKS = """
+resnet8 resnet14 resnet20 resnet32 resnet44 resnet56 resnet110 resnet8x4 resnet32x4 wrn_16_1 wrn_16_2 wrn_40_1 wrn_40_2
+vgg8 vgg13 MobileNetV2 ShuffleV1 ShuffleV2 ResNet50 imagenet_resnet18 imagenet_resnet34 imagenet_resnet50 MobileNetV1
+"""
+_PACKAGES = ("ekd_core", "trainables")
+_OTHERS = ("analysis", "sweeps")
+"""Packages of the program that train nothing."""
+DIGITS = 16
+
+
+def with_own_code(spec: RunSpec) -> RunSpec:
+    """The run as it is trained by the code of this moment: its `code` names what of it is a user's own."""
+    code = hash_own(spec.method, spec.dataset, frozenset(filter(None, (spec.student, spec.teacher, spec.peer))))
+    return spec if code == spec.code else dataclasses.replace(spec, code=code)
+
+
+@cache
+def hash_own(method: str, dataset: str, networks: frozenset[str]) -> str:
+    """A hash of the user's own modules that a run needs, with those that they import; empty where it needs none.
+
+    Of networks that the program does not have, all own modules beside its networks count.
+    """
+    first = [f"{METHODS}/{method}", f"{DATASETS}/{dataset}"]
+    if not networks <= {*NETWORKS.split()}:
+        first += [_name(path).removesuffix("/__init__") for path in _modules(MODELS) if _is_own(path)]
+    return _hashed(_reached(first))
+
+
+@cache
+def hash_program() -> str:
+    """A hash of the sources that train, without a user's own methods, data sets and networks."""
+    places = tuple(f"{place}/" for place in (METHODS, DATASETS, MODELS))
+    files = (path for package in _PACKAGES for path in _modules(package))
+    return _hashed(path for path in files if not (_is_own(path) and _name(path).startswith(places)))
+
+
+def _name(path: Path) -> str:
+    """`trainables/methods/kd` of that file."""
+    return path.relative_to(ROOT).with_suffix("").as_posix()
+
+
+def _modules(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def _is_own(path: Path) -> bool:
+    folder, _, module = _name(path).rpartition("/")
+    return folder.partition("/")[0] not in _OTHERS and module not in SHIPPED.get(folder, "").split()
+
+
+def _hashed(files: Iterable[Path]) -> str:
+    """Of names and contents; ends of lines count as one whatever the system. Empty for no files."""
+    contents = {_name(path): path.read_bytes().replace(b"\r\n", b"\n") for path in files}
+    lines = [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in sorted(contents.items())]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:DIGITS] if lines else ""
+
+
+def _reached(modules: Iterable[str]) -> set[Path]:
+    """The own files among some modules and what these import, and so on."""
+    found: set[Path] = set()
+    waiting = [*modules]
+    while waiting:
+        module = waiting.pop()
+        for path in (ROOT / f"{module}.py", ROOT / module / "__init__.py"):
+            if module and path not in found and path.is_file() and _is_own(path):
+                found.add(path)
+                waiting += _imports(path)
+    return found
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """The modules of this folder that a file imports anywhere, with the packages that they are in."""
+    package = path.relative_to(ROOT).parts[:-1]
+    try:
+        nodes = [*ast.walk(ast.parse(path.read_bytes()))]
+    except (SyntaxError, ValueError):
+        return  # to import it will say so
+    for node in nodes:
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level + 1]] if node.level else []
+            names = [".".join([*base, *filter(None, [node.module]), alias.name]) for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] in _PACKAGES or _is_checkout():
+                yield from ("/".join(parts[:end]) for end in range(1, len(parts) + 1))
+
+
+def _is_checkout() -> bool:
+    """Whether what lies beside the packages is part of the project; of an installed program it is other libraries."""
+    return (ROOT / "pyproject.toml").is_file()
