@@ -197,6 +197,7 @@ def print_plan(plan: Plan, request: Request) -> None:
 def show_results(where: Where, request: Request, entries: dict[str, Entry]) -> None:
     """The tables on the screen and as files, and the figures as files."""
     from analysis.table.grid import make_grid
+    from analysis.table.kept_files import keep_earlier
     from analysis.table.render import text
     from analysis.table.sheet import make_sheet
     from analysis.tables import write_all
@@ -205,6 +206,7 @@ def show_results(where: Where, request: Request, entries: dict[str, Entry]) -> N
     folder = where.results / "tables"
     for table in request.resolved:
         grid, paths = make_grid(table, entries), []
+        kept = keep_earlier(folder, table) if grid.values or table.table.kind.needs_weights else []
         if grid.values:
             sheet = make_sheet(grid)
             paths += write_all(grid, sheet, folder)
@@ -214,6 +216,8 @@ def show_results(where: Where, request: Request, entries: dict[str, Entry]) -> N
         for name in dict.fromkeys(path.stem for path in paths):
             endings = ",".join(path.suffix[1:] for path in paths if path.stem == name)
             print(f"written: {folder}{os.sep}{name}.{{{endings}}}")
+        for line in kept:
+            print(line)
     print(flush=True)
 
 

@@ -112,8 +112,9 @@ def _rows(grid: Grid, part: ResolvedPart, pair: Pair) -> list[tuple[Row, Value]]
     return [(row, grid.cells[part.key, row.key, pair]) for row in part.rows]
 
 
-def _mixing(grid: Grid, row: Row, pair: Pair) -> Mixing | None:
-    return row.treat(grid.settings.recipe, pair).mixing
+def _mixing(grid: Grid, part: ResolvedPart, row: Row, pair: Pair) -> Mixing | None:
+    """Of the row's runs, which may have another rate than the row's label."""
+    return grid.resolved.cells[part.key, row.key, pair][0].mixing
 
 
 def _missing(axes: Axes, value: Value, y: float) -> None:
@@ -158,7 +159,7 @@ def _curves(axes: Axes, grid: Grid, part: ResolvedPart, pair: Pair) -> None:
     curves: dict[str, list[tuple[float, Value]]] = {}
     levels = []
     for row, value in _rows(grid, part, pair):
-        mixing = _mixing(grid, row, pair)
+        mixing = _mixing(grid, part, row, pair)
         if mixing is None or mixing.selection == "all":
             levels.append(value)
         else:
@@ -189,7 +190,7 @@ def _cost(axes: Axes, grid: Grid, part: ResolvedPart, pair: Pair) -> None:
     """Seconds per epoch against the rate; the paper's increase on the measured baseline as hollow diamonds."""
     points = []
     for row, value in _rows(grid, part, pair):
-        mixing = _mixing(grid, row, pair)
+        mixing = _mixing(grid, part, row, pair)
         points.append((mixing.rate if mixing else 0.0, value))
     for base in (value for _, value in points if value.row in grid.table.kind.baselines and value.mean is not None):
         keys = [(rate, (part.key, increase_key(value.row, base.row), pair)) for rate, value in points]

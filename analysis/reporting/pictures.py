@@ -10,6 +10,7 @@ from pathlib import Path
 from analysis.figure.charts import picture
 from analysis.reporting.document import Picture
 from analysis.table.grid import Grid
+from analysis.table.kept_files import kept_name
 
 ACROSS = 2
 ALONE = 0.72
@@ -45,8 +46,9 @@ def is_drawn(grid: Grid) -> bool:
 
 
 def found(folder: Path, key: str, title: str) -> list[Picture]:
-    """The pictures that a sweep has drawn of `key`, one a pair, as far as they can be read."""
+    """The pictures that the latest sweep has drawn of `key`, one a pair, as far as they can be read."""
     names = {path.stem for path in folder.glob(f"{key}*") if re.fullmatch(rf"{key}(-\w+)*", path.stem, re.ASCII)}
+    names = {name for name in names if not name.startswith(kept_name(key))}
     return [picture for name in sorted(names) if (picture := _found(folder / name, title)) is not None]
 
 

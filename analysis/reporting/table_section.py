@@ -157,7 +157,7 @@ def _protocol(table: Table, grid: Grid, snapshot: Snapshot) -> Iterator[Block]:
     if not found.rows:
         return
     yield Heading("Protocol", 2)
-    labels = {row.key: row.label for part in table.parts for row in part.rows}
+    labels = {row.key: row.label for row in grid.resolved.rows}
     texts = list(zip(found.heads, *found.rows, strict=True))[1:]
     letters = [min(MOST, max(map(len, words))) for words in texts]
     measured, places = _shares(grid, snapshot), _places(grid, snapshot)

@@ -103,7 +103,8 @@ def _epochs(grid: Grid) -> str:
 def _unambiguous(grid: Grid, value: Value) -> str:
     """The label of a row; where another row has the same one, with the first row of its block."""
     blocks = [block for part in grid.table.parts for block in part.blocks]
-    same = {row.key for block in blocks for row in block.rows if row.label == value.label}
+    labels = {row.key: row.label for block in blocks for row in block.rows}
+    same = [key for key, label in labels.items() if label == labels.get(value.row)]
     own = next((block for block in blocks if value.row in [row.key for row in block.rows]), None)
     return f"{value.label} below {own.rows[0].label}" if own and len(same) > 1 else value.label
 

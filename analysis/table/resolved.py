@@ -10,7 +10,7 @@ from analysis.record.settings import Settings, assistant_spec, parse_pair, stude
 from analysis.table.layout import Block, Part, Row, Table
 from trainables.errors import UserError
 from trainables.recipes import Pair
-from trainables.spec import RunSpec
+from trainables.spec import RunSpec, flatten
 
 CellKey = tuple[str, str, Pair]
 """The keys of a part and of a row in it (or of a derived row), and the column."""
@@ -116,18 +116,35 @@ def resolve(table: Table, settings: Settings) -> ResolvedTable:
     """The table with the rows and pairs that the settings ask for, else all of its own."""
     settings = table.kind.own_settings(table.key, settings.on(table.dataset))
     asked = tuple(parse_pair(text) for text in dict.fromkeys(settings.pairs))
-    parts = (
-        ResolvedPart(part, _chosen_blocks(part, settings), asked or part.pairs(settings.recipe)) for part in table.parts
-    )
+    parts = (_resolve_part(part, settings, asked or part.pairs(settings.recipe)) for part in table.parts)
     return ResolvedTable(table, settings, tuple(part for part in parts if part.rows or not part.part.rows))
 
 
-def _chosen_blocks(part: Part, settings: Settings) -> tuple[Block, ...]:
+def _resolve_part(part: Part, settings: Settings, pairs: tuple[Pair, ...]) -> ResolvedPart:
     chosen = (
-        replace(block, rows=tuple(row for row in block.rows if not settings.rows or row.key in settings.rows))
+        replace(
+            block,
+            rows=tuple(
+                _labelled(row, settings, pairs) for row in block.rows if not settings.rows or row.key in settings.rows
+            ),
+        )
         for block in part.blocks
     )
-    return tuple(block for block in chosen if block.rows)
+    return ResolvedPart(part, tuple(block for block in chosen if block.rows), pairs)
+
+
+def _labelled(row: Row, settings: Settings, pairs: tuple[Pair, ...]) -> Row:
+    """The row with what was set in its runs behind its label, which may name a number that they do not have."""
+    if not settings.overrides:
+        return row
+    changed: dict[str, str] = {}
+    plain = replace(settings, overrides=())
+    for pair in pairs:
+        treatment = row.treat(settings.recipe, pair)
+        usual, own = (flatten(student_spec(each, pair, treatment, 1)) for each in (plain, settings))
+        changed |= {path: value for path, value in settings.overrides if own.get(path) != usual.get(path)}
+    words = ", ".join(f"{path} = {value}" for path, value in changed.items())
+    return replace(row, label=f"{row.label}, set {words}") if words else row
 
 
 def check_rows(tables: Sequence[Table], settings: Settings) -> None:
