@@ -26,7 +26,7 @@ from sweeps.planning.job_queue import Outcome
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.resources import Resources, cpus_here, gpus_here
 from sweeps.request.arguments import DATA_DIR, Options, Where, parse
-from sweeps.request.checks import check_all, check_images, check_writable, planned_resources
+from sweeps.request.checks import check_all, check_images, check_models, check_writable, planned_resources
 from sweeps.request.request import ALL, Request, make_request, named
 from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest, known
@@ -78,6 +78,7 @@ def show_plan(options: Options, request: Request) -> int:
     if not options.json:
         forecast.show(plan, request, entries)
     if plan.jobs:
+        check_models(where.data_dir, request, plan.all_runs.values())
         at_once = max(1, resources.devices_at_once(cpus_here()))
         cost = estimated(plan, where.data_dir, resources, at_once, caches)
     if options.json:

@@ -31,6 +31,7 @@ DEPARTMENTS = {
         "spec",
         "canonical",
         "commands",
+        "additions",
         "errors error_texts time_limits",
     ),
     "analysis": ("tables figures report export claims", "reporting", "figure", "paper", "claim", "table", "record"),

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
+from trainables.additions import describe, place_of
 from trainables.errors import BAD_INPUT, UserError
 
 FAILED = 1
@@ -29,7 +30,7 @@ def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] |
     """The exit status of a command's `main`, run on the given arguments or on those of this process.
 
     A `UserError` becomes one line on standard error and status 2; --debug shows where it comes from. Neither Ctrl-C nor
-    a reader that has gone (`| head`) leaves a traceback.
+    a reader that has gone (`| head`) leaves a traceback, nor does an error in a module that anybody may add.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
@@ -45,6 +46,11 @@ def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] |
         return STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        if place_of(error) is None or "--debug" in arguments:
+            raise
+        print(f"error: {describe(error)}", file=sys.stderr)
         return FAILED
 
 

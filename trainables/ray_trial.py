@@ -21,6 +21,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from trainables import time_limits
+from trainables.additions import with_place
 from trainables.data.loader import share_cores
 from trainables.error_texts import DEVICE_MEMORY_FULL, PEER_LOST
 from trainables.errors import UserError, causes
@@ -238,10 +239,11 @@ def _count_devices() -> int:
 
 
 def describe_error(error: BaseException) -> str:
-    """An error in one line."""
+    """An error in one line, with its place if that is in a module that anybody may add."""
     text = " ".join(str(error).split()) or "no message"
     line = text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
-    return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
+    line = line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
+    return line if isinstance(error, UserError) or memory_was_full(error) else with_place(error, line)
 
 
 @functools.cache

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import pkgutil
 import re
 from functools import cache
 
 from analysis.table.layout import Table
+from trainables.additions import load
 from trainables.commands import did_you_mean
 from trainables.errors import UserError
 
@@ -20,8 +20,9 @@ def _natural(name: str) -> list[str | int]:
 @cache
 def tables() -> dict[str, Table]:
     """Every table (and figure) by its name, which is its module's."""
-    names = sorted((module.name for module in pkgutil.iter_modules(__path__) if module.name != "claims"), key=_natural)
-    return {name: importlib.import_module(f"{__name__}.{name}").TABLE for name in names}
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    names = sorted((name for name in modules if name != "claims" and not name.startswith("_")), key=_natural)
+    return {name: load(__name__, name, "TABLE", Table) for name in names}
 
 
 def find(name: str) -> Table:

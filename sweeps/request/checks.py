@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from sweeps.planning.images import count_images
@@ -27,11 +27,8 @@ def check_all(where: Where, request: Request, runs: Collection[RunSpec]) -> Reso
     """What takes seconds to check: devices, data, the fit of given teachers. Returns what the sweep may use."""
     resources = find_resources(where)
     check_images(where.data_dir, runs)
-    from sweeps.request import teacher_weights
-
-    classes = {spec.dataset: count_images(spec, where.data_dir).num_classes for spec in runs}
-    teacher_weights.check(request.given, classes)
-    for name in [name for name in classes if name not in dict(request.images)]:
+    check_models(where.data_dir, request, runs)
+    for name in [name for name in _classes(where.data_dir, runs) if name not in dict(request.images)]:
         try:
             datasets.load(name, where.data_dir, download=where.download and datasets.find(name).downloadable)
         except UserError as error:
@@ -47,6 +44,24 @@ def check_images(data_dir: Path, runs: Collection[RunSpec]) -> None:
         images, ends = count_images(spec, data_dir).train_size, spec.end
         if ends is not None and int(images * ends) < 1:
             raise UserError(f"{spec.name}: {100 * ends:.3g} % of {images} training images is less than one: use more")
+
+
+def check_models(data_dir: Path, request: Request, runs: Collection[RunSpec]) -> None:
+    """Refuse numbers that a method does not take, what its flags say that it cannot do, and given teachers that do not
+    fit."""
+    from sweeps.request import teacher_weights
+    from trainables.data.stream import WHOLE
+    from trainables.methods import make
+    from trainables.training.student import check_method
+
+    for spec in runs:
+        check_method(make(spec.method, spec.params), spec, WHOLE)
+    teacher_weights.check(request.given, _classes(data_dir, runs))
+
+
+def _classes(data_dir: Path, runs: Iterable[RunSpec]) -> dict[str, int]:
+    """How many classes each data set has."""
+    return {spec.dataset: count_images(spec, data_dir).num_classes for spec in runs}
 
 
 def find_resources(where: Where) -> Resources:

@@ -6,13 +6,13 @@ functions only, because planning must not wait for them.
 
 from __future__ import annotations
 
-import importlib
 import pkgutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainables.additions import load as load_addition
 from trainables.data.counts import ImageCounts
 from trainables.data.definition import DatasetDefinition
 from trainables.errors import UserError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def names() -> tuple[str, ...]:
     """The data sets, by the files of this folder; none is imported."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
 
 
 @cache
@@ -31,7 +31,7 @@ def find(name: str) -> DatasetDefinition:
     """The data set of that name; refuses an unknown one."""
     if name not in names():
         raise UserError(f"unknown data set {name!r}: use one of {', '.join(names())}")
-    definition: DatasetDefinition = importlib.import_module(f"{__name__}.{name}").DATASET
+    definition: DatasetDefinition = load_addition(__name__, name, "DATASET", DatasetDefinition)
     return definition
 
 

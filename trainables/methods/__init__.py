@@ -9,7 +9,6 @@ student.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from trainables.additions import load as load_addition
 from trainables.commands import did_you_mean
 from trainables.errors import UserError
 from trainables.models import Outputs
@@ -144,7 +144,9 @@ def find(name: str) -> type[Method]:
     if name not in names():
         hint = f" ({near})" if (near := did_you_mean(name, names())) else ""
         raise UserError(f"unknown method {name!r}{hint}: use one of {', '.join(names())}")
-    method: type[Method] = importlib.import_module(f"{__name__}.{name}").METHOD
+    method: type[Method] = load_addition(__name__, name, "METHOD", Method)
+    if "__dataclass_fields__" not in vars(method):
+        raise UserError(f"the method {name} is no dataclass: write @dataclass(frozen=True) above its class")
     return method
 
 
@@ -155,11 +157,13 @@ def whole_batches(spec: RunSpec) -> bool:
 
 
 def make(name: str, params: Params) -> Method:
-    """The method with its numbers; refuses a missing number, or one that it does not have."""
+    """The method with its numbers; refuses a missing number that has no default, or one that it does not have."""
     cls = find(name)
-    wanted = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    items = dataclasses.fields(cls)  # type: ignore[arg-type]
+    wanted = {item.name for item in items}
+    needed = {item.name for item in items if item.default is dataclasses.MISSING}
     given = dict(params)
-    if set(given) != wanted:
+    if not needed <= set(given) <= wanted:
         raise UserError(
             f"method {name} takes the parameters {', '.join(sorted(wanted)) or 'none'}; "
             f"given: {', '.join(sorted(given)) or 'none'}"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.data.random_streams import Purpose, generator
+from trainables.errors import UserError
 from trainables.methods import Batch, Method
 from trainables.models import Network, Outputs
 from trainables.spec import RunSpec
@@ -120,6 +121,9 @@ class Steps:
             loss = self.method.mixed_loss(student, batch)
         else:
             loss = self.method.loss(student, batch)
+        if not isinstance(loss, Tensor) or loss.ndim:
+            found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+            raise UserError(f"the loss of {self.spec.method} is {found}: return a tensor of one number, the mean")
         if not len(batch.labels):
             # Of a last batch with fewer samples than devices, this one has none: it only takes part.
             loss = loss.nan_to_num()

@@ -243,7 +243,10 @@ def check_method(method: Method, spec: RunSpec, share: Share) -> None:
     if method.TEMPERED and spec.temperature is None:
         raise UserError(f"{spec.method} needs a temperature")
     if spec.mixing is not None and not method.MIXES:
-        raise UserError(f"{spec.method} has no loss on mixed images: mix with kd or dkd")
+        raise UserError(
+            f"{spec.method} has no loss on mixed images: mix with kd or dkd (a method of your own: MIXES = True and a "
+            "mixed_loss)"
+        )
     if share != WHOLE and whole_batches(spec):
         what = "mixing" if spec.mixing is not None else spec.method
         raise UserError(f"{what} needs whole batches, which devices cannot share: --gpus-per-job 1")

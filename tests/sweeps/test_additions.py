@@ -1,0 +1,158 @@
+"""What the README says of adding a method, a table with its rows and a data set, done as it says."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import Command
+from plans import plan_of
+from small_jobs import train
+
+from analysis import paper
+from analysis.record.settings import Settings
+from trainables import methods
+from trainables.errors import UserError
+from trainables.spec import params
+from trainables.storage.job_file import Execution
+from trainables.storage.runs import read_result
+
+README = Path(__file__).parents[2] / "README.md"
+BLOCKS = dict(re.findall(r"```python\n# (\S+)\.py\n(.*?)```", README.read_text(), re.DOTALL))
+ASKED = ("--dataset", "digits", "--pairs", "resnet8/resnet8", "--seeds", "1", "--epochs", "1", "--gpus", "0")
+Add = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Add]:
+    """Put a module, by its path in the project, into a folder that is searched too."""
+    added: list[str] = []
+
+    def write(name: str, code: str) -> Path:
+        package, _, module = name.replace("/", ".").rpartition(".")
+        folder = tmp_path / "added" / package
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            found = import_module(package)
+            monkeypatch.setattr(found, "__path__", [*found.__path__, str(folder)])
+        (folder / f"{module}.py").write_text(code)
+        added.append(f"{package}.{module}")
+        paper.tables.cache_clear()
+        return folder / f"{module}.py"
+
+    yield write
+    for name in added:
+        sys.modules.pop(name, None)
+    paper.tables.cache_clear()
+    methods.find.cache_clear()
+
+
+def trained(table: str, asked: Settings, execution: Execution) -> list[str]:
+    """The names of the runs of a table, all of which end well."""
+    names = []
+    for job in plan_of([paper.find(table)], asked, {}, pack=None).jobs:
+        train(job.specs, execution)
+        for spec in job.specs:
+            result = read_result(execution.results, spec.run_id)
+            assert result is not None
+            assert result["status"] == "done"
+            names.append(spec.treatment)
+    return names
+
+
+def test_a_method_and_a_table_as_the_readme_has_them(add: Add, command: Command, tmp_path: Path) -> None:
+    for name in ("trainables/methods/mine", "analysis/paper/mytable"):
+        add(name, BLOCKS[name])
+    status, out, _ = command("--list", "mytable")
+    assert status == 0
+    assert "kd  mine  energy_mine" in out
+    asked = Settings(dataset="digits", pairs=("resnet8/resnet8",), seeds=1, epochs=1, train_fraction=0.05)
+    done = trained("mytable", asked, Execution(tmp_path / "results"))
+    assert sorted(done) == ["energy_mine", "kd", "mine", "vanilla"]
+
+
+def test_a_data_set_as_the_readme_has_it(add: Add, command: Command, tmp_path: Path) -> None:
+    add("trainables/datasets/mydata", BLOCKS["trainables/datasets/mydata"])
+    draw = np.random.default_rng(0)
+    for name, size in (("train", 80), ("test", 20)):
+        images = draw.integers(256, size=(size, 32, 32, 3), dtype=np.uint8)
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=np.arange(size) % 2)
+    status, out, _ = command("--list")
+    assert status == 0
+    assert "My data" in out
+    assert "mydata       train.npz and test.npz in --data-dir DIR: 40 a class, 80 images" in out
+    asked = Settings(dataset="mydata", rows=("kd",), pairs=("resnet14/resnet8",), seeds=1, epochs=1)
+    assert "kd" in trained("table5", asked, Execution(tmp_path / "results", data_dir=tmp_path))
+
+
+def test_numbers_with_a_default_need_not_be_given(add: Add) -> None:
+    add("trainables/methods/mine", BLOCKS["trainables/methods/mine"])
+    assert methods.make("mine", params(weight=2)) == methods.make("mine", params(weight=2, ce=1))
+    with pytest.raises(UserError, match="method mine takes the parameters ce, weight; given: ce"):
+        methods.make("mine", params(ce=1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("METHOD = Mine", "", "{file}: there is no METHOD; define METHOD, a Method, there"),
+        ("METHOD = Mine", "METHOD = 3", "{file}: METHOD is no Method; define"),
+        ("@dataclass(frozen=True)\n", "", "the method mine is no dataclass: write @dataclass(frozen=True) above"),
+        ("import Batch,", "import params,", "ImportError: cannot import name 'params' .* ({file}, line 6"),
+        ("class Mine(", "class Mine((", "SyntaxError: .* ({file}, line 10"),
+    ],
+)
+def test_a_module_that_cannot_be_used_is_one_line(add: Add, old: str, new: str, told: str) -> None:
+    file = add("trainables/methods/mine", BLOCKS["trainables/methods/mine"].replace(old, new))
+    pattern = ".*".join(re.escape(part) for part in told.format(file=file).split(".*"))
+    with pytest.raises(UserError, match=pattern):
+        methods.find("mine")
+
+
+@pytest.mark.parametrize("ask", [("--plan",), ()])
+def test_a_missing_flag_is_told_before_anything_is_trained(
+    add: Add, command: Command, tmp_path: Path, ask: tuple[str, ...]
+) -> None:
+    mixed = BLOCKS["analysis/paper/mytable"].replace("Temperature(4))", 'Temperature(4), Mixing("cutmix"))')
+    add("trainables/methods/mine", BLOCKS["trainables/methods/mine"])
+    add("analysis/paper/mytable", mixed.replace("import Temperature,", "import Mixing, Temperature,"))
+    status, _, err = command("mytable", *ASKED, *ask)
+    assert status == 2
+    assert err.startswith("error: mine has no loss on mixed images: mix with kd or dkd")
+    assert not (tmp_path / "results" / "ledger.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("student.logits, batch.teacher_outputs", "student.logits, batch.teacher_outputz", "no attribute"),
+        ("student.logits, batch.teacher_outputs.logits,", "student.logits, batch.labels,", "Error: "),
+    ],
+)
+def test_an_error_in_an_own_loss_has_its_place(
+    add: Add, command: Command, tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    file = add("trainables/methods/mine", BLOCKS["trainables/methods/mine"].replace(old, new))
+    add("analysis/paper/mytable", BLOCKS["analysis/paper/mytable"])
+    status, _, err = command("mytable", *ASKED, "--rows", "mine", "--plan")
+    last = err.splitlines()[-1]
+    assert status == 1
+    assert told in last
+    assert last.endswith(f"({file}, line 17, in loss; --debug shows the whole traceback)")
+
+
+@pytest.mark.parametrize(
+    ("new", "told"),
+    [("return student.logits  #", "a tensor of shape"), ("return None  #", "None: return a tensor of one number")],
+)
+def test_what_is_no_loss_of_one_number_is_refused(add: Add, command: Command, new: str, told: str) -> None:
+    add("trainables/methods/mine", BLOCKS["trainables/methods/mine"].replace("return", new))
+    add("analysis/paper/mytable", BLOCKS["analysis/paper/mytable"])
+    status, _, err = command("mytable", *ASKED, "--rows", "mine", "--plan")
+    assert status == 2
+    assert f"error: the loss of mine is {told}" in err
