@@ -172,7 +172,7 @@ class Pack:
         assert self.context.cache is not None
         began = time.perf_counter()
         for epoch in range(1, epochs + 1):
-            self.context.cache.epoch_logits(epoch)
+            self.context.cache.load(epoch)
         return epochs * len(self.stream.labels) / (time.perf_counter() - began)
 
     def steps(self) -> int:

@@ -1,20 +1,28 @@
-"""A training step does not grow longer: its functions and files are counted."""
+"""The paths of a training step and of a table cell do not grow longer: their functions and files are counted."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from count_paths import count, training_step
+from count_paths import count, table_cell, training_step
 
 from ekd_core import energy
 
 
 def test_a_training_step(tmp_path: Path) -> None:
-    functions = training_step(tmp_path)
-    assert "ekd_core/losses.py" in functions
-    assert sum(map(len, functions.values())) <= 53
-    assert len(functions) <= 19
+    counted = training_step(tmp_path)
+    for name, (most, files) in {"first": (48, 17), "later": (34, 12)}.items():
+        assert "ekd_core/losses.py" in counted[name]
+        assert sum(map(len, counted[name].values())) <= most
+        assert len(counted[name]) <= files
+
+
+def test_a_table_cell() -> None:
+    functions = table_cell()
+    assert "analysis/table/latex.py" in functions
+    assert sum(map(len, functions.values())) <= 100
+    assert len(functions) <= 18
 
 
 def test_only_what_runs_is_counted() -> None:

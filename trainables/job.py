@@ -321,6 +321,8 @@ def train_epoch(
     began = time.perf_counter()
     for student in students:
         student.steps.begin_epoch(epoch)
+    if context is not None and context.cache is not None and eval_mode:
+        context.cache.load(epoch)
     for chunk in stream.epoch(epoch):
         views = Views(chunk, stream, dtype, context, features=features, asked=bool(eval_mode))
         for student in students:

@@ -87,14 +87,14 @@ class Temperature(Canonical):
             if not 0 < self.rate <= 1:
                 raise UserError(f"the energy rate r = {self.rate:g} must be in (0, 1]")
 
-    @property
+    @functools.cached_property
     def end(self) -> float | None:
         """The share of the images at each end that the rule sets apart; None where it does not ask for energies."""
         if self.rule == "gradation":
             return 1 / len(self.values)
         return None if self.rule == "plain" else self.rate
 
-    @property
+    @functools.cached_property
     def shifts(self) -> tuple[float, float]:
         """What is added to `base` at low and at high energy; of a rule other than a gradation."""
         low = 0.0 if self.rule == "high" else self.plus

@@ -68,14 +68,15 @@ class Sheet:
 
 def make_sheet(grid: Grid) -> Sheet:
     """The table laid out as in the paper."""
-    table = grid.table
-    panels: list[Panel] = []
-    for part in grid.resolved.parts:
-        if table.kind.timed:
-            panels += [_rates(grid, part, pair) for pair in part.pairs]
-        else:
-            panels.append(_panel(grid, part))
-    return Sheet(table.key, table.title, tuple(panels), captions.caption(grid), captions.notes(grid))
+    return Sheet(grid.table.key, grid.table.title, make_panels(grid), captions.caption(grid), captions.notes(grid))
+
+
+def make_panels(grid: Grid) -> tuple[Panel, ...]:
+    """One panel for each part of the table; of a table of cost one for each pair."""
+    parts = grid.resolved.parts
+    if grid.table.kind.timed:
+        return tuple(_rates(grid, part, pair) for part in parts for pair in part.pairs)
+    return tuple(_panel(grid, part) for part in parts)
 
 
 def show(value: Value) -> Shown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -22,6 +23,33 @@ class Outputs(NamedTuple):
     features: tuple[Tensor, ...]
     pooled: Tensor
     preactivations: tuple[Tensor, ...]
+
+    @classmethod
+    def of_logits(cls, logits: Tensor) -> Outputs:
+        """Those of a network that was asked for its logits alone."""
+        return cls(logits, (), logits[:, :0], ())
+
+    @classmethod
+    def join(cls, parts: Sequence[Outputs]) -> Outputs:
+        """The samples of all parts, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        logits, features, pooled, preactivations = zip(*parts, strict=True)
+        return cls(
+            logits=torch.cat(logits),
+            features=tuple(torch.cat(maps) for maps in zip(*features, strict=True)),
+            pooled=torch.cat(pooled),
+            preactivations=tuple(torch.cat(maps) for maps in zip(*preactivations, strict=True)),
+        )
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Outputs:
+        """`function` of every tensor."""
+        return Outputs(
+            logits=function(self.logits),
+            features=tuple(map(function, self.features)),
+            pooled=function(self.pooled),
+            preactivations=tuple(map(function, self.preactivations)),
+        )
 
 
 class Network(nn.Module, ABC):

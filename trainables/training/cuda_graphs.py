@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from trainables.methods import Batch
-from trainables.training.outputs import logits_only
+from trainables.models import Outputs
 from trainables.training.steps import Steps
 
 Tensors = Mapping[str, Tensor]
@@ -52,6 +52,8 @@ class Replayed:
 class RecordedSteps(Steps):
     """Steps whose passes and updates are replayed in the epochs in which the method's loss allows it."""
 
+    KEEPS_GRADIENTS = True
+
     def __init__(self, capture: Capture, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._replayed = Replayed(capture)
@@ -64,9 +66,6 @@ class RecordedSteps(Steps):
     def begin_epoch(self, epoch: int) -> None:
         super().begin_epoch(epoch)
         self._epoch = epoch
-
-    def clear_gradients(self) -> None:
-        self.optimizer.zero_grad(set_to_none=False)
 
     def learn(self, batch: Batch) -> Tensor:
         if not self.method.fixed(self._epoch):
@@ -82,7 +81,7 @@ class RecordedSteps(Steps):
         def work(given: Tensors) -> Tensor:
             changed: dict[str, Any] = dict(given)
             if "teacher" in given:
-                changed["teacher"] = logits_only(given["teacher"])
+                changed["teacher"] = Outputs.of_logits(given["teacher"])
             return super(RecordedSteps, self).learn(replace(batch, **changed))
 
         loss = self._replayed((batch.mixed, len(batch.labels)), tensors, work)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,6 @@ from trainables.methods import Batch, Method
 from trainables.models import Network, Outputs
 from trainables.spec import RunSpec
 from trainables.training.evaluation import autocast
-from trainables.training.outputs import logits_only, map_outputs
 from trainables.training.views import View, Views
 
 
@@ -27,7 +26,7 @@ class StudentModule(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         outputs = self.network.forward_features(images)
-        return outputs if self.features else logits_only(outputs.logits)
+        return outputs if self.features else Outputs.of_logits(outputs.logits)
 
 
 class Steps:
@@ -39,6 +38,9 @@ class Steps:
     sums: (3,) the losses, and the samples of low and of high energy.
     samples, mixed: how many images were seen, and how many mixed ones.
     """
+
+    KEEPS_GRADIENTS: ClassVar[bool] = False
+    """Gradients are set to zero before a step rather than dropped: a recording writes to the same memory."""
 
     def __init__(self, spec: RunSpec, method: Method, module: StudentModule, parallel: nn.Module) -> None:
         self.spec, self.method, self.module, self.parallel = spec, method, module, parallel
@@ -92,7 +94,7 @@ class Steps:
         selected."""
         spec, weak = self.spec, views.weak
         for number, (start, end) in enumerate(weak.bounds):
-            self.clear_gradients()
+            self.optimizer.zero_grad(set_to_none=not self.KEEPS_GRADIENTS)
             loss = self.learn(self._batch(views, weak, number))
             if spec.mixing is not None:
                 mixed = views.mixed(spec.mixing, spec.membership)
@@ -103,9 +105,6 @@ class Steps:
             self.samples += end - start
             self.update()
 
-    def clear_gradients(self) -> None:
-        self.optimizer.zero_grad()
-
     def update(self) -> None:
         self.optimizer.step()
 
@@ -114,9 +113,9 @@ class Steps:
         with self._autocast:
             student = self.parallel(batch.images)
             strong = None if batch.strong is None else self.parallel(batch.strong.images)
-        student = map_outputs(Tensor.float, student)
+        student = student.map(Tensor.float)
         if strong is not None:
-            loss = self.method.two_view_loss(student, map_outputs(Tensor.float, strong), batch)
+            loss = self.method.two_view_loss(student, strong.map(Tensor.float), batch)
         elif batch.mixed:
             loss = self.method.mixed_loss(student, batch)
         else:
@@ -143,8 +142,8 @@ class Steps:
             answers = views.batch_answers if self.method.BATCH_STATISTICS else view.teacher
             assert answers is not None
             if not self.method.FEATURES:
-                answers = logits_only(answers.logits)
-            teacher = map_outputs(lambda tensor: tensor[start:end], answers)
+                answers = Outputs.of_logits(answers.logits)
+            teacher = answers.map(lambda tensor: tensor[start:end])
         # Gradients are averaged over the devices; with this weight they are those of the mean over the batch.
         world = views.stream.share.world
         weight = 1.0 if world == 1 else (end - start) * world / chunk.sizes[number]

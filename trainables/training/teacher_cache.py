@@ -55,18 +55,17 @@ class TeacherCache:
         self._epoch, self._logits = 0, torch.empty(0)
 
     def logits(self, chunk: Chunk) -> Tensor:
-        """(n, C) float32: what `teacher.logits` gives for the chunk's images."""
+        """(n, C) float32: what `teacher.logits` gives for the images of a chunk of the epoch that is loaded."""
+        assert chunk.epoch == self._epoch
         start = chunk.first_step * self.stream.batch_size
-        return self.epoch_logits(chunk.epoch)[start : start + len(chunk.labels)]
+        return self._logits[start : start + len(chunk.labels)]
 
-    def epoch_logits(self, epoch: int) -> Tensor:
-        """(images, C) float32: the logits of a whole epoch in the order of its batches; computed if none are stored."""
-        if epoch != self._epoch:
-            self._logits, self._epoch = to_device(self._load(epoch), self.stream.device).float(), epoch
-        return self._logits
+    def load(self, epoch: int) -> None:
+        """Load the logits of an epoch, in the order of its batches; compute and store them if none are stored. A job that
+        needs an epoch that another one computes waits for it."""
+        self._logits, self._epoch = to_device(self._find(epoch), self.stream.device).float(), epoch
 
-    def _load(self, epoch: int) -> Tensor:
-        """Read an epoch, or compute and store it. A job that needs an epoch that another one computes waits for it."""
+    def _find(self, epoch: int) -> Tensor:
         path = self.folder / f"epoch-{epoch}.logits"
         logits = None
         if self._usable:

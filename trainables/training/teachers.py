@@ -36,7 +36,6 @@ from trainables.storage.runs import (
 )
 from trainables.training.distributed import all_gather, current_share
 from trainables.training.evaluation import Scores, at_once, autocast, evaluate
-from trainables.training.outputs import join_outputs, map_outputs
 
 BATCH = {"cpu": 64, "cuda": 2048}
 
@@ -68,14 +67,14 @@ class Teacher:
     @torch.no_grad()
     def outputs(self, images: Tensor) -> Outputs:
         """Logits, the same as `logits` gives, with features, pooled features and preactivations."""
-        answers = [map_outputs(Tensor.float, Outputs(*self.model(part))) for part in self._parts(images)]
-        return join_outputs(answers)
+        answers = [Outputs(*self.model(part)).map(Tensor.float) for part in self._parts(images)]
+        return Outputs.join(answers)
 
     @torch.no_grad()
     def batch_outputs(self, images: Tensor) -> Outputs:
         """What `outputs` gives, of a network whose norms use the statistics of these images, and of them alone."""
         with autocast(self.device.type, self.precision):
-            return map_outputs(Tensor.float, self.by_batch.forward_features(images))
+            return self.by_batch.forward_features(images).map(Tensor.float)
 
     @cached_property
     def by_batch(self) -> Network:

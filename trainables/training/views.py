@@ -5,7 +5,7 @@ A view is made when the first student asks and kept for the chunk: the teacher s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -26,7 +26,6 @@ from trainables.data.random_streams import Purpose, generator
 from trainables.data.stream import Chunk, Stream, normalise, to_device
 from trainables.models import Outputs
 from trainables.spec import Mixing, RunSpec, Temperature
-from trainables.training.outputs import join_outputs, logits_only
 from trainables.training.selection import Selection, select_all, select_by_score
 from trainables.training.teacher_cache import TeacherCache
 from trainables.training.teachers import Teacher, TeacherFacts
@@ -56,8 +55,8 @@ class View:
     context: TeacherContext | None = None
     mixed: bool = False
     others: Tensor | None = None
-    _temperatures: dict[tuple[Temperature, str], TemperatureOf] = field(default_factory=dict)
-    _ends: dict[tuple[str, float], Tensor] = field(default_factory=dict)
+    _temperatures: dict[tuple[Temperature, str], TemperatureOf] = field(default_factory=dict, init=False)
+    _ends: dict[tuple[str, float], Tensor] = field(default_factory=dict, init=False)
 
     @cached_property
     def energies(self) -> Tensor:
@@ -133,42 +132,39 @@ class TeacherContext:
         return energy_temperature(scores, low, high, rule.base, *rule.shifts)
 
 
+@dataclass(frozen=True)
 class Views:
     """The views of one chunk, made on demand.
 
+    dtype: of the images as the networks take them.
     features: whether some student needs more of the teacher than logits.
     asked: whether some student needs its outputs in evaluation mode.
     """
 
-    def __init__(
-        self,
-        chunk: Chunk,
-        stream: Stream,
-        dtype: torch.dtype,
-        context: TeacherContext | None,
-        *,
-        features: bool = False,
-        asked: bool = True,
-    ) -> None:
-        self.chunk, self.stream, self.dtype, self.context = chunk, stream, dtype, context
-        self.features, self.asked = features, asked
-        self._mixed: dict[tuple[Mixing, str], View] = {}
+    chunk: Chunk
+    stream: Stream
+    dtype: torch.dtype
+    context: TeacherContext | None
+    features: bool = False
+    asked: bool = True
+    _mixed: dict[tuple[Mixing, str], View] = field(default_factory=dict, init=False)
 
     @cached_property
     def weak(self) -> View:
         """The images as they are."""
-        images, teacher = self.chunk.images.to(self.dtype), None
-        if self.context is not None and self.asked:
-            cache = None if self.features else self.context.cache
-            teacher = logits_only(cache.logits(self.chunk)) if cache else self._ask(images, self.features)
-        return self._make_plain(images, teacher)
+        chunk, context, teacher = self.chunk, self.context, None
+        images = chunk.images.to(self.dtype)
+        if context is not None and self.asked:
+            cache = None if self.features else context.cache
+            teacher = Outputs.of_logits(cache.logits(chunk)) if cache else self._ask(images, self.features)
+        return View(images, chunk.labels, teacher, tuple(pairwise(chunk.bounds)), chunk.index, context)
 
     @cached_property
     def batch_answers(self) -> Outputs:
         """The teacher's outputs on the weak view by the statistics of each step's images."""
         assert self.context is not None
         weak, teacher = self.weak, self.context.teacher
-        return join_outputs([teacher.batch_outputs(weak.images[start:end]) for start, end in weak.bounds])
+        return Outputs.join([teacher.batch_outputs(weak.images[start:end]) for start, end in weak.bounds])
 
     @cached_property
     def strong(self) -> View:
@@ -180,16 +176,12 @@ class Views:
             stream.anew(chunk), generator(stream.seed, Purpose.STRONG_AUGMENTATION, chunk.epoch, chunk.first_step)
         )
         images = normalise(pixels, stream.mean, stream.std).to(self.dtype)
-        return self._make_plain(images, None if self.context is None else self._ask(images))
-
-    def _make_plain(self, images: Tensor, teacher: Outputs | None) -> View:
-        chunk = self.chunk
-        return View(images, chunk.labels, teacher, tuple(pairwise(chunk.bounds)), chunk.index, self.context)
+        return replace(self.weak, images=images, teacher=None if self.context is None else self._ask(images))
 
     def _ask(self, images: Tensor, features: bool = False) -> Outputs:
         assert self.context is not None
         teacher = self.context.teacher
-        return teacher.outputs(images) if features else logits_only(teacher.logits(images))
+        return teacher.outputs(images) if features else Outputs.of_logits(teacher.logits(images))
 
     def mixed(self, mixing: Mixing, membership: str) -> View:
         """The images that are mixed, with their partners."""

@@ -16,10 +16,9 @@ from torch.nn.functional import cross_entropy
 from trainables.errors import UserError
 from trainables.job import Execution
 from trainables.methods import Batch, Setup, find, make
-from trainables.models import Network, build
+from trainables.models import Network, Outputs, build
 from trainables.spec import RunSpec, params
 from trainables.storage.runs import weights_path
-from trainables.training.outputs import logits_only
 from trainables.training.steps import Steps, StudentModule
 
 N, C, SIDE = 6, 10, 16
@@ -38,7 +37,7 @@ class Fixed(nn.Module):
 
 
 def setup(peer: str | None) -> Setup:
-    outputs = logits_only(torch.zeros(1, C))
+    outputs = Outputs.of_logits(torch.zeros(1, C))
     return Setup(outputs, None, (), torch.arange(50) % C, C, peer)
 
 
@@ -60,7 +59,7 @@ def test_value_and_gradients_from_probabilities() -> None:
     """KL written out; d CE / ds = (s - y) / N, d KL(p || s) / ds = (s - p) / N: nothing more reaches either network."""
     student = (2 * noise(N, C, seed=1)).requires_grad_()
     peer = Fixed(2 * noise(N, C, seed=2))
-    loss = make("dml", params(ce=0.7, mutual=0.4)).loss(logits_only(student), batch(peer))
+    loss = make("dml", params(ce=0.7, mutual=0.4)).loss(Outputs.of_logits(student), batch(peer))
     loss.backward()
     s, p = student.detach().double().softmax(1), peer.logits.detach().double().softmax(1)
     y = nn.functional.one_hot(LABELS, C).double()
@@ -75,7 +74,7 @@ def test_value_and_gradients_from_probabilities() -> None:
 
 def test_networks_that_agree_learn_from_labels_alone() -> None:
     student = noise(N, C, seed=3)
-    loss = make("dml", params(ce=1, mutual=5)).loss(logits_only(student), batch(Fixed(student.clone())))
+    loss = make("dml", params(ce=1, mutual=5)).loss(Outputs.of_logits(student), batch(Fixed(student.clone())))
     torch.testing.assert_close(loss, 2 * cross_entropy(student, LABELS))
 
 
@@ -90,7 +89,7 @@ def test_the_peer_is_a_network_that_trains(name: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(peer.parameters(), expected.parameters(), strict=True))
     peer.train()
     student = noise(N, C).requires_grad_()
-    method.loss(logits_only(student), batch(peer)).backward()
+    method.loss(Outputs.of_logits(student), batch(peer)).backward()
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in peer.parameters())
 
 
@@ -107,7 +106,7 @@ def test_precision_is_that_of_the_images(dtype: torch.dtype) -> None:
     images = noise(N, 3, SIDE, SIDE).to(dtype)
     seen: list[Tensor] = []
     peer.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    loss = make("dml", params(ce=1, mutual=1)).loss(logits_only(noise(N, C, seed=1)), batch(peer, images))
+    loss = make("dml", params(ce=1, mutual=1)).loss(Outputs.of_logits(noise(N, C, seed=1)), batch(peer, images))
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         expected = other(images)
     assert seen[0].dtype == dtype
@@ -125,7 +124,7 @@ def test_state_restored_trains_on_alike() -> None:
         optimizer = torch.optim.SGD(peer.parameters(), lr=0.1)
         optimizer.zero_grad()
         images = noise(N, 3, SIDE, SIDE, seed=seed)
-        method.loss(logits_only(noise(N, C, seed=seed)), batch(peer, images)).backward()
+        method.loss(Outputs.of_logits(noise(N, C, seed=seed)), batch(peer, images)).backward()
         optimizer.step()
 
     one = build("resnet8", C).train()

@@ -22,7 +22,6 @@ from trainables.methods._features import average
 from trainables.methods.ofd import margin_of, partial_l2
 from trainables.models import Outputs
 from trainables.spec import params
-from trainables.training.outputs import map_outputs
 
 ONE, OTHER = outputs(STUDENT), outputs(TEACHER, pooled=7, seed=1)
 
@@ -118,8 +117,8 @@ def test_no_step_waits_for_the_device(name: str) -> None:
     """On tensors without content, which have nothing to wait for: whatever reads a number raises."""
     modules = extra(METHODS[name], ONE, OTHER)
     modules = modules.to("meta") if modules else None
-    student, leaves = learnable(map_outputs(lambda tensor: tensor.float().to("meta"), ONE))
-    loss = METHODS[name].loss(student, batch(map_outputs(lambda tensor: tensor.float().to("meta"), OTHER), modules))
+    student, leaves = learnable(ONE.map(lambda tensor: tensor.float().to("meta")))
+    loss = METHODS[name].loss(student, batch(OTHER.map(lambda tensor: tensor.float().to("meta")), modules))
     loss.backward()
     assert loss.shape == ()
     assert any(leaf.grad is not None for leaf in leaves[:-1])
@@ -143,7 +142,7 @@ def test_samples_are_compared_with_each_other_only_where_the_method_says_so(name
     modules = modules.double().eval() if modules else None
     losses = []
     for part in (slice(0, 4), slice(0, 2), slice(2, 4)):
-        one, other = (map_outputs(lambda tensor, part=part: tensor[part], each) for each in (ONE, OTHER))
+        one, other = (each.map(lambda tensor, part=part: tensor[part]) for each in (ONE, OTHER))
         losses.append(alone(name).loss(one, batch(other, modules)))
     whole, *halves = losses
     assert torch.allclose(sum(halves) / 2, whole) != METHODS[name].COUPLED
@@ -156,9 +155,9 @@ def test_gradients_are_finite_where_features_are_zero_or_equal(name: str) -> Non
         tensor[0], tensor[2] = 0, tensor[1]
         return tensor
 
-    student, leaves = learnable(map_outputs(dull, ONE))
+    student, leaves = learnable(ONE.map(dull))
     modules = extra(METHODS[name], ONE, OTHER)
-    loss = METHODS[name].loss(student, batch(map_outputs(lambda tensor: tensor.float(), OTHER), modules))
+    loss = METHODS[name].loss(student, batch(OTHER.map(lambda tensor: tensor.float()), modules))
     loss.backward()
     assert loss.isfinite()
     assert all(leaf.grad.isfinite().all() and leaf.grad.abs().max() < 1e6 for leaf in leaves if leaf.grad is not None)
@@ -166,7 +165,7 @@ def test_gradients_are_finite_where_features_are_zero_or_equal(name: str) -> Non
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_batch_of_one(name: str) -> None:
-    one, other = (map_outputs(lambda tensor: tensor[:1].float(), each) for each in (ONE, OTHER))
+    one, other = (each.map(lambda tensor: tensor[:1].float()) for each in (ONE, OTHER))
     student, leaves = learnable(one)
     loss = METHODS[name].loss(student, batch(other, extra(METHODS[name], one, other)))
     loss.backward()

@@ -12,7 +12,6 @@ from trainables.errors import UserError
 from trainables.methods import Setup
 from trainables.models import Outputs, build
 from trainables.recipes import DIGITS, IMAGENET, Pair
-from trainables.training.outputs import map_outputs
 
 CLASSES = 10
 CIFAR100 = (
@@ -41,7 +40,7 @@ def answers(name: str, side: int) -> tuple[Outputs, tuple[tuple[torch.Tensor, to
 
 def pair_setup(pair: Pair, side: int) -> Setup:
     student, (teacher, norms) = answers(pair.student, side)[0], answers(pair.teacher, side)
-    one, other = (map_outputs(lambda tensor: tensor[:1], each) for each in (student, teacher))
+    one, other = (each.map(lambda tensor: tensor[:1]) for each in (student, teacher))
     return Setup(one, other, norms, torch.arange(CLASSES), CLASSES)
 
 
@@ -64,7 +63,7 @@ def test_every_pair_is_served(pair: Pair, side: int, name: str) -> None:
 def test_a_pair_that_fitnet_cannot_serve() -> None:
     """No whole number of the student's sides makes the teacher's; the others average."""
     setup = pair_setup(Pair("resnet20", "resnet8"), 16)
-    odd = map_outputs(lambda tensor: tensor[:, :, :5, :5] if tensor.ndim == 4 else tensor, setup.student)
+    odd = setup.student.map(lambda tensor: tensor[:, :, :5, :5] if tensor.ndim == 4 else tensor)
     with pytest.raises(UserError, match=r"fitnet cannot serve this pair: .* 16x5x5, .* 16x16x16"):
         METHODS["fitnet"].extra(Setup(odd, setup.teacher, setup.teacher_norms, setup.labels, CLASSES))
     for name in ("at", "pkt", "rkd", "vid", "ofd"):

@@ -13,16 +13,16 @@ from torch.nn.functional import cross_entropy
 
 from ekd_core import dkd_loss, kd_loss
 from trainables import methods as package
+from trainables.models import Outputs
 from trainables.errors import UserError
 from trainables.methods import Batch, Method, find, make, names
 from trainables.recipes import DIGITS, Treatment, dkd, energy_dkd, energy_kd, kd
 from trainables.spec import params
-from trainables.training.outputs import logits_only
 
 LABELS = torch.tensor([0, 3, 2, 2, 1])
 DRAW = torch.Generator().manual_seed(0)
 STUDENT, TEACHER = (3 * torch.randn(5, 4, generator=DRAW) for _ in range(2))
-SAID = logits_only(STUDENT)
+SAID = Outputs.of_logits(STUDENT)
 EACH = torch.tensor([6.0, 4.0, 2.0, 4.0, 6.0])
 
 KD = make("kd", params(ce=0.1, kd=0.9))
@@ -36,7 +36,7 @@ def batch(temperature: float | torch.Tensor = 4.0, epoch: int = 1, *, taught: bo
         labels=LABELS,
         epoch=epoch,
         temperature=temperature,
-        teacher=logits_only(TEACHER) if taught else None,
+        teacher=Outputs.of_logits(TEACHER) if taught else None,
     )
 
 
@@ -129,8 +129,8 @@ def test_mixed_images_bring_no_cross_entropy_to_kd() -> None:
 @pytest.mark.parametrize("method", [KD, DKD], ids=["kd", "dkd"])
 def test_only_the_student_learns(method: Method) -> None:
     student, teacher = STUDENT.clone().requires_grad_(), TEACHER.clone()
-    seen = dataclasses.replace(batch(EACH, 5), teacher=logits_only(teacher))
-    method.loss(logits_only(student), seen).backward()
+    seen = dataclasses.replace(batch(EACH, 5), teacher=Outputs.of_logits(teacher))
+    method.loss(Outputs.of_logits(student), seen).backward()
     assert student.grad is not None
     assert student.grad.abs().sum() > 0
     assert torch.equal(teacher, TEACHER)

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ekd_core import batch_correlation_loss, class_correlation_loss, kd_loss
+from trainables.models import Outputs
 from trainables.errors import UserError
 from trainables.methods import Batch, find, make
 from trainables.methods.multi import METHOD, Multi, StudentView, sum_parts
 from trainables.spec import params
-from trainables.training.outputs import logits_only
 
 N, C = 10, 7
 EACH = torch.tensor([6.0, 4.0, 2.0, 4.0, 6.0, 2.0, 4.0, 4.0, 6.0, 2.0])
@@ -60,7 +60,7 @@ def step(
             labels=labels,
             epoch=1,
             temperature=own,
-            teacher=logits_only(answers),
+            teacher=Outputs.of_logits(answers),
         )
         for answers, own in ((teacher, temperature), (teacher_strong, strong_temperature))
     )
@@ -69,7 +69,7 @@ def step(
 
 
 def loss_of(method: Multi, seen: Seen) -> Tensor:
-    return method.two_view_loss(logits_only(seen.weak.student), logits_only(seen.strong.student), seen.weak.batch)
+    return method.two_view_loss(Outputs.of_logits(seen.weak.student), Outputs.of_logits(seen.strong.student), seen.weak.batch)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_without_strong_views_the_terms_of_the_weak_one_are_left(released: float
     seen = step(*logits(3))
     weak = multi(released, strong=0).parts(seen.weak)
     twice = multi(released).parts(seen.weak, seen.weak)
-    alone = multi(released, strong=0).loss(logits_only(seen.weak.student), seen.weak.batch)
+    alone = multi(released, strong=0).loss(Outputs.of_logits(seen.weak.student), seen.weak.batch)
     assert torch.equal(alone, sum_parts(weak))
     torch.testing.assert_close(weak.ce, twice.ce / 2)
     if released:

@@ -62,7 +62,6 @@ def test_nothing_shared_is_made_on_a_students_stream(
         monkeypatch.setattr(owner, name, watched)
 
     for owner, name in (
-        (views.Views, "_make_plain"),
         (views.Views, "_ask"),
         (views.Views, "_mix"),
         (views.TeacherContext, "temperature"),
@@ -73,7 +72,7 @@ def test_nothing_shared_is_made_on_a_students_stream(
     train(specs, replace(teacher.execution(tmp_path), teacher_cache_gb=teacher_cache_gb))
     train([VANILLA], Execution(tmp_path, threads=1))
     assert_same(alone, tmp_path, specs)
-    assert set(made) == {"_make_plain", "_ask", "_mix", "temperature", "thresholds"}
+    assert set(made) == {"_ask", "_mix", "temperature", "thresholds"}
     first = streams.log[: streams.log.index("together") + 1]
     assert first == ["overlap", *(spec.run_id for spec in specs), "together"]
 

@@ -52,6 +52,7 @@ def check_logits(cache: TeacherCache | None, *epochs: int) -> list[str]:
     """Compare a cache with its teacher, bit by bit. Returns what it notes."""
     assert cache is not None
     for epoch in epochs:
+        cache.load(epoch)
         for chunk in cache.stream.epoch(epoch):
             found = cache.logits(chunk)
             assert found.dtype == torch.float32
@@ -164,7 +165,7 @@ def test_a_cache_of_another_teacher_is_made_anew(teacher: GivenTeacher, tmp_path
     with opened_cache(teacher.spec(), tmp_path) as cache:
         assert cache is not None
         cache.teacher.logits = lambda images: torch.ones(len(images), 10)  # type: ignore[method-assign]
-        cache.epoch_logits(1), cache.epoch_logits(2)
+        cache.load(1), cache.load(2)
     with opened_cache(teacher.spec(), tmp_path) as cache:
         (note,) = check_logits(cache, 1, 2)
     assert note.endswith(" does not fit its teacher: computed again")
@@ -258,7 +259,7 @@ def test_an_epoch_that_another_job_computes_is_waited_for(teacher: GivenTeacher,
     with opened_cache(teacher.spec(), tmp_path) as cache, ThreadPoolExecutor(1) as pool:
         assert cache is not None
         with hold_lock(cache.folder / "epoch-1.lock"):
-            loading = pool.submit(cache.epoch_logits, 1)
+            loading = pool.submit(cache.load, 1)
             time.sleep(0.3)
             assert not loading.done()
         loading.result(timeout=60)
