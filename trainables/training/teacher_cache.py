@@ -61,8 +61,10 @@ class TeacherCache:
         return self._logits[start : start + len(chunk.labels)]
 
     def load(self, epoch: int) -> None:
-        """Load the logits of an epoch, in the order of its batches; compute and store them if none are stored. A job that
-        needs an epoch that another one computes waits for it."""
+        """Load the logits of an epoch, in the order of its batches; compute and store them if none are stored.
+
+        A job that needs an epoch that another one computes waits for it.
+        """
         self._logits, self._epoch = to_device(self._find(epoch), self.stream.device).float(), epoch
 
     def _find(self, epoch: int) -> Tensor:

@@ -13,9 +13,9 @@ from torch.nn.functional import cross_entropy
 
 from ekd_core import dkd_loss, kd_loss
 from trainables import methods as package
-from trainables.models import Outputs
 from trainables.errors import UserError
 from trainables.methods import Batch, Method, find, make, names
+from trainables.models import Outputs
 from trainables.recipes import DIGITS, Treatment, dkd, energy_dkd, energy_kd, kd
 from trainables.spec import params
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ekd_core import batch_correlation_loss, class_correlation_loss, kd_loss
-from trainables.models import Outputs
 from trainables.errors import UserError
 from trainables.methods import Batch, find, make
 from trainables.methods.multi import METHOD, Multi, StudentView, sum_parts
+from trainables.models import Outputs
 from trainables.spec import params
 
 N, C = 10, 7
@@ -69,7 +69,9 @@ def step(
 
 
 def loss_of(method: Multi, seen: Seen) -> Tensor:
-    return method.two_view_loss(Outputs.of_logits(seen.weak.student), Outputs.of_logits(seen.strong.student), seen.weak.batch)
+    return method.two_view_loss(
+        Outputs.of_logits(seen.weak.student), Outputs.of_logits(seen.strong.student), seen.weak.batch
+    )
 
 
 @pytest.fixture(scope="module")
