@@ -41,7 +41,7 @@ from sweeps.searching.arguments import SearchOptions, parse
 from sweeps.searching.packs import Packs
 from sweeps.searching.points import SEED, Search, find_row, table_of
 from sweeps.searching.space import parse_space
-from trainables.commands import run_command
+from trainables.commands import count, run_command
 from trainables.errors import UserError
 from trainables.spec import RunSpec
 from trainables.storage.runs import has_weights
@@ -127,13 +127,13 @@ class _Searching:
                     how = "it will not be a trial, but is trained with the finalists"
                     print(f"the {origin}'s setting is outside --space: {how}")
             to_come = max(0, self.options.trials - study.counted)
-            print(f"{self.name}: {study.counted} trials tried, {to_come} to come", flush=True)
+            print(f"{self.name}: {count(study.counted, 'trial')} tried, {to_come} to come", flush=True)
             outcome, ready = self._trials(study)
-        outcome = replace(outcome, stopped=outcome.stopped or outcome.interrupted)
-        if outcome.stopped or not ready:
-            return report(outcome, self.execution.command)
-        ended = self._finals(study)
-        self._show(study)
+            outcome = replace(outcome, stopped=outcome.stopped or outcome.interrupted)
+            if outcome.stopped or not ready:
+                return report(outcome, self.execution.command)
+            ended = self._finals(study)
+            self._show(study)
         failed = outcome.failed | ended.failed
         not_run = outcome.not_run | ended.not_run
         both = Outcome(outcome.done | ended.done, failed, not_run, ended.stopped)
@@ -233,7 +233,8 @@ class _Searching:
         missing = [spec for run_id, spec in specs.items() if run_id not in done and run_id not in failed]
         jobs = tuple(packed(JobKind.DISTILLED, missing, self.options.run.where.pack))
         if jobs:
-            print(f"on the test images: {len(missing)} runs of {self.search.settings.seeds} seeds", flush=True)
+            seeds = count(self.search.settings.seeds, "seed")
+            print(f"on the test images: {count(len(missing), 'run')} of {seeds}", flush=True)
 
         def on_event(event: Event) -> None:
             from sweeps.running.events import RunEnded
@@ -244,9 +245,11 @@ class _Searching:
         return self._execute(Plan({JobKind.DISTILLED: specs}, jobs, done, failed), on_event)
 
     def _show(self, study: Study) -> None:
+        found = self._finalists(study)
+        fields = self.search.told_apart([specs[SEED] for _, specs, _ in found])
         finalists = [
-            Finalist(name, self.search.fields_of(specs[SEED]), score, self._entries(specs))
-            for name, specs, score in self._finalists(study)
+            Finalist(name, own, score, self._entries(specs))
+            for own, (name, specs, score) in zip(fields, found, strict=True)
         ]
         words = f"{self.search.row.label} of {names.network(self.search.pair.teacher)}/" + names.network(
             self.search.pair.student
@@ -262,7 +265,7 @@ class _Searching:
             trial_epochs=self.search.trial_epochs,
             deviations=tuple(deviations(self.search.settings, paper.find(table_of(self.search.row)).dataset)),
         )
-        for path in write_search(searched, self.folder):
+        for path in (*write_search(searched, self.folder), study.path):
             print(f"written: {path}")
 
     def _entries(self, specs: dict[int, RunSpec]) -> tuple[Entry, ...]:

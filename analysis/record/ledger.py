@@ -22,13 +22,12 @@ from typing import Any
 from analysis.record.entry import NUMBERS, Entry, entry_of, read_entry
 from analysis.record.settings import Settings
 from analysis.record.settings import from_json as settings_from_json
-from trainables.error_texts import TABLE_MISSING
+from analysis.record.sqlite_errors import WAIT_SECONDS, meaning
 from trainables.errors import NewerError, UserError, reason_of
 from trainables.storage.runs import RESULT_SCHEMA
 
 APPLICATION_ID = 0x454B444C  # "EKDL"
 SCHEMA = 3
-WAIT_SECONDS = 30
 NO_LEDGER = "is no ledger of this program, or is damaged: it stays as it is; name another file"
 
 _SPEC_COLUMNS = {
@@ -310,19 +309,8 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = str(getattr(error, "sqlite_errorname", ""))
-        if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            reason = f"is being written by another process for more than {WAIT_SECONDS} s: try again when it has ended"
-        elif code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-            reason = "cannot be written: give yourself the right to write the file and its folder"
-        elif code == "SQLITE_FULL":
-            reason = "cannot grow: the disk is full"
-        elif code == "SQLITE_NOTADB":
-            reason = NO_LEDGER
-        elif code.startswith("SQLITE_CORRUPT") or TABLE_MISSING.search(str(error)):
-            reason = f"is damaged ({error}): restore it from a copy, or move it away and run the sweep again"
-        else:
-            reason = f"cannot be used: {error}"
+        damaged = "restore it from a copy, or move it away and run the sweep again"
+        reason = meaning(error, path, foreign=NO_LEDGER, damaged=damaged)
         raise UserError(f"the ledger {path} {reason}") from error
 
 

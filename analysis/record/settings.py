@@ -35,6 +35,15 @@ _DECIDED = (
     "code",
     "revision",
 )
+SHORT = {
+    "T": "temperature.base",
+    "T+": "temperature.plus",
+    "T-": "temperature.minus",
+    "r": "temperature.rate",
+    "rule": "temperature.rule",
+}
+"""The paper's names of fields."""
+LISTS = ("milestones", "temperature.values")
 _OWN = tuple(field.name for field in dataclasses.fields(RunSpec) if field.name not in (*_NESTED, *_DECIDED, "params"))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from analysis import paper
-from analysis.record.settings import Settings
+from analysis.record.settings import LISTS, SHORT, Settings
 from trainables.commands import Parser, did_you_mean
 from trainables.datasets import names
 from trainables.errors import UserError
@@ -263,11 +263,13 @@ _gigabytes = number(float, lambda value: 0 <= value < math.inf, "a number of gig
 
 
 def _override(text: str) -> tuple[str, str]:
-    """FIELD=VALUE as a field and its JSON text. A value with commas is a list; what is no JSON is a word."""
+    """FIELD=VALUE as a field and its JSON text. A value with commas is a list, and so is any of a field that holds a
+    list; what is no JSON is a word."""
     field, equals, value = text.partition("=")
     if not (field and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} should be FIELD=VALUE, for example mixing.rate=0.4")
-    if "," in value and not value.startswith("["):
+    field = SHORT.get(field, field)
+    if ("," in value or field in LISTS) and not value.startswith("["):
         value = f"[{value.strip(',')}]"
     try:
         parsed: Any = json.loads(value)

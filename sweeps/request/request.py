@@ -184,10 +184,8 @@ def _check_size(tables: Sequence[Table], settings: Settings) -> None:
     parts = [part for table in tables if table.kind.trains for part in resolve(table, settings).parts]
     most = settings.seeds * sum((len(part.rows) + part.part.accuracies) * len(part.pairs) for part in parts)
     if most > MOST_RUNS:
-        seeds = count(settings.seeds, "seed")
-        raise UserError(
-            f"that is up to {most:,} runs ({seeds}): more than {MOST_RUNS:,} cannot be planned; ask for less"
-        )
+        how = f"more than {MOST_RUNS:,} cannot be planned; ask for less"
+        raise UserError(f"that is up to {most:,} runs ({count(settings.seeds, 'seed')}): {how}")
 
 
 def _data(found: Mapping[str, Source], *, mixed: bool) -> str:

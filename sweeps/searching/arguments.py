@@ -18,7 +18,7 @@ EXAMPLES = """\
 examples:
   python sweeps/search.py --pair vgg13/vgg8 --trials 50 --gpus 8
   python sweeps/search.py --pair resnet20/resnet8 --dataset digits --trials 12 --gpus 0
-  python sweeps/search.py --pair vgg13/vgg8 --trials 50 --space T=2:8 r=0.1:0.5 lr=0.01:0.1:log
+  python sweeps/search.py --pair vgg13/vgg8 --trials 50 --space T=3:8 r=0.1:0.5 lr=0.01:0.1:log
   python sweeps/search.py --pair vgg13/vgg8 --row dkd --space params.beta=1:12 T=2:6 --trials 30 --prune
 
 A range: FIELD=LOW:HIGH, FIELD=LOW:HIGH:log, FIELD=LOW:HIGH:STEP or FIELD=A,B. T, T+, T-, r and rule are the

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from analysis import paper
-from analysis.record.settings import Settings, student_spec
+from analysis.record.settings import SHORT, Settings, student_spec
 from analysis.table.layout import Row
 from sweeps.request.request import check_methods
-from sweeps.searching.space import SHORT, Scalar, Space
+from sweeps.searching.space import LONG, Scalar, Space
 from trainables.errors import UserError
 from trainables.recipes import Pair, Recipe, Treatment, energy_kd
 from trainables.spec import RunSpec, flatten
@@ -97,10 +97,18 @@ class Search:
                 check_methods([trial])
                 got = flatten(trial)
             except UserError as error:
-                raise UserError(f"--space {self.space.text}: {error}") from error
+                raise UserError(f"--space {self.space.text}: {error}{self._hint}") from error
             for name, value in fields.items():
                 if got[SHORT.get(name, name)] != value:
                     raise UserError(f"--space: {name} = {value} would change nothing in a run of {self.row.key}")
+
+    @property
+    def _hint(self) -> str:
+        """How T can be searched where the row's own T- would take the lowest T to 0 or below."""
+        names, own = [each.name for each in self.space.ranges], self.finalist({}, SEED).temperature
+        if "T" not in names or "T-" in names or own is None or own.minus == 0:
+            return ""
+        return f"; begin T above {-own.minus:g}, or search T- too, whose lower end then follows T (T-=-4:0)"
 
     def known_runs(self) -> dict[str, Callable[[int], RunSpec]]:
         """The paper's point and the released code's (its direction reversed): a run of each for a seed."""
@@ -120,6 +128,14 @@ class Search:
     def fields_of(self, spec: RunSpec) -> dict[str, Scalar]:
         flat = flatten(spec)
         return {each.name: flat[each.path] for each in self.space.ranges}
+
+    def told_apart(self, specs: Sequence[RunSpec]) -> list[dict[str, Scalar]]:
+        """Of each point its fields of the space, and whatever else two of the points differ in (their direction)."""
+        flat = [flatten(spec) for spec in specs]
+        names = [each.path for each in self.space.ranges]
+        values = {path: [one.get(path) for one in flat] for one in flat for path in one if path not in names}
+        names += [path for path, each in values.items() if len({*map(repr, each)}) > 1]
+        return [{LONG.get(path, path): one[path] for path in names if path in one} for one in flat]
 
 
 def _reversed(source: Recipe, pair: Pair) -> Treatment:

@@ -17,17 +17,10 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from analysis.record.settings import check_override
+from analysis.record.settings import SHORT, check_override
 from analysis.record.trial import Scalar
 from trainables.errors import UserError
 
-SHORT = {
-    "T": "temperature.base",
-    "T+": "temperature.plus",
-    "T-": "temperature.minus",
-    "r": "temperature.rate",
-    "rule": "temperature.rule",
-}
 LONG = {path: short for short, path in SHORT.items()}
 USUAL = ("T=2:8", "T+=0:4", "T-=-4:0", "r=0.1:0.5", "rule=energy,reversed")
 LOWEST = 0.5
@@ -92,7 +85,7 @@ def parse_range(text: str) -> Range:
         raise UserError(how)
     check_override(SHORT.get(name, name))
     if ":" not in values:
-        choices = tuple(_scalar(value, how) for value in values.split(","))
+        choices = tuple(sorted((_scalar(value, how) for value in values.split(",")), key=_order))
         if len(set(choices)) < 2 or "" in choices:
             raise UserError(f"{how}, two values or more")
         return Range(name, CategoricalDistribution(choices))
@@ -130,6 +123,10 @@ def _scalar(text: str, how: str) -> Scalar:
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(how)
     return value
+
+
+def _order(value: Scalar) -> tuple[bool, float, str]:
+    return (True, 0.0, value) if isinstance(value, str) else (False, value, "")
 
 
 @dataclass(frozen=True)
@@ -209,7 +206,8 @@ class Space:
 
 
 def parse_space(words: Sequence[str]) -> Space:
-    return Space(tuple(parse_range(word) for word in words))
+    """In an order of their own: the same ranges are the same search, however they are written."""
+    return Space(tuple(sorted((parse_range(word) for word in words), key=lambda each: each.name)))
 
 
 def _asked(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,11 +18,14 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from analysis.record.entry import Entry
+from analysis.record.sqlite_errors import WAIT_SECONDS, meaning
 from analysis.record.trial import Scalar, TrialRecord
 from sweeps.searching.space import Point, Space
-from trainables.errors import UserError
+from sweeps.searching.untried import Untried, grid_of
+from trainables.errors import UserError, causes
 
 FIRST_AT_RANDOM = 8
+ANEW = "move it away to begin anew"
 FEWEST = 4
 """Trials that say how much each field matters."""
 FIELDS, ASKED, RUN, ORIGIN = "fields", "asked", "run", "origin"
@@ -79,23 +83,26 @@ class Study:
         """make_sampler: from a seed, which is another one each time that the study goes on."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self.space, self.base, self.chance = path, space, base, chance
+        self._open: dict[str, list[Trial]] = {}
+        self._scores: dict[str, dict[int, float]] = {}
+        self._lost = 0
+        self._grid = grid_of(space.distributions(), ASKED)
         try:
-            storage = RDBStorage(f"sqlite:///{quote(str(path), safe='/ ')}")
+            url = f"sqlite:///{quote(str(path), safe='/ ')}"
             self.study = optuna.create_study(
-                storage=storage,
+                storage=RDBStorage(url, engine_kwargs={"connect_args": {"timeout": WAIT_SECONDS}}),
                 study_name=name,
                 direction="maximize",
                 pruner=pruner,
                 load_if_exists=True,
             )
+            proposing = make_sampler(len(self._trials()))
+            self.study.sampler = Untried(proposing, self._grid) if self._grid else proposing
+            self._orphans()
         except Exception as error:
-            raise UserError(f"{path} cannot be used as a study: {_line(error)}; move it away to begin anew") from error
-        self.path, self.space, self.base, self.chance = path, space, base, chance
-        self._open: dict[str, list[Trial]] = {}
-        self._scores: dict[str, dict[int, float]] = {}
-        self._lost = 0
-        self.study.sampler = make_sampler(len(self._trials()))
-        self._orphans()
+            known = _meaning(error, path)
+            raise UserError(known or f"the study {path} cannot be used: {_line(error)}; {ANEW}") from error
 
     def _orphans(self) -> None:
         """Points that an earlier search asked for and did not try, are asked for again."""
@@ -144,6 +151,14 @@ class Study:
         fields = self.space.point(trial.params, self.base)
         trial.set_user_attr(FIELDS, json.dumps(fields))
         return trial, fields
+
+    @property
+    def exhausted(self) -> int:
+        """How many points the space has, if all of them were asked for; else 0."""
+        trials = self._trials()
+        if self._grid is None or any(trial.state == TrialState.WAITING for trial in trials):
+            return 0
+        return self._grid.size if len(self._grid.taken(trials)) == self._grid.size else 0
 
     def under_way(self, run_id: str) -> bool:
         return run_id in self._open
@@ -272,10 +287,24 @@ def _said(trial: Trial, how: str) -> str:
 
 @contextlib.contextmanager
 def opened(study: Study) -> Iterator[Study]:
+    """A study that is closed at the end. A file that cannot be written is one line."""
     try:
-        yield study
-    finally:
-        study.close()
+        with contextlib.closing(study):
+            yield study
+    except Exception as error:
+        known = _meaning(error, study.path)
+        if known is None:
+            raise
+        raise UserError(f"{known}; nothing that was finished is lost") from error
+
+
+def _meaning(error: Exception, path: Path) -> str | None:
+    """What an error of the study's file means; None of any other, and of one that was told already."""
+    each = next((each for each in causes(error) if isinstance(each, sqlite3.Error)), None)
+    if each is None or isinstance(error, UserError):
+        return None
+    foreign = f"is no study of this program, or is damaged: {ANEW}"
+    return f"the study {path} {meaning(each, path, foreign=foreign, damaged=ANEW)}"
 
 
 def _line(error: Exception) -> str:

@@ -12,6 +12,7 @@ from sweeps.running.events import EpochDone, Event, JobFailed, RunEnded
 from sweeps.running.recovery import forget_end, ingest
 from sweeps.searching.points import Search
 from sweeps.searching.study import Study, score_of
+from trainables.commands import count
 from trainables.errors import UserError
 from trainables.spec import RunSpec
 from trainables.storage.checkpoints import drop_checkpoints
@@ -61,6 +62,9 @@ class Trials:
             return None
         specs, self._kept = self._kept, []
         while len(specs) < self._pack and self.study.counted < self._most:
+            if points := self.study.exhausted:
+                _say([f"all {count(points, 'point')} of --space are tried: there is nothing else to try"])
+                break
             spec = self._asked()
             if spec is not None and specs and stream_key(spec) != stream_key(specs[0]):
                 self._kept = [spec]

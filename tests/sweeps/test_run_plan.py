@@ -214,6 +214,10 @@ def test_own_images_are_part_of_a_runs_identity(command: Command, tmp_path: Path
         ("temperature.values=[6, 5, 2]", ("temperature.values", "[6,5,2]")),
         ("temperature.rule=reversed", ("temperature.rule", '"reversed"')),
         ("milestones=100,", ("milestones", "[100]")),
+        ("milestones=150", ("milestones", "[150]")),
+        ("T=3", ("temperature.base", "3")),
+        ("T-=-1", ("temperature.minus", "-1")),
+        ("rule=reversed", ("temperature.rule", '"reversed"')),
         ("lr=1e-1", ("lr", "0.1")),
     ],
 )

@@ -36,7 +36,7 @@ COMMON = ("--pair", "resnet20/resnet8", "--dataset", "digits", "--gpus", "0", "-
         (["--space", "params.beta=1:2"], "a run of the row energy_kd has no params.beta"),
         (["--row", "kd", "--space", "T+=0:1"], r"T\+ = .* would change nothing in a run of kd"),
         (["--row", "takd", "--space", "T=2:8"], "takd has an assistant"),
-        (["--space", "T=2:8"], r"--space T=2:8: T \+ T- = 0 must be above 0"),
+        (["--space", "T=2:8"], r"--space T=2:8: T \+ T- = 0 must be above 0.*; begin T above 2, or search T- too"),
         (["--holdout", "1"], "must be above 0 and below 1"),
         (["--prune", "--sampler", "gp"], "learns from trials that ended only"),
         (["--trials", "0"], "must be a whole number, 1 or more"),

@@ -94,6 +94,14 @@ def test_the_papers_point_and_the_released_codes_lie_in_the_usual_space() -> Non
     assert parse_space(space.text.split()) == space
 
 
+def test_the_same_ranges_are_one_space_however_they_are_written() -> None:
+    one = parse_space(["T=3:8", "lr=0.01:0.1:log", "rule=energy,reversed", "params.beta=8,1,a"])
+    other = parse_space(["params.beta=a,8,1", "rule=reversed,energy", "lr=0.010:0.10:log", "temperature.base=3.0:8"])
+    assert one == other
+    assert one.text == other.text == "T=3:8 lr=0.01:0.1:log params.beta=1.0,8.0,a rule=energy,reversed"
+    assert parse_space(USUAL).text == " ".join(USUAL)
+
+
 def test_a_point_between_the_steps_is_outside() -> None:
     space = parse_space(["T=2:8:0.5", "r=0.1:0.5:0.1"])
     assert space.holds({"T": 4.0, "r": 0.3})

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+import threading
+import time
 import warnings
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.trial import TrialState
 
+from analysis.record.ledger import Ledger
+from sweeps.searching import study as study_module
 from sweeps.searching.space import parse_space
 from sweeps.searching.study import Study, opened, pruner, sampler
 from trainables.errors import UserError
@@ -204,11 +212,101 @@ def test_the_worse_half_is_stopped_after_the_grace_and_by_what_an_earlier_search
         assert stops == ([] if run == "good" else [5, 6, 7, 8, 9, 10])
 
 
+@pytest.mark.parametrize("name", ["tpe", "gp"])
+def test_no_point_of_a_finite_space_is_tried_twice(name: str, tmp_path: Path) -> None:
+    """Not while it is under way either, nor by the next search; what a machine lost is asked for again."""
+    space = parse_space(["T=3:6:1", "rule=energy,reversed,low"])
+
+    def again() -> Study:
+        return Study(tmp_path / "study.sqlite", "one", space, 4, partial(sampler, name), pruner(None), 10)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one, found = again(), []
+        assert one.propose({"T": 4.0, "rule": "energy"}, "paper")
+        for place in range(7):
+            trial, fields = one.ask()
+            one.begin(trial, f"run{place}")
+            found.append(fields)
+            if place < 5:  # The best first: both samplers would stay there.
+                one.end(f"run{place}", 90.0 - place)
+        one.lose("run5", "out of memory")
+        one, lost = again(), found[5:]
+        for place in range(7):
+            trial, fields = one.ask()
+            assert not one.exhausted or place == 6
+            one.begin(trial, f"again{place}")
+            one.end(f"again{place}", 50.0 - place)
+            found.append(fields)
+    assert found[7:9] == lost
+    assert len({str(fields) for fields in found}) == 12
+    assert one.exhausted == 12
+    assert not study(tmp_path / "endless").exhausted
+
+
 def test_a_file_that_is_no_study(tmp_path: Path) -> None:
     (tmp_path / "study.sqlite").write_bytes(b"no database" * 1000)
-    with pytest.raises(UserError, match=r"study\.sqlite cannot be used as a study") as error:
+    with pytest.raises(UserError, match=r"study\.sqlite is no study of this program.*: move it away") as error:
         study(tmp_path)
     assert "\n" not in str(error.value)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """The file, by another program that writes it."""
+    path = folder / "study.sqlite"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def test_another_program_that_writes_the_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert study_module.WAIT_SECONDS >= 30
+    monkeypatch.setattr(study_module, "WAIT_SECONDS", 0.1)
+    tried(study(tmp_path), 1)
+    with held(tmp_path), pytest.raises(UserError, match="is being written by another process") as error:
+        study(tmp_path)
+    assert "move it away" not in str(error.value)
+    words = "run the same command again; nothing that was finished is lost"
+    with pytest.raises(UserError, match=words) as error, opened(study(tmp_path)) as one, held(tmp_path):
+        one.begin(one.ask()[0], "run")
+    assert "\n" not in str(error.value)
+    monkeypatch.setattr(study_module, "WAIT_SECONDS", 20)
+    with opened(study(tmp_path)) as one:
+        holding = held(tmp_path)
+        holding.__enter__()
+        threading.Timer(0.5, lambda: holding.__exit__(None, None, None)).start()
+        began = time.monotonic()
+        one.begin(one.ask()[0], "run")
+        assert time.monotonic() - began > 0.4
+        one.end("run", 60.0)
+    assert study(tmp_path).counted == 2
+
+
+def test_a_full_disk_in_the_middle_of_a_search_is_one_line(tmp_path: Path) -> None:
+    tried(study(tmp_path), 1)
+    words = "the disk is full: make room, then run the same command again; "
+    with pytest.raises(UserError, match=words) as error, opened(study(tmp_path)) as one:
+        fill_and_try(one)
+    assert "\n" not in str(error.value)
+    assert study(tmp_path).ask()
+
+
+def fill_and_try(one: Study) -> None:
+    """No further page fits: SQLite's own way to a full disk."""
+    engine = one.study._storage._backend.engine  # type: ignore[attr-defined]
+    sqlalchemy.event.listen(engine, "checkout", lambda plain, *_: plain.execute("PRAGMA max_page_count = 1"))
+    tried(one, 200)
+
+
+def test_a_path_that_is_too_long_for_sqlite_is_no_lack_of_rights(tmp_path: Path) -> None:
+    folder = tmp_path
+    while len(str(folder)) < 505:
+        folder /= "a" * min(100, 520 - len(str(folder)))
+    with pytest.raises(UserError, match="SQLite opens 504 at most: choose a folder with a shorter path"):
+        study(folder)
+    with pytest.raises(UserError, match="SQLite opens 504 at most: choose a folder with a shorter path"):
+        Ledger.open(folder / "ledger.sqlite")
 
 
 def test_the_arguments_of_samplers_are_those_of_the_installed_optuna() -> None:

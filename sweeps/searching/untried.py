@@ -1,0 +1,134 @@
+"""A sampler that proposes no point of a finite space twice while others are left."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+Place = tuple[int, ...]
+"""Of a point: the number of its value in each field, from 0."""
+
+
+class Grid:
+    """The points of a finite space. asked: the user attribute in which a trial that waits has its parameters."""
+
+    def __init__(self, distributions: Mapping[str, BaseDistribution], asked: str) -> None:
+        self.distributions, self._asked = dict(distributions), asked
+        self._counts = tuple(_count(each) for each in distributions.values())
+
+    @property
+    def size(self) -> int:
+        return math.prod(self._counts)
+
+    def taken(self, trials: Sequence[FrozenTrial]) -> set[Place]:
+        """The points that were tried, are under way or wait for it."""
+        found = [
+            trial.user_attrs.get(self._asked, {}) if trial.state == TrialState.WAITING else trial.params
+            for trial in trials
+            if trial.state != TrialState.FAIL
+        ]
+        return {self._place(each) for each in found if self.distributions.keys() <= each.keys()}
+
+    def nearest(self, proposed: Mapping[str, Any], taken: set[Place]) -> dict[str, Any]:
+        """The proposal, or the point not taken that is the fewest steps from it; the proposal if all are taken."""
+        start = self._place(proposed)
+        waiting, seen = deque([start]), {start}
+        while waiting:
+            place = waiting.popleft()
+            if place not in taken:
+                return dict(proposed) if place == start else self._values(place)
+            beside = [each for each in self._beside(place) if each not in seen]
+            waiting.extend(beside)
+            seen.update(beside)
+        return dict(proposed)
+
+    def _place(self, values: Mapping[str, Any]) -> Place:
+        return tuple(_number(each, values[name]) for name, each in self.distributions.items())
+
+    def _values(self, place: Place) -> dict[str, Any]:
+        pairs = zip(self.distributions.items(), place, strict=True)
+        return {name: _value(each, number) for (name, each), number in pairs}
+
+    def _beside(self, place: Place) -> Iterator[Place]:
+        for index, each in enumerate(self.distributions.values()):
+            number, count = place[index], self._counts[index]
+            steps = range(count) if isinstance(each, CategoricalDistribution) else (number - 1, number + 1)
+            for other in steps:
+                if 0 <= other < count and other != number:
+                    yield (*place[:index], other, *place[index + 1 :])
+
+
+def grid_of(distributions: Mapping[str, BaseDistribution], asked: str) -> Grid | None:
+    """None where some field has no end of values."""
+    finite = (isinstance(each, CategoricalDistribution) or _stepped(each) for each in distributions.values())
+    return Grid(distributions, asked) if all(finite) else None
+
+
+def _stepped(each: BaseDistribution) -> bool:
+    return isinstance(each, FloatDistribution) and each.step is not None
+
+
+def _count(each: BaseDistribution) -> int:
+    if isinstance(each, CategoricalDistribution):
+        return len(each.choices)
+    assert isinstance(each, FloatDistribution)
+    return _number(each, each.high) + 1
+
+
+def _number(each: BaseDistribution, value: Any) -> int:
+    if isinstance(each, CategoricalDistribution):
+        return each.choices.index(value)
+    assert isinstance(each, FloatDistribution)
+    assert each.step is not None
+    return round((value - each.low) / each.step)
+
+
+def _value(each: BaseDistribution, number: int) -> Any:
+    if isinstance(each, CategoricalDistribution):
+        return each.choices[number]
+    assert isinstance(each, FloatDistribution)
+    assert each.step is not None
+    return min(each.high, each.low + number * each.step)
+
+
+class Untried(BaseSampler):
+    """Another sampler's proposals, each moved to the nearest point of the grid that is not taken."""
+
+    def __init__(self, inner: BaseSampler, grid: Grid) -> None:
+        self._inner, self._grid = inner, grid
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._grid.distributions
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        inner = self._inner
+        proposed = inner.sample_relative(study, trial, inner.infer_relative_search_space(study, trial))
+        alone = {
+            name: inner.sample_independent(study, trial, name, each)
+            for name, each in search_space.items()
+            if name not in proposed
+        }
+        return self._grid.nearest({**proposed, **alone}, self._grid.taken(study.get_trials(deepcopy=False)))
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._inner.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._inner.after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        self._inner.reseed_rng()
