@@ -16,7 +16,7 @@ Place = tuple[int, ...]
 """Of a point: the number of its value in each field, from 0."""
 
 
-class Grid:
+class PointGrid:
     """The points of a finite space. asked: the user attribute in which a trial that waits has its parameters."""
 
     def __init__(self, distributions: Mapping[str, BaseDistribution], asked: str) -> None:
@@ -65,10 +65,10 @@ class Grid:
                     yield (*place[:index], other, *place[index + 1 :])
 
 
-def grid_of(distributions: Mapping[str, BaseDistribution], asked: str) -> Grid | None:
+def grid_of(distributions: Mapping[str, BaseDistribution], asked: str) -> PointGrid | None:
     """None where some field has no end of values."""
     finite = (isinstance(each, CategoricalDistribution) or _stepped(each) for each in distributions.values())
-    return Grid(distributions, asked) if all(finite) else None
+    return PointGrid(distributions, asked) if all(finite) else None
 
 
 def _stepped(each: BaseDistribution) -> bool:
@@ -101,7 +101,7 @@ def _value(each: BaseDistribution, number: int) -> Any:
 class Untried(BaseSampler):
     """Another sampler's proposals, each moved to the nearest point of the grid that is not taken."""
 
-    def __init__(self, inner: BaseSampler, grid: Grid) -> None:
+    def __init__(self, inner: BaseSampler, grid: PointGrid) -> None:
         self._inner, self._grid = inner, grid
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
