@@ -55,17 +55,8 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str]) -> int:
     with resumable("search.py", argv):
         options = parse(argv)
-        request = make_request(options.run)
         where = options.run.where
-        search = Search(
-            settings=request.settings,
-            pair=parse_pair(request.settings.pairs[0]),
-            row=find_row(options.row),
-            space=parse_space(options.space),
-            holdout=options.holdout,
-            trial_epochs=options.trial_epochs,
-        )
-        search.check()
+        search, request = make_search(options)
         check_writable(where.results)
         ends = (search.trial({}), search.finalist({}, SEED))
         resources = check_all(where, request, ends)
@@ -77,6 +68,21 @@ def main(argv: Sequence[str]) -> int:
             ledger = stack.enter_context(Ledger.open(where.results / "ledger.sqlite"))
             command = typed("search.py", argv)
             return _Searching(options, request, search, ledger, resources, command, known.num_classes).run()
+
+
+def make_search(options: SearchOptions) -> tuple[Search, Request]:
+    """What a command line asks for, checked as far as it can be without looking at machines and images."""
+    request = make_request(options.run)
+    search = Search(
+        settings=request.settings,
+        pair=parse_pair(request.settings.pairs[0]),
+        row=find_row(options.row),
+        space=parse_space(options.space),
+        holdout=options.holdout,
+        trial_epochs=options.trial_epochs,
+    )
+    search.check()
+    return search, request
 
 
 class _Searching:
