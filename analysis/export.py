@@ -2,6 +2,7 @@
 
 python analysis/export.py --results DIR --csv FILE
 python analysis/export.py --results DIR --parquet FILE
+python analysis/export.py --results DIR --curves FILE
 python analysis/export.py --results DIR --merge OTHER.sqlite
 """
 
@@ -19,25 +20,29 @@ if __package__ in (None, ""):
 
 import pandas as pd
 
-from analysis.record.entry import NUMBERS, Entry
+from analysis import paper
+from analysis.record.entry import CURVE_FIELDS, NUMBERS, Entry
 from analysis.record.ledger import Ledger
-from trainables.commands import Parser, run_command
+from analysis.table.asked import Asked, asked_for, kinds
+from trainables.commands import Parser, count, run_command
 from trainables.errors import UserError, reason_of
 from trainables.shares import FIELDS, means
 from trainables.spec import flatten
 from trainables.storage.locks import hold_lock
 from trainables.storage.runs import write_atomically
 
-_FIRST = ("run_id", "name", "treatment", "status", "reason")
+_FIRST = ("run_id", "name", "kind", "row", "treatment", "status", "reason")
 _LAST = ("weights_sha256", "teacher_sha256")
 _LISTS = ("epoch_seconds", "curve", "shares")
+NOTHING_ASKED = Asked()
 
 
-def _cells(entry: Entry) -> dict[str, Any]:
+def _cells(entry: Entry, kind: str, row: str | None) -> dict[str, Any]:
     spec = entry.spec
+    first = (entry.run_id, spec.name, kind, row, spec.treatment, entry.status, entry.reason)
     numbers = {"epochs_finished" if name == "epochs" else name: getattr(entry, name) for name in NUMBERS}
     return {
-        **dict(zip(_FIRST, (entry.run_id, spec.name, spec.treatment, entry.status, entry.reason), strict=True)),
+        **dict(zip(_FIRST, first, strict=True)),
         **flatten(spec),
         **numbers,
         **{f"share_{name}": share for name, share in zip(FIELDS, means(entry.shares), strict=True)},
@@ -59,19 +64,39 @@ def _uniform(column: pd.Series) -> pd.Series:
     return column.map(str, na_action="ignore") if len(kinds) > 1 and not kinds <= {int, float} else column
 
 
-def to_frame(entries: Iterable[Entry]) -> pd.DataFrame:
+def to_frame(entries: Iterable[Entry], asked: Asked = NOTHING_ASKED) -> pd.DataFrame:
     """One row a run: every field of the spec under its dotted name, the numbers, `provenance.*`.
 
+    `kind`: `teacher`, `alone` (a student without one), `distilled`, `assistant` or `trial` (of a search). `row`: the
+    key of the run's row in the tables that were `asked` for; none of a teacher, a student alone or a trial.
     `epochs` is what the spec asks for, `epochs_finished` what was trained. `share_low`, `share_high`, `share_mixed`:
     the share of the training images that had low or high energy or were mixed, the mean over the epochs. Lists stay
     lists (milestones, temperature.values, epoch_seconds, curve, shares).
     """
-    rows = [_cells(entry) for entry in entries]
+    entries = list(entries)
+    kind = kinds(entries, asked)
+    rows = [_cells(entry, kind[entry.run_id], asked.rows.get(entry.run_id)) for entry in entries]
     frame = pd.DataFrame(rows, columns=_ordered(dict.fromkeys(name for row in rows for name in row)))
     for name in frame.columns:
         if name.startswith("provenance."):
             frame[name] = _uniform(frame[name])
     return frame
+
+
+def to_curves(entries: Iterable[Entry], asked: Asked = NOTHING_ASKED) -> pd.DataFrame:
+    """One row an epoch of a run. `seconds`: of the epoch; `share_*`: of its training images."""
+    entries = list(entries)
+    kind = kinds(entries, asked)
+    rows = []
+    for entry in entries:
+        shares = {int(row[0] or 0): row[1:] for row in entry.shares}
+        for place, numbers in enumerate(entry.curve):
+            epoch = int(numbers[0] or 0)
+            own = shares.get(epoch, (None,) * len(FIELDS))
+            seconds = entry.epoch_seconds[place] if place < len(entry.epoch_seconds) else None
+            run = (entry.run_id, entry.spec.name, kind[entry.run_id], asked.rows.get(entry.run_id))
+            rows.append((*run, epoch, *numbers[1:], seconds, *own))
+    return pd.DataFrame(rows, columns=[*_FIRST[:4], *CURVE_FIELDS, "seconds", *(f"share_{name}" for name in FIELDS)])
 
 
 def _ordered(names: Collection[str]) -> list[str]:
@@ -127,21 +152,29 @@ def _command(given: Sequence[str]) -> int:
     add("--results", type=Path, default=Path("results"), help="the folder with ledger.sqlite")
     add("--csv", type=Path, metavar="FILE", help="write every run to FILE")
     add("--parquet", type=Path, metavar="FILE", help="write every run to FILE")
+    add("--curves", type=Path, metavar="FILE", help="write every epoch of every run to FILE (.csv or .parquet)")
     another = "take over the runs and sweeps of another ledger.sqlite (may be repeated)"
     add("--merge", type=Path, metavar="LEDGER", action="append", default=[], help=another)
     add("--debug", action="store_true", help="show tracebacks")
     options = parser.parse_args(given)
-    if not (options.csv or options.parquet or options.merge):
-        raise UserError("nothing to do: give --csv FILE, --parquet FILE or --merge LEDGER")
+    frames = options.csv or options.parquet or options.curves
+    if not (frames or options.merge):
+        raise UserError("nothing to do: give --csv FILE, --parquet FILE, --curves FILE or --merge LEDGER")
+    if options.curves and options.curves.suffix not in (".csv", ".parquet"):
+        raise UserError(f"--curves {options.curves}: name a file that ends in .csv or .parquet")
     if options.merge:
         merge(options.results, options.merge)
-    if options.csv or options.parquet:
+    if frames:
         with Ledger.open(options.results / "ledger.sqlite", readonly=True) as ledger:
-            frame = to_frame(ledger.all())
+            entries, asked = ledger.all(), asked_for(ledger.sweeps(), paper.tables())
         for path, encode in ((options.csv, csv_bytes), (options.parquet, parquet_bytes)):
             if path:
-                _write(path, encode(frame))
-                print(f"{len(frame)} runs written to {path}")
+                _write(path, encode(to_frame(entries, asked)))
+                print(f"{count(len(entries), 'run')} written to {path}")
+        if options.curves:
+            frame, encode = to_curves(entries, asked), csv_bytes if options.curves.suffix == ".csv" else parquet_bytes
+            _write(options.curves, encode(frame))
+            print(f"{count(len(frame), 'epoch')} written to {options.curves}")
     return 0
 
 

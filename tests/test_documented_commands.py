@@ -101,14 +101,18 @@ def test_a_written_command_works(
     check(one, tmp_path, monkeypatch, capsys)
 
 
+def examples(name: str, patch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The commands that --help shows, without what is said behind them."""
+    lines = [line.strip() for line in help_of(COMMANDS[name], patch).splitlines() if not line.startswith("usage:")]
+    return [one for line in lines for one in ours(re.sub(r"  +\S.*", "", line))]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_examples_of_help_work(
     name: str, desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights(tmp_path / "checkpoints" / "resnet56.pth", "resnet56", 100)
-    said = help_of(COMMANDS[name], monkeypatch)
-    found = [re.sub(r"  +\S.*", "", line) for line in said.splitlines() if not line.startswith("usage:")]
-    for one in (one for line in found for one in ours(line.strip().removeprefix("Example: "))):
+    for one in examples(name, monkeypatch):
         check(one, tmp_path if one[0] == "sweeps/run.py" else desk, monkeypatch, capsys)
 
 
@@ -146,11 +150,9 @@ def test_a_command_is_found_wherever_it_stands() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LESS)
 def test_the_examples_on_digits_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    examples = [one for line in help_of(COMMANDS[name], monkeypatch).splitlines() for one in ours(line)]
-    found = [one for one in examples if {"digits", "--gpus"} <= {*one}]
+    found = [one for one in examples(name, monkeypatch) if {"digits", "--gpus"} <= {*one}]
     assert found
     for script, *words in found:
-        words = [word for word in words if word not in ("the", "small", "a", "real")]
         command = [sys.executable, str(ROOT / script), *words, *LESS[name], *SHORT]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

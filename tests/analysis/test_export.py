@@ -6,16 +6,21 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from made_up import result as made_up_result
+from made_up import specs_of, write_ledger
 from some_results import failed, query, result_of, spec_of, write
 
-from analysis.export import csv_bytes, parquet_bytes, to_frame
+from analysis import paper
+from analysis.export import csv_bytes, main, parquet_bytes, to_curves, to_frame
 from analysis.record.entry import entry_of
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
+from analysis.table.asked import Asked, asked_for
 from trainables.errors import UserError
 from trainables.spec import Mixing, flatten
 from trainables.storage.locks import hold_lock
@@ -105,6 +110,44 @@ def test_a_frame_has_every_field_and_number() -> None:
     assert table.loc[ALONE.run_id, ["best_top1", "mixing.rate", "params.kd"]].isna().all()
 
 
+def test_kinds_and_rows_tell_the_runs_apart(tmp_path: Path) -> None:
+    table, settings = paper.find("table1"), Settings(pairs=("resnet56/resnet20",), rows=("kd", "takd"), seeds=2)
+    write_ledger(tmp_path, [table], settings)
+    trial = replace(specs_of(table, settings)[0], holdout=0.1)
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        ledger.record(made_up_result(trial, 40.0))
+        entries, asked = ledger.all(), asked_for([*ledger.sweeps()], paper.tables())
+        gone = replace(ledger.sweeps()[0], tables=("gone",))
+        assert (
+            asked_for([gone, replace(gone, tables=("table1",), settings=Settings("gone"))], paper.tables()) == Asked()
+        )
+    found = to_frame(entries, asked).set_index("run_id")
+    counts = found["kind"].value_counts().to_dict()
+    assert counts == {"distilled": 4, "alone": 2, "teacher": 1, "assistant": 1, "trial": 1}
+    assert found.groupby("row").size().to_dict() == {"kd": 2, "takd": 2}
+    assert set(found.loc[found["row"].notna(), "kind"]) == {"distilled"}
+    assert found.loc[trial.run_id, "kind"] == "trial"
+    both = to_frame(entries, replace(asked, alone=frozenset(found.index[found["kind"] == "teacher"])))
+    assert "teacher and alone" in set(both["kind"])
+
+
+def test_curves_are_a_row_an_epoch(tmp_path: Path) -> None:
+    shares = [[epoch, 0.2, 0.3, None] for epoch in (1, 2, 3, 4)]
+    write(tmp_path / "ledger.sqlite", result_of(spec_of(1), shares=shares), result_of(MIXED), failed(ALONE))
+    for name in ("c.csv", "c.parquet"):
+        assert main(["--results", str(tmp_path), "--curves", str(tmp_path / name)]) == 0
+    found = pd.read_csv(tmp_path / "c.csv")
+    columns = "run_id name kind row epoch train_loss top1 top5 test_loss seconds share_low share_high share_mixed"
+    assert list(found.columns) == columns.split()
+    one = found[found["run_id"] == spec_of(1).run_id].set_index("epoch")
+    assert list(one["train_loss"]) == [1, 1 / 2, 1 / 3, 1 / 4]
+    assert tuple(one.loc[4, ["seconds", "share_low", "share_high"]]) == (10.125, 0.2, 0.3)
+    assert found[found["run_id"] == MIXED.run_id]["share_low"].isna().all()
+    assert len(found) == 8
+    assert pd.read_parquet(tmp_path / "c.parquet")["top1"].tolist() == found["top1"].tolist()
+    assert to_curves([]).shape == (0, len(found.columns))
+
+
 def test_provenance_of_several_types_is_text() -> None:
     table = frame()
     assert list(table["provenance.pack"]) == ["9", "two", "9"]
@@ -171,6 +214,7 @@ def test_the_command_merges(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("--results", "good"), "nothing to do: give --csv FILE"),
+        (("--results", "good", "--curves", "c.txt"), "name a file that ends in .csv or .parquet"),
         (("--cvs", "a.csv"), "unrecognized arguments: --cvs a.csv (see export.py --help)"),
         (("--csv", "a.csv"), "folder results of the ledger does not exist"),
         (("--results", "empty", "--csv", "a.csv"), "there is no ledger empty/ledger.sqlite: run a sweep first"),

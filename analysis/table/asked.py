@@ -1,0 +1,54 @@
+"""Which rows of the tables the runs of a ledger were trained for, by the sweeps that it remembers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from analysis.record.entry import Entry
+from analysis.record.ledger import Sweep
+from analysis.table.layout import Table
+from analysis.table.resolved import resolve
+from trainables.errors import UserError
+
+
+@dataclass(frozen=True)
+class Asked:
+    """rows: the key of the row, by run. alone: the students without a teacher that stand above the rows."""
+
+    rows: Mapping[str, str] = field(default_factory=dict)
+    alone: frozenset[str] = frozenset()
+
+
+def asked_for(sweeps: Iterable[Sweep], tables: Mapping[str, Table]) -> Asked:
+    """tables: those that there are; one that is gone, or its row or data set, names no runs."""
+    rows: dict[str, str] = {}
+    alone: set[str] = set()
+    for key, settings in dict.fromkeys((key, sweep.settings) for sweep in sweeps for key in sweep.tables):
+        if key not in tables or not tables[key].kind.trains:
+            continue
+        with contextlib.suppress(UserError):
+            resolved = resolve(tables[key], settings)
+            runs = {spec: row for (_, row, _), specs in resolved.cells.items() for spec in specs}
+            rows |= {one.run_id: row for spec, row in runs.items() for one in (spec, *spec.earlier)}
+            alone |= {spec.run_id for specs in resolved.untaught.values() for spec in specs}
+    return Asked(rows, frozenset(alone))
+
+
+def kinds(entries: Iterable[Entry], asked: Asked) -> dict[str, str]:
+    """What each run is: a `trial` of a search, `distilled`, an `assistant` between a teacher and its students, a
+    `teacher`, a student `alone`, or a network that is both, `teacher and alone`."""
+    specs = {entry.run_id: entry.spec for entry in entries}
+    teach = {spec.teacher_run for spec in specs.values()}
+    found = {}
+    for run_id, spec in specs.items():
+        if spec.holdout:
+            found[run_id] = "trial"
+        elif spec.method != "vanilla":
+            found[run_id] = "assistant" if run_id in teach and run_id not in asked.rows else "distilled"
+        elif run_id in teach:
+            found[run_id] = "teacher and alone" if run_id in asked.alone else "teacher"
+        else:
+            found[run_id] = "alone"
+    return found
