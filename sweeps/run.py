@@ -21,7 +21,7 @@ if __package__ in (None, ""):
 from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger
 from analysis.table.resolved import ResolvedTable
-from sweeps.display.outcome import report, resumable, typed
+from sweeps.display.outcome import LOG, heading, report, resumable, typed
 from sweeps.planning.job_queue import Outcome
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.resources import Resources, cpus_here, gpus_here
@@ -32,6 +32,7 @@ from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest, known
 from trainables import datasets
 from trainables.commands import count, run_command
+from trainables.console import keep_log
 from trainables.errors import UserError
 from trainables.own_code import hash_program
 from trainables.spec import RunSpec
@@ -126,6 +127,7 @@ def sweep(options: Options, request: Request, command: str) -> int:
             stack.enter_context(hold_driver_lock(where.results))
         ledger = stack.enter_context(Ledger.open(where.results / "ledger.sqlite"))
         ingest(where.results, ledger, request.run_ids)
+        keep_log(where.results / LOG, heading(command))
         print_plan(plan, request)
         if resources is not None:
             outcome = train(where, request, plan, ledger, entries, resources, command)

@@ -28,7 +28,7 @@ from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings, deviations, parse_pair, teacher_spec
 from analysis.reporting.search_results import Finalist, Searched, write_search
 from analysis.table import names
-from sweeps.display.outcome import report, resumable, typed
+from sweeps.display.outcome import LOG, heading, report, resumable, typed
 from sweeps.display.progress import Lines, State
 from sweeps.planning.images import count_images
 from sweeps.planning.job_queue import JobQueue, Outcome
@@ -42,6 +42,7 @@ from sweeps.searching.packs import Packs
 from sweeps.searching.points import SEED, Search, find_row, table_of
 from sweeps.searching.space import parse_space
 from trainables.commands import count, run_command
+from trainables.console import keep_log
 from trainables.errors import UserError
 from trainables.spec import RunSpec
 from trainables.storage.runs import has_weights
@@ -67,6 +68,7 @@ def main(argv: Sequence[str]) -> int:
             stack.enter_context(hold_driver_lock(where.results))
             ledger = stack.enter_context(Ledger.open(where.results / "ledger.sqlite"))
             command = typed("search.py", argv)
+            keep_log(where.results / LOG, heading(command))
             return _Searching(options, request, search, ledger, resources, command, known.num_classes).run()
 
 

@@ -32,7 +32,7 @@ DEPARTMENTS = {
         "canonical",
         "commands",
         "additions",
-        "errors error_texts time_limits",
+        "errors error_texts time_limits console",
     ),
     "analysis": ("tables figures report export claims", "reporting", "figure", "paper", "claim", "table", "record"),
     "sweeps": ("ekd run search", "display searching", "running", "request", "planning"),

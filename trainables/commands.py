@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 from trainables.additions import describe, place_of
-from trainables.errors import BAD_INPUT, UserError
+from trainables.console import GONE, tolerant_streams
+from trainables.errors import BAD_INPUT, UserError, describe_failure, reason_of
 
 FAILED = 1
 STOPPED = 130
@@ -29,29 +29,49 @@ class Parser(argparse.ArgumentParser):
 def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
     """The exit status of a command's `main`, run on the given arguments or on those of this process.
 
-    A `UserError` becomes one line on standard error and status 2; --debug shows where it comes from. Neither Ctrl-C nor
-    a reader that has gone (`| head`) leaves a traceback, nor does an error in a module that anybody may add.
+    A `UserError`, and an error of the file system, becomes one line on standard error and status 2; --debug shows where
+    it comes from. Neither Ctrl-C nor a standard output that takes nothing (`| head`, a full disk) leaves a traceback,
+    nor does an error in a module that anybody may add.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    with tolerant_streams() as out:
+        try:
+            status = _end(main, arguments)
+        except SystemExit:
+            out.flush()
+            if out.lost is None:
+                raise
+            status = FAILED
+        out.flush()
+        if out.lost is None:
+            return status
+        if out.lost.errno not in GONE:
+            print(f"error: cannot write to standard output: {reason_of(out.lost)}", file=sys.stderr)
+        return status or FAILED
+
+
+def _end(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     try:
-        status = main(arguments)
-        sys.stdout.flush()
-        return status
-    except UserError as error:
-        if "--debug" in arguments:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return main(arguments)
     except KeyboardInterrupt:
         return STOPPED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except Exception as error:
-        if place_of(error) is None or "--debug" in arguments:
+        if (told := _tell(error)) is None:
             raise
-        print(f"error: {describe(error)}", file=sys.stderr)
-        return FAILED
+        line, status = told
+        if "--debug" in arguments:
+            traceback.print_exc()
+        print(f"error: {line}", file=sys.stderr)
+        return status
+
+
+def _tell(error: Exception) -> tuple[str, int] | None:
+    """The line and the status that a command ends with; None for an error that nobody expected."""
+    if isinstance(error, UserError):
+        return str(error), BAD_INPUT
+    if place_of(error) is not None:
+        return describe(error), FAILED
+    return (describe_failure(error), BAD_INPUT) if isinstance(error, OSError) else None
 
 
 def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,24 @@ class UserError(Exception):
 def reason_of(error: OSError) -> str:
     """Why a file could not be read or written: `no such file or directory`."""
     return (error.strerror or str(error)).lower()
+
+
+CURES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "name another place, or have its owner allow it"),
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: "a part of it is a file, not a folder",
+    errno.EISDIR: "it is a folder: name a file",
+    errno.EEXIST: "name another, or remove what is there",
+    errno.ELOOP: "it is a link to itself: remove it",
+    errno.EROFS: "that disk cannot be written: name a place on another",
+    **dict.fromkeys(FULL, "make room, then run the same command again"),
+}
+
+
+def describe_failure(error: OSError) -> str:
+    """What the file system refused, why, and how to mend it."""
+    cure = f": {CURES[error.errno]}" if error.errno in CURES else ""
+    return f"cannot use {os.fsdecode(error.filename)}: {reason_of(error)}{cure}"
 
 
 class NewerError(UserError):

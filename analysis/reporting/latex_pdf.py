@@ -170,7 +170,7 @@ def _run(command: list[str], folder: Path, scratch: Path) -> str:
     except subprocess.TimeoutExpired as error:
         raise LatexError(f"pdflatex took more than {SECONDS} s", "") from error
     path = scratch / f"{NAME}.log"
-    log = path.read_text(errors="replace") if path.exists() else done.stdout.decode(errors="replace")
+    log = path.read_text(encoding="utf-8", errors="replace") if path.exists() else done.stdout.decode(errors="replace")
     if done.returncode == 0:
         return log
     lacking = re.search(r"File `([^']+)' not found", log)

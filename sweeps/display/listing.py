@@ -87,7 +87,9 @@ def _methods() -> list[tuple[str, str]]:
     """Each method with the first sentence of its file; nothing is imported."""
     folder = Path(trainables.__path__[0]) / "methods"
     names = sorted(module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_"))
-    documents = [ast.get_docstring(ast.parse((folder / f"{name}.py").read_text())) or "" for name in names]
+    documents = [
+        ast.get_docstring(ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))) or "" for name in names
+    ]
     return [(name, text.partition("\n")[0]) for name, text in zip(names, documents, strict=True)]
 
 

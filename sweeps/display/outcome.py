@@ -7,12 +7,20 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sweeps.planning.job_queue import Outcome
 from trainables.commands import FAILED, count
 
 MOST_REASONS = 12
+LOG = "sweep.log"
+"""In the results folder: all that sweeps and searches have printed, without what a terminal shows for a while."""
+
+
+def heading(command: str) -> str:
+    """What stands in the log above all that a command prints."""
+    return f"\n{datetime.now(UTC).isoformat(timespec='seconds')} {command}"
 
 
 def typed(script: str, argv: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import TextIO, cast
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
@@ -26,6 +26,7 @@ from sweeps.display.live_table import RunProgress, board, height, summary
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, MachineLeftOut, RunEnded
 from trainables.commands import count
+from trainables.console import Tolerant, logged
 from trainables.spec import RunSpec
 
 REDRAWS_A_SECOND = 2
@@ -290,12 +291,12 @@ def _one_line(text: str, style: str) -> Text:
 
 @contextmanager
 def follow(
-    plan: Plan, tables: Sequence[Table], settings: Settings, entries: Mapping[str, Entry], out: TextIO = sys.stdout
+    plan: Plan, tables: Sequence[Table], settings: Settings, entries: Mapping[str, Entry], out: TextIO | None = None
 ) -> Iterator[Callable[[Event], None]]:
-    """What the engine should tell its events to: a live table on a terminal, lines elsewhere."""
-    state = State(plan)
+    """What the engine should tell its events to: a live table on a terminal, lines elsewhere. out: standard output."""
+    state, out = State(plan), out or sys.stdout
     try:
-        with _shown(state, tables, settings, entries, out) as show:
+        with _shown(Screen(state, tables, settings, entries), plan, out) as show:
             yield show
     finally:
         for line in unreadable_images(state.unreadable):
@@ -316,13 +317,23 @@ def unreadable_images(found: Mapping[str, str]) -> list[str]:
 
 
 @contextmanager
-def _shown(
-    state: State, tables: Sequence[Table], settings: Settings, entries: Mapping[str, Entry], out: TextIO
-) -> Iterator[Callable[[Event], None]]:
+def _shown(screen: Screen, plan: Plan, out: TextIO) -> Iterator[Callable[[Event], None]]:
     console = Console(file=out)
     if not console.is_terminal or console.is_dumb_terminal:
-        yield Lines(state, out)
+        yield Lines(screen.state, out)
         return
-    screen = Screen(state, tables, settings, entries)
-    with Live(screen, console=console, refresh_per_second=REDRAWS_A_SECOND, transient=True):
-        yield screen
+    log = out.log if isinstance(out, Tolerant) else None
+    terminal = cast(TextIO, Tolerant(out.stream)) if isinstance(out, Tolerant) else out
+    live = Live(screen, console=Console(file=terminal), refresh_per_second=REDRAWS_A_SECOND, transient=True)
+    if log is None:
+        with live:
+            yield screen
+        return
+    lines = Lines(State(plan), log)
+
+    def show(event: Event) -> None:
+        lines(event)
+        screen(event)
+
+    with live, logged(log):
+        yield show

@@ -102,7 +102,7 @@ def start_ray(resources: Resources, *, debug: bool) -> Iterator[RayMonitor]:
         if not debug:
             stack.enter_context(ray_internals.silence_workers())
         start = _start_own if resources.address is None else _join
-        with _keep_handler():
+        with _keep_handlers():
             alive = start(resources, stack, debug)
         monitor = RayMonitor(alive)
         try:
@@ -258,11 +258,15 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _keep_handler() -> Iterator[None]:
-    """`ray.init` puts its own handler of SIGTERM in the place of ours."""
-    before = signal.getsignal(signal.SIGTERM)
+def _keep_handlers() -> Iterator[None]:
+    """`ray.init` puts its own handler of SIGTERM in the place of ours; and all that it starts ignores SIGHUP, so that
+    the jobs of a closed terminal may end their epoch."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield
     finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in zip((signal.SIGTERM, signal.SIGHUP), before, strict=True):
+            signal.signal(number, handler)

@@ -38,9 +38,9 @@ def execute(
 ) -> Outcome:
     """Train the plan's jobs, or those that another queue hands out; a failing one never stops the others.
 
-    The device and threads of `execution` are set from `resources`. Ctrl-C and SIGTERM (after the epochs under way, for
-    a while) and the death of Ray (at once) end the sweep early, with the reason in `Outcome.stopped`; a second Ctrl-C
-    raises KeyboardInterrupt.
+    The device and threads of `execution` are set from `resources`. Ctrl-C, SIGTERM and SIGHUP (after the epochs under
+    way, for a while) and the death of Ray (at once) end the sweep early, with the reason in `Outcome.stopped`; a
+    second Ctrl-C raises KeyboardInterrupt.
     """
     check_resources(resources)
     queue = queue or JobQueue(plan)

@@ -24,7 +24,7 @@ def hold_driver_lock(results: Path) -> Iterator[None]:
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             file.flush()
         except LockHeldError:
-            holder = path.read_text().strip() or "unknown"
+            holder = path.read_text(encoding="utf-8", errors="replace").strip() or "unknown"
             raise UserError(
                 f"another sweep uses {results} ({holder}): wait until it ends, stop it, or choose other --results"
             ) from None

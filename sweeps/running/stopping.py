@@ -57,18 +57,24 @@ def forget_stops(results: Path, run_ids: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def catch_interrupts() -> Iterator[list[str]]:
-    """Collect the name of the first Ctrl-C or SIGTERM; the second one raises KeyboardInterrupt."""
+    """Collect the name of the first Ctrl-C, SIGTERM or SIGHUP; a second Ctrl-C or SIGTERM raises KeyboardInterrupt.
+
+    A closed terminal sends SIGHUP, and its shell perhaps once more; under `nohup` it is ignored.
+    """
     caught: list[str] = []
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
 
     def handle(number: int, frame: object) -> None:
-        if caught:
+        if caught and number != signal.SIGHUP:
             raise KeyboardInterrupt
         caught.append("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    ends = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        ends.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in ends}
     try:
         yield caught
     finally:

@@ -169,7 +169,7 @@ class _Reports(tune.Callback):
 def _read_error(trial: Any) -> Exception:
     """What a trial's function raised, or the error of Ray's that tells how its process ended."""
     if trial.pickled_error_file is None:
-        return RuntimeError(Path(trial.error_file).read_text())
+        return RuntimeError(Path(trial.error_file).read_text(encoding="utf-8", errors="replace"))
     error: Exception = pickle.loads(Path(trial.pickled_error_file).read_bytes())
     return error.cause if isinstance(error, RayTaskError) else error
 

@@ -181,19 +181,24 @@ def test_when_ray_is_killed_the_driver_ends_with_one_line(tmp_path: Path, kind: 
     complete(tmp_path)
 
 
-STOPS = [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")]
+STOPS = [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")]
 
 
 @pytest.mark.parametrize(("number", "name"), STOPS)
 def test_an_interrupted_sweep_ends_its_epochs(tmp_path: Path, number: int, name: str) -> None:
-    """The epochs of 3 s that have begun are kept, and no other begins. Ctrl-C reaches every process of a terminal."""
+    """The epochs of 3 s that have begun are kept, and no other begins.
+
+    Ctrl-C and the end of a terminal reach all its processes; its shell may send the latter once more.
+    """
     first = fake_sweep(tmp_path, seconds="3", own_group=True)
     first.wait_for("EpochDone")
     time.sleep(1)
     under_way = first.lines.count("JobStarted")
     before = log_lines(tmp_path, "epoch")
     assert len(list(tmp_path.glob("runs/*"))) == len([line for line in first.lines if line.startswith("JobStarted")])
-    os.killpg(first.process.pid, number) if number == signal.SIGINT else first.process.send_signal(number)
+    first.process.send_signal(number) if number == signal.SIGTERM else os.killpg(first.process.pid, number)
+    if number == signal.SIGHUP:
+        first.process.send_signal(number)
     assert first.end(SECONDS_TO_END) == 1
     after = log_lines(tmp_path, "epoch")
     assert len(before) < len(after) <= len(before) + len(list(tmp_path.glob("runs/*"))), under_way

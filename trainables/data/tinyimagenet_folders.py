@@ -103,7 +103,7 @@ def _sort(listing: FolderListing, goal: Path) -> None:
 def _lines(file: Path) -> list[str]:
     """The lines of a text file; none where there is no such file."""
     try:
-        return file.read_text(errors="replace").splitlines()
+        return file.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -40,7 +40,7 @@ class Execution:
 def read_job(path: Path) -> tuple[list[RunSpec], Execution]:
     """Read the runs of a JOB.json, and where and how to train them."""
     try:
-        job = json.loads(path.read_text())
+        job = json.loads(path.read_text(encoding="utf-8"))
         execution = dict(job["execution"])
         kinds = {
             "results": str,

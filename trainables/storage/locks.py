@@ -31,7 +31,7 @@ def hold_lock(path: Path, *, seconds: float = math.inf, shared: bool = False) ->
     """
     deadline = time.monotonic() + seconds
     # NFS gives exclusive locks to files open for writing, shared ones to files open for reading.
-    with open(path, "a+") as file:
+    with open(path, "a+", encoding="utf-8") as file:
         while True:
             try:
                 fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

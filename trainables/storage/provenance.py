@@ -25,7 +25,8 @@ def _git(*arguments: str) -> str | None:
         done = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), *arguments],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=10,
             check=True,
         )
@@ -37,7 +38,7 @@ def _git(*arguments: str) -> str | None:
 def processor() -> str:
     """The processor's own name where Linux tells it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -46,7 +47,7 @@ def processor() -> str:
 
 def _driver() -> str | None:
     try:
-        return Path("/proc/driver/nvidia/version").read_text().splitlines()[0]
+        return Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").splitlines()[0]
     except (OSError, IndexError):
         return None
 

@@ -175,14 +175,14 @@ def _reserve(folder: Path, need: int, most_bytes: float) -> bool:
     if need + sum(map(_reserved, others)) > most_bytes or still_to_write > shutil.disk_usage(folder).free / 2:
         return False
     if need > _reserved(folder):
-        (folder / "bytes").write_text(str(need))
+        (folder / "bytes").write_text(str(need), encoding="utf-8")
     return True
 
 
 def _reserved(folder: Path) -> int:
     """Bytes that a cache will take; what it takes now where that is not known."""
     try:
-        return int((folder / "bytes").read_text())
+        return int((folder / "bytes").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return _stored(folder)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from fake_job import result
@@ -17,6 +19,8 @@ from analysis.record.settings import Settings
 from sweeps.display.progress import QUIET_SECONDS, REDRAWS_A_SECOND, Lines, Screen, State, duration, follow
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.running.events import EpochDone, JobFailed, JobStarted, RunEnded
+from trainables.commands import run_command
+from trainables.console import keep_log
 from trainables.job import EpochReport
 from trainables.spec import RunSpec
 
@@ -244,6 +248,28 @@ def test_a_terminal_gets_the_table_and_a_pipe_gets_lines(plan: Plan, monkeypatch
     assert "\x1b[" in terminal.getvalue()
     assert "Table 5" in terminal.getvalue()
     assert pipe.getvalue() == f"started  {plan.jobs[0].key}  (1 student)\n"
+
+
+def test_the_log_of_a_terminal_has_the_lines_of_a_pipe(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And what others print meanwhile."""
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+
+    def main(arguments: object) -> int:
+        keep_log(tmp_path / "log", "a command")
+        with follow(plan, [TABLE], SETTINGS, {}) as on_event:
+            on_event(JobStarted(plan.jobs[0]))
+            print("stopping")
+        return 0
+
+    assert run_command(main, []) == 0
+    assert "Table 5" in terminal.getvalue()
+    assert "stopping" in terminal.getvalue()
+    lines = f"a command\nstarted  {plan.jobs[0].key}  (1 student)\nstopping\n"
+    assert (tmp_path / "log").read_text(encoding="utf-8") == lines
 
 
 def test_the_screen_is_drawn_at_most_four_times_a_second() -> None:

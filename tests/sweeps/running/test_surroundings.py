@@ -1,4 +1,4 @@
-"""A Ray of our own in odd surroundings: other code where the command is started, small and full disks, few processes."""
+"""A Ray of our own in odd surroundings: other code where the command is started, full disks, few processes."""
 
 from __future__ import annotations
 
