@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from matplotlib.figure import Figure
 
 from analysis import paper
 from analysis.figure import from_weights
@@ -27,6 +27,9 @@ from analysis.tables import add_table, load_chosen
 from trainables import datasets
 from trainables.commands import Parser, run_command
 from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def _add_arguments_of_weights(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParamsDefault
 from matplotlib.figure import Figure, SubFigure
 
 FORMATS = ("png", "pdf", "svg")
@@ -15,7 +15,11 @@ WIDTH = 7.0
 # Okabe and Ito's colours. Markers and line styles differ as well, so that nothing depends on colour.
 BLUE, GREEN, RED = "#0072B2", "#009E73", "#D55E00"
 
-TEXT: dict[Any, Any] = {
+DEFAULTS: dict[Any, Any] = {
+    name: value for name, value in rcParamsDefault.items() if name not in ("backend", "backend_fallback", "interactive")
+}
+"""matplotlib's own settings: pictures take none of the user's."""
+TEXT: dict[Any, Any] = DEFAULTS | {
     "figure.titlesize": 9,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8,
@@ -40,7 +44,7 @@ def saved(figure: Figure, form: str, key: str, dpi: int = 300) -> bytes:
     """The figure's file in one of FORMATS; the same drawing gives the same bytes. Fonts as publishers want them."""
     undated: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
     buffer = io.BytesIO()
-    with rc_context({"pdf.fonttype": 42, "svg.hashsalt": key}):
+    with rc_context(DEFAULTS | {"pdf.fonttype": 42, "svg.hashsalt": key}):
         figure.savefig(buffer, format=form, dpi=dpi, metadata=undated.get(form))
     return buffer.getvalue()
 

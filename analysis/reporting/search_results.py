@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from analysis.figure import search_plots as draw
 from analysis.figure.style import saved
@@ -20,6 +20,9 @@ from analysis.table.render import markdown, text
 from analysis.table.sheet import NOTHING, Line, Panel, Sheet, Shown, percent
 from analysis.table.stats import Summary, summarise
 from trainables.storage.runs import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
