@@ -24,7 +24,7 @@ from analysis import paper
 from analysis.record.entry import CURVE_FIELDS, NUMBERS, Entry
 from analysis.record.ledger import Ledger
 from analysis.table.asked import Asked, asked_for, kinds
-from trainables.commands import Parser, count, run_command
+from trainables.commands import Parser, count, parse_path, run_command
 from trainables.errors import UserError, reason_of
 from trainables.shares import FIELDS, means
 from trainables.spec import flatten
@@ -149,12 +149,12 @@ def merge(results: Path, others: Sequence[Path]) -> None:
 def _command(given: Sequence[str]) -> int:
     parser = Parser(prog="export.py", description="Export a ledger to CSV or Parquet, or merge another one into it.")
     add = parser.add_argument
-    add("--results", type=Path, default=Path("results"), help="the folder with ledger.sqlite")
-    add("--csv", type=Path, metavar="FILE", help="write every run to FILE")
-    add("--parquet", type=Path, metavar="FILE", help="write every run to FILE")
-    add("--curves", type=Path, metavar="FILE", help="write every epoch of every run to FILE (.csv or .parquet)")
+    add("--results", type=parse_path, default=Path("results"), help="the folder with ledger.sqlite")
+    add("--csv", type=parse_path, metavar="FILE", help="write every run to FILE")
+    add("--parquet", type=parse_path, metavar="FILE", help="write every run to FILE")
+    add("--curves", type=parse_path, metavar="FILE", help="write every epoch of every run to FILE (.csv or .parquet)")
     another = "take over the runs and sweeps of another ledger.sqlite (may be repeated)"
-    add("--merge", type=Path, metavar="LEDGER", action="append", default=[], help=another)
+    add("--merge", type=parse_path, metavar="LEDGER", action="append", default=[], help=another)
     add("--debug", action="store_true", help="show tracebacks")
     options = parser.parse_args(given)
     frames = options.csv or options.parquet or options.curves

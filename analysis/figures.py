@@ -25,7 +25,7 @@ from analysis.table.layout import Table
 from analysis.table.resolved import resolve
 from analysis.tables import add_table, load_chosen
 from trainables import datasets
-from trainables.commands import Parser, run_command
+from trainables.commands import Parser, parse_path, run_command
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 def _add_arguments_of_weights(parser: argparse.ArgumentParser) -> None:
     """What the figures of weights and images need."""
     add = parser.add_argument_group("figures of weights and images (figure4 to figure8)").add_argument
-    add("--data-dir", type=Path, metavar="DIR", help="folder of the images")
-    add("--teachers", type=Path, metavar="DIR|FILE", help="weights of teachers that were given to the sweep")
+    add("--data-dir", type=parse_path, metavar="DIR", help="folder of the images")
+    add("--teachers", type=parse_path, metavar="DIR|FILE", help="weights of teachers that were given to the sweep")
     add("--dataset", metavar="NAME", help="without a sweep: the data set (default: the one of the paper's figure)")
-    add("--weights", type=Path, metavar="FILE", help="show these weights as the teacher; needs no sweep")
+    add("--weights", type=parse_path, metavar="FILE", help="show these weights as the teacher; needs no sweep")
     add("--network", metavar="NAME", help="with --weights: their network (default: the paper's first teacher)")
 
 

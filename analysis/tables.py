@@ -17,7 +17,7 @@ from analysis.table.grid import Grid, make_grid
 from analysis.table.render import FORMATS, render
 from analysis.table.resolved import resolve
 from analysis.table.sheet import Sheet
-from trainables.commands import Parser, run_command
+from trainables.commands import Parser, parse_path, run_command
 from trainables.errors import UserError
 
 EXTENSIONS = {"latex": "tex", "markdown": "md", "csv": "csv", "html": "html"}
@@ -72,7 +72,7 @@ def add_table(parser: argparse.ArgumentParser, out: str) -> None:
     """What tables.py and figures.py have in common."""
     parser.add_argument("table", nargs="?", help=f"one of {', '.join(paper.tables())}")
     add_arguments(parser)
-    parser.add_argument("--out", type=Path, help=out)
+    parser.add_argument("--out", type=parse_path, help=out)
 
 
 def load_chosen(options: argparse.Namespace) -> Grid:

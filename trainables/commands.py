@@ -7,6 +7,7 @@ import difflib
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from trainables.additions import describe, place_of
@@ -72,6 +73,19 @@ def _tell(error: Exception) -> tuple[str, int] | None:
     if place_of(error) is not None:
         return describe(error), FAILED
     return (describe_failure(error), BAD_INPUT) if isinstance(error, OSError) else None
+
+
+def parse_path(text: str) -> Path:
+    """A path as it was typed on a command line, `~` resolved; for `add_argument`."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty: name a path")
+    if "\0" in text:
+        raise argparse.ArgumentTypeError(f"is no path: {text!r}")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        user = text.split("/")[0]
+        raise argparse.ArgumentTypeError(f"{text}: nobody knows the folder {user}: give the whole path") from None
 
 
 def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:

@@ -39,6 +39,8 @@ CURES = {
 
 def describe_failure(error: OSError) -> str:
     """What the file system refused, why, and how to mend it."""
+    if error.filename is None:
+        return f"{reason_of(error)} (--debug shows where)"
     cure = f": {CURES[error.errno]}" if error.errno in CURES else ""
     return f"cannot use {os.fsdecode(error.filename)}: {reason_of(error)}{cure}"
 

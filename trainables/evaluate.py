@@ -15,7 +15,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from trainables import datasets
-from trainables.commands import Parser, run_command
+from trainables.commands import Parser, parse_path, run_command
 from trainables.errors import UserError
 
 
@@ -26,11 +26,11 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         epilog="Example: python trainables/evaluate.py wrn_16_2 wrn_16_2.pth --dataset cifar100 --data-dir data",
     )
     parser.add_argument("arch", metavar="ARCH", help="name of the network, for example wrn_16_2")
-    parser.add_argument("weights", metavar="WEIGHTS", type=Path, help="file of weights, as torch.save wrote it")
+    parser.add_argument("weights", metavar="WEIGHTS", type=parse_path, help="file of weights, as torch.save wrote it")
     parser.add_argument(
         "--dataset", default="cifar100", choices=datasets.names(), metavar="NAME", help=", ".join(datasets.names())
     )
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="its folder (default: data)")
+    parser.add_argument("--data-dir", type=parse_path, default=Path("data"), metavar="DIR", help="default: data")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images at a time; does not change the scores")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -9,13 +9,16 @@ from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.grid import METRICS
 from analysis.table.layout import Table
+from trainables.commands import parse_path
 from trainables.errors import UserError, reason_of
 from trainables.storage.runs import write_atomically
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, sweep: bool = True) -> None:
     """The options of every command that shows numbers of the ledger."""
-    parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder (default: results)")
+    parser.add_argument(
+        "--results", type=parse_path, default=Path("results"), help="folder of the ledger (default: results)"
+    )
     parser.add_argument(
         "--metric", default="best", choices=METRICS, help="best (test epoch; the default, as in the paper) or last"
     )

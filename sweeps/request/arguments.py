@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from analysis import paper
 from analysis.record.settings import LISTS, SHORT, Settings
-from trainables.commands import Parser, did_you_mean
+from trainables.commands import Parser, did_you_mean, parse_path
 from trainables.datasets import names
 from trainables.errors import UserError
 from trainables.spec import PRECISIONS
@@ -231,11 +231,9 @@ def _word(text: str) -> str:
 
 
 def _path(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("is empty: name a path")
     if "://" in text:
         raise argparse.ArgumentTypeError(f"must be a folder that all machines see, not {text}")
-    return Path(text).expanduser().absolute()
+    return parse_path(text).absolute()
 
 
 def number(kind: Callable[[str], N], fits: Callable[[N], bool], words: str) -> Callable[[str], N]:
