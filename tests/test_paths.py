@@ -72,8 +72,6 @@ def assert_refused(status: int, err: str) -> None:
 def test_a_name_that_cannot_be(
     work: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], name: str
 ) -> None:
-    if command == ("job",) and name.startswith("~"):
-        pytest.skip("the shell resolves it")
     status = main([*command, name])
     assert_refused(status, capsys.readouterr().err)
 

@@ -70,9 +70,9 @@ def _tell(error: Exception) -> tuple[str, int] | None:
     """The line and the status that a command ends with; None for an error that nobody expected."""
     if isinstance(error, UserError):
         return str(error), BAD_INPUT
-    if place_of(error) is not None:
-        return describe(error), FAILED
-    return (describe_failure(error), BAD_INPUT) if isinstance(error, OSError) else None
+    if isinstance(error, OSError) and (error.filename is not None or place_of(error) is None):
+        return str(UserError(describe_failure(error))), BAD_INPUT
+    return (describe(error), FAILED) if place_of(error) is not None else None
 
 
 def parse_path(text: str) -> Path:

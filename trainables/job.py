@@ -24,7 +24,7 @@ if __package__ in (None, ""):
 import torch
 from torch.utils import deterministic
 
-from trainables.commands import Parser, run_command
+from trainables.commands import Parser, parse_path, run_command
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Stream
 from trainables.datasets import load
@@ -344,7 +344,9 @@ def main(argv: Sequence[str]) -> int:
         description="Train the runs of a job without Ray.",
         epilog="Example: python trainables/job.py results/jobs/JOB.json",
     )
-    parser.add_argument("job", type=Path, metavar="JOB.json", help="a job that a sweep wrote to jobs/ in its results")
+    parser.add_argument(
+        "job", type=parse_path, metavar="JOB.json", help="a job that a sweep wrote to jobs/ in its results"
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     specs, execution = read_job(parser.parse_args(argv).job)
     names = {spec.run_id: spec.name for spec in specs}
