@@ -28,7 +28,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("arch", metavar="ARCH", help="name of the network, for example wrn_16_2")
     parser.add_argument("weights", metavar="WEIGHTS", type=parse_path, help="file of weights, as torch.save wrote it")
     parser.add_argument(
-        "--dataset", default="cifar100", choices=datasets.names(), metavar="NAME", help=", ".join(datasets.names())
+        "--dataset", default="cifar100", type=_dataset, metavar="NAME", help=", ".join(datasets.names())
     )
     parser.add_argument("--data-dir", type=parse_path, default=Path("data"), metavar="DIR", help="default: data")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images at a time; does not change the scores")
@@ -36,6 +36,11 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
     return parser.parse_args(argv)
+
+
+def _dataset(name: str) -> str:
+    datasets.find(name)
+    return name
 
 
 def evaluate(options: argparse.Namespace) -> dict[str, float | int | str]:

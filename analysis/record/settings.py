@@ -57,6 +57,7 @@ class Settings:
     teachers that were given rather than trained. overrides: (dotted field of a run, JSON value), applied to every
     student that has the field. imbalance: of the training set's classes; None for the recipe's own. assistant: of every
     pair (TAKD) instead of its own. tail_teachers: the teachers of a long-tailed data set train on the long tail too.
+    recipe_of: the data set by whose schedule and hyperparameters all train; empty for their own.
     """
 
     dataset: str = "cifar100"
@@ -73,6 +74,7 @@ class Settings:
     imbalance: float | None = None
     assistant: str = ""
     tail_teachers: bool = False
+    recipe_of: str = ""
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -81,11 +83,20 @@ class Settings:
             check_override(path)
 
     def as_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        fields = dataclasses.asdict(self)
+        if not self.recipe_of:
+            # So that what is named by a hash of the settings keeps its name.
+            del fields["recipe_of"]
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
     @property
     def recipe(self) -> Recipe:
-        return datasets.find(self.dataset).recipe
+        """Crops, normalisation, tail and pairs are the data set's, whatever recipe is asked for."""
+        own = datasets.find(self.dataset).recipe
+        if not self.recipe_of:
+            return own
+        kept = ("name", "pairs", "augmentation", "normalisation", "imbalance", "whole")
+        return replace(datasets.find(self.recipe_of).recipe, **{name: getattr(own, name) for name in kept})
 
     @property
     def tail(self) -> float:
@@ -112,6 +123,7 @@ class Settings:
             "--precision": self.precision,
             "--imbalance": self.imbalance,
             "--assistant": self.assistant,
+            "--recipe": self.recipe_of,
             "--set": tuple(f"{path}={value}" for path, value in self.overrides),
         }
         usual = {"--seeds": 3, "--train-fraction": 1.0, "--precision": "fp32"}
@@ -203,14 +215,14 @@ def _parsed(value: str) -> Any:
         return value
 
 
-def _override(spec: RunSpec, overrides: dict[str, Any]) -> RunSpec:
+def _override(spec: RunSpec, overrides: dict[str, Any], recipe: Recipe) -> RunSpec:
     """`spec` with all the fields set that it has: a method's own parameters, a temperature's plus, ... only there."""
     if not overrides:
         return spec
     own = {path: value for path, value in overrides.items() if _has(spec, path, overrides)}
     if spec.peer is not None:
         peer = str(overrides.get("peer", spec.peer))
-        own = {"peer_lr": datasets.find(spec.dataset).recipe.lr_of(peer)} | own
+        own = {"peer_lr": recipe.lr_of(peer)} | own
     return with_fields(spec, own)
 
 
@@ -254,7 +266,8 @@ def student_spec(settings: Settings, pair: Pair, treatment: Treatment, seed: int
         membership=treatment.membership,
         **taught,
     )
-    return with_own_code(_override(spec, {path: _parsed(value) for path, value in settings.overrides}))
+    overrides = {path: _parsed(value) for path, value in settings.overrides}
+    return with_own_code(_override(spec, overrides, settings.recipe))
 
 
 def _teacher(settings: Settings, pair: Pair, treatment: Treatment) -> tuple[str, str]:
@@ -318,6 +331,8 @@ def deviations(
         out.append(f"data set {settings.dataset}, not the paper's")
     elif settings.data:
         out.append(f"own images in the form of {settings.dataset} (fingerprint {settings.data})")
+    if settings.recipe_of:
+        out.append(f"the recipe of {settings.recipe_of}")
     if settings.epochs is not None:
         out += _shortened(settings.epochs, source, own or {})
     if settings.train_fraction != 1:

@@ -28,7 +28,7 @@ def pair(pair: Pair) -> str:
 
 def dataset(name: str) -> str:
     """`cifar100` is CIFAR-100; what is not known stays."""
-    return datasets.find(name).title if name in datasets.names() else name
+    return datasets.find(name).title if datasets.is_known(name) else name
 
 
 def epochs(*counts: int) -> str:

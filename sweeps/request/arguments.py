@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from analysis import paper
 from analysis.record.settings import LISTS, SHORT, Settings
 from trainables.commands import Parser, did_you_mean, parse_path
-from trainables.datasets import names
+from trainables.datasets import at_side, names
 from trainables.errors import UserError
 from trainables.spec import PRECISIONS
 from trainables.storage.job_file import Execution
@@ -117,7 +117,10 @@ def parse_known(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[st
 
 def make_options(fields: Mapping[str, Any]) -> Options:
     """Options of the parsed fields, which have the names of those of Settings, Where and Options."""
-    settings = _take(Settings, {**fields, "dataset": fields["dataset"] or "", "overrides": ()})
+    dataset = fields["dataset"] or ""
+    if (side := fields["image_size"]) is not None:
+        dataset = at_side(dataset or "imagefolder", side)
+    settings = _take(Settings, {**fields, "dataset": dataset, "overrides": ()})
     overrides = tuple(dict(fields["overrides"]).items())
     return _take(Options, {**fields, "settings": settings, "overrides": overrides, "where": _take(Where, fields)})
 
@@ -168,6 +171,13 @@ def add_what(group: Any) -> None:
         metavar="DIR",
         help=f"folder of the images (default: {DATA_DIR})",
     )
+    add(
+        "--image-size",
+        type=whole(1),
+        metavar="N",
+        help="of own images, in pixels (default: 32; 65 or more: as ImageNet's)",
+    )
+    add("--recipe", dest="recipe_of", default="", metavar="NAME", help="train by the recipe of another data set")
     add("--download", action="store_true", help="fetch into --data-dir what is not there and can be fetched")
     add(
         "--teachers",

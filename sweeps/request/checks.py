@@ -47,15 +47,19 @@ def check_images(data_dir: Path, runs: Collection[RunSpec]) -> None:
 
 
 def check_models(data_dir: Path, request: Request, runs: Collection[RunSpec]) -> None:
-    """Refuse numbers that a method does not take, what its flags say that it cannot do, and given teachers that do not
-    fit."""
+    """Refuse numbers that a method does not take, what its flags say that it cannot do, crops that the images cannot
+    have, and given teachers that do not fit."""
     from sweeps.request import teacher_weights
-    from trainables.data.stream import WHOLE
+    from trainables.data.file_source import AUGMENTATIONS
+    from trainables.data.stream import PADDING, WHOLE
     from trainables.methods import make
     from trainables.training.student import check_method
 
     for spec in runs:
         check_method(make(spec.method, spec.params), spec, WHOLE)
+        crops = AUGMENTATIONS if datasets.find(spec.dataset).streamed else tuple(PADDING)
+        if spec.augmentation not in crops:
+            raise UserError(f"{spec.dataset} has no augmentation {spec.augmentation!r}: use one of {', '.join(crops)}")
     teacher_weights.check(request.given, _classes(data_dir, runs))
 
 

@@ -71,6 +71,8 @@ def make_request(options: Options) -> Request:
     asked = options.settings
     if asked.dataset:
         _check_dataset(asked.dataset)
+    if asked.recipe_of:
+        _check_dataset(asked.recipe_of)
     _check_pairs(asked.pairs)
     _check_networks([asked.assistant] if asked.assistant else [], "--assistant")
     own = {table.dataset for table in tables}

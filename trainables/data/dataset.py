@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
-from trainables.data.source import IMAGENET_STATISTICS, Channels, Source
+from trainables.data.source import IMAGENET_STATISTICS, UNREADABLE, Channels, Source
 from trainables.data.stream import PADDING, WHOLE, BatchStream, Share, normalise
 from trainables.data.subset import select
 from trainables.errors import UserError
@@ -59,6 +59,10 @@ class Contents:
     mean: Channels
     std: Channels
     source: str
+    damaged: Mapping[str, str] = field(default_factory=dict)
+    """By path, why an image cannot be decoded."""
+    missing: tuple[int, ...] = ()
+    """The positions of the test images among them."""
 
     def assemble(
         self, name: str, *, imbalance: float = 1.0, train_fraction: float = 1.0, holdout: float = 0.0
@@ -81,12 +85,15 @@ class Contents:
             self.std,
             of_part(print_of_all, holdout),
             self.source + subset.sentence,
+            self.damaged,
+            () if holdout else self.missing,
         )
 
 
 @dataclass(frozen=True)
 class Dataset(Source):
-    """A data set in memory. `fingerprint`: of images and labels of both splits as they are here (see `of_part`)."""
+    """A data set in memory. `fingerprint`: of images and labels of both splits as they are here (see `of_part`).
+    damaged, missing: as in Contents."""
 
     name: str
     classes: tuple[str, ...]
@@ -96,6 +103,8 @@ class Dataset(Source):
     std: Channels
     fingerprint: str
     source: str
+    damaged: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
@@ -126,6 +135,10 @@ class Dataset(Source):
     def test_labels(self) -> torch.Tensor:
         return self.test.labels
 
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        return self.damaged
+
     def to(self, device: torch.device | str) -> Dataset:
         return replace(self, train=self.train.to(device), test=self.test.to(device))
 
@@ -152,10 +165,15 @@ class Dataset(Source):
         )
 
     def scan(self, split: str, size: int, share: Share = WHOLE) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The label of a test image that could not be decoded is UNREADABLE."""
         data = {"train": self.train, "test": self.test}[split]
+        labels = data.labels
+        if split == "test" and self.missing:
+            labels = labels.clone()
+            labels[list(self.missing)] = UNREADABLE
         for part in share.parts(len(data), size):
             rows = slice(part.start, part.stop)
-            yield normalise(data.images[rows], self.mean, self.std), data.labels[rows]
+            yield normalise(data.images[rows], self.mean, self.std), labels[rows]
 
 
 def fingerprint(train: Split, test: Split) -> str:

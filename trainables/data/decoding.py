@@ -6,10 +6,12 @@ Pillow, not torchvision.io: the latter ends the whole process on some damaged PN
 from __future__ import annotations
 
 import os
+import re
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +20,8 @@ import torch
 from PIL import Image
 
 from trainables.data.dataset import Split
-from trainables.data.folders import Files
+from trainables.data.folders import Files, FolderListing
+from trainables.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,6 +42,9 @@ UNREADABLE = (
 
 MOST_THREADS = 8
 BLOCK = 200
+MOST_NAMED = 20
+FILE = re.compile(r" (<_io\.BytesIO object at \w+>|'.*')$", re.DOTALL)
+"""How Pillow names what it cannot identify."""
 DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -48,17 +54,79 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Ite
         yield from pool.map(function, items)
 
 
-def read_split(files: Files, side: int, read: Callable[[Path], np.ndarray]) -> Split:
-    """The images of one split in the order of `files`, each as `read` makes it of its path: (side, side, 3), uint8."""
-    images = np.empty((len(files.files), side, side, 3), np.uint8)
+@dataclass(frozen=True)
+class Decoded:
+    """Both splits of image folders, in the order of their files.
 
-    def read_block(start: int) -> None:
+    unreadable: by path, why an image cannot be decoded. A training image of those has the pixels of the next of its
+    class; a test image is black. missing: the positions of those test images.
+    """
+
+    train: Split
+    test: Split
+    unreadable: Mapping[str, str]
+    missing: tuple[int, ...]
+
+    @property
+    def remark(self) -> str:
+        """What to add to the line that says where the images come from."""
+        if not self.unreadable:
+            return ""
+        named = "; ".join(f"{path} ({why})" for path, why in [*self.unreadable.items()][:MOST_NAMED])
+        more = f"; and {len(self.unreadable) - MOST_NAMED} more" if len(self.unreadable) > MOST_NAMED else ""
+        return (
+            f"; images that cannot be read (the next of its class takes the place of a training image, a test image "
+            f"counts as wrong): {named}{more}"
+        )
+
+
+def read_splits(listing: FolderListing, side: int, read: Callable[[Path], np.ndarray]) -> Decoded:
+    """The images of both splits, each as `read` makes it of its path: (side, side, 3), uint8."""
+    train, bad = _read(listing.train, side, read)
+    for index in bad:
+        train.images[index] = train.images[_next_whole(listing.train, train.labels, bad, index)]
+    test, missing = _read(listing.test, side, read)
+    for index in missing:
+        _next_whole(listing.test, test.labels, missing, index)
+    unreadable = {str(listing.train.files[index][0]): why for index, why in bad.items()}
+    unreadable |= {str(listing.test.files[index][0]): why for index, why in missing.items()}
+    return Decoded(train, test, unreadable, tuple(missing))
+
+
+def _next_whole(files: Files, labels: torch.Tensor, bad: Mapping[int, str], index: int) -> int:
+    """The next image of an image's class, round, that could be decoded; refuses a class without any."""
+    own = (labels == labels[index]).nonzero().flatten().tolist()
+    whole = [place for place in own if place not in bad]
+    if not whole:
+        folder = files.files[index][0].parent
+        raise UserError(f"none of the images in {folder} can be decoded ({bad[index]}): replace them")
+    return min(whole, key=lambda place: (place < index, place))
+
+
+def _read(files: Files, side: int, read: Callable[[Path], np.ndarray]) -> tuple[Split, dict[int, str]]:
+    """One split, in which what cannot be decoded is black, and by position why."""
+    images = np.zeros((len(files.files), side, side, 3), np.uint8)
+
+    def read_block(start: int) -> dict[int, str]:
+        faults = {}
         for index in range(start, min(start + BLOCK, len(images))):
-            images[index] = read(files.files[index][0])
+            try:
+                images[index] = read(files.files[index][0])
+            except UNREADABLE as error:
+                faults[index] = describe(error)
+        return faults
 
-    for _ in in_threads(read_block, range(0, len(images), BLOCK)):
-        pass
-    return Split(torch.from_numpy(images), torch.tensor([label for _, label in files.files], dtype=torch.int64))
+    faults: dict[int, str] = {}
+    for found in in_threads(read_block, range(0, len(images), BLOCK)):
+        faults |= found
+    labels = torch.tensor([label for _, label in files.files], dtype=torch.int64)
+    return Split(torch.from_numpy(images), labels), faults
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line, without the path."""
+    words = error.strerror if isinstance(error, OSError) and error.strerror else FILE.sub("", str(error))
+    return " ".join(words.split()) or type(error).__name__
 
 
 def in_rgb(image: Image.Image) -> Image.Image:

@@ -35,5 +35,7 @@ class DatasetDefinition:
     convert: Callable[[Path | None], None] | None = None
     """Puts the data folder into the form that it should have, once and for all."""
     downloadable: bool = False
+    at_side: Callable[[int], DatasetDefinition] | None = None
+    """The same images at another size, in pixels; None for images of a fixed size. Its name ends in `_SIZE`."""
     streamed: bool = False
     """Too large for a device: a loader reads the files while they are trained on."""

@@ -7,6 +7,7 @@ split it counts as wrong, and it is named once.
 from __future__ import annotations
 
 import copy
+import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -43,6 +44,8 @@ class FileContents:
     """To which the images are cropped and resized, in pixels."""
     workers: int | None = None
     """Processes that decode; None for as many as the cores allow, 0 for none."""
+    own: bool = False
+    """A user's own images: turned upright, and of another fingerprint at another side."""
 
     def assemble(
         self, name: str, *, imbalance: float = 1.0, train_fraction: float = 1.0, holdout: float = 0.0
@@ -57,6 +60,8 @@ class FileContents:
             holdout=holdout,
         )
         print_of_all = fingerprint_files(self.root, (listing.train.take(subset.kept), listing.test))
+        if self.own:
+            print_of_all = hashlib.sha256(f"{print_of_all} {self.side}".encode()).hexdigest()
         test = listing.train.take(subset.held_out) if holdout else listing.test
         ignored = listing.train.ignored + listing.test.ignored
         return FileSource(
@@ -70,6 +75,7 @@ class FileContents:
             + (f"; {ignored} files that are no images were ignored" if ignored else ""),
             side=self.side,
             workers=self.workers,
+            upright=self.own,
         )
 
 
@@ -92,9 +98,11 @@ class FileSource(Source):
         source: str,
         side: int,
         workers: int | None,
+        upright: bool = False,
     ) -> None:
         self.name, self.classes, self.train, self.test = name, classes, train, test
         self.fingerprint, self.source, self.workers, self._side = fingerprint, source, workers, side
+        self.upright = upright
         self._train_labels, self._test_labels = train.labels, test.labels
         self._unreadable: dict[str, str] = {}
         self._loaders: dict[int, Loader] = {}
@@ -166,7 +174,7 @@ class FileSource(Source):
 
     def _loader(self, world: int) -> Loader:
         if world not in self._loaders:
-            decoder = Decoder(self.train, self.test, self.side)
+            decoder = Decoder(self.train, self.test, self.side, self.upright)
             pinned = self.device.type == "cuda"
             self._loaders[world] = Loader(decoder, self.workers, pinned=pinned, devices=world)
         return self._loaders[world]

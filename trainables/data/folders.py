@@ -86,7 +86,11 @@ def _files(split: Path, classes: tuple[str, ...]) -> Files:
     for label, name in enumerate(classes):
         images, others = images_in(split / name)
         if not images:
-            raise UserError(f"class folder {split / name} has no images: add some, or delete it in both splits")
+            read = f"files that end in {', '.join(sorted(EXTENSIONS))} are read"
+            there = f"{read}, and it has {others} others" if others else read
+            raise UserError(
+                f"class folder {split / name} has no images ({there}): add or convert some, or delete it in both splits"
+            )
         found += [(path, label) for path in images]
         ignored += others
     return Files(split, tuple(found), ignored)

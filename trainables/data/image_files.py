@@ -18,11 +18,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.ExifTags import Base
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from trainables.data.decoding import UNREADABLE, in_rgb
+from trainables.data.decoding import UNREADABLE, describe, in_rgb
 from trainables.data.folders import Files
 from trainables.data.random_streams import Purpose, generator
 from trainables.errors import UserError
@@ -99,6 +100,8 @@ class Decoder:
     train: ImageFiles
     test: ImageFiles
     side: int
+    upright: bool = False
+    """Images are turned as their EXIF data says."""
 
     def __getitem__(self, request: DecodeRequest) -> DecodedImages:
         count = len(request.indices)
@@ -136,16 +139,10 @@ class Decoder:
                 unreadable[candidate] = describe(error)
                 continue
             try:
-                return decoded(content, self.side, draw)
+                return decoded(content, self.side, draw, upright=self.upright)
             except UNREADABLE as error:
                 unreadable[candidate] = describe(error)
         return None
-
-
-def describe(error: BaseException) -> str:
-    """An exception in one line, without the path."""
-    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(words.split()) or type(error).__name__
 
 
 def check_class(files: ImageFiles, index: int, error: OSError) -> None:
@@ -169,11 +166,16 @@ def _opens(path: str) -> bool:
     return True
 
 
-def decoded(content: bytes, side: int, draw: np.random.Generator | None) -> np.ndarray:
-    """One image as (side, side, 3), uint8: a random crop, or the centre if there is nothing to draw from."""
+def decoded(content: bytes, side: int, draw: np.random.Generator | None, *, upright: bool = False) -> np.ndarray:
+    """One image as (side, side, 3), uint8: a random crop, or the centre if there is nothing to draw from.
+
+    upright: turned as its EXIF data says.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+            turned = upright and opened.getexif().get(Base.Orientation, 1) != 1
+            image = ImageOps.exif_transpose(opened) if turned else opened
             if draw is None:
                 return np.asarray(centre(image, side))
             return crop(image, side, random_box(image.size, draw))

@@ -28,11 +28,30 @@ def names() -> tuple[str, ...]:
 
 @cache
 def find(name: str) -> DatasetDefinition:
-    """The data set of that name; refuses an unknown one."""
+    """The data set of that name, which may end in an image size (`imagefolder_224`); refuses an unknown one."""
+    base, _, side = name.rpartition("_")
+    if name not in names() and base in names() and side.isdecimal() and (at_side := find(base).at_side) is not None:
+        return at_side(int(side))
     if name not in names():
         raise UserError(f"unknown data set {name!r}: use one of {', '.join(names())}")
     definition: DatasetDefinition = load_addition(__name__, name, "DATASET", DatasetDefinition)
     return definition
+
+
+def is_known(name: str) -> bool:
+    try:
+        find(name)
+    except UserError:
+        return False
+    return True
+
+
+def at_side(name: str, side: int) -> str:
+    """The name of a data set with images of another size."""
+    definition = find(name)
+    if definition.at_side is None:
+        raise UserError(f"--image-size {side}: the images of {name} have a fixed size; it is for --dataset imagefolder")
+    return name if definition.at_side(side) is definition else f"{name}_{side}"
 
 
 def load(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from trainables.data import fetching
 from trainables.data.counts import ImageCounts, count_files
 from trainables.data.definition import DatasetDefinition
-from trainables.data.tinyimagenet_folders import AGAIN, FOLDER, class_names, convert, find, scan
+from trainables.data.tinyimagenet_folders import FOLDER, class_names, convert, find, scan
 from trainables.errors import UserError, reason_of
 from trainables.recipes import TINYIMAGENET
 from trainables.storage.locks import hold_lock
@@ -40,7 +40,7 @@ def read(data_dir: Path | None, *, download: bool) -> Contents:
     The validation images are the same, in the same order, before they are converted and after.
     """
     from trainables.data.dataset import Contents, channel_statistics
-    from trainables.data.decoding import read_split
+    from trainables.data.decoding import read_splits
 
     if data_dir is None:
         raise UserError(f"tinyimagenet needs --data-dir DIR, the folder of its files: {HOW}")
@@ -54,15 +54,24 @@ def read(data_dir: Path | None, *, download: bool) -> Contents:
         packed = f" but {ARCHIVE}, which is not unpacked" if (place / ARCHIVE).exists() else ""
         raise UserError(f"{place} has no TinyImageNet{packed}: {HOW}")
     listing = scan(root)
-    train, test = (read_split(files, SIDE, pixels) for files in (listing.train, listing.test))
-    mean, std = channel_statistics(train.images)
+    found = read_splits(listing, SIDE, pixels)
+    mean, std = channel_statistics(found.train.images)
     source = f"TinyImageNet in {root}"
     if count_files(listing, SIDE) != PUBLISHED:
         source += (
-            f"; {len(train):,} training and {len(test):,} test images of {len(listing.classes)} classes, not the "
-            f"published {PUBLISHED.train_size:,}, {PUBLISHED.test_size:,} and {PUBLISHED.num_classes}"
+            f"; {len(found.train):,} training and {len(found.test):,} test images of {len(listing.classes)} classes, "
+            f"not the published {PUBLISHED.train_size:,}, {PUBLISHED.test_size:,} and {PUBLISHED.num_classes}"
         )
-    return Contents(class_names(root, listing.classes), train, test, mean, std, source)
+    return Contents(
+        class_names(root, listing.classes),
+        found.train,
+        found.test,
+        mean,
+        std,
+        source + found.remark,
+        found.unreadable,
+        found.missing,
+    )
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -70,18 +79,15 @@ def pixels(path: Path) -> np.ndarray:
     import numpy as np
     from PIL import Image
 
-    from trainables.data.decoding import UNREADABLE, in_rgb
+    from trainables.data.decoding import in_rgb
 
-    try:
-        with Image.open(path) as image:
-            if image.size != (SIDE, SIDE):
-                raise UserError(
-                    f"the image {path} has {image.width}x{image.height} pixels, TinyImageNet's have {SIDE}x{SIDE}: "
-                    "replace it, or use --dataset imagefolder, which resizes"
-                )
-            return np.asarray(in_rgb(image))
-    except UNREADABLE as error:
-        raise UserError(f"cannot read the image {path} ({error}): replace it, or {AGAIN}") from error
+    with Image.open(path) as image:
+        if image.size != (SIDE, SIDE):
+            raise UserError(
+                f"the image {path} has {image.width}x{image.height} pixels, TinyImageNet's have {SIDE}x{SIDE}: "
+                "replace it, or use --dataset imagefolder, which resizes"
+            )
+        return np.asarray(in_rgb(image))
 
 
 def fetch(place: Path) -> Path:

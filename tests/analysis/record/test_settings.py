@@ -292,3 +292,17 @@ def test_epochs_that_change_any_run_are_always_owned_up_to(epochs: int, dataset:
         for treatment in (kd(source), dkd(source, VGG_13_8), energy_kd(source, VGG_13_8))
     )
     assert changed == (deviations(asked) != deviations(usual))
+
+
+def test_the_recipe_of_another_data_set() -> None:
+    """Its schedule and numbers, on the data set's own pairs and crops; the settings of before keep their text."""
+    own, other = Settings(dataset="digits"), Settings(dataset="digits", recipe_of="imagenet")
+    assert "recipe_of" not in own.as_json()
+    assert from_json(own.as_json()) == own
+    assert from_json(other.as_json()) == other
+    recipe = other.recipe
+    assert (recipe.name, recipe.pairs, recipe.augmentation) == ("digits", own.recipe.pairs, own.recipe.augmentation)
+    assert (recipe.plain.epochs, recipe.lr, recipe.batch_size) == (150, 0.1, 256)
+    assert teacher_spec(other, "resnet20").epochs == 150
+    assert "the recipe of imagenet" in deviations(other)
+    assert other.options()[-2:] == ["--recipe", "imagenet"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from trainables.data.dataset import channel_statistics
-from trainables.datasets import count_images, imagefolder, load
+from trainables.data.file_source import FileSource
+from trainables.data.source import UNREADABLE
+from trainables.datasets import at_side, count_images, find, imagefolder, load
 from trainables.errors import UserError
 
 
@@ -104,7 +107,7 @@ def test_pixel_formats(tmp_path: Path) -> None:
     assert (turned == np.rot90(grey, -1)).all()
     large = read(Image.fromarray(grey).resize((1024, 1024)), "large.jpg", quality=95)
     assert np.abs(large.astype(int) - grey).mean() < 2
-    with pytest.raises(UserError, match=r"float\.tiff.*8 bits"):
+    with pytest.raises(ValueError, match="8 bits"):
         read(Image.fromarray(ramp.astype(np.float32)), "float.tiff")
 
 
@@ -116,13 +119,6 @@ def test_faulty_imagefolder(folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
     said("is no folder", tmp_path / "nowhere")
     said("has no train/ folder", folder / "train")
     said("nothing to --download", download=True)
-
-    image = folder / "train" / "digit1" / "003.png"
-    whole = image.read_bytes()
-    for content in (whole[:-30], whole[:20], b"", b"not an image", bytes(len(whole))):
-        image.write_bytes(content)
-        said(str(image))
-    image.write_bytes(whole)
 
     (folder / "val" / "digit1").rename(folder / "val" / "other")
     said(f"{folder / 'val'} lacks class folders that {folder / 'train'} has (digit1)")
@@ -147,3 +143,64 @@ def test_images_of_one_colour(folder: Path) -> None:
     for path in folder.glob("train/*/*.png"):
         Image.new("RGB", (16, 16), (9, 9, 9)).save(path)
     assert "one colour" in refused(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", "half", bytes(500)])
+def test_damaged_images_end_nothing_and_are_all_named(folder: Path, content: bytes | str) -> None:
+    whole = load("imagefolder", folder)
+    places = [folder / "train" / "digit1" / "003.png", folder / "train" / "digit1" / "005.png"]
+    places += [folder / "val" / "digit2" / "001.png"]
+    for path in places:
+        path.write_bytes(path.read_bytes()[:-40] if isinstance(content, str) else content)
+    data = load("imagefolder", folder)
+    assert set(data.unreadable) == {str(path) for path in places}
+    assert all(str(path) in data.source for path in places)
+    assert not any("BytesIO" in why or str(folder) in why for why in data.unreadable.values())
+    expected = whole.train.images.clone()
+    expected[9], expected[11] = expected[10], expected[6]
+    assert torch.equal(data.train.images, expected)
+    labels = torch.cat([labels for _, labels in data.scan("test", 4)])
+    assert labels.tolist() == [0] * 3 + [1] * 3 + [2, UNREADABLE, 2]
+    assert data.test_labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    for path in (folder / "val" / "digit2").iterdir():
+        path.write_bytes(b"")
+    assert f"none of the images in {folder / 'val' / 'digit2'} can be decoded" in refused(folder)
+
+
+def test_endings_that_are_read_are_named_where_nothing_is_found(folder: Path) -> None:
+    for path in (folder / "train" / "digit0").iterdir():
+        path.rename(path.with_suffix(".gif"))
+    assert "has no images (files that end in .bmp, .jpeg, .jpg," in (message := refused(folder))
+    assert "and it has 6 others)" in message
+
+
+def test_the_size_is_an_option(folder: Path) -> None:
+    small, usual = load("imagefolder_16", folder), load("imagefolder", folder)
+    assert (small.side, usual.side, count_images("imagefolder_16", folder).side) == (16, 32, 16)
+    assert small.fingerprint != usual.fingerprint
+    assert at_side("imagefolder", 32) == "imagefolder"
+    assert find("imagefolder_64").recipe == replace(find("imagefolder").recipe, name="imagefolder_64")
+    assert not find("imagefolder_64").streamed
+    for name, side in (("digits", 32), ("imagefolder", 8)):
+        with pytest.raises(UserError, match=f"--image-size {side}: "):
+            at_side(name, side)
+    with pytest.raises(UserError, match="unknown data set 'digits_32'"):
+        find("digits_32")
+
+
+def test_large_images_stay_in_their_files_and_are_turned_upright(folder: Path) -> None:
+    tall = np.zeros((120, 80, 3), np.uint8)
+    tall[:60] = 255
+    sideways = Image.Exif()
+    sideways[0x0112] = 6
+    Image.fromarray(np.rot90(tall).copy()).save(folder / "val" / "digit0" / "000.png", exif=sideways)
+    data, larger = load("imagefolder_80", folder), load("imagefolder_96", folder)
+    assert isinstance(data, FileSource)
+    assert find("imagefolder_80").streamed
+    assert (data.side, data.mean) == (80, (0.485, 0.456, 0.406))
+    assert data.fingerprint != larger.fingerprint
+    images, _ = next(data.scan("test", 1))
+    assert (images[0, :, :30] > 0).all()
+    assert (images[0, :, 50:] < 0).all()
+    recipe = find("imagefolder_80").recipe
+    assert (recipe.augmentation, recipe.plain) == ("random_resized_crop_flip", find("imagenet").recipe.plain)
