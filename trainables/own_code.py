@@ -34,7 +34,7 @@ SHIPPED = {
     ),
     "trainables/storage": "__init__ checkpoints job_file locks provenance runs stopping writer",
     "trainables/training": (
-        "__init__ cpu_memory cuda_graphs cuda_streams distributed evaluation outputs selection steps student "
+        "__init__ cpu_memory cuda_graphs cuda_streams distributed evaluation selection steps student "
         "teacher_cache teachers views"
     ),
 }

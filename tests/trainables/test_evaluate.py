@@ -106,7 +106,7 @@ def test_it_runs_as_a_script_from_anywhere(weights: Path) -> None:
         (["resnet8", "WEIGHTS", "--dataset", "cifar100"], "is a resnet8 of 10 classes, and 100 are needed"),
         (["resnet8", "nothing.pth", "--dataset", "digits"], "no weights at nothing.pth: check the path"),
         (["resnet8", "SCRIPT", "--dataset", "digits"], "is no PyTorch checkpoint"),
-        (["resnet8", "WEIGHTS", "--dataset", "mnist"], "argument --dataset: invalid choice"),
+        (["resnet8", "WEIGHTS", "--dataset", "mnist"], "unknown data set 'mnist'"),
         (["resnet8", "WEIGHTS", "--dataset", "digits", "--batch-size", "0"], "--batch-size 0 must be at least 1"),
         (["resnet8"], "the following arguments are required: WEIGHTS"),
     ],

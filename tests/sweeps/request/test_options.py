@@ -72,6 +72,7 @@ def test_every_setting_has_an_option_or_comes_from_a_folder() -> None:
         imbalance=0.5,
         assistant="vgg13",
         tail_teachers=True,
+        recipe_of="imagenet",
     )
     same = {name for name, value in usual.items() if getattr(other, name) == value}
     assert same == FROM_FOLDERS
