@@ -258,7 +258,7 @@ def _cost(
 
     # Images that are decoded on the way come a step at a time. On a GPU few images take as long as many.
     steps = 1 if datasets.find(spec.dataset).streamed else STEPS[device]
-    largest = steps * spec.batch_size
+    largest = steps * min(spec.batch_size, facts.train_size)
     few = min(steps * max(2, min(8, LEAST_PIXELS // facts.side**2)), largest) if device == "cpu" else largest
     size = max(largest, facts.num_classes)
     dataset = _random_images(spec.dataset, facts, size, device)

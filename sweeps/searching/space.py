@@ -17,7 +17,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from analysis.record.settings import SHORT, check_override
+from analysis.record.settings import LISTS, SHORT, check_override
 from analysis.record.trial import Scalar
 from trainables.errors import UserError
 
@@ -84,6 +84,8 @@ def parse_range(text: str) -> Range:
     if not (field and equals and values):
         raise UserError(how)
     check_override(SHORT.get(name, name))
+    if SHORT.get(name, name) in LISTS:
+        raise UserError(f"--space {text}: {name} is a list, which no range varies; --set {name}=1,2 sets it for all")
     if ":" not in values:
         choices = tuple(sorted((_scalar(value, how) for value in values.split(",")), key=_order))
         if len(set(choices)) < 2 or "" in choices:

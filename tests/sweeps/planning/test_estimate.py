@@ -179,6 +179,13 @@ def test_the_estimate_is_near_what_a_job_takes(tmp_path: Path) -> None:
     assert found.disk_bytes == pytest.approx(5 * stored, rel=0.5)
 
 
+def test_no_more_images_are_measured_than_there_are() -> None:
+    plan = planned("table5", pairs=("resnet8/resnet8",), rows=("kd",), epochs=1, train_fraction=0.2, batch_size=10**9)
+    whole = planned("table5", pairs=("resnet8/resnet8",), rows=("kd",), epochs=1, train_fraction=0.2, batch_size=287)
+    found, usual = (estimate(each, None, CPU, device="cpu", at_once=1, seconds=0) for each in (plan, whole))
+    assert found.device_hours == pytest.approx(usual.device_hours, rel=3)
+
+
 def test_measuring_keeps_to_its_time_and_leaves_the_threads_as_they_were() -> None:
     threads = torch.get_num_threads()
     plan = planned("table5", dataset="cifar100", pairs=("resnet32x4/vgg8",))

@@ -53,6 +53,8 @@ def test_words(text: str, expected: Range) -> None:
         (["T=0.1:2"], "T must be a range above 0.5"),
         (["T=1:2", "T-=-4:-1"], r"T \+ T- would be below 0.5"),
         (["T-=-4:0:1"], "T- takes no steps"),
+        (["milestones=1,2"], "milestones is a list, which no range varies; --set milestones=1,2 sets it"),
+        (["temperature.values=1:2"], "temperature.values is a list"),
         (["r=1," + "9" * 400], "write FIELD"),
         (["r=1," + "[" * 100_000], "write FIELD"),
         (["r=1,NaN"], "write FIELD"),
