@@ -51,5 +51,7 @@ def write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"cannot write {path}: {path.parent} is no folder") from error
     except OSError as error:
         raise UserError(f"cannot write {path}: {reason_of(error)}") from error

@@ -13,6 +13,7 @@ import pytest
 from analysis import paper
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
+from analysis.table.command_line import write
 from analysis.table.grid import make_grid
 from analysis.table.render import FORMATS, render
 from analysis.table.resolved import resolve
@@ -155,3 +156,9 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     grid = make_grid(resolve(TABLE5, SETTINGS), {})
     with pytest.raises(UserError, match="cannot write"):
         write_all(grid, make_sheet(grid), tmp_path / "tables")
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write .*x\.tex: .*file is no folder"):
+        write(tmp_path / "file" / "x.tex", b"")

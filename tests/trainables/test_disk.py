@@ -15,7 +15,7 @@ from trainables.errors import UserError, disk_errors_told
 from trainables.job import Execution
 from trainables.storage import checkpoints
 from trainables.storage.checkpoints import checkpoint_path
-from trainables.storage.runs import drop_temporaries, run_dir, weights_path
+from trainables.storage.runs import drop_temporaries, run_dir, weights_path, write_atomically
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -167,3 +167,28 @@ def test_other_hidden_files_stay(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == [".DS_Store", ".table5.tex.99", "b.2"]
     drop_temporaries(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".DS_Store", "b.2"]
+
+
+def test_a_pipe_is_written_into_and_stays_one(tmp_path: Path) -> None:
+    """So does a device: `--csv /dev/stdout`, and `/dev/null` even where the user could replace it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_atomically(pipe, b"content")
+    assert os.read(reading, 99) == b"content"
+    os.close(reading)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+    device = tmp_path / "device"
+    device.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(device, b"content")
+    assert device.is_symlink()
+
+
+@pytest.mark.parametrize("name", [".", "folder"])
+def test_a_folder_is_no_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_atomically(Path(name), b"content")

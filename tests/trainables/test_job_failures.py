@@ -294,3 +294,19 @@ def test_a_cache_of_whole_gigabytes(tmp_path: Path) -> None:
         )
     )
     assert read_job(file)[1].teacher_cache_gb == 2.0
+
+
+@pytest.mark.parametrize(
+    ("said", "instead", "message"),
+    [
+        ('"threads": 0', '"threads": 100000', "its threads are 100000, not 0 to 1024"),
+        ('"threads": 0', '"threads": -1', "its threads are -1"),
+        ('"device": "cpu"', '"device": "tpu"', "its device is 'tpu', neither cpu nor cuda"),
+    ],
+)
+def test_a_job_for_no_such_machine(said: str, instead: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "job.json"
+    file.write_text(job_json([VANILLA], Execution(tmp_path)).replace(said, instead))
+    with pytest.raises(UserError, match=message) as error:
+        read_job(file)
+    assert "\n" not in str(error.value)

@@ -12,6 +12,10 @@ from trainables.errors import UserError, reason_of
 from trainables.own_code import with_own_code
 from trainables.spec import RunSpec, from_dict
 
+DEVICES = ("cpu", "cuda")
+MOST_THREADS = 1024
+"""More than any processor runs at once; a process that starts 100,000 dies."""
+
 
 @dataclass(frozen=True)
 class Execution:
@@ -55,6 +59,10 @@ def read_job(path: Path) -> tuple[list[RunSpec], Execution]:
         wrong = [name for name, kind in kinds.items() if name in execution and type(execution[name]) is not kind]
         if wrong:
             raise TypeError(f"its {wrong[0]} is {execution[wrong[0]]!r}")
+        if execution.get("device", "cpu") not in DEVICES:
+            raise ValueError(f"its device is {execution['device']!r}, neither {' nor '.join(DEVICES)}")
+        if not 0 <= execution.get("threads", 0) <= MOST_THREADS:
+            raise ValueError(f"its threads are {execution['threads']}, not 0 to {MOST_THREADS}")
         execution["results"] = Path(execution["results"])
         execution["data_dir"] = Path(execution["data_dir"]) if execution.get("data_dir") else None
         execution["teachers"] = tuple((str(digest), str(file)) for digest, file in execution.get("teachers", ()))

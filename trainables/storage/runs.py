@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import json
@@ -34,8 +35,14 @@ def drop_temporaries(folder: Path, name: str = "*") -> None:
 def write_atomically(path: Path, content: bytes, *, old: Path | None = None) -> None:
     """Write a file so that there is always a whole one: beside it, flushed to the disk, then renamed.
 
+    A device or a pipe is written into and stays what it is.
     old: where the file that was there before is kept.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
