@@ -1,4 +1,8 @@
-"""The mathematics of Energy KD and HE-DA. Needs torch and nothing else."""
+"""The mathematics of Energy KD and HE-DA. Needs torch and nothing else.
+
+Equations are numbered as in "Maximizing Discrimination Capability of Knowledge Distillation with Energy Function"
+(arXiv 2311.14334).
+"""
 
 from ekd_core.energy import energy, energy_thresholds
 from ekd_core.losses import dkd_loss, dkd_mixed_loss, kd_loss

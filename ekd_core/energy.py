@@ -7,14 +7,23 @@ from torch import Tensor
 
 
 def energy(logits: Tensor, temperature: float = 4.0) -> Tensor:
-    """Energy of each sample: E(x) = -T logsumexp_i(f_i(x) / T)  (Eq. 1).
+    """Return the energy of each sample: E(x) = -T logsumexp_i(f_i(x) / T)  (Eq. 1).
 
-    Low energy: the network is certain. `temperature` is the energy's own (4 in the released code), not the losses'.
+    A low energy means that the network is certain.
 
     Args:
         logits: (N, C), in nats.
+        temperature: The energy's own T, 4 as in the released code. It is not the temperature of the losses.
+
     Returns:
-        (N,), in nats.
+        Energies (N,), in nats.
+
+    Raises:
+        ValueError: If the temperature is not above 0.
+
+    Examples:
+        >>> energy(torch.tensor([[9.0, 0.0], [1.0, 0.0]])).tolist()
+        [-9.400..., -3.303...]
     """
     if temperature <= 0:
         raise ValueError(f"the energy's temperature is {temperature}; it must be above 0")
@@ -22,15 +31,21 @@ def energy(logits: Tensor, temperature: float = 4.0) -> Tensor:
 
 
 def energy_thresholds(energies: Tensor, low_rate: float, high_rate: float) -> tuple[Tensor, Tensor]:
-    """The energies below and above which samples count as low and as high  (Eq. 9-11).
+    """Return the energies below and above which a sample counts as low and as high  (Eq. 9-11).
 
-    With E sorted ascending and N samples: low = E[int(N low_rate)], high = E[-(int(N high_rate) + 1)]. Compared
-    strictly (`<`, `>`), each side keeps int(N rate) samples when all energies differ; at rate 1 all but one.
+    With E sorted ascending and N samples: low = E[int(N low_rate)], high = E[-(int(N high_rate) + 1)]. Compare with `<`
+    and `>`: each side then has int(N rate) samples if all energies differ, and at rate 1 all but one.
 
     Args:
-        energies: (N,) over the whole training set.
+        energies: (N,), of the whole training set.
+        low_rate: The share of samples of low energy, in [0, 1]: the paper's r.
+        high_rate: The share of samples of high energy, in [0, 1]: the paper's r.
+
     Returns:
-        two scalar tensors (low, high) on the device of `energies`.
+        Two scalar tensors, low and high, on the device of `energies`.
+
+    Raises:
+        ValueError: If there are no energies, or a rate is outside [0, 1].
     """
     if energies.ndim != 1 or len(energies) == 0:
         raise ValueError(f"energies of shape {tuple(energies.shape)} given; (N,) with N >= 1 is needed")

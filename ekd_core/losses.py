@@ -1,7 +1,8 @@
 """Distillation losses on logits, with one temperature for all samples or one for each.
 
-All are computed from log-probabilities in the logits' own precision, so logits of +-1e4 are safe in float32. A
-temperature <= 0 raises; in a tensor on a GPU, which is not waited for, it makes the loss NaN.
+All are computed from log-probabilities in the precision of the logits, so logits of +-1e4 are safe in float32. A
+temperature that is not above 0 raises an error. If it is in a tensor on a GPU, the loss is NaN instead, because reading
+it would wait for the GPU.
 """
 
 from __future__ import annotations
@@ -43,12 +44,25 @@ def check_same_shape(student_logits: Tensor, teacher_logits: Tensor) -> None:
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature) -> Tensor:
-    """mean_i T_i^2 KL(softmax(t_i / T_i) || softmax(s_i / T_i))  (Eq. 7; Eq. 8 with one T a sample).
+    """Return the KD loss: mean_i T_i^2 KL(softmax(t_i / T_i) || softmax(s_i / T_i))  (Eq. 7).
+
+    With a temperature for each sample it is the loss of Energy KD  (Eq. 8).
 
     Args:
-        student_logits, teacher_logits: (N, C); temperature: a number or (N,), above 0.
+        student_logits: s, (N, C).
+        teacher_logits: t, (N, C).
+        temperature: T, a number or (N,), above 0.
+
     Returns:
-        scalar, in nats.
+        Scalar, in nats.
+
+    Raises:
+        ValueError: If the shapes differ, or a temperature is not above 0.
+
+    Examples:
+        >>> student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[4.0, 0.0]])
+        >>> kd_loss(student, teacher, temperature=4).item()
+        1.775...
     """
     check_same_shape(student_logits, teacher_logits)
     column = temperature_column(temperature, student_logits)
@@ -75,15 +89,24 @@ def dkd_loss(
     alpha: float,
     beta: float,
 ) -> Tensor:
-    """Decoupled KD (Zhao et al. 2022): mean_i T_i^2 (alpha TCKD_i + beta NCKD_i).
+    """Return the loss of decoupled KD (Zhao et al. 2022): mean_i T_i^2 (alpha TCKD_i + beta NCKD_i).
 
-    TCKD: KL between the binary distributions {target, not target}. NCKD: KL between the distributions over the other
-    classes. With p_target from the softmax at T_i. With two classes there is one other class: NCKD is 0.
+    TCKD is the KL divergence between the binary distributions {target, not target}, NCKD that between the distributions
+    over the other classes. All probabilities are of the softmax at T_i. With two classes NCKD is 0.
 
     Args:
-        student_logits, teacher_logits: (N, C), C >= 2; labels: (N,) int64; temperature: a number or (N,), above 0.
+        student_logits: (N, C), C >= 2.
+        teacher_logits: (N, C).
+        labels: The target classes, (N,) int64.
+        temperature: T, a number or (N,), above 0.
+        alpha: The weight of TCKD.
+        beta: The weight of NCKD.
+
     Returns:
-        scalar, in nats.
+        Scalar, in nats.
+
+    Raises:
+        ValueError: If the shapes differ, or a temperature is not above 0.
     """
     check_same_shape(student_logits, teacher_logits)
     column = temperature_column(temperature, student_logits)
@@ -103,16 +126,26 @@ def dkd_mixed_loss(
     alpha: float,
     beta: float,
 ) -> Tensor:
-    """DKD of images that two labels share: mean_i T_i^2 (alpha TCKD_i + beta NCKD_i).
+    """Return the loss of DKD for images that two labels share: mean_i T_i^2 (alpha TCKD_i + beta NCKD_i).
 
-    TCKD: KL between the distributions over {y1, y2, rest}, p_rest = 1 - p_y1 - p_y2. NCKD: KL between the
-    distributions over the classes of the rest. With p from the softmax at T_i. Where y1 = y2: `dkd_loss`.
+    TCKD is the KL divergence between the distributions over {y1, y2, rest}, with p_rest = 1 - p_y1 - p_y2; NCKD that
+    between the distributions over the classes of the rest. All probabilities are of the softmax at T_i. Where y1 = y2
+    this is `dkd_loss`.
 
     Args:
-        student_logits, teacher_logits: (N, C), C >= 2; labels, others: (N,) int64, y1 and y2; temperature: a number or
-        (N,), above 0.
+        student_logits: (N, C), C >= 2.
+        teacher_logits: (N, C).
+        labels: y1, (N,) int64.
+        others: y2, (N,) int64.
+        temperature: T, a number or (N,), above 0.
+        alpha: The weight of TCKD.
+        beta: The weight of NCKD.
+
     Returns:
-        scalar, in nats.
+        Scalar, in nats.
+
+    Raises:
+        ValueError: If the shapes differ, or a temperature is not above 0.
     """
     check_same_shape(student_logits, teacher_logits)
     column = temperature_column(temperature, student_logits)

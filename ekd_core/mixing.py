@@ -12,12 +12,20 @@ SELECTIONS = ("all", "high", "low", "half")
 
 
 def select(energies: Tensor, selection: str, low: Tensor | float, high: Tensor | float) -> Tensor:
-    """Which samples to mix: all, energy above `high`, below `low`, or either (`half`: thresholds of half the rate).
+    """Return which samples to mix, by their energies.
 
     Args:
-        energies: (N,).
+        energies: (N,), in nats.
+        selection: `all`; `high`, above the threshold `high`; `low`, below `low`; `half`, either of the two, whose
+            thresholds are then those of half the rate.
+        low: The threshold of low energy.
+        high: The threshold of high energy.
+
     Returns:
         (N,) bool.
+
+    Raises:
+        ValueError: If the selection is unknown.
     """
     if selection == "all":
         return torch.ones_like(energies, dtype=torch.bool)
@@ -31,12 +39,14 @@ def select(energies: Tensor, selection: str, low: Tensor | float, high: Tensor |
 
 
 def partners(groups: Tensor, keys: Tensor) -> Tensor:
-    """A random permutation of the samples within each group, as the positions of their partners.
+    """Return a partner for each selected sample: a random permutation within each group.
 
     Args:
-        groups: (M,) ascending: the batch that each selected sample belongs to. keys: (M,) uniform in [0, 1).
+        groups: The batch that each sample belongs to, (M,), ascending.
+        keys: Random numbers, (M,), uniform in [0, 1).
+
     Returns:
-        (M,) positions; groups[result] == groups.
+        The positions of the partners, (M,). A sample and its partner are of one group.
     """
     by_key = keys.argsort(stable=True)
     return by_key[groups[by_key].argsort(stable=True)]
@@ -49,15 +59,18 @@ def _per_sample(value: Tensor, images: Tensor) -> Tensor:
 
 
 def cutmix(images: Tensor, partner: Tensor, keep: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
-    """CutMix (Yun et al. 2019): a box of each image is replaced by the same box of its partner.
+    """Replace a box of each image by the same box of its partner: CutMix (Yun et al. 2019).
 
-    The box has the sides W sqrt(1 - keep) and H sqrt(1 - keep) around the centre and is cut off at the borders.
+    The box has the sides W sqrt(1 - keep) and H sqrt(1 - keep) and is cut off at the borders of the image.
 
     Args:
-        images: (M, channels, H, W); partner: (M,) positions; keep: (M,) share of the image that stays, in [0, 1];
-        centre: (M, 2) box centre (y, x) as a share of the image, in [0, 1).
+        images: (M, channels, H, W).
+        partner: Positions of the partners, (M,).
+        keep: The share of each image that should stay, (M,), in [0, 1].
+        centre: The box's centre (y, x) as a share of the image, (M, 2), in [0, 1).
+
     Returns:
-        mixed images (M, channels, H, W), and the share that really stayed, (M,).
+        The mixed images (M, channels, H, W), and the share of each image that did stay, (M,).
     """
     height, width = images.shape[-2:]
     cut = (1 - _per_sample(keep, images)).sqrt()
@@ -72,12 +85,15 @@ def cutmix(images: Tensor, partner: Tensor, keep: Tensor, centre: Tensor) -> tup
 
 
 def mixup(images: Tensor, partner: Tensor, keep: Tensor) -> Tensor:
-    """MixUp (Zhang et al. 2018): keep * image + (1 - keep) * partner.
+    """Return keep * image + (1 - keep) * partner for each image: MixUp (Zhang et al. 2018).
 
     Args:
-        images: (M, channels, H, W); partner: (M,) positions; keep: (M,) in [0, 1].
+        images: (M, channels, H, W).
+        partner: Positions of the partners, (M,).
+        keep: The share of each image itself, (M,), in [0, 1].
+
     Returns:
-        mixed images (M, channels, H, W).
+        The mixed images (M, channels, H, W).
     """
     share = _per_sample(keep, images).to(images.dtype)
     return images * share + images[partner] * (1 - share)

@@ -11,28 +11,34 @@ from ekd_core.losses import Temperature, check_same_shape, temperature_column
 
 
 def class_correlation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature) -> Tensor:
-    """|Q^T Q - P^T P|^2 / C,  row i of P (student) and Q (teacher): softmax(logits_i / T_i).
+    """Return |Q^T Q - P^T P|^2 / C, where row i of P (student) and of Q (teacher) is softmax(logits_i / T_i).
 
-    |.|^2: the sum of the squares of all (C, C) entries. Not averaged over samples, as in the released code.
+    |.|^2 is the sum of the squares of all (C, C) entries. It is not averaged over samples, as in the released code.
 
     Args:
-        student_logits, teacher_logits: (N, C); temperature: a number or (N,), above 0.
+        student_logits: (N, C).
+        teacher_logits: (N, C).
+        temperature: T, a number or (N,), above 0.
+
     Returns:
-        scalar.
+        Scalar.
     """
     student, teacher = _probabilities(student_logits, teacher_logits, temperature)
     return (teacher.T @ teacher - student.T @ student).square().sum() / student.shape[1]
 
 
 def batch_correlation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature) -> Tensor:
-    """|Q Q^T - P P^T|^2 / N,  row i of P (student) and Q (teacher): softmax(logits_i / T_i).
+    """Return |Q Q^T - P P^T|^2 / N, where row i of P (student) and of Q (teacher) is softmax(logits_i / T_i).
 
-    |.|^2: the sum of the squares of all (N, N) entries.
+    |.|^2 is the sum of the squares of all (N, N) entries.
 
     Args:
-        student_logits, teacher_logits: (N, C); temperature: a number or (N,), above 0.
+        student_logits: (N, C).
+        teacher_logits: (N, C).
+        temperature: T, a number or (N,), above 0.
+
     Returns:
-        scalar.
+        Scalar.
     """
     student, teacher = _probabilities(student_logits, teacher_logits, temperature)
     return (teacher @ teacher.T - student @ student.T).square().sum() / len(student)

@@ -11,15 +11,28 @@ from torch import Tensor
 def energy_temperature(
     energies: Tensor, low: Tensor | float, high: Tensor | float, base: float, plus: float, minus: float
 ) -> Tensor:
-    """T + T+ below `low`, T + T- above `high`, T between  (Eq. 9, pseudo code A.2: strict comparisons).
+    """Return a temperature for each sample: T + T+ below `low`, T + T- above `high`, T between  (Eq. 9).
 
-    With plus = 0 or minus = 0 this is Eq. 16 or Eq. 15 (one side only). The released configurations' reversed
-    direction is plus < 0 < minus.
+    Comparisons are strict, as in the pseudo code A.2. With plus = 0 this is Eq. 16, with minus = 0 Eq. 15: one side
+    only. The released configurations reverse the direction: plus < 0 < minus.
 
     Args:
-        energies: (N,); low, high: the thresholds; base: T; plus, minus: T+ and T-, added to T.
+        energies: (N,), in nats.
+        low: The threshold of low energy, see `energy_thresholds`.
+        high: The threshold of high energy.
+        base: T.
+        plus: T+, added to T at low energy.
+        minus: T-, added to T at high energy.
+
     Returns:
-        (N,), every one above 0.
+        Temperatures (N,), all above 0.
+
+    Raises:
+        ValueError: If T, T + T+ or T + T- is not above 0.
+
+    Examples:
+        >>> energy_temperature(torch.tensor([-9.0, -5.0, -3.0]), low=-8, high=-4, base=4, plus=2, minus=-2).tolist()
+        [6.0, 4.0, 2.0]
     """
     for name, value in (("T", base), ("T + T+", base + plus), ("T + T-", base + minus)):
         if value <= 0:
@@ -30,12 +43,17 @@ def energy_temperature(
 
 
 def gradation_edges(energies: Tensor, segments: int) -> Tensor:
-    """The `segments - 1` energies that cut a training set into segments of equal size  (Eq. 13).
+    """Return the energies that cut a training set into segments of equal size  (Eq. 13).
 
     Args:
-        energies: (N,) over the whole training set, N >= segments.
+        energies: (N,), of the whole training set, in nats.
+        segments: How many segments, from 2 to N.
+
     Returns:
-        (segments - 1,), ascending.
+        Edges (segments - 1,), ascending.
+
+    Raises:
+        ValueError: If there are fewer energies than segments.
     """
     if segments < 2 or len(energies) < segments:
         raise ValueError(f"cannot cut {len(energies)} energies into {segments} segments")
@@ -45,13 +63,20 @@ def gradation_edges(energies: Tensor, segments: int) -> Tensor:
 
 
 def gradation_temperature(energies: Tensor, edges: Tensor, temperatures: Sequence[float] | Tensor) -> Tensor:
-    """One temperature a segment of energy, from the lowest energies to the highest  (Eq. 13, 17).
+    """Return the temperature of each sample's segment of energy  (Eq. 13, 17).
+
+    Sample i is in segment k if edges[k - 1] <= energies[i] < edges[k].
 
     Args:
-        energies: (N,); edges: (S - 1,) ascending; temperatures: (S,). Sample i is in segment k when
-            edges[k - 1] <= energies[i] < edges[k].
+        energies: (N,), in nats.
+        edges: (S - 1,), ascending, see `gradation_edges`.
+        temperatures: (S,), from the segment of lowest energy to that of highest, all above 0.
+
     Returns:
-        (N,).
+        Temperatures (N,).
+
+    Raises:
+        ValueError: If edges and temperatures do not fit, or a temperature is not above 0.
     """
     device = energies.device
     values = torch.as_tensor(temperatures, dtype=energies.dtype).to(device, non_blocking=device.type != "cpu")

@@ -28,7 +28,7 @@ def load(package: str, name: str, attribute: str, kind: type) -> Any:
     if not isinstance(found, kind) and not (isinstance(found, type) and issubclass(found, kind)):
         file = shown(Path(str(module.__file__)))
         what = f"{attribute} is no {kind.__name__}" if hasattr(module, attribute) else f"there is no {attribute}"
-        raise UserError(f"{file}: {what}; define {attribute}, a {kind.__name__}, there (README, Add something)")
+        raise UserError(f"{file}: {what}; define {attribute}, a {kind.__name__}, there (docs/extend)")
     return found
 
 

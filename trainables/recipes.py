@@ -29,13 +29,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Epochs and the epochs after which the learning rate falls (counted from 1)."""
+    """How many epochs a run has, and the epochs after which its learning rate falls (milestones, counted from 1)."""
 
     epochs: int
     milestones: tuple[int, ...]
 
     def scaled(self, epochs: int) -> Schedule:
-        """The same shape in another number of epochs. Milestones that coincide or reach the end are dropped."""
+        """Return the same shape in another number of epochs. Milestones that coincide or reach the end are dropped."""
         scaled = {round(m * epochs / self.epochs) for m in self.milestones}
         return Schedule(epochs, tuple(sorted(m for m in scaled if 0 < m < epochs)))
 
@@ -86,10 +86,11 @@ class Recipe:
     """The data set of which this one is a part; its teachers train on it."""
 
     def lr_of(self, student: str) -> float:
+        """Return the learning rate of a student."""
         return self.light_lr if student in LIGHT_NETWORKS else self.lr
 
     def schedule_of(self, treatment: Treatment) -> Schedule:
-        """The treatment's own schedule if it has one, else one of this recipe's two."""
+        """Return the treatment's own schedule if it has one, else one of this recipe's two."""
         return treatment.schedule or (self.energy if treatment.long else self.plain)
 
 
@@ -186,11 +187,19 @@ DIGITS = Recipe(
 
 @dataclass(frozen=True)
 class Treatment:
-    """How a student is taught: method, temperature (None: the method has none), mixing, and which of two schedules.
+    """How a student is taught.
 
-    lr, schedule: the treatment's own, where the recipe's are not meant. assistant: a network between the two, taught
-    by KD from the teacher and then the student's teacher (TAKD). peer: the teacher's network learns from scratch beside
-    the student (deep mutual learning). membership: as in RunSpec.
+    Attributes:
+        method: The name of a method.
+        params: The method's own numbers, see `params`.
+        temperature: None if the method has no temperature.
+        mixing: None if no images are mixed.
+        long: Whether Energy KD's schedule is meant, which is longer than KD's on CIFAR-100.
+        lr: A learning rate of its own, instead of the recipe's.
+        schedule: A schedule of its own, instead of the recipe's.
+        assistant: A network between the two: the teacher teaches it by KD, and it teaches the student (TAKD).
+        peer: Whether the teacher's network learns from scratch beside the student (deep mutual learning).
+        membership: See `RunSpec`.
     """
 
     method: str = "vanilla"
@@ -209,33 +218,39 @@ VANILLA = Treatment()
 
 
 def cutmix(rate: float | None = None, selection: str = "high") -> Mixing:
-    """HE-DA at `rate` (or another selection); without a rate, CutMix of every sample. alpha 1.0."""
+    """Return CutMix of the `rate` share of highest energy (HE-DA) or of another selection. Without a rate, of all.
+
+    alpha is 1.
+    """
     return Mixing("cutmix") if rate is None else Mixing("cutmix", selection, rate)
 
 
 def mixup(rate: float | None = None, selection: str = "high") -> Mixing:
-    """HE-MixUp at `rate`; without a rate, MixUp of every sample. alpha 0.2."""
+    """Return MixUp of the `rate` share of highest energy (HE-MixUp) or of another selection. Without a rate, of all.
+
+    alpha is 0.2, as for HE-MixUp in the released code.
+    """
     return Mixing("mixup", alpha=0.2) if rate is None else Mixing("mixup", selection, rate, alpha=0.2)
 
 
 def kd(
     source: Recipe, mixing: Mixing | None = None, temperature: Temperature | None = None, long: bool = False
 ) -> Treatment:
-    """Cross-entropy and KD with the recipe's weights, at its temperature unless another is given."""
+    """Return KD: cross-entropy and KD with the recipe's weights, at its temperature unless another is given."""
     ce, weight = source.kd_weights
     return Treatment("kd", params(ce=ce, kd=weight), temperature or source.temperature, mixing, long)
 
 
 def dkd(source: Recipe, pair: Pair, mixing: Mixing | None = None) -> Treatment:
-    """Cross-entropy + DKD with alpha 1, the pair's beta (8 where none is published) and a linear warm-up."""
+    """Return DKD with alpha 1, the pair's beta (8 where none is published) and a linear warm-up."""
     numbers = params(ce=1, alpha=1, beta=source.dkd_beta.get(pair, 8), warmup=source.warmup)
     return Treatment("dkd", numbers, source.temperature, mixing)
 
 
 def energy_temperature(source: Recipe, pair: Pair, rule: str = "energy") -> Temperature:
-    """Tables 9, 11 and 12: T, T+, T- and r of a pair (on CIFAR-100 4, 2, -2 and 0.2 where the paper gives none).
+    """Return T, T+, T- and r of a pair by Tables 9, 11 and 12. Of CIFAR-100 pairs without any: 4, 2, -2 and 0.2.
 
-    The ten temperatures of the gradation are lost in the paper's text: here ten even steps from T + T+ to T + T-.
+    The ten temperatures of the gradation are lost in the paper's text. Here they are even steps from T + T+ to T + T-.
     """
     plus, minus, rate = source.energy_kd.get(pair, source.energy_usual)
     base = source.energy_base
@@ -245,12 +260,12 @@ def energy_temperature(source: Recipe, pair: Pair, rule: str = "energy") -> Temp
 
 
 def energy_kd(source: Recipe, pair: Pair, rule: str = "energy") -> Treatment:
-    """Energy KD, or one of its ablations by another temperature rule; KD's weights, the longer schedule."""
+    """Return Energy KD, or an ablation by another temperature rule, with KD's weights and the longer schedule."""
     return kd(source, temperature=energy_temperature(source, pair, rule), long=True)
 
 
 def energy_dkd(source: Recipe, pair: Pair) -> Treatment:
-    """Energy DKD with Table 10's T+, T-, r where it has the pair, else Energy KD's."""
+    """Return Energy DKD with the T+, T- and r of Table 10 if it has the pair, else Energy KD's."""
     own = source.energy_dkd.get(pair)
     temperature = Temperature(source.energy_base, "energy", *own) if own else energy_temperature(source, pair)
     return replace(dkd(source, pair), temperature=temperature, long=True)

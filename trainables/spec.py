@@ -36,18 +36,27 @@ Params = tuple[tuple[str, float], ...]
 
 
 def params(**values: float) -> Params:
-    """A method's own numbers, in an order that does not depend on how they were written."""
+    """Return a method's own numbers for a run, sorted by name: `params(weight=2, ce=1)`."""
     return tuple(sorted((name, float(value)) for name, value in values.items()))
 
 
 @dataclass(frozen=True)
 class Temperature(Canonical):
-    """Which temperature the logit losses give to each sample.
+    """Which temperature the losses on logits give to each sample.
 
-    plain: `base` for all. energy: base + plus at low energy, base + minus at high energy (Eq. 9). low / high: only
-    one of the two (Eq. 15, 16). reversed: plus at high and minus at low energy (the released configurations).
-    gradation: one of `values` for each of `len(values)` equal segments from the lowest to the highest energy (Eq. 13).
-    `rate` is the paper's r: the share of the training set at each end.
+    - `plain`: T for all.
+    - `energy`: T + T+ at low energy, T + T- at high energy  (Eq. 9).
+    - `low`, `high`: only one of the two  (Eq. 15, 16).
+    - `reversed`: T+ at high energy and T- at low energy, as in the released configurations.
+    - `gradation`: one of `values` for each of as many equal segments, the lowest energies first  (Eq. 13).
+
+    Attributes:
+        base: T.
+        rule: One of these rules.
+        plus: T+, 0 or more.
+        minus: T-, 0 or less.
+        rate: The paper's r: the share of the training set at each end.
+        values: The temperatures of a gradation.
     """
 
     base: float = 4.0
@@ -104,9 +113,14 @@ class Temperature(Canonical):
 
 @dataclass(frozen=True)
 class Mixing(Canonical):
-    """CutMix or MixUp of the samples that `selection` picks: all, the `rate` share of high or low energy, or both.
+    """Which samples are mixed with others, and how.
 
-    target: what a loss that needs a label (DKD's) takes for a mixed image: the label of the `larger` part, or `both`.
+    Attributes:
+        operation: `cutmix` or `mixup`.
+        selection: `all`, or those of `high` energy, of `low` energy, or `half` of each.
+        rate: The share of the samples that is mixed.
+        alpha: Of the Beta(alpha, alpha) distribution that the share of the first image is drawn from.
+        target: The label of a mixed image for a loss that needs one (DKD's): of the `larger` part, or `both`.
     """
 
     operation: str
@@ -140,13 +154,17 @@ PLAIN = Temperature()
 
 @dataclass(frozen=True)
 class RunSpec(Canonical):
-    """One student trained once. A teacher, or a student alone, is a run whose method is `vanilla`."""
+    """One network trained once: all that decides its weights.
+
+    A teacher, or a student alone, is a run whose method is `vanilla`.
+    """
 
     dataset: str
     student: str
     seed: int
     epochs: int
     milestones: tuple[int, ...]
+    """The epochs after which the learning rate falls, counted from 1."""
     lr: float
     method: str = "vanilla"
     params: Params = ()

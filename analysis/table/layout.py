@@ -11,7 +11,14 @@ from trainables.recipes import CIFAR100, Pair, Recipe, Treatment
 
 @dataclass(frozen=True)
 class Row:
-    """One way of teaching. `note` is shown below the table (an assumption, a lost number)."""
+    """One way of teaching.
+
+    Attributes:
+        key: Its name for --rows.
+        label: Its name in print.
+        treat: Returns how a student is taught, for the recipe of a data set and a pair of networks.
+        note: A sentence below the table (an assumption, a lost number).
+    """
 
     key: str
     label: str
@@ -21,7 +28,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Difference:
-    """A derived row: the best of `best` minus the row `minus` (the paper's * and ** rows)."""
+    """A row that is computed from others, as the paper's rows * and **.
+
+    Attributes:
+        label: Its name in print.
+        best: The keys of rows, of which the best counts.
+        minus: The key of the row that is subtracted.
+    """
 
     label: str
     best: tuple[str, ...]
@@ -35,7 +48,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive rows within which the best number is printed bold, then their differences."""
+    """Consecutive rows and their differences. The best number of the rows is bold."""
 
     rows: tuple[Row, ...]
     differences: tuple[Difference, ...] = ()
@@ -43,10 +56,16 @@ class Block:
 
 @dataclass(frozen=True)
 class Part:
-    """A table, or one of the sub-tables printed side by side. pairs: of the recipe of a data set.
+    """A table, or one of several sub-tables side by side.
 
-    accuracies: the teacher's and the untaught student's accuracy stand above the rows (and are trained for it).
-    number: which number of a run its entries show, `top1` or `top5` (per cent).
+    Attributes:
+        key: Its name in files.
+        title: Its name in print. Empty if the table has no other part.
+        pairs: Returns the columns, for the recipe of a data set.
+        blocks: Its rows.
+        accuracies: Whether the accuracies of the teacher and of the untaught student stand above the rows. They are
+            trained for that.
+        number: Which number of a run it shows, `top1` or `top5`, in per cent.
     """
 
     key: str
@@ -63,7 +82,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Table:
-    """A table or a figure of the paper, or one that the paper does not have."""
+    """A table or a figure, of the paper or not."""
 
     key: str
     title: str
@@ -82,7 +101,7 @@ class Table:
 def paper_pairs(
     *own: Pair, otherwise: int | None = None, paper: Recipe = CIFAR100
 ) -> Callable[[Recipe], tuple[Pair, ...]]:
-    """The paper's columns on its data set (that of `paper`); else the recipe's own pairs, the first `otherwise`."""
+    """Return a `Part.pairs`: `own` on the data set of `paper`, else the recipe's first `otherwise` pairs."""
     return lambda source: own if source.name == paper.name else source.pairs[:otherwise]
 
 

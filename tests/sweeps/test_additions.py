@@ -1,10 +1,11 @@
-"""What the README says of adding a method, a table with its rows and a data set, done as it says."""
+"""The examples of the pages in docs/extend, run as they stand there."""
 
 from __future__ import annotations
 
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -16,14 +17,15 @@ from small_jobs import train
 
 from analysis import paper
 from analysis.record.settings import Settings
-from trainables import methods
+from trainables import methods, models
 from trainables.errors import UserError
 from trainables.spec import params
 from trainables.storage.job_file import Execution
 from trainables.storage.runs import read_result
 
-README = Path(__file__).parents[2] / "README.md"
-BLOCKS = dict(re.findall(r"```python\n# (\S+)\.py\n(.*?)```", README.read_text(), re.DOTALL))
+PAGES = Path(__file__).parents[2] / "docs" / "extend"
+TEXT = "\n".join(page.read_text() for page in sorted(PAGES.glob("*.md")))
+BLOCKS = dict(re.findall(r"```python\n# (\S+)\.py\n(.*?)```", TEXT, re.DOTALL))
 ASKED = ("--dataset", "digits", "--pairs", "resnet8/resnet8", "--seeds", "1", "--epochs", "1", "--gpus", "0")
 Add = Callable[[str, str], Path]
 
@@ -43,6 +45,7 @@ def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Add]:
         (folder / f"{module}.py").write_text(code)
         added.append(f"{package}.{module}")
         paper.tables.cache_clear()
+        models._networks.cache_clear()
         return folder / f"{module}.py"
 
     yield write
@@ -50,6 +53,7 @@ def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Add]:
         sys.modules.pop(name, None)
     paper.tables.cache_clear()
     methods.find.cache_clear()
+    models._networks.cache_clear()
 
 
 def trained(table: str, asked: Settings, execution: Execution) -> list[str]:
@@ -65,7 +69,7 @@ def trained(table: str, asked: Settings, execution: Execution) -> list[str]:
     return names
 
 
-def test_a_method_and_a_table_as_the_readme_has_them(add: Add, command: Command, tmp_path: Path) -> None:
+def test_a_method_and_a_table_as_their_pages_have_them(add: Add, command: Command, tmp_path: Path) -> None:
     for name in ("trainables/methods/mine", "analysis/paper/mytable"):
         add(name, BLOCKS[name])
     status, out, _ = command("--list", "mytable")
@@ -76,7 +80,7 @@ def test_a_method_and_a_table_as_the_readme_has_them(add: Add, command: Command,
     assert sorted(done) == ["energy_mine", "kd", "mine", "vanilla"]
 
 
-def test_a_data_set_as_the_readme_has_it(add: Add, command: Command, tmp_path: Path) -> None:
+def test_a_data_set_as_its_page_has_it(add: Add, command: Command, tmp_path: Path) -> None:
     add("trainables/datasets/mydata", BLOCKS["trainables/datasets/mydata"])
     draw = np.random.default_rng(0)
     for name, size in (("train", 80), ("test", 20)):
@@ -88,6 +92,46 @@ def test_a_data_set_as_the_readme_has_it(add: Add, command: Command, tmp_path: P
     assert "mydata       train.npz and test.npz in --data-dir DIR: 40 a class, 80 images" in out
     asked = Settings(dataset="mydata", rows=("kd",), pairs=("resnet14/resnet8",), seeds=1, epochs=1)
     assert "kd" in trained("table5", asked, Execution(tmp_path / "results", data_dir=tmp_path))
+
+
+def test_a_row_as_its_page_has_it(add: Add, command: Command, tmp_path: Path) -> None:
+    add("analysis/paper/more_rates", BLOCKS["analysis/paper/more_rates"])
+    rows, pairs = ("kd", "kd_he_da_60", "kd_warm"), ("resnet8/resnet8",)
+    asked = Settings(dataset="digits", pairs=pairs, rows=rows, seeds=1, epochs=1, train_fraction=0.05)
+    done = trained("more_rates", asked, Execution(tmp_path / "results"))
+    assert sorted(done) == ["kd", "kd", "kd-he_cutmix60", "vanilla"]
+    status, out, _ = command("table5", "more_rates", *ASKED, "--rows", *rows, "--plan")
+    assert status == 0
+    assert "6 cells in 2 tables" in out
+
+
+def test_a_network_as_its_page_has_it(add: Add, command: Command, tmp_path: Path) -> None:
+    add("trainables/models/plain", BLOCKS["trainables/models/plain"])
+    status, out, _ = command("--list")
+    assert status == 0
+    assert "plain16" in out
+    asked = Settings(dataset="digits", rows=("kd", "at"), pairs=("plain32/plain16",), seeds=1, epochs=1)
+    done = trained("table1", replace(asked, train_fraction=0.05), Execution(tmp_path / "results"))
+    assert sorted(done) == ["at", "kd", "vanilla", "vanilla"]
+
+
+def test_a_network_of_a_name_that_there_is_already_is_refused(add: Add) -> None:
+    add("trainables/models/plain", BLOCKS["trainables/models/plain"].replace('"plain16"', '"resnet8"'))
+    with pytest.raises(UserError, match="plain: there is a network resnet8 already: choose another name"):
+        models.names()
+
+
+def test_own_images_as_their_page_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(BLOCKS["make_photos"], {})
+    asked = Settings(dataset="imagefolder", rows=("kd",), pairs=("resnet8/resnet8",), seeds=1, epochs=1)
+    asked = replace(asked, data="0" * 16)
+    assert "kd" in trained("table1", asked, Execution(tmp_path / "results", data_dir=tmp_path / "photos"))
+
+
+def test_every_example_of_the_pages_is_tested() -> None:
+    source = Path(__file__).read_text()
+    assert sorted(BLOCKS) == sorted(set(re.findall(r'BLOCKS\["(.+?)"\]', source)))
 
 
 def test_numbers_with_a_default_need_not_be_given(add: Add) -> None:

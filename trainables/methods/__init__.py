@@ -27,22 +27,24 @@ from trainables.spec import Params, RunSpec
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch with all that a loss needs besides the student's outputs. Numbers are float32, whatever the precision
-    of the networks; images are as the networks take them.
+    """One batch: all that a loss needs besides the student's outputs.
 
-    images: (N, 3, H, W).
-    labels: (N,); of a mixed image that of the image which fills at least half.
-    epoch: from 1.
-    temperature: a number or (N,); 1 for a run without one.
-    teacher: logits (N, C) and, where the method asks for FEATURES, feature maps, pooled features and preactivations;
-        None where there is no teacher.
-    index: (N,) positions in the training set.
-    others: (N,) the second label of mixed images, where the run asks for both.
-    strong: the same samples under strong augmentation, where the method wants them.
-    mixed: whether the images are mixed.
-    weight: of the loss, where several devices share the batch.
-    extra: the method's own modules.
-    draw_seed: gives a seed that belongs to this run, epoch and step alone.
+    Numbers are float32, whatever the precision of the networks. Images are as the networks take them.
+
+    Attributes:
+        images: (N, 3, H, W), normalised.
+        labels: (N,), int64. A mixed image has the label of the image that fills at least half of it.
+        epoch: Counted from 1.
+        temperature: A number, or one for each sample, (N,). 1 if the run has none.
+        teacher: The teacher's outputs: logits (N, C) and, if the method asks for FEATURES, the rest. None without a
+            teacher.
+        index: Positions in the training set, (N,).
+        others: The second labels of mixed images, (N,), if the run asks for both.
+        strong: The same samples under strong augmentation, if the method wants them.
+        mixed: Whether the images are mixed.
+        weight: The weight of the loss, if several devices share the batch.
+        extra: The method's own modules.
+        draw_seed: Returns a seed that only this run, epoch and step have.
     """
 
     images: Tensor
@@ -67,11 +69,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Setup:
-    """What the modules of a method are made for.
+    """What a method's own modules are made for.
 
-    student, teacher: the networks' outputs for one image, for their shapes (teacher: None where there is none).
-    teacher_norms: weight and bias of the norm before each of the teacher's preactivations but the first.
-    labels: (M,) of the whole training set. peer: the network that learns beside the student, if the run names one.
+    Attributes:
+        student: The student's outputs for one image, for their shapes.
+        teacher: The same of the teacher. None if there is no teacher.
+        teacher_norms: Weight and bias of the norm before each of the teacher's preactivations but the first.
+        labels: The labels of the whole training set, (M,).
+        num_classes: How many classes there are.
+        peer: The name of the network that learns beside the student, if the run has one.
     """
 
     student: Outputs
@@ -83,11 +89,16 @@ class Setup:
 
 
 class Method(ABC):
-    """TEMPERED: it has a temperature. FEATURES: it looks at more than logits. TEACHER: it has a teacher.
-    BATCH_STATISTICS: its teacher's norms use the statistics of the batch, not those of their training.
+    """A distillation method. Inherit from it as a frozen dataclass of the method's numbers.
 
-    PEER: another network learns beside the student. COUPLED: samples of a batch are compared with each other, so that
-    a batch cannot be split over devices. MIXES: it has a loss on mixed images.
+    Attributes:
+        TEMPERED: It has a temperature.
+        FEATURES: It looks at more than logits.
+        TEACHER: It has a teacher.
+        BATCH_STATISTICS: Its teacher's norms use the statistics of the batch, not those of their training.
+        PEER: Another network learns beside the student.
+        COUPLED: It compares the samples of a batch, so that a batch cannot be split over devices.
+        MIXES: It has a loss on mixed images.
     """
 
     TEMPERED: ClassVar[bool] = False
@@ -100,35 +111,57 @@ class Method(ABC):
 
     @property
     def wants_strong(self) -> bool:
-        """Whether it wants a strongly augmented view of the images too."""
+        """Whether the method wants a strongly augmented view of the images too."""
         return False
 
     @abstractmethod
     def loss(self, student: Outputs, batch: Batch) -> Tensor:
-        """The loss on the images as they are."""
+        """Return the loss on the images as they are.
+
+        Args:
+            student: The student's outputs for `batch.images`.
+            batch: Everything else.
+
+        Returns:
+            Scalar, the mean over the batch.
+        """
 
     def mixed_loss(self, student: Outputs, batch: Batch) -> Tensor:
-        """The loss on mixed images, added to the first; only of methods that MIX."""
+        """Return the loss on mixed images, which is added to the first. Only methods that MIX have one."""
         raise UserError(f"{type(self).__name__} has no loss on mixed images: choose kd or dkd")
 
     def two_view_loss(self, student: Outputs, strong: Outputs, batch: Batch) -> Tensor:
-        """The loss on the images as they are and on `batch.strong`; only of methods that want strong views."""
+        """Return the loss on the images as they are and on `batch.strong`. Only for methods that want strong views.
+
+        Args:
+            student: The student's outputs for `batch.images`.
+            strong: The student's outputs for `batch.strong.images`.
+            batch: Everything else.
+
+        Returns:
+            Scalar, the mean over the batch.
+        """
         raise NotImplementedError
 
     def fixed(self, epoch: int) -> bool:
-        """Whether the loss is the same function of a step's images, labels, temperatures and logits in every epoch from
-        this one on, so that it can be recorded."""
+        """Whether a CUDA graph may record the loss from this epoch on.
+
+        It may if in every later epoch the loss is the same function of images, labels, temperatures and logits.
+        """
         return False
 
     def remark(self, num_classes: int) -> str | None:
-        """What a person should know of the method on a data set of so many classes, in a sentence."""
+        """Return one sentence that people should know of the method on a data set of so many classes, or None."""
         return None
 
     def extra(self, setup: Setup) -> nn.Module | None:
-        """Modules that train with the student, are saved with it and never count as its parameters.
+        """Return modules that train with the student and are saved with it, or None.
 
-        Initial weights come from torch's global generator, which is seeded for the call. A pair that the method cannot
-        serve is refused with a UserError.
+        They never count as the student's parameters. Draw their initial weights from torch's global generator, which is
+        seeded for the call.
+
+        Raises:
+            UserError: If the method cannot serve this pair of networks.
         """
         return None
 

@@ -1,9 +1,17 @@
-"""The networks of the paper's tables, under the names by which the community shares their checkpoints."""
+"""Networks, by the names under which the community shares their checkpoints.
+
+Any module that is added here and defines NETWORKS, a dict from a name to a function of the number of classes, adds its
+own.
+"""
 
 from __future__ import annotations
 
 import difflib
+import pkgutil
+from collections.abc import Callable
+from functools import cache
 
+from trainables import additions
 from trainables.errors import UserError
 from trainables.models import (
     imagenet_resnet,
@@ -20,38 +28,56 @@ from trainables.models.network import Network, Outputs
 
 __all__ = ["Network", "Outputs", "build", "names"]
 
-_NETWORKS = (
-    resnet.NETWORKS
-    | wrn.NETWORKS
-    | vgg.NETWORKS
-    | mobilenetv2.NETWORKS
-    | shufflenet_v1.NETWORKS
-    | shufflenet_v2.NETWORKS
-    | resnet50.NETWORKS
-    | imagenet_resnet.NETWORKS
-    | mobilenetv1.NETWORKS
+_SHIPPED = (
+    resnet,
+    wrn,
+    vgg,
+    mobilenetv2,
+    shufflenet_v1,
+    shufflenet_v2,
+    resnet50,
+    imagenet_resnet,
+    mobilenetv1,
 )
+_OTHERS = ("checkpoint", "network", "published")
+"""Modules here that define no networks."""
+
+
+@cache
+def _networks() -> dict[str, Callable[[int], Network]]:
+    """The program's networks, in the order of the tables, and then those that were added."""
+    found: dict[str, Callable[[int], Network]] = {}
+    for shipped in _SHIPPED:
+        found |= shipped.NETWORKS
+    known = {*_OTHERS, *(shipped.__name__.rpartition(".")[2] for shipped in _SHIPPED)}
+    for module in pkgutil.iter_modules(__path__):
+        if module.name not in known and not module.name.startswith("_"):
+            added = additions.load(__name__, module.name, "NETWORKS", dict)
+            if twice := sorted(found.keys() & added.keys()):
+                raise UserError(f"{__name__}.{module.name}: there is a network {twice[0]} already: choose another name")
+            found |= added
+    return found
 
 
 def names() -> tuple[str, ...]:
     """The names that `build` knows."""
-    return tuple(_NETWORKS)
+    return tuple(_networks())
 
 
 def build(name: str, num_classes: int) -> Network:
     """A network with fresh weights, drawn from torch's global generator alone (`torch.manual_seed` fixes them)."""
-    if name not in _NETWORKS:
+    if name not in _networks():
         raise UserError(f"unknown network {name!r}: use one of {', '.join(_closest_first(name))}")
     if num_classes < 2:
         raise UserError(f"a network needs two classes or more, not {num_classes}")
-    return _NETWORKS[name](num_classes)
+    return _networks()[name](num_classes)
 
 
 def _closest_first(name: str) -> list[str]:
     """All names, the most similar to `name` first, whatever its case and separators."""
     wanted = _squashed(name)
     return sorted(
-        _NETWORKS,
+        _networks(),
         key=lambda known: -difflib.SequenceMatcher(None, wanted, _squashed(known)).ratio(),
     )
 

@@ -12,11 +12,14 @@ from torch.nn.functional import relu
 
 
 class Outputs(NamedTuple):
-    """One forward pass.
+    """What a network returns for N images.
 
-    logits (N, C); features: maps (N, K_i, H_i, W_i) from input to output; pooled: (N, K), what the classifier sees;
-    preactivations: for each feature, of its shape, the map before the ReLU that ends it. A feature that is not yet
-    normed has the norm and ReLU behind it; a linear one, which has none, is its own.
+    Attributes:
+        logits: (N, C).
+        features: Maps (N, K_i, H_i, W_i), from input to output.
+        pooled: What the classifier sees, (N, K).
+        preactivations: For each feature, the map before the ReLU that ends it, of the same shape. A feature that is not
+            yet normed has the norm and ReLU behind it. A linear feature has no ReLU and is its own preactivation.
     """
 
     logits: Tensor
@@ -53,22 +56,22 @@ class Outputs(NamedTuple):
 
 
 class Network(nn.Module, ABC):
-    """An image classifier: (N, 3, H, W), H and W at least 16, to logits (N, C)."""
+    """An image classifier. It maps images (N, 3, H, W), H and W at least 16, to logits (N, C)."""
 
     @abstractmethod
     def forward_features(self, images: Tensor) -> Outputs:
-        """The logits together with what they were computed from; costs no more than the logits."""
+        """Return the logits with what they were computed from. This costs no more than the logits alone."""
 
     @abstractmethod
     def preactivation_norms(self) -> tuple[nn.BatchNorm2d, ...]:
-        """For each preactivation but the first, the batch norm that comes last before it: of a sum, the branch's."""
+        """Return, for each preactivation but the first, the last batch norm before it. Of a sum, that of the branch."""
 
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_features(images).logits
 
 
 class Stage(nn.Sequential):
-    """Blocks that leave their last ReLU to the stage. Returns its map and the one before the ReLU that ends it."""
+    """Blocks that leave their last ReLU to the stage. It returns its map, and the map before the ReLU that ends it."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         before = x
@@ -79,19 +82,19 @@ class Stage(nn.Sequential):
 
 
 def batch_norm(module: nn.Module, name: str) -> nn.BatchNorm2d:
-    """The batch norm of that name within a module; over several devices it is of another class."""
+    """Return the batch norm of that name within a module. Over several devices it is of another class."""
     found = module.get_submodule(name)
     assert isinstance(found, nn.BatchNorm2d | nn.SyncBatchNorm)
     return cast(nn.BatchNorm2d, found)
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """A convolution without bias that keeps the side at stride 1 and halves it, rounding up, at stride 2."""
+    """Make a convolution without bias. It keeps the side at stride 1 and halves it, rounding up, at stride 2."""
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
 
 
 def global_average(maps: Tensor) -> Tensor:
-    """(N, K, H, W) to (N, K)."""
+    """Average maps (N, K, H, W) to (N, K)."""
     return maps.mean(dim=(2, 3))
 
 
@@ -112,7 +115,10 @@ def interleave_channels(even: Tensor, odd: Tensor) -> Tensor:
 
 
 def kaiming_convolutions(network: nn.Module) -> None:
-    """Convolutions from N(0, 2 / (k * k * outputs)), without bias (He et al. 2015, fan out); norms stay 1 and 0."""
+    """Draw the weights of convolutions from N(0, 2 / (k * k * outputs)), biases 0 (He et al. 2015, fan out).
+
+    Norms keep weight 1 and bias 0.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
