@@ -154,7 +154,7 @@ def of_other_code(plan: Plan) -> list[str]:
     if plan.outdated:
         lines.append(
             f"{count(len(plan.outdated), 'run')} to train again: an earlier version trained them when the same "
-            "settings meant something else; the ledger keeps those results (README.md, Ledgers of earlier versions)"
+            "settings meant something else; the ledger keeps those results (see docs/protocol.md)"
         )
     if plan.other_code:
         lines.append(

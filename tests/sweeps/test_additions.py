@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Command
+from commands import Command, no_measuring
 from plans import plan_of
 from small_jobs import train
 
@@ -80,12 +80,16 @@ def test_a_method_and_a_table_as_their_pages_have_them(add: Add, command: Comman
     assert sorted(done) == ["energy_mine", "kd", "mine", "vanilla"]
 
 
-def test_a_data_set_as_its_page_has_it(add: Add, command: Command, tmp_path: Path) -> None:
-    add("trainables/datasets/mydata", BLOCKS["trainables/datasets/mydata"])
+def write_mydata(folder: Path) -> None:
     draw = np.random.default_rng(0)
     for name, size in (("train", 80), ("test", 20)):
         images = draw.integers(256, size=(size, 32, 32, 3), dtype=np.uint8)
-        np.savez(tmp_path / f"{name}.npz", images=images, labels=np.arange(size) % 2)
+        np.savez(folder / f"{name}.npz", images=images, labels=np.arange(size) % 2)
+
+
+def test_a_data_set_as_its_page_has_it(add: Add, command: Command, tmp_path: Path) -> None:
+    add("trainables/datasets/mydata", BLOCKS["trainables/datasets/mydata"])
+    write_mydata(tmp_path)
     status, out, _ = command("--list")
     assert status == 0
     assert "My data" in out
@@ -127,6 +131,23 @@ def test_own_images_as_their_page_has_them(tmp_path: Path, monkeypatch: pytest.M
     asked = Settings(dataset="imagefolder", rows=("kd",), pairs=("resnet8/resnet8",), seeds=1, epochs=1)
     asked = replace(asked, data="0" * 16)
     assert "kd" in trained("table1", asked, Execution(tmp_path / "results", data_dir=tmp_path / "photos"))
+
+
+def test_the_commands_of_the_pages_work(
+    add: Add, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, code in BLOCKS.items():
+        if "/" in name:
+            add(name, code)
+    (tmp_path / "DIR").mkdir()
+    write_mydata(tmp_path / "DIR")
+    exec(BLOCKS["make_photos"], {})
+    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    commands = re.findall(r"^ekd run (.*?)(?: +#.*)?$", TEXT, re.MULTILINE)
+    assert len(commands) > 5
+    for words in commands:
+        status, _, err = command(*words.split(), *([] if "--plan" in words else ["--plan"]), "--gpus", "0")
+        assert (status, err) == (0, ""), words
 
 
 def test_every_example_of_the_pages_is_tested() -> None:
