@@ -31,7 +31,7 @@ from trainables.models.checkpoint import save_weights
 from trainables.spec import RunSpec
 from trainables.storage.job_file import Execution, job_json
 
-STANDS_FOR = {"TABLE": "table5", "mytable": "table13", "FOLDER": "results"}
+STANDS_FOR = {"TABLE": "table5", "FOLDER": "results"}
 FILES = ("FILE", "WEIGHTS", "wrn_16_2_energykd", "wrn_16_2.pth")
 """Weights of a WRN-16-2."""
 LESS = {
@@ -51,6 +51,7 @@ def weights(path: Path, network: str, classes: int) -> None:
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with made-up results, weights of ten classes, a job."""
     folder = tmp_path_factory.mktemp("desk")
+    (folder / "docs").symlink_to(ROOT / "docs")
     settings = Settings(pairs=("resnet56/resnet20",), rows=("kd", "kd_he_da_40"))
     made_up.write_ledger(folder / "results", [paper.find("table5")], settings)
     figure = [paper.find("figure3")]
