@@ -32,7 +32,7 @@ DEPARTMENTS = {
         "canonical",
         "commands",
         "additions",
-        "errors error_texts time_limits console",
+        "errors error_texts time_limits console cores",
     ),
     "analysis": ("tables figures report export claims", "reporting", "figure", "paper", "claim", "table", "record"),
     "sweeps": ("ekd run search", "display searching", "running", "request", "planning"),

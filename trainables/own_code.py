@@ -19,8 +19,8 @@ METHODS, DATASETS, MODELS = (f"trainables/{name}" for name in ("methods", "datas
 SHIPPED = {
     "ekd_core": "__init__ energy losses mixing multilevel temperature",
     "trainables": (
-        "__init__ additions baselines canonical commands error_texts errors evaluate job observe own_code ray_trial "
-        "recipes shares spec time_limits"
+        "__init__ additions baselines canonical commands console cores error_texts errors evaluate job observe "
+        "own_code ray_trial recipes shares spec time_limits"
     ),
     "trainables/data": (
         "__init__ cifar_parquet cifar_python counts dataset decoding definition fetching file_source folders "

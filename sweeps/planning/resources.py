@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainables import datasets
 from trainables.commands import count
+from trainables.cores import cores_here
 from trainables.errors import UserError
 from trainables.spec import RunSpec
 
@@ -61,7 +61,7 @@ class Resources:
 
 def cpus_here() -> int:
     """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores_here()
 
 
 def gpus_here() -> list[str]:

@@ -5,7 +5,6 @@ Pillow, not torchvision.io: the latter ends the whole process on some damaged PN
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 import zlib
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from trainables.cores import cores_here
 from trainables.data.dataset import Split
 from trainables.data.folders import Files, FolderListing
 from trainables.errors import UserError
@@ -50,7 +50,7 @@ DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`function` of each item, in order, on all cores; the first exception ends it."""
-    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(MOST_THREADS, cores_here())) as pool:
         yield from pool.map(function, items)
 
 

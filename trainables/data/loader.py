@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from trainables.cores import cores_here
 from trainables.data.image_files import DecodedImages, Decoder, DecodeRequest
 from trainables.errors import UserError
 
@@ -39,8 +40,7 @@ def share_cores(devices: int) -> None:
 def default_workers(devices: int = 1) -> int:
     """The cores that this process may use, shared by the devices that train here, one left to the training."""
     devices = max(devices, devices_here)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores // devices - 1, MOST_WORKERS))
+    return max(1, min(cores_here() // devices - 1, MOST_WORKERS))
 
 
 def in_parts(indices: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ import torch
 
 from trainables.own_code import hash_program
 
+LONGEST_REASON = 200
 PACKAGES = ("ekd_core", "trainables", "analysis", "sweeps")
 
 
@@ -21,18 +23,35 @@ def now() -> str:
 
 
 def _git(*arguments: str) -> str | None:
+    """What git answers; None where it does not."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *arguments],
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=10,
-            check=True,
-        )
+        return _ask_git(*arguments)
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _ask_git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env=os.environ | {"LC_ALL": "C"},
+        timeout=10,
+        check=True,
+    )
     return done.stdout.strip()
+
+
+def why_no_commit() -> str | None:
+    """Why git does not say of which commit the program is: none is installed, no checkout, one of another user."""
+    try:
+        _ask_git("rev-parse", "HEAD")
+    except subprocess.CalledProcessError as error:
+        return " ".join(str(error.stderr).split())[:LONGEST_REASON]
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"git did not run: {error}"[:LONGEST_REASON]
+    return None
 
 
 def processor() -> str:
@@ -58,8 +77,10 @@ def surroundings(device: str) -> dict[str, Any]:
     that git does not know among it."""
     changed = _git("status", "--porcelain", "--untracked-files=no")
     unknown = _git("ls-files", "--others", "--exclude-standard", "--", *(f":/{name}" for name in PACKAGES))
+    reason = why_no_commit()
     return {
         "commit": _git("rev-parse", "HEAD"),
+        **({"no_commit": reason} if reason is not None else {}),
         "dirty": None if changed is None else bool(changed or unknown),
         "sources": hash_program(),
         "python": platform.python_version(),
