@@ -17,6 +17,9 @@ from typing import Any
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from trainables.environment import check_environment
+
+    check_environment(__file__)
 
 import pandas as pd
 
@@ -39,7 +42,7 @@ NOTHING_ASKED = Asked()
 
 def _cells(entry: Entry, kind: str, row: str | None) -> dict[str, Any]:
     spec = entry.spec
-    first = (entry.run_id, spec.name, kind, row, spec.treatment, entry.status, entry.reason)
+    first = (entry.run_id, entry.name, kind, row, spec.treatment, entry.status, entry.reason)
     numbers = {"epochs_finished" if name == "epochs" else name: getattr(entry, name) for name in NUMBERS}
     return {
         **dict(zip(_FIRST, first, strict=True)),

@@ -8,6 +8,9 @@ from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from trainables.environment import check_environment
+
+    check_environment(__file__)
 
 from analysis.reporting.claims_section import claims_section
 from analysis.reporting.document import Document

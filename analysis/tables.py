@@ -9,6 +9,9 @@ from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from trainables.environment import check_environment
+
+    check_environment(__file__)
 
 from analysis import paper
 from analysis.record.ledger import Ledger

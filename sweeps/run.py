@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from trainables.environment import check_environment
+
+    check_environment(__file__)
 
 from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger
@@ -172,7 +175,7 @@ def train(
     from sweeps.running.engine import execute
 
     remembered = False
-    with follow(plan, request.tables, request.settings, entries) as show:
+    with follow(plan, request.tables, request.settings, entries, results=where.results) as show:
 
         def on_event(event: Event) -> None:
             nonlocal remembered
@@ -232,7 +235,7 @@ def draw(where: Where, request: Request, table: ResolvedTable) -> list[Path]:
     try:
         return write_figure_from_runs(table, where.results, where.data_dir, request.files, folder)
     except UserError as error:
-        print(f"\nnot drawn: {table.table.title}: {error}")
+        print(f"\nnot drawn: {table.title}: {error}")
         return []
 
 

@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from trainables.environment import check_environment
+
+    check_environment(__file__)
 
 from analysis import paper
 from analysis.record.entry import Entry
@@ -45,7 +48,7 @@ from trainables.commands import count, run_command
 from trainables.console import keep_log
 from trainables.errors import UserError
 from trainables.spec import RunSpec
-from trainables.storage.runs import has_weights
+from trainables.storage.runs import has_weights, run_dir
 
 if TYPE_CHECKING:
     from sweeps.planning.resources import Resources
@@ -111,6 +114,7 @@ class _Searching:
         search = self.search
         settings = replace(search.settings, seeds=Settings().seeds)
         asked = [settings.as_json(), search.row.key, search.space.text, search.holdout, search.trial_epochs]
+        asked += [code] if (code := search.trial({}).code) else []
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:6]
         pair = f"{search.pair.teacher}-{search.pair.student}"
         return f"{search.settings.dataset}-{pair}-{search.row.key}-{self.options.sampler}-{digest}"
@@ -194,13 +198,13 @@ class _Searching:
             needs=frozenset(plan.runs.get(JobKind.TEACHER, ())),
             retry=self.options.run.where.retry,
         )
-        lines = Lines(State(plan), sys.stdout)
+        lines = Lines(State(plan), sys.stdout, self.results)
 
         def on_event(event: Event) -> None:
             from sweeps.running.events import RunEnded
 
             if isinstance(event, RunEnded) and not event.entry.spec.holdout:
-                _print_end(event.entry)
+                _print_end(event.entry, self.results)
             elif not isinstance(event, RunEnded):
                 lines(event)
             trials(event)
@@ -248,7 +252,7 @@ class _Searching:
             from sweeps.running.events import RunEnded
 
             if isinstance(event, RunEnded):
-                _print_end(event.entry)
+                _print_end(event.entry, self.results)
 
         return self._execute(Plan({JobKind.DISTILLED: specs}, jobs, done, failed), on_event)
 
@@ -281,9 +285,9 @@ class _Searching:
         return tuple(entry for entry in found.values() if entry.done)
 
 
-def _print_end(entry: Entry) -> None:
-    what = f"top-1 {entry.best_top1:.2f}" if entry.done else entry.reason
-    print(f"{'done    ' if entry.done else 'failed  '} {entry.spec.name}  {what}", flush=True)
+def _print_end(entry: Entry, results: Path) -> None:
+    what = f"top-1 {entry.best_top1:.2f}  {run_dir(results, entry.run_id)}" if entry.done else entry.reason
+    print(f"{'done    ' if entry.done else 'failed  '} {entry.name}  {what}", flush=True)
 
 
 if __name__ == "__main__":

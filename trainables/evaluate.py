@@ -13,6 +13,9 @@ from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from trainables.environment import check_environment
+
+    check_environment(__file__)
 
 from trainables import datasets
 from trainables.commands import Parser, parse_path, run_command

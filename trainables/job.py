@@ -20,6 +20,9 @@ from typing import Any
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from trainables.environment import check_environment
+
+    check_environment(__file__)
 
 import torch
 from torch.utils import deterministic
@@ -31,6 +34,7 @@ from trainables.datasets import load
 from trainables.errors import UserError, disk_errors_told
 from trainables.methods import find as find_method
 from trainables.own_code import with_own_code
+from trainables.run_names import name_of
 from trainables.shares import off
 from trainables.spec import RunSpec
 from trainables.storage.job_file import Execution, read_job
@@ -65,6 +69,7 @@ class EpochReport:
     unreadable: images that no report has named yet, by path, and why they could not be decoded.
     stopped: runs that were stopped before their end.
     damaged: checkpoints that could not be used, in a sentence each.
+    resumed: after which epoch each run goes on that was begun before.
     notes: what else to tell.
     """
 
@@ -76,6 +81,7 @@ class EpochReport:
     unreadable: dict[str, str] = field(default_factory=dict)
     stopped: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
+    resumed: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -134,7 +140,7 @@ def run(specs: Sequence[RunSpec], execution: Execution) -> Iterator[EpochReport]
     """
     if outdated := [spec.name for spec in specs if spec.outdated]:
         raise UserError(f"{outdated[0]} is a run of an earlier version: leave its `revision` out to train the newest")
-    if changed := [spec.name for spec in specs if with_own_code(spec) != spec]:
+    if changed := [name_of(spec) for spec in specs if with_own_code(spec) != spec]:
         raise UserError(f"the source of {changed[0]} has changed since it was planned: give the same command again")
     if len({stream_key(spec) for spec in specs}) != 1:
         raise UserError("the runs of a job must share data set, batch size, augmentation, precision, seed and teacher")
@@ -211,7 +217,8 @@ class Job:
         return TeacherContext(teacher, known, cache)
 
     def start(self) -> EpochReport | None:
-        """Make the students, each as its checkpoint left it. Report those that are refused, and damaged checkpoints."""
+        """Make the students, each as its checkpoint left it. Report those that are refused, damaged checkpoints,
+        and what goes on."""
         refused = {}
         for spec in self.specs:
             try:
@@ -234,7 +241,10 @@ class Job:
         self.notes += dict.fromkeys(remark for remark in remarks if remark is not None)
         damaged = tuple(line for student in self.students for line in student.damaged)
         barrier()
-        return EpochReport(0, self.epochs, failed=refused, damaged=damaged) if refused or damaged else None
+        resumed = {student.spec.run_id: student.resumed for student in self.students if student.resumed}
+        if not (refused or damaged or resumed):
+            return None
+        return EpochReport(0, self.epochs, failed=refused, damaged=damaged, resumed=resumed)
 
     def train(self, epoch: int, active: Sequence[Student]) -> None:
         """Train the students for an epoch, together; one after the other where the time is measured."""
@@ -349,7 +359,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     specs, execution = read_job(parser.parse_args(argv).job)
-    names = {spec.run_id: spec.name for spec in specs}
+    names = {spec.run_id: name_of(spec) for spec in specs}
     for run_id in names:
         # Whether the folder can be written is told when the run begins.
         with contextlib.suppress(OSError):
@@ -358,6 +368,8 @@ def main(argv: Sequence[str]) -> int:
     for report in run(specs, execution):
         for line in (*report.damaged, *report.notes):
             print(line, flush=True)
+        for run_id, epoch in report.resumed.items():
+            print(f"resumed {names[run_id]} from epoch {epoch + 1}", flush=True)
         for run_id, numbers in report.metrics.items():
             print(
                 f"epoch {report.epoch}/{report.epochs}  {names[run_id]}  top-1 {numbers['top1']:.2f}  "

@@ -323,11 +323,15 @@ class RunSpec(Canonical):
 
     @property
     def name(self) -> str:
-        """A name that people can read and that no two runs share."""
+        """A name that people can read and that no two runs share. `run_names.name_of` shows in it what was set."""
+        return self.named("")
+
+    def named(self, words: str) -> str:
+        """The name with some words behind the treatment."""
         other = self.teacher or self.peer
         pair = f"{other}-{self.student}" if other else self.student
         timing = "-timing" if self.timing else ""
-        return f"{self.dataset}-{pair}-{self.treatment}{timing}-e{self.epochs}-s{self.seed}-{self.run_id[:6]}"
+        return f"{self.dataset}-{pair}-{self.treatment}{words}{timing}-e{self.epochs}-s{self.seed}-{self.run_id[:6]}"
 
 
 def _nested(cls: type, fields: dict[str, Any]) -> Any:

@@ -95,10 +95,9 @@ def _title_and_legend(figure: Figure, grid: Grid, panels: list[Axes]) -> None:
     kind = {"best": ", best test epoch", "last": ", last epoch"}[grid.metric] if not grid.table.kind.timed else ""
     asides = [
         "mean ± standard deviation" if grid.settings.seeds > 1 else "",
-        "" if grid.comparable else "not the paper's data",
-        "shortened, not the paper's schedule" if grid.shortened else "",
+        *captions.asides(grid.resolved, shortened=grid.shortened),
     ]
-    lines = [grid.table.title, captions.training(grid) + kind, "; ".join(aside for aside in asides if aside)]
+    lines = [grid.resolved.title, captions.training(grid) + kind, "; ".join(aside for aside in asides if aside)]
     set_title(figure, lines, width=int(12 * figure.get_figwidth()))
     labelled: dict[str, Any] = {}
     for axes in panels:

@@ -20,7 +20,7 @@ from analysis.figure.observations import (
     teacher,
 )
 from analysis.figure.style import saved
-from analysis.table import names
+from analysis.table import captions, names
 from analysis.table.command_line import write
 from analysis.table.kinds import PictureTable
 from analysis.table.resolved import ResolvedPart, ResolvedTable
@@ -129,11 +129,8 @@ def _taught(pair: Pair, students: dict[str, Weights]) -> str:
 
 
 def _title(resolved: ResolvedTable, split: str, said: str, weights: Sequence[Weights]) -> list[str]:
-    table, settings = resolved.table, resolved.settings
+    settings = resolved.settings
     fraction = "" if settings.train_fraction == 1 else f"{settings.train_fraction:.3g} of the "
-    asides = [
-        "" if settings.dataset == table.dataset else f"not the paper's data ({names.dataset(table.dataset)})",
-        "shortened, not the paper's schedule" if any(one.shortened for one in weights) else "",
-    ]
+    asides = captions.asides(resolved, shortened=any(one.shortened for one in weights))
     shown = f"{names.dataset(settings.dataset)}, {fraction if split == 'training images' else ''}{split}"
-    return [table.title, f"{shown}; {said}", "; ".join(aside for aside in asides if aside)]
+    return [resolved.title, f"{shown}; {said}", "; ".join(asides)]

@@ -25,6 +25,7 @@ from analysis.table.layout import Row
 from analysis.table.resolved import ResolvedPart, ResolvedTable
 from trainables.errors import UserError, reason_of
 from trainables.recipes import Pair, energy_kd, energy_temperature
+from trainables.run_names import name_of
 from trainables.spec import RunSpec
 from trainables.storage.runs import hash_file, weights_path, write_atomically
 
@@ -103,7 +104,7 @@ def _trained(resolved: ResolvedTable, spec: RunSpec, usual: int, place: Folders)
     path = weights_path(place.results, spec.run_id)
     if not path.exists():
         raise UserError(
-            f"{resolved.table.key} needs the weights of {spec.name}, which are not in {path.parent}: "
+            f"{resolved.table.key} needs the weights of {name_of(spec)}, which are not in {path.parent}: "
             f"{_command(resolved, place)}"
         )
     shortened = spec.epochs < usual or spec.train_fraction < 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainables.errors import UserError
+from trainables.run_names import name_of
 from trainables.shares import FIELDS as SHARE_FIELDS
 from trainables.spec import RunSpec, from_record
 from trainables.storage.runs import RESULT_SCHEMA
@@ -82,6 +83,10 @@ class Entry:
     @property
     def done(self) -> bool:
         return self.status == DONE
+
+    @property
+    def name(self) -> str:
+        return name_of(self.spec)
 
 
 def entry_of(result: Any) -> Entry:

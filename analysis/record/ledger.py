@@ -114,7 +114,6 @@ def _row(entry: Entry) -> tuple[Any, ...]:
     values: dict[str, Any] = {
         **{name: getattr(spec, name) for name in _SPEC_COLUMNS if hasattr(spec, name)},
         **{name: getattr(entry, name) for name in _COLUMNS if hasattr(entry, name)},
-        "name": spec.name,
         "reason": entry.reason and _storable(entry.reason),
         "epochs_asked": spec.epochs,
         "temperature_rule": None if spec.temperature is None else spec.temperature.rule,

@@ -46,7 +46,7 @@ def _unfinished(snapshot: Snapshot) -> Iterator[Block]:
         return
     yield Heading("Asked for and not finished")
     counts = [Column(head, right=True) for head in ("Done", "Failed", "Asked")]
-    groups = tuple(Group(one.table.title, tuple(map(_gap, gaps[one.table.key]))) for one in lacking)
+    groups = tuple(Group(one.title, tuple(map(_gap, gaps[one.table.key]))) for one in lacking)
     yield Listing((Column("Rows", 0.34), Column("Pairs", 0.36), *counts), groups)
     yield paragraph("To go on:")
     for chapter in {chapter.sweep.command: chapter for chapter in lacking}.values():
@@ -118,6 +118,6 @@ def _failed(snapshot: Snapshot) -> Iterator[Block]:
         return
     yield Heading("Failed runs")
     lines: list[list[Words]] = [
-        [Styled(entry.spec.name, CODE), str(entry.epochs or 0), entry.reason or ""] for entry in failed
+        [Styled(entry.name, CODE), str(entry.epochs or 0), entry.reason or ""] for entry in failed
     ]
     yield listing([Column("Run", 0.46), Column("Epochs", right=True), Column("Reason", 0.42)], lines)

@@ -24,7 +24,7 @@ def drawn(grid: Grid, *, printed: bool) -> Picture:
     parts = list(_parts(grid)) if printed else []
     names = [key] if len(parts) == 1 else [f"{key}-{number}" for number in range(1, len(parts) + 1)]
     files = tuple((f"{name}.pdf", picture(part, "pdf"), _width(part)) for name, part in zip(names, parts, strict=True))
-    return Picture(key, grid.table.title, picture(grid, "svg"), files)
+    return Picture(key, grid.resolved.title, picture(grid, "svg"), files)
 
 
 def _parts(grid: Grid) -> Iterator[Grid]:

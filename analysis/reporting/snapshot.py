@@ -30,6 +30,10 @@ class Chapter:
     judged: tuple[tuple[Value, Verdict], ...] = ()
     reason: str = ""
 
+    @property
+    def title(self) -> str:
+        return self.table.title if self.grid is None else self.grid.resolved.title
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -69,6 +73,6 @@ def tables() -> list[Table]:
 def _chapter(table: Table, sweep: Sweep, snapshot: Snapshot) -> Chapter:
     try:
         grid = make_grid(resolve(table, sweep.settings), snapshot.runs, snapshot.metric)
-        return Chapter(table, sweep, grid, tuple(judge(grid)))
+        return Chapter(table, sweep, grid, tuple(judge(grid)) if table.of_paper else ())
     except UserError as error:
         return Chapter(table, sweep, None, reason=str(error))

@@ -79,7 +79,7 @@ def _outcome(judged: Sequence[Chapter]) -> Iterator[Block]:
     lines = []
     for chapter in judged:
         words = Counter(verdict.word for _, verdict in chapter.judged)
-        lines.append([chapter.table.title, str(len(chapter.judged)), *(str(words[word] or "-") for word in WORDS)])
+        lines.append([chapter.title, str(len(chapter.judged)), *(str(words[word] or "-") for word in WORDS)])
     heads = [Column(word.capitalize(), right=True) for word in ("cells", *WORDS)]
     yield listing([Column("Table", 0.26), *heads], lines)
     yield paragraph(_multiple(tally(pair for chapter in judged for pair in chapter.judged)))

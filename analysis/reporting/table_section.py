@@ -58,7 +58,7 @@ def table_sections(snapshot: Snapshot, *, printed: bool) -> Iterator[Block]:
 
 def _section(chapter: Chapter, snapshot: Snapshot, printed: bool) -> Iterator[Block]:
     table, grid = chapter.table, chapter.grid
-    yield Heading(table.title)
+    yield Heading(chapter.title)
     if grid is None:
         yield paragraph(f"This table cannot be drawn: {chapter.reason}.")
         return
@@ -88,7 +88,7 @@ def _picture(grid: Grid, snapshot: Snapshot, printed: bool) -> Iterator[Block]:
     if pictures.is_drawn(grid):
         yield from [pictures.drawn(grid, printed=printed)] if grid.values else []
         return
-    found = pictures.found(snapshot.results / "tables", grid.table.key, grid.table.title)
+    found = pictures.found(snapshot.results / "tables", grid.table.key, grid.resolved.title)
     if found:
         yield from found
     elif grid.table.kind.trains:

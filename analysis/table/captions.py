@@ -8,7 +8,9 @@ from dataclasses import replace
 from analysis.record.settings import deviations
 from analysis.table import names
 from analysis.table.grid import Grid
+from analysis.table.resolved import ResolvedTable
 from analysis.table.stats import ALPHA
+from analysis.table.titles import images
 from analysis.table.value import Value
 
 SIGNIFICANT = "§"
@@ -20,7 +22,9 @@ _EPOCHS = {"best": "the best", "last": "the last", "unknown": "not known"}
 
 def caption(grid: Grid) -> str:
     """One paragraph: the table's own words, what its numbers are, and every deviation from the paper."""
-    numbers = grid.table.kind.describe(grid.metric, grid.settings.seeds, names.epochs(*grid.epochs), grid.devices)
+    table, settings = grid.table, grid.settings
+    epochs = names.epochs(*grid.epochs)
+    numbers = table.kind.describe(grid.metric, settings.seeds, epochs, grid.devices, of_paper=table.of_paper)
     of_runs = (_differences(grid), _accuracies(grid), _energies(grid)) if grid.table.kind.trains else ()
     sentences = [grid.table.caption, numbers, *of_runs, _protocol(grid), _beside(grid)]
     return " ".join(sentence for sentence in sentences if sentence)
@@ -132,7 +136,17 @@ def training(grid: Grid) -> str:
 def protocol(grid: Grid) -> list[str]:
     """The deviations that matter for this table: a cost table's epochs only lengthen its measurement."""
     settings = replace(grid.settings, epochs=None) if grid.table.kind.timed else grid.settings
+    if not grid.table.of_paper:
+        return deviations(replace(settings, data=""), settings.dataset, _own_lengths(grid))
     return deviations(settings, grid.table.dataset, _own_lengths(grid))
+
+
+def asides(resolved: ResolvedTable, *, shortened: bool) -> list[str]:
+    """What a picture's title must say of its data and training."""
+    if not resolved.table.of_paper:
+        return ["shortened"] if shortened else []
+    other = [] if resolved.on_paper_data else [f"not the paper's data ({names.dataset(resolved.table.dataset)})"]
+    return other + (["shortened, not the paper's schedule"] if shortened else [])
 
 
 def _own_lengths(grid: Grid) -> dict[str, set[int]]:
@@ -179,6 +193,9 @@ def _accuracies(grid: Grid) -> str:
 
 def _protocol(grid: Grid) -> str:
     different = "; ".join(protocol(grid))
+    if not grid.table.of_paper:
+        data = grid.settings.data and f" (fingerprint {grid.settings.data})"
+        return f"Data: {images(grid.settings)}{data}{f'; {different}' if different else ''}."
     if not grid.comparable:
         trained = f" ({names.epochs(*grid.epochs)})" if not grid.table.kind.timed else ""
         return f"Not the paper's data and schedule{trained}: {different}. The paper's numbers do not apply."

@@ -13,7 +13,8 @@ from trainables.errors import UserError
 from trainables.spec import Temperature
 
 TIMING_EPOCHS = 4
-_REPORTED = {"best": "the best test epoch, which the paper's released trainer reports", "last": "the last epoch"}
+_REPORTED = {"best": "the best test epoch", "last": "the last epoch"}
+_IN_THE_PAPER = {"best": ", which the paper's released trainer reports"}
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ class TableKind:
         found: float | None = getattr(entry, f"{metric}_{number}")
         return found
 
-    def describe(self, metric: str, seeds: int, epochs: str, devices: Sequence[str]) -> str:
+    def describe(self, metric: str, seeds: int, epochs: str, devices: Sequence[str], *, of_paper: bool) -> str:
         """What its numbers are, for a caption."""
         spread = f"Mean ± standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
-        return f"{spread} of {_REPORTED[metric]}."
+        return f"{spread} of {_REPORTED[metric]}{_IN_THE_PAPER.get(metric, '') if of_paper else ''}."
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class CostTable(TableKind):
         later = entry.epoch_seconds[1:]
         return statistics.median(later) if later else None
 
-    def describe(self, metric: str, seeds: int, epochs: str, devices: Sequence[str]) -> str:
+    def describe(self, metric: str, seeds: int, epochs: str, devices: Sequence[str], *, of_paper: bool) -> str:
         spread = f"Mean ± standard deviation over {seeds} runs" if seeds > 1 else "One run"
         device = f" Measured on {' and on '.join(devices)}." if devices else ""
         mixed = " The devices differ: the numbers cannot be compared." if len(devices) > 1 else ""
@@ -97,7 +98,7 @@ class HyperparameterTable(TableKind):
     }
     """By key: the label of a line and what stands in it."""
 
-    def describe(self, metric: str, seeds: int, epochs: str, devices: Sequence[str]) -> str:
+    def describe(self, metric: str, seeds: int, epochs: str, devices: Sequence[str], *, of_paper: bool) -> str:
         return "As the runs are trained here."
 
 

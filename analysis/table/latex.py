@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from itertools import groupby
 
+from analysis.table.layout import PAPER_TITLE
 from analysis.table.sheet import Line, Panel, Sheet, Shown
 
 _SPECIAL = {
@@ -111,5 +112,5 @@ def latex(sheet: Sheet) -> str:
 
 def _short(title: str) -> str:
     """`Table 1: methods` as `Methods (Table 1 of the Energy KD paper)`; another title as it is."""
-    match = re.fullmatch(r"((?:Table|Figure) \d+): (.)(.*)", title, re.DOTALL)
-    return f"{match[2].upper()}{match[3]} ({match[1]} of the Energy KD paper)" if match else title
+    match = PAPER_TITLE.fullmatch(title)
+    return f"{match[2][0].upper()}{match[2][1:]} ({match[1]} of the Energy KD paper)" if match else title

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis.table.kinds import ACCURACY, TableKind
 from trainables.recipes import CIFAR100, Pair, Recipe, Treatment
+
+PAPER_TITLE = re.compile(r"((?:Table|Figure) \d+): (.*)", re.DOTALL)
+"""Of a table or a figure of the paper."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,11 @@ class Table:
     published_in: tuple[Table, ...] = ()
     """Tables of the paper that have some of the same rows. Their numbers, the first one's first, are shown where the
     runs are the same."""
+
+    @property
+    def of_paper(self) -> bool:
+        """Whether it, or some of its rows, is in the paper; else nothing is said of the paper with it."""
+        return PAPER_TITLE.fullmatch(self.title) is not None or bool(self.published_in)
 
 
 def paper_pairs(

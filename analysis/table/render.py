@@ -150,7 +150,7 @@ def to_json(grid: Grid) -> str:
         json.dumps(
             {
                 "table": grid.table.key,
-                "title": grid.table.title,
+                "title": grid.resolved.title,
                 "metric": grid.metric,
                 "comparable": grid.comparable,
                 "shortened": grid.shortened,

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from analysis.record.settings import Settings, assistant_spec, parse_pair, student_spec, teacher_spec, vanilla_spec
 from analysis.table.layout import Block, Part, Row, Table
+from analysis.table.titles import title
 from trainables.errors import UserError
 from trainables.recipes import Pair
 from trainables.spec import RunSpec, flatten
@@ -47,6 +48,10 @@ class ResolvedTable:
     def on_paper_data(self) -> bool:
         """Whether the runs see the images of the paper's table: its data set, and not a user's own part of it."""
         return self.settings.dataset == self.table.dataset and not self.settings.data
+
+    @property
+    def title(self) -> str:
+        return title(self.table, self.settings)
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -68,7 +68,7 @@ class Sheet:
 
 def make_sheet(grid: Grid) -> Sheet:
     """The table laid out as in the paper."""
-    return Sheet(grid.table.key, grid.table.title, make_panels(grid), captions.caption(grid), captions.notes(grid))
+    return Sheet(grid.table.key, grid.resolved.title, make_panels(grid), captions.caption(grid), captions.notes(grid))
 
 
 def make_panels(grid: Grid) -> tuple[Panel, ...]:

@@ -15,7 +15,6 @@ from analysis.record.entry import Entry
 from analysis.record.settings import teacher_spec
 from analysis.table import names
 from analysis.table.grid import make_grid
-from analysis.table.layout import Table
 from analysis.table.protocol import protocol
 from analysis.table.resolved import ResolvedTable
 from analysis.table.verdicts import SEED_STD
@@ -166,20 +165,17 @@ def of_other_code(plan: Plan) -> list[str]:
 
 def _protocol(resolved: ResolvedTable) -> list[RenderableType]:
     found, settings = protocol(resolved), resolved.settings
-    title = f"{_title(resolved.table, settings.dataset)}, {count(settings.seeds, 'seed')}"
+    title = f"{_title(resolved)}, {count(settings.seeds, 'seed')}"
     grid = make_table(found.heads, found.rows, overflow="fold")
     below = [Text(f"all rows: {found.common}"), *map(Text, found.notes), Text("")]
     return [Text(title, "bold"), grid, *below]
 
 
-def _title(table: Table, dataset: str) -> str:
+def _title(resolved: ResolvedTable) -> str:
     """The table's title with the data set of this plan, once."""
-    own, here = names.dataset(table.dataset), names.dataset(dataset)
-    if own in table.title:
-        return table.title.replace(own, here)
-    if any(names.dataset(name) in table.title for name in datasets.names()):
-        return table.title if own == here else f"{table.title}; here on {here}"
-    return f"{table.title}, on {here}"
+    title = resolved.title
+    named = any(names.dataset(name) in title for name in datasets.names())
+    return title if named else f"{title}, on {names.dataset(resolved.settings.dataset)}"
 
 
 def _runs(plan: Plan) -> RenderableType:

@@ -91,7 +91,7 @@ def _part(
 ) -> RenderableType:
     values = [value for value in grid.values if value.part == part.key and value.kind in kinds]
     pairs = list(dict.fromkeys(value.pair for value in values))
-    title = grid.table.title if len(grid.table.parts) == 1 else f"{grid.table.title}: {part.part.title}"
+    title = grid.resolved.title if len(grid.table.parts) == 1 else f"{grid.resolved.title}: {part.part.title}"
     head = Text(title, "bold", no_wrap=True, overflow="ellipsis")
     heads = [f"{names.network(pair.teacher)}\n{names.network(pair.student)}" for pair in pairs]
     rows = list(dict.fromkeys((value.row, value.label) for value in values))

@@ -8,10 +8,12 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TextIO, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, cast
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
@@ -28,6 +30,10 @@ from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, Machi
 from trainables.commands import count
 from trainables.console import Tolerant, logged
 from trainables.spec import RunSpec
+from trainables.storage.runs import run_dir
+
+if TYPE_CHECKING:
+    from trainables.job import EpochReport
 
 REDRAWS_A_SECOND = 2
 QUIET_SECONDS = 30
@@ -40,13 +46,17 @@ MOST_IMAGES = 12
 
 @dataclass
 class RunningJob:
-    """A job under way: when it started and where it is. first: the epoch it began with, where it was resumed."""
+    """A job under way: when it started and where it is. first: the epoch it began with, where it was resumed.
+
+    resumed: the first epoch of its runs that go on.
+    """
 
     job: PlannedJob
     began: float
     epochs: int
     epoch: int = 0
     first: int = 0
+    resumed: int = 0
     at: float = 0.0
     ended: set[str] = field(default_factory=set)
 
@@ -84,6 +94,8 @@ class State:
                 epochs = max(spec.epochs for spec in job.specs)
                 self.jobs[job.key] = RunningJob(job, began=now, epochs=epochs, at=now)
             case EpochDone(job, report):
+                if report.resumed and job.key in self.jobs:
+                    self.jobs[job.key].resumed = 1 + min(report.resumed.values())
                 self._advance(job, report.epoch, report.metrics, now)
                 self.stopped |= set(report.stopped)
                 new = {path: why for path, why in report.unreadable.items() if path not in self.unreadable}
@@ -118,7 +130,7 @@ class State:
             self.done.add(entry.run_id)
         else:
             self.failed[entry.run_id] = entry.reason or ""
-            self._trouble(entry.spec.name, entry.reason or "")
+            self._trouble(entry.name, entry.reason or "")
         for key, running in list(self.jobs.items()):
             if not any(self._open(spec.run_id) for spec in running.job.specs):
                 del self.jobs[key]
@@ -182,8 +194,8 @@ def students(job: PlannedJob) -> str:
 class Lines:
     """For files and pipes: lines, each written at once."""
 
-    def __init__(self, state: State, out: TextIO) -> None:
-        self.state, self.out = state, out
+    def __init__(self, state: State, out: TextIO, results: Path | None = None) -> None:
+        self.state, self.out, self.results = state, out, results
         self._said: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
@@ -195,12 +207,20 @@ class Lines:
             case JobStarted(job):
                 self._said[job.key] = self.state.clock()
                 self._say(f"started  {job.key}  ({students(job)})")
+            case EpochDone(job, report) if report.resumed:
+                self._resumed(job, report)
             case EpochDone(job, report) if report.epoch > 0:
                 self._epoch(job, report.epoch, report.epochs)
             case RunEnded(entry) if entry.done:
-                self._say(
-                    f"done     {entry.spec.name}  top-1 {entry.best_top1:.2f}  ({self.state.counts}{self._left()})"
-                )
+                folder = f"  {run_dir(self.results, entry.run_id)}" if self.results else ""
+                how_far = f"({self.state.counts}{self._left()})"
+                self._say(f"done     {entry.name}  top-1 {entry.best_top1:.2f}  {how_far}{folder}")
+
+    def _resumed(self, job: PlannedJob, report: EpochReport) -> None:
+        """From which epoch its runs go on; those that are not named begin."""
+        epochs = Counter(report.resumed.values())
+        words = [f"{count(runs, 'run')} from epoch {epoch + 1}" for epoch, runs in sorted(epochs.items())]
+        self._say(f"resumed  {job.key}  {', '.join(words)} of {report.epochs}")
 
     def _epoch(self, job: PlannedJob, epoch: int, epochs: int) -> None:
         now = self.state.clock()
@@ -265,7 +285,8 @@ class Screen:
         jobs = sorted(self.state.jobs.values(), key=lambda job: job.began)
         for running in jobs[:most]:
             left = running.left(now)
-            where = f"epoch {running.epoch}/{running.epochs}" if running.epoch else "starting"
+            begins = f"from epoch {running.resumed}/{running.epochs}" if running.resumed else "starting"
+            where = f"epoch {running.epoch}/{running.epochs}" if running.epoch else begins
             tail = f"  {students(running.job)}  {where}" + (f"  {duration(left)} left" if left is not None else "")
             name = Text(running.job.key)
             name.truncate(max(10, width - len(tail)), overflow="ellipsis")
@@ -291,12 +312,21 @@ def _one_line(text: str, style: str) -> Text:
 
 @contextmanager
 def follow(
-    plan: Plan, tables: Sequence[Table], settings: Settings, entries: Mapping[str, Entry], out: TextIO | None = None
+    plan: Plan,
+    tables: Sequence[Table],
+    settings: Settings,
+    entries: Mapping[str, Entry],
+    out: TextIO | None = None,
+    *,
+    results: Path | None = None,
 ) -> Iterator[Callable[[Event], None]]:
-    """What the engine should tell its events to: a live table on a terminal, lines elsewhere. out: standard output."""
+    """What the engine should tell its events to: a live table on a terminal, lines elsewhere. out: standard output.
+
+    results: the folder in which a line names that of a finished run.
+    """
     state, out = State(plan), out or sys.stdout
     try:
-        with _shown(Screen(state, tables, settings, entries), plan, out) as show:
+        with _shown(Screen(state, tables, settings, entries), plan, out, results) as show:
             yield show
     finally:
         for line in unreadable_images(state.unreadable):
@@ -317,10 +347,10 @@ def unreadable_images(found: Mapping[str, str]) -> list[str]:
 
 
 @contextmanager
-def _shown(screen: Screen, plan: Plan, out: TextIO) -> Iterator[Callable[[Event], None]]:
+def _shown(screen: Screen, plan: Plan, out: TextIO, results: Path | None) -> Iterator[Callable[[Event], None]]:
     console = Console(file=out)
     if not console.is_terminal or console.is_dumb_terminal:
-        yield Lines(screen.state, out)
+        yield Lines(screen.state, out, results)
         return
     log = out.log if isinstance(out, Tolerant) else None
     terminal = cast(TextIO, Tolerant(out.stream)) if isinstance(out, Tolerant) else out
@@ -329,7 +359,7 @@ def _shown(screen: Screen, plan: Plan, out: TextIO) -> Iterator[Callable[[Event]
         with live:
             yield screen
         return
-    lines = Lines(State(plan), log)
+    lines = Lines(State(plan), log, results)
 
     def show(event: Event) -> None:
         lines(event)

@@ -12,6 +12,7 @@ from sweeps.request.arguments import Where
 from sweeps.request.request import Request, list_datasets
 from trainables import datasets
 from trainables.errors import UserError
+from trainables.run_names import name_of
 from trainables.spec import RunSpec
 
 
@@ -43,7 +44,8 @@ def check_images(data_dir: Path, runs: Collection[RunSpec]) -> None:
     for spec in runs:
         images, ends = count_images(spec, data_dir).train_size, spec.end
         if ends is not None and int(images * ends) < 1:
-            raise UserError(f"{spec.name}: {100 * ends:.3g} % of {images} training images is less than one: use more")
+            few = f"{100 * ends:.3g} % of {images} training images is less than one"
+            raise UserError(f"{name_of(spec)}: {few}: use more")
 
 
 def check_models(data_dir: Path, request: Request, runs: Collection[RunSpec]) -> None:

@@ -15,6 +15,7 @@ from tensorboardX.record_writer import RecordWriter  # type: ignore[import-untyp
 from tensorboardX.summary import hparams, scalar  # type: ignore[import-untyped]
 
 from trainables.job import EpochReport
+from trainables.run_names import name_of
 from trainables.spec import RunSpec, flatten
 
 TAG = "ray/tune/"
@@ -48,7 +49,7 @@ class Curves:
 
     def _write(self, spec: RunSpec, epoch: int, numbers: Mapping[str, float]) -> None:
         if spec.run_id not in self._files:
-            folder = self._folder / spec.name
+            folder = self._folder / name_of(spec)
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
             self._files[spec.run_id] = RecordWriter(str(path))

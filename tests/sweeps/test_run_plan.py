@@ -60,7 +60,7 @@ def test_the_plan_for_people(command: Command, tmp_path: Path, weights: Path, mo
     (tmp_path / "teachers" / "resnet8_best.pth").write_bytes(weights.read_bytes())
     pairs = ("--pairs", "resnet8/resnet8", "resnet20/resnet8")
     _, out, _ = command("table5", "--dataset", "digits", *pairs, "--plan", "--teachers", "teachers")
-    assert "Table 5: HE-DA on KD and DKD, on digits, 3 seeds" in out
+    assert "HE-DA on KD and DKD, on digits (after Table 5 of the Energy KD paper), 3 seeds" in out
     assert "teacher resnet8 is given: " in out
     assert "teacher resnet20 will be trained first" in out
     assert "18 cells in 1 table" in out
@@ -124,12 +124,16 @@ def test_the_plan_of_a_machine_with_gpus(command: Command, monkeypatch: pytest.M
     ("table", "dataset", "title"),
     [
         ("table6", "tinyimagenet", "Table 6: HE-DA on KD and DKD, on TinyImageNet"),
-        ("table6", "digits", "Table 6: HE-DA on KD and DKD, on digits"),
+        ("table6", "digits", "HE-DA on KD and DKD, on digits (after Table 6 of the Energy KD paper)"),
         ("table5", "cifar100", "Table 5: HE-DA on KD and DKD, on CIFAR-100"),
         ("table1", "cifar100", "Table 1: methods on CIFAR-100, teacher and student of one kind"),
-        ("table1", "digits", "Table 1: methods on digits, teacher and student of one kind"),
+        (
+            "table1",
+            "digits",
+            "Methods on digits, teacher and student of one kind (after Table 1 of the Energy KD paper)",
+        ),
         ("table8", "cifar100_lt", "Table 8: long-tailed CIFAR-100"),
-        ("table8", "digits", "Table 8: long-tailed CIFAR-100; here on digits"),
+        ("table8", "digits", "Long-tailed CIFAR-100; here on digits (after Table 8 of the Energy KD paper)"),
     ],
 )
 def test_a_title_names_the_data_set_once(

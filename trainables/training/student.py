@@ -20,6 +20,7 @@ from trainables.errors import UserError, reason_of
 from trainables.methods import Method, Setup, make, whole_batches
 from trainables.models import Network, build
 from trainables.models.checkpoint import save_weights
+from trainables.run_names import name_of
 from trainables.shares import asked
 from trainables.spec import RunSpec
 from trainables.storage.checkpoints import drop_checkpoints, load_checkpoint, save_checkpoint
@@ -185,13 +186,14 @@ class Student:
     def _resume(self) -> None:
         """Go on from the newest checkpoint that can be used; note those that cannot."""
         state, unusable = load_checkpoint(self.results, self.spec.run_id, self.device, repair=self.share.rank == 0)
-        self.damaged = [f"{name} of {self.spec.name} {why}: not used" for name, why in unusable.items()]
+        self.damaged = [f"{name} of {name_of(self.spec)} {why}: not used" for name, why in unusable.items()]
         if state is not None:
             self.model.load_state_dict(state["model"])
             if self.extra is not None:
                 self.extra.load_state_dict(state["extra"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.record = Record(**state["record"])
+        self.resumed = self.record.epoch
         if self.damaged:
             self.damaged[-1] += f"; it goes on after epoch {self.record.epoch}"
 
@@ -262,7 +264,7 @@ def _result(spec: RunSpec, reason: str | None, provenance: dict[str, Any]) -> di
     return {
         "schema": RESULT_SCHEMA,
         "run_id": spec.run_id,
-        "name": spec.name,
+        "name": name_of(spec),
         "spec": spec.as_dict(),
         "status": "done" if reason is None else "failed",
         "reason": reason,

@@ -23,6 +23,7 @@ from trainables.data.stream import Stream
 from trainables.errors import UserError
 from trainables.models import Network, Outputs, build
 from trainables.models.checkpoint import load_weights
+from trainables.run_names import name_of
 from trainables.spec import RunSpec
 from trainables.storage.locks import hold_lock
 from trainables.storage.provenance import surroundings
@@ -130,7 +131,7 @@ def teacher_file(spec: RunSpec, results: Path, given: dict[str, str]) -> Path:
     if spec.teacher_run is not None:
         path = weights_path(results, spec.teacher_run)
         if not path.exists():
-            raise UserError(f"teacher {spec.teacher} of {spec.name} is not trained yet: {path} is missing")
+            raise UserError(f"teacher {spec.teacher} of {name_of(spec)} is not trained yet: {path} is missing")
         if not has_weights(results, spec.teacher_run):
             raise UserError(
                 f"{path} is damaged, or not what teacher {spec.teacher} was when it was trained: the same command "

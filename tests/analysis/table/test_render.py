@@ -310,7 +310,7 @@ def test_latex_has_rules_shared_heads_bold_and_spreads() -> None:
 
 def test_a_list_of_tables_names_each_with_its_number_in_the_paper_if_it_has_one() -> None:
     for name, table in paper.tables().items():
-        source = render(make_grid(resolve(table, ONE), {}), "latex")
+        source = render(make_grid(resolve(table, replace(ONE, dataset=table.dataset)), {}), "latex")
         (short,) = re.findall(r"^\\caption\[\{(.*?)\}\]", source, re.M)
         number, _, words = table.title.partition(": ")
         if re.match(r"(table|figure)\d", name):

@@ -1,0 +1,36 @@
+"""What a table is called: as in the paper on the paper's data, by the data that it is made of elsewhere."""
+
+from __future__ import annotations
+
+from analysis.record.settings import Settings
+from analysis.table import names
+from analysis.table.layout import PAPER_TITLE, Table
+from trainables import datasets
+
+
+def title(table: Table, settings: Settings) -> str:
+    """The table's title with the data set of the settings. On other data than the paper's it is no table of the paper,
+    which stands behind it as the one that it follows."""
+    if settings.dataset == table.dataset and not settings.data:
+        return table.title
+    match = PAPER_TITLE.fullmatch(table.title)
+    words = _on(match[2] if match else table.title, names.dataset(table.dataset), images(settings))
+    return f"{words[0].upper()}{words[1:]} (after {match[1]} of the Energy KD paper)" if match else words
+
+
+def images(settings: Settings) -> str:
+    """The data set as it is printed; `own images in the form of ImageNet` where they are none that were published."""
+    printed = names.dataset(settings.dataset)
+    return f"own images in the form of {printed}" if settings.data and _is_published(settings.dataset) else printed
+
+
+def _is_published(dataset: str) -> bool:
+    return datasets.find(dataset).published is not None
+
+
+def _on(words: str, own: str, here: str) -> str:
+    """A title with the data set of here instead of its own, or behind it."""
+    if own in words:
+        return words.replace(own, here)
+    named = any(names.dataset(name) in words for name in datasets.names())
+    return f"{words}; here on {here}" if named else f"{words}, on {here}"
