@@ -13,6 +13,7 @@ from small_jobs import VANILLA, assert_same, one_line, stop_after, train
 
 from trainables.errors import UserError, disk_errors_told
 from trainables.job import Execution
+from trainables.run_names import name_of
 from trainables.storage import checkpoints
 from trainables.storage.checkpoints import checkpoint_path
 from trainables.storage.runs import drop_temporaries, run_dir, weights_path, write_atomically
@@ -107,7 +108,8 @@ def test_a_checkpoint_that_cannot_be_read_costs_one_epoch(
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     said, *reports = train([spec], execution)
     why = os.strerror(number).lower()
-    assert said.damaged == (f"checkpoint.pt of {spec.name} cannot be read ({why}): not used; it goes on after epoch 2",)
+    what = f"checkpoint.pt of {name_of(spec)} cannot be read ({why})"
+    assert said.damaged == (f"{what}: not used; it goes on after epoch 2",)
     assert [report.epoch for report in reports] == [3, 4]
 
 
@@ -119,7 +121,7 @@ def test_a_checkpoint_of_another_format_is_not_used_and_its_pack_goes_on(
     monkeypatch.setattr(checkpoints, "FORMAT", checkpoints.FORMAT + 1)
     said, *reports = train([spec, other], execution)
     assert said.damaged == (
-        f"checkpoint.pt of {spec.name} is of another run or version: not used; it goes on after epoch 0",
+        f"checkpoint.pt of {name_of(spec)} is of another run or version: not used; it goes on after epoch 0",
     )
     assert [set(report.metrics) for report in reports] == [{other.run_id, spec.run_id}] * 2 + [{spec.run_id}]
 

@@ -83,7 +83,8 @@ def test_resuming_begins_where_each_run_was_left(teacher: GivenTeacher, tmp_path
     ahead, behind, execution = every["he_cutmix"], every["kd"], teacher.execution(tmp_path)
     stop_after([ahead], execution, 2)
     stop_after([behind], execution, 1)
-    reports = train([behind, ahead], execution)
+    said, *reports = train([behind, ahead], execution)
+    assert (said.epoch, said.resumed) == (0, {behind.run_id: 1, ahead.run_id: 2})
     assert [(report.epoch, set(report.metrics)) for report in reports] == [(2, {behind.run_id}), (3, {ahead.run_id})]
 
 

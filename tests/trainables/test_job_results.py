@@ -27,6 +27,7 @@ from trainables.datasets import load
 from trainables.job import Execution, run
 from trainables.models import build
 from trainables.models.checkpoint import load_weights, sha256
+from trainables.run_names import name_of
 from trainables.spec import from_dict
 from trainables.storage.runs import read_result, run_dir, weights_path
 from trainables.training.teachers import Teacher
@@ -85,7 +86,7 @@ def test_result(teacher: GivenTeacher, tmp_path: Path) -> None:
     assert result["schema"] == 1
     assert from_dict(result["spec"]) == spec
     assert from_dict(result["spec"]).run_id == result["run_id"] == spec.run_id
-    assert (result["name"], result["status"], result["reason"]) == (spec.name, "done", None)
+    assert (result["name"], result["status"], result["reason"]) == (name_of(spec), "done", None)
     assert all(isinstance(result[name], int | float) for name in NUMBERS)
 
     curve = result["curve"]

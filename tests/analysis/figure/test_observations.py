@@ -24,6 +24,7 @@ from trainables.errors import UserError
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
 from trainables.recipes import Pair
+from trainables.run_names import name_of
 from trainables.spec import RunSpec
 from trainables.storage.runs import weights_path
 
@@ -160,7 +161,7 @@ def test_missing_weights_are_named_with_the_command_that_trains_them(tmp_path: P
         with pytest.raises(UserError) as error:
             write_figure_from_runs(resolve(paper.find(name), settings), tmp_path, None, (), tmp_path / "tables")
         text = str(error.value)
-        assert f"{name} needs the weights of {spec.name}" in text
+        assert f"{name} needs the weights of {name_of(spec)}" in text
         command = f"python sweeps/run.py {name} --dataset digits --seeds 1 --epochs 2 --set lr=0.1 --results {tmp_path}"
         assert text.endswith(command)
         assert "\n" not in text

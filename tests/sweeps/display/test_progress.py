@@ -158,6 +158,19 @@ def test_a_failed_job_takes_only_its_unfinished_runs_with_it(plan: Plan, state: 
     assert not state.running
 
 
+def test_a_finished_run_names_its_folder_and_a_resumed_one_its_epoch(plan: Plan, state: State) -> None:
+    out, job = io.StringIO(), job_of(plan, "distilled")
+    say = Lines(state, out, Path("some/results"))
+    say(JobStarted(job))
+    one, two, *_ = job.specs
+    say(EpochDone(job, EpochReport(0, 240, resumed={one.run_id: 12, two.run_id: 11})))
+    assert state.jobs[job.key].resumed == 12
+    say(RunEnded(done(one)))
+    _, resumed, ended = out.getvalue().splitlines()
+    assert resumed == f"resumed  {job.key}  1 run from epoch 12, 1 run from epoch 13 of 240"
+    assert ended.endswith(f"  some/results/runs/{one.run_id}")
+
+
 def drawn(screen: Screen, width: int, height: int) -> str:
     console = Console(file=io.StringIO(), width=width, height=height, record=True, force_terminal=True)
     console.print(screen)
