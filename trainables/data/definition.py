@@ -32,6 +32,9 @@ class DatasetDefinition:
     """Where in the data folder it is; None for a data set that needs no data folder, or fills it."""
     count: Callable[..., ImageCounts] | None = None
     """(place found): counts the files there; None for a data set that is the same everywhere."""
+    class_names: Callable[[Path], tuple[str, ...]] | None = None
+    """(place found, else the data folder): the names of the classes there, in order; none where it has none yet. None
+    for a data set whose names are the same everywhere."""
     convert: Callable[[Path | None], None] | None = None
     """Puts the data folder into the form that it should have, once and for all."""
     downloadable: bool = False

@@ -59,6 +59,12 @@ def scan(data_dir: Path | None) -> FolderListing:
     return FolderListing(classes, _files(train, classes), _files(test, classes))
 
 
+def class_names(root: Path) -> tuple[str, ...]:
+    """Those of the class folders; none where there is no folder of training images."""
+    train = root.expanduser() / "train"
+    return _classes(train) if os.path.isdir(train) else ()
+
+
 def visible(entries: Iterable[str]) -> list[str]:
     return sorted(name for name in entries if not name.startswith("."))
 

@@ -99,6 +99,15 @@ def count_images(
     return replace(whole, train_per_class=tuple(counts), test_size=test_size)
 
 
+def class_names(name: str, data_dir: Path | None) -> tuple[str, ...]:
+    """The names of the classes in the user's folder; none where they are the same everywhere or not there."""
+    definition = find(name)
+    if definition.class_names is None or data_dir is None:
+        return ()
+    root = data_dir if definition.find is None else definition.find(data_dir)
+    return () if root is None else definition.class_names(root)
+
+
 def needs_fingerprint(name: str, data_dir: Path | None) -> bool:
     """Whether the images are none that were published, so that a run's identity must name them by their fingerprint."""
     definition = find(name)

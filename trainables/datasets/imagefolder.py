@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from trainables.data.counts import count_files
 from trainables.data.definition import DatasetDefinition
-from trainables.data.folders import SIDE, FolderListing, scan
+from trainables.data.folders import SIDE, FolderListing, class_names, scan
 from trainables.errors import UserError
 from trainables.recipes import IMAGEFOLDER, IMAGENET
 
@@ -118,4 +118,5 @@ DATASET = DatasetDefinition(
     "--image-size N",
     count=lambda data_dir: count_files(scan(data_dir), SIDE),
     at_side=at_side,
+    class_names=class_names,
 )

@@ -78,5 +78,6 @@ DATASET = DatasetDefinition(
     published=PUBLISHED,
     find=find,
     count=lambda root: count_files(scan(root), SIDE),
+    class_names=folders.class_names,
     streamed=True,
 )

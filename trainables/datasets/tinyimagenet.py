@@ -136,6 +136,7 @@ DATASET = DatasetDefinition(
     published=PUBLISHED,
     find=find,
     count=lambda root: count_files(scan(root), SIDE),
+    class_names=lambda root: class_names(root, scan(root).classes),
     convert=convert,
     downloadable=True,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,12 +12,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from made_up import cells
+from PIL import Image
 
 from analysis import figures, paper
 from analysis.figure import embedding, from_weights, observations
 from analysis.figure.embedding import SUPERCLASSES, ClassGroup, embed, groups
 from analysis.figure.from_weights import write_figure_from_runs
-from analysis.figure.observations import Folders, Weights, answers, certainty
+from analysis.figure.observations import Folders, Weights, answers, certainty, given
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.resolved import resolve
@@ -322,3 +324,23 @@ def by_hand(points: np.ndarray, labels: np.ndarray) -> float:
         other = distances[place, labels != label].mean()
         values.append((other - own) / max(own, other))
     return float(np.mean(values))
+
+
+def test_a_class_that_was_renamed_is_drawn_under_its_new_name(tmp_path: Path) -> None:
+    """The images are the same, so their fingerprint is; the order of the classes too."""
+    rng = np.random.default_rng(1)
+    for split, name in itertools.product(("train", "val"), ("a_dog", "b_cat")):
+        (tmp_path / "own" / split / name).mkdir(parents=True)
+        for number in range(3):
+            image = Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8))
+            image.save(tmp_path / "own" / split / name / f"{number}.png")
+    settings = Settings(dataset="imagefolder")
+    path = tmp_path / "w.pt"
+    save_weights(build("resnet8", 2), path)
+    place, weights = Folders(tmp_path / "results", tmp_path / "own"), given("resnet8", path)
+    assert certainty(weights, settings, place)["classes"].tolist() == ["a_dog", "b_cat"]
+    for split in ("train", "val"):
+        (tmp_path / "own" / split / "a_dog").rename(tmp_path / "own" / split / "a_hound")
+    assert certainty(weights, settings, place)["classes"].tolist() == ["a_hound", "b_cat"]
+    away = Folders(tmp_path / "results", tmp_path / "nowhere")
+    assert certainty(weights, settings, away)["classes"].tolist() == ["a_hound", "b_cat"], "without the images"
