@@ -97,7 +97,7 @@ def to_curves(entries: Iterable[Entry], asked: Asked = NOTHING_ASKED) -> pd.Data
             epoch = int(numbers[0] or 0)
             own = shares.get(epoch, (None,) * len(FIELDS))
             seconds = entry.epoch_seconds[place] if place < len(entry.epoch_seconds) else None
-            run = (entry.run_id, entry.spec.name, kind[entry.run_id], asked.rows.get(entry.run_id))
+            run = (entry.run_id, entry.name, kind[entry.run_id], asked.rows.get(entry.run_id))
             rows.append((*run, epoch, *numbers[1:], seconds, *own))
     return pd.DataFrame(rows, columns=[*_FIRST[:4], *CURVE_FIELDS, "seconds", *(f"share_{name}" for name in FIELDS)])
 

@@ -19,8 +19,8 @@ METHODS, DATASETS, MODELS = (f"trainables/{name}" for name in ("methods", "datas
 SHIPPED = {
     "ekd_core": "__init__ energy losses mixing multilevel temperature",
     "trainables": (
-        "__init__ additions baselines canonical commands console cores error_texts errors evaluate job observe "
-        "own_code ray_trial recipes shares spec time_limits"
+        "__init__ additions baselines canonical commands console cores environment error_texts errors evaluate job "
+        "observe own_code own_code own_code ray_trial recipes run_names shares spec time_limits"
     ),
     "trainables/data": (
         "__init__ cifar_parquet cifar_python counts dataset decoding definition fetching file_source folders "
@@ -34,8 +34,8 @@ SHIPPED = {
     ),
     "trainables/storage": "__init__ checkpoints job_file locks provenance runs stopping writer",
     "trainables/training": (
-        "__init__ cpu_memory cuda_graphs cuda_streams distributed evaluation selection steps student "
-        "teacher_cache teachers views"
+        "__init__ cpu_memory cuda_graphs cuda_streams distributed evaluation selection steps student teacher_cache "
+        "teachers views"
     ),
 }
 """By folder, the modules of the packages that train. A new module of the program belongs here."""
