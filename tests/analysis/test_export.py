@@ -22,6 +22,7 @@ from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.asked import Asked, asked_for
 from trainables.errors import UserError
+from trainables.run_names import name_of
 from trainables.spec import Mixing, flatten
 from trainables.storage.locks import hold_lock
 
@@ -104,7 +105,7 @@ def test_a_frame_has_every_field_and_number() -> None:
     assert {name for spec in (MIXED, ALONE) for name in flatten(spec)} <= set(table.columns)
     assert (row["mixing.rate"], row["params.kd"], row["seed"], row["milestones"]) == (0.3, 0.9, 2, [3])
     assert (row["best_top1"], row["epochs"], row["epochs_finished"]) == (75.06, 4, 4)
-    assert (row["treatment"], row["name"]) == ("kd-he_cutmix30", MIXED.name)
+    assert (row["treatment"], row["name"]) == ("kd-he_cutmix30", name_of(MIXED))
     assert row["curve"][1] == [2, 0.5, 70.0, 90, 2 / 3]
     assert table.loc[ALONE.run_id, "reason"].startswith("diverged")
     assert table.loc[ALONE.run_id, ["best_top1", "mixing.rate", "params.kd"]].isna().all()
