@@ -27,6 +27,7 @@ from small_jobs import (
 
 from trainables.data.dataset import Dataset
 from trainables.job import EpochReport, run
+from trainables.run_names import name_of
 from trainables.spec import RunSpec
 from trainables.storage.checkpoints import checkpoint_path
 from trainables.storage.job_file import Execution, job_json
@@ -250,7 +251,7 @@ def test_damaged_checkpoint(damage: str, teacher: GivenTeacher, alone: Path, tmp
     )
     said, *reports = train([kd, other], execution)
     why = "is of another run or version" if damage == "of another run" else "is damaged"
-    assert said.damaged == (f"checkpoint.pt of {kd.name} {why}: not used; it goes on after epoch 0",)
+    assert said.damaged == (f"checkpoint.pt of {name_of(kd)} {why}: not used; it goes on after epoch 0",)
     assert [set(report.metrics) for report in reports] == [{kd.run_id}, {kd.run_id}, {other.run_id}]
     assert_same(alone, tmp_path, [kd, other])
 

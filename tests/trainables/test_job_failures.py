@@ -25,6 +25,7 @@ from trainables.errors import UserError
 from trainables.job import check_precision, run
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
+from trainables.run_names import name_of
 from trainables.spec import params
 from trainables.storage.job_file import Execution, job_json, read_job
 from trainables.storage.runs import read_result, run_dir
@@ -217,11 +218,11 @@ def test_command(teacher: GivenTeacher, tmp_path: Path, capsys: pytest.CaptureFi
     assert command(str(tmp_path / "JOB.json")) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["epoch", "epoch", "done"]
-    assert all(good.name in line for line in lines)
+    assert all(name_of(good) in line for line in lines)
     (tmp_path / "JOB.json").write_text(job_json([good, wild], teacher.execution(tmp_path)))
     assert command(str(tmp_path / "JOB.json"), "--debug") == 1
     printed = capsys.readouterr()
-    assert f"failed  {wild.name}: diverged" in printed.out
+    assert f"failed  {name_of(wild)}: diverged" in printed.out
     assert printed.err == ""
 
 
