@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -61,7 +62,8 @@ def hash_own(method: str, dataset: str, networks: frozenset[str]) -> str:
 
     Of networks that the program does not have, all own modules beside its networks count.
     """
-    first = [f"{METHODS}/{method}", f"{DATASETS}/{dataset}"]
+    at_side = re.sub(r"_\d+$", "", dataset)
+    first = [f"{METHODS}/{method}", f"{DATASETS}/{dataset}", f"{DATASETS}/{at_side}"]
     if not networks <= {*NETWORKS.split()}:
         first += [_name(path).removesuffix("/__init__") for path in _modules(MODELS) if _is_own(path)]
     return _hashed(_reached(first))

@@ -197,7 +197,7 @@ class RunSpec(Canonical):
     normalisation: str = "own"
     """By the mean and deviation of the data set's `own` training images, or by those of `imagenet`."""
     code: str = ""
-    """A hash of the user's own modules that train it (`trainables.own_code`); empty where the program's do."""
+    """A hash of the user's own modules that train it; empty where there are none (`own_code`)."""
     membership: str = "view"
     """What decides whether a sample has low or high energy. `view`: its energy as augmented in this batch, against
     thresholds on augmented images (the released code, pseudo code A.2). `image`: the rank of its unaugmented image
@@ -254,8 +254,7 @@ class RunSpec(Canonical):
             raise UserError(f"the long-tail factor {self.imbalance:g} must be in (0, 1]")
         if not 0 <= self.holdout < 1:
             raise UserError(f"the held-out share {self.holdout:g} must be in [0, 1)")
-        names = [name for name, _ in self.params]
-        if names != sorted(set(names)):
+        if (names := [name for name, _ in self.params]) != sorted(set(names)):
             raise UserError(f"method parameters {names} must be in order, each once")
         if self.mixing is not None and self.teacher is None:
             raise UserError("mixing adds a distillation term: it needs a teacher")
@@ -328,16 +327,14 @@ class RunSpec(Canonical):
 
     def named(self, words: str) -> str:
         """The name with some words behind the treatment."""
-        other = self.teacher or self.peer
-        pair = f"{other}-{self.student}" if other else self.student
-        timing = "-timing" if self.timing else ""
+        pair = "-".join(filter(None, (self.teacher or self.peer, self.student)))
+        timing = "-timing" * self.timing
         return f"{self.dataset}-{pair}-{self.treatment}{words}{timing}-e{self.epochs}-s{self.seed}-{self.run_id[:6]}"
 
 
 def _nested(cls: type, fields: dict[str, Any]) -> Any:
     known = {field.name for field in dataclasses.fields(cls)}
-    unknown = sorted(set(fields) - known)
-    if unknown:
+    if unknown := sorted(set(fields) - known):
         raise UserError(f"unknown field {', '.join(unknown)} of a {cls.__name__}: it has {', '.join(sorted(known))}")
     try:
         return cls(**fields)
