@@ -21,7 +21,7 @@ SHIPPED = {
     "ekd_core": "__init__ energy losses mixing multilevel temperature",
     "trainables": (
         "__init__ additions baselines canonical commands console cores environment error_texts errors evaluate job "
-        "observe own_code own_code own_code ray_trial recipes run_names shares spec time_limits"
+        "observe own_code ray_trial recipes run_names shares spec time_limits"
     ),
     "trainables/data": (
         "__init__ cifar_parquet cifar_python counts dataset decoding definition fetching file_source folders "
