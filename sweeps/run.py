@@ -79,10 +79,11 @@ def show_plan(options: Options, request: Request) -> int:
     resources, cost, at_once = planned_resources(where), NOTHING, 1
     check_images(where.data_dir, plan.all_runs.values())
     caches = find_teacher_caches(plan.jobs, where.data_dir, where.teacher_cache * 10**9)
+    if plan.jobs:
+        check_models(where.data_dir, request, plan.all_runs.values())
     if not options.json:
         forecast.show(plan, request, entries)
     if plan.jobs:
-        check_models(where.data_dir, request, plan.all_runs.values())
         at_once = max(1, resources.devices_at_once(cpus_here()))
         cost = estimated(plan, where.data_dir, resources, at_once, caches)
     if options.json:

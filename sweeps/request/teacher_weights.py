@@ -14,7 +14,7 @@ from pathlib import Path
 from trainables.errors import UserError, reason_of
 from trainables.storage.runs import hash_file
 
-EXTENSIONS = (".pth", ".pt", ".tar", ".ckpt", ".bin")
+EXTENSIONS = (".pth", ".pt", ".tar", ".ckpt", ".bin", ".safetensors")
 COMMUNITY = "ckpt_epoch_240.pth"
 NAMING = "name a teacher's file NETWORK.pth, for example resnet56.pth"
 

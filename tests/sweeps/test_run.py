@@ -128,7 +128,9 @@ def test_given_weights_that_do_not_fit(command: Command, tmp_path: Path, weights
     other = tmp_path / "resnet14.pth"
     torch.manual_seed(0)
     save_weights(build("resnet14", 10), other)
-    assert "does not fit resnet8: layer1.1.conv1.weight is unexpected" in refused(command, *SMALL, "--teachers", other)
+    for ask in ((), ("--plan",)):
+        misfit = refused(command, *SMALL, "--teachers", other, *ask)
+        assert "does not fit resnet8: layer1.1.conv1.weight is unexpected" in misfit
     cifar = ("table5", "--pairs", "resnet8/resnet8", "--gpus", "0", "--teachers", weights)
     assert "is a resnet8 of 10 classes, and 100 are needed" in refused(command, *cifar)
     truncated = tmp_path / "truncated.pth"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
+import importlib
 import io
 import pickle
 import re
@@ -16,15 +16,24 @@ import torch
 from torch import Tensor, nn
 
 from trainables.errors import UserError, reason_of
+from trainables.models.plain_types import plain_types
 from trainables.storage.runs import hash_file, write_atomically
 
 ZIP_START = b"PK\x03\x04"
 # What torch.save wrote before its zip format: the pickled number 0x1950a86a20f9469cfc6c.
 LEGACY_START = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
-STATE_NAMES = ("model", "state_dict")
-# Around the whole network: data parallelism and torch.compile. A distiller's checkpoint holds its teacher as well.
-WRAPPERS = ("module.", "_orig_mod.")
+SAFETENSORS = "safetensors"
+# Under which of these the weights stand; of several the first.
+STATE_NAMES = (
+    *("model", "state_dict", "model_state_dict", "net", "student", "weights"),
+    *("ema", "model_ema", "state_dict_ema"),
+)
+# Around the whole network: data parallelism, torch.compile, averages of weights, modules that hold a network. A
+# distiller's checkpoint holds its teacher as well.
+WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 STUDENT = "student."
+# Beside an average of weights (torch.optim.swa_utils).
+AVERAGED = "n_averaged"
 # Absent from files older than torch 0.4.1; it has no effect at a fixed momentum.
 OPTIONAL_SUFFIX = "num_batches_tracked"
 SHOWN_MISFITS = 3
@@ -113,15 +122,17 @@ def _state(content: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def _unpickled(content: bytes, path: Path) -> Any:
-    """What the file holds. RepDistiller's last checkpoints carry a Namespace of options, which only stores values."""
+    """What the file holds: tensors, and values beside them of types that run no code (`plain_types`)."""
     if not content:
         raise UserError(f"{path} is empty: copy or download it again")
+    if path.suffix.lower() == f".{SAFETENSORS}":
+        return _safetensors(content, path)
     if not content.startswith((ZIP_START, LEGACY_START)):
         raise UserError(f"{path} is no PyTorch checkpoint: give a file that torch.save wrote")
     try:
         if content.startswith(ZIP_START):
             _check_sums(content)
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(plain_types()):
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         unsafe = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -132,6 +143,18 @@ def _unpickled(content: bytes, path: Path) -> Any:
             '{"model": model.state_dict()} instead'
         ) from error
     # Damaged bytes make the reader raise almost anything; each is a fault of the file.
+    except Exception as error:
+        raise _damaged(path) from error
+
+
+def _safetensors(content: bytes, path: Path) -> dict[str, Tensor]:
+    try:
+        reader = importlib.import_module(f"{SAFETENSORS}.torch")
+    except ImportError as error:
+        raise UserError(f"{path} needs a package that is not installed: pip install {SAFETENSORS}") from error
+    # Each kind of damage has an error of its own.
+    try:
+        return dict(reader.load(content))
     except Exception as error:
         raise _damaged(path) from error
 
@@ -178,10 +201,11 @@ def _is_plain(value: Any) -> bool:
 def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Without the names of what was wrapped around the network, in any order and depth. Of a distiller: the student."""
     while True:
+        state = {key: value for key, value in state.items() if key != AVERAGED}
         if any(key.startswith(STUDENT) for key in state):
             state = {key.removeprefix(STUDENT): value for key, value in state.items() if key.startswith(STUDENT)}
             continue
-        wrapper = next((w for w in WRAPPERS if all(key.startswith(w) for key in state)), None)
+        wrapper = next((w for w in WRAPPERS if state and all(key.startswith(w) for key in state)), None)
         if wrapper is None:
             return state
         state = {key.removeprefix(wrapper): value for key, value in state.items()}

@@ -7,10 +7,11 @@ import io
 import os
 import pickle
 import random
+import sys
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from trainables.errors import UserError
 from trainables.models import build
@@ -378,3 +380,57 @@ def test_a_place_that_cannot_be_written(state: State, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     assert "cannot write" in refusal(lambda: save_weights(state, tmp_path / "folder"))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("name", ["net", "model_state_dict", "student", "weights", "ema"])
+def test_values_of_other_types_beside_the_weights(state: State, tmp_path: Path, name: str) -> None:
+    counts: defaultdict[str, list[float]] = defaultdict(list)
+    counts["loss"].append(0.5)
+    beside = {
+        "accuracy": np.float64(71.5),
+        "curve": np.arange(3.0),
+        "names": np.array(["a", "b"]),
+        "folder": Path("/a/b"),
+        "counts": counts,
+        "options": argparse.Namespace(lr=np.float32(0.1)),
+    }
+    for legacy in (False, True):
+        assert_equal(load_state(saved({name: state, **beside}, tmp_path / "a.pth", legacy=legacy)), state)
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.", "backbone.", "module._orig_mod.model.", "net.module.backbone."])
+def test_modules_around_the_network(state: State, tmp_path: Path, prefix: str) -> None:
+    wrapped = {prefix + key: value for key, value in state.items()}
+    assert_equal(load_state(saved({"state_dict": wrapped}, tmp_path / "a.pth")), state)
+
+
+def test_averaged_weights(state: State, tmp_path: Path) -> None:
+    network = build("resnet8", CLASSES)
+    network.load_state_dict(state)
+    averaged = AveragedModel(nn.DataParallel(network))
+    assert_equal(load_state(saved({"model": averaged.state_dict()}, tmp_path / "a.pth")), state)
+
+
+def test_safetensors(state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = pytest.importorskip("safetensors.torch")
+    content = reader.save({f"model.{key}": value for key, value in state.items()})
+    (path := tmp_path / "resnet8.safetensors").write_bytes(content)
+    network = build("resnet8", CLASSES)
+    load_weights(network, path, "resnet8")
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+    path.write_bytes(content[:-5])
+    assert "is no whole" in refusal(lambda: load_state(path))
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    assert refusal(lambda: load_state(path)).endswith("needs a package that is not installed: pip install safetensors")
+
+
+@pytest.mark.parametrize("name", ["PosixPath", "defaultdict", "ndarray"])
+def test_types_that_are_let_in_call_nothing_of_the_file(tmp_path: Path, name: str) -> None:
+    """A constructor that is handed a function to call."""
+    kinds = {"PosixPath": PosixPath, "defaultdict": defaultdict, "ndarray": np.ndarray}
+
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return kinds[name], (os.getcwd,)
+
+    assert "which could run code" in refusal(lambda: load_state(saved({"model": {}, "a": Trap()}, tmp_path / "a.pth")))
