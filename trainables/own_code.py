@@ -30,7 +30,7 @@ SHIPPED = {
     "trainables/datasets": "__init__ cifar100 cifar100_lt digits imagefolder imagenet tinyimagenet",
     "trainables/methods": "__init__ _features at crd dkd dml fitnet kd multi ofd pkt reviewkd rkd vanilla vid",
     "trainables/models": (
-        "__init__ checkpoint imagenet_resnet mobilenetv1 mobilenetv2 network plain_types published resnet resnet50 "
+        "__init__ _plain_types checkpoint imagenet_resnet mobilenetv1 mobilenetv2 network published resnet resnet50 "
         "shufflenet_v1 shufflenet_v2 vgg wrn"
     ),
     "trainables/storage": "__init__ checkpoints job_file locks provenance runs stopping writer",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.errors import UserError, reason_of
-from trainables.models.plain_types import plain_types
+from trainables.models._plain_types import plain_types
 from trainables.storage.runs import hash_file, write_atomically
 
 ZIP_START = b"PK\x03\x04"
