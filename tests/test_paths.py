@@ -108,3 +108,9 @@ def test_home_is_resolved_alike(
     assert parse_path("~/good") == work / "good"
     for command in (("tables", "table5"), ("claims",), ("run", "table5", "--gpus", "0", "--list")):
         assert main([*command, "--results=~/good"]) == 0, capsys.readouterr().err
+
+
+def test_a_link_to_nothing_is_called_so(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "link").symlink_to(work / "gone")
+    assert main([*SMALL, "--results", "link"]) == 2
+    assert f"{work}/link: it is a link to {work}/gone, which is not there" in capsys.readouterr().err

@@ -22,6 +22,9 @@ class UserError(Exception):
 
 def reason_of(error: OSError) -> str:
     """Why a file could not be read or written: `no such file or directory`."""
+    name = error.filename
+    if error.errno == errno.EEXIST and name is not None and os.path.islink(name) and not os.path.exists(name):
+        return f"it is a link to {os.readlink(name)}, which is not there"
     return (error.strerror or str(error)).lower()
 
 

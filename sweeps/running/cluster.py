@@ -25,8 +25,9 @@ import ekd_core
 import trainables
 from sweeps.planning.resources import Resources, check_against, cpus_here
 from sweeps.running import ray_internals
+from sweeps.running.surroundings import check_surroundings
 from trainables import time_limits
-from trainables.errors import UserError
+from trainables.errors import UserError, reason_of
 from trainables.ray_trial import describe_error
 from trainables.storage.locks import LockHeldError, hold_lock
 
@@ -209,7 +210,14 @@ def make_temporary_folder(*, keep: bool) -> Iterator[str]:
 
     Folders of drivers that were killed are removed. keep: leave this one.
     """
-    base = _make_base()
+    try:
+        base = _make_base()
+        check_surroundings(base)
+    except OSError as error:
+        short = f"have TMPDIR name a folder by a path of at most {LONGEST_TEMPORARY} letters"
+        raise UserError(
+            f"cannot make a temporary folder for Ray ({error.filename}: {reason_of(error)}): {short}"
+        ) from error
     with contextlib.ExitStack() as stack:
         with hold_lock(base / "lock", seconds=time_limits.FOLDERS_LOCKED):
             for lock in base.glob("*.lock"):
