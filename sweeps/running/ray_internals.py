@@ -13,7 +13,7 @@ import ray
 import ray._private.ray_constants
 import ray._private.worker
 import ray.job_config
-from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray._private.authentication import authentication_token_setup
 
 LOCAL_SERVERS = ("gcs_server", "raylet")
 """The two processes without which a Ray of our own cannot go on."""
@@ -67,8 +67,11 @@ def kill_local_servers() -> None:
 
 
 def use_token() -> None:
-    """Use the user's token for a cluster if there is one, as `ray start` does; `ray.init` only does if told to."""
-    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    """Use the user's token for a cluster if there is one, as `ray start` does since Ray 2.55; `ray.init` only does if
+    told to. Before 2.55 `RAY_AUTH_MODE=token` asks for it, here as at `ray start`."""
+    use = getattr(authentication_token_setup, "maybe_enable_token_auth_if_token_available", None)
+    if use is not None:
+        use(warn_if_disabled=False)
 
 
 def _node() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,8 +53,25 @@ def test_what_servers_publish_can_be_silenced(capsys: pytest.CaptureFixture[str]
     assert "a worker died" in capsys.readouterr().out
 
 
-def test_a_token_can_be_asked_for() -> None:
-    inspect.signature(ray_internals.maybe_enable_token_auth_if_token_available).bind(warn_if_disabled=False)
+@pytest.mark.skipif(
+    tuple(map(int, ray.__version__.split(".")[:2])) < (2, 55),
+    reason="only RAY_AUTH_MODE asks for a token before Ray 2.55",
+)
+def test_a_token_is_used_where_there_is_one(tmp_path: Path) -> None:
+    """In a process of its own: Ray keeps it."""
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef" * 4)
+    code = "import os\nfrom sweeps.running import ray_internals\nray_internals.use_token()\nprint(os.environ['RAY_AUTH_MODE'])"
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment | {"RAY_AUTH_TOKEN_PATH": str(token)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["token"], done.stderr
 
 
 def test_private_arguments_are_taken() -> None:
