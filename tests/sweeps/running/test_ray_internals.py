@@ -61,7 +61,12 @@ def test_a_token_is_used_where_there_is_one(tmp_path: Path) -> None:
     """In a process of its own: Ray keeps it."""
     token = tmp_path / "token"
     token.write_text("0123456789abcdef" * 4)
-    code = "import os\nfrom sweeps.running import ray_internals\nray_internals.use_token()\nprint(os.environ['RAY_AUTH_MODE'])"
+    code = """
+import os
+from sweeps.running import ray_internals
+ray_internals.use_token()
+print(os.environ["RAY_AUTH_MODE"])
+"""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
     done = subprocess.run(
         [sys.executable, "-c", code],
