@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from trainables.data.dataset import Dataset
+    from trainables.data.dataset import Contents, Dataset
 
 settings.register_profile("tests", deadline=None, derandomize=True)
 settings.load_profile("tests")
@@ -25,6 +25,14 @@ def ekd_data() -> Path:
     if "EKD_DATA" not in os.environ:
         pytest.skip("EKD_DATA does not name the folder with the reference data")
     return Path(os.environ["EKD_DATA"])
+
+
+@pytest.fixture(scope="session")
+def cifar100_contents(ekd_data: Path) -> Contents:
+    """All images of the real CIFAR-100: decoded once, which takes seconds."""
+    from trainables.datasets import cifar100
+
+    return cifar100.read(ekd_data / "data" / "cifar100", download=False)
 
 
 @pytest.fixture(scope="session")

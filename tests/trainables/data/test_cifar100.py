@@ -37,16 +37,13 @@ def _no_leftovers(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def parquet() -> Path:
-    root = os.environ.get("EKD_DATA")
-    if not root:
-        pytest.skip("EKD_DATA is not set: it is the folder of the reference data (data/cifar100)")
-    return Path(root) / "data" / "cifar100"
+def parquet(ekd_data: Path) -> Path:
+    return ekd_data / "data" / "cifar100"
 
 
 @pytest.fixture(scope="module")
-def contents(parquet: Path) -> Contents:
-    return cifar100.read(parquet, download=False)
+def contents(cifar100_contents: Contents) -> Contents:
+    return cifar100_contents
 
 
 @pytest.fixture(scope="module")

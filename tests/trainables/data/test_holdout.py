@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from imagenet_like import SIZES, make, opened
 from small_jobs import VANILLA, outcome, stop_after, train
 
-from trainables.data.dataset import Dataset
+from trainables.data.dataset import Contents, Dataset
 from trainables.data.subset import select
 from trainables.datasets import count_images, load
 from trainables.errors import UserError
@@ -40,11 +40,8 @@ def parts(whole: Dataset, part: Dataset) -> tuple[set[bytes], set[bytes], set[by
     return train, held, all_of_them, test
 
 
-def test_a_tenth_of_cifar100(ekd_data: Path) -> None:
-    folder = ekd_data / "data" / "cifar100"
-    whole, part = load("cifar100", folder), load("cifar100", folder, holdout=0.1)
-    assert isinstance(whole, Dataset)
-    assert isinstance(part, Dataset)
+def test_a_tenth_of_cifar100(cifar100_contents: Contents) -> None:
+    whole, part = (cifar100_contents.assemble("cifar100", holdout=share) for share in (0.0, 0.1))
     assert torch.bincount(part.test.labels).tolist() == [50] * 100
     assert torch.bincount(part.train.labels).tolist() == [450] * 100
     train, held, all_of_them, test = parts(whole, part)

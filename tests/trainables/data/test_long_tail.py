@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables import datasets
 from trainables.data.dataset import Contents, Split
 from trainables.data.subset import check_shares, count_kept, long_tailed
-from trainables.datasets import cifar100, count_images, load, needs_fingerprint
+from trainables.datasets import count_images, load, needs_fingerprint
 from trainables.errors import UserError
 
 
@@ -41,11 +38,9 @@ def test_the_published_totals() -> None:
     assert count_images("cifar100_lt", None, imbalance=0.1).train_size == 19_573
 
 
-def test_cifar100_lt(ekd_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = ekd_data / "data" / "cifar100"
-    once = cifar100.read(folder, download=False)
-    monkeypatch.setattr(datasets, "find", lambda name: replace(cifar100.DATASET, read=lambda place, **_: once))
-    whole, tail = load("cifar100", folder), load("cifar100_lt", folder, imbalance=0.5)
+def test_cifar100_lt(cifar100_contents: Contents) -> None:
+    whole = cifar100_contents.assemble("cifar100")
+    tail = cifar100_contents.assemble("cifar100_lt", imbalance=0.5)
     counts = torch.bincount(tail.train_labels).tolist()
     assert counts == expected([500] * 100, 0.5)
     assert counts == list(count_images("cifar100_lt", None, imbalance=0.5).train_per_class)
