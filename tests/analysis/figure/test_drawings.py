@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from analysis.figure import drawings
 from analysis.figure.drawings import ACROSS, MARKERS, common_class, correlation_gap, mean_gap
 from analysis.figure.embedding import ClassGroup, ClassMap
-from analysis.figure.style import saved
 
 RNG = np.random.default_rng(1)
 TITLE = ["Figure 0: made up", "digits, training images; ResNet20, 12 epochs, seed 1", "not the paper's data $1"]
@@ -187,12 +186,3 @@ def test_nothing_is_cut_and_all_is_said_above(name: str) -> None:
         assert box.y1 <= figure.bbox.height
     above = boxes[0]
     assert not any(above.overlaps(box) for box in boxes[1:])
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_the_same_arrays_give_the_same_bytes(name: str) -> None:
-    for form, start in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
-        one, two = (saved(FIGURES[name](), form, "key", dpi=72) for _ in range(2))
-        assert one == two
-        assert one.startswith(start)
-        assert b"/Type3" not in one

@@ -86,6 +86,7 @@ def test_every_figure_is_written_as_png_and_pdf(results: Path, drawn: dict[str, 
         assert paths == [results / "tables" / f"{name}.{form}" for form in ("png", "pdf")]
         assert paths[0].read_bytes().startswith(b"\x89PNG")
         assert paths[1].read_bytes().startswith(b"%PDF")
+        assert b"/Type3" not in paths[1].read_bytes()
 
 
 def test_the_weights_are_those_of_the_runs_that_the_tables_show(results: Path) -> None:
