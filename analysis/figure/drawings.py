@@ -13,8 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from analysis.figure.embedding import ClassGroup, ClassMap
+from analysis.figure.letters import note, prepare_names
 from analysis.figure.style import BLUE, GRAPH, RED, TEXT, WIDTH, plain, set_title
 from trainables.commands import count
+from trainables.errors import UserError
 
 ACROSS = 8
 NAMED = 6
@@ -29,9 +31,16 @@ MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")
 def images(arrays: Mapping[str, np.ndarray], ranks: range, title: Sequence[str]) -> Figure:
     """Images of the low and of the high end at some ranks, each with class, predicted class, probability, energy."""
     lines = math.ceil(max(len(_shown(arrays, end, ranks)) for end in ENDS) / ACROSS)
+    if not lines:
+        raise UserError(
+            f"it shows the images of rank {ranks.start + 1} to {ranks.stop} by energy, and there are "
+            f"{count(len(arrays['labels']), 'training image')}: use more"
+        )
+    classes = [str(name) for name in arrays["classes"]]
+    names = prepare_names(classes)
     tight = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.05, wspace=0, hspace=0)
     figure = Figure(figsize=(WIDTH, 0.7 + 2 * (0.3 + 1.23 * lines)), layout=tight)
-    set_title(figure, title)
+    set_title(figure, [*title, note(classes, names)])
     for part, (end, style) in zip(figure.subfigures(2, 1, squeeze=False)[:, 0], ENDS.items(), strict=True):
         index = _shown(arrays, end, ranks)
         part.suptitle(style["label"].capitalize().replace(" (", " images ("), fontsize=8.5)
@@ -42,7 +51,7 @@ def images(arrays: Mapping[str, np.ndarray], ranks: range, title: Sequence[str])
             axes.imshow(pixels, interpolation="nearest")
             axes.set(xticks=[], yticks=[], anchor="N")
             axes.spines[:].set(color=style["color"], linestyle=style["linestyle"], linewidth=1.3)
-            _beneath(axes, arrays, int(image))
+            _beneath(axes, arrays, int(image), names)
     return figure
 
 
@@ -50,9 +59,9 @@ def _shown(arrays: Mapping[str, np.ndarray], end: str, ranks: range) -> np.ndarr
     return arrays[f"{end}_index"][ranks.start : ranks.stop]
 
 
-def _beneath(axes: Axes, arrays: Mapping[str, np.ndarray], image: int) -> None:
+def _beneath(axes: Axes, arrays: Mapping[str, np.ndarray], image: int, classes: Sequence[str]) -> None:
     label, predicted = (int(arrays[name][image]) for name in ("labels", "predicted"))
-    names = [_words(str(arrays["classes"][number])) for number in (label, predicted)]
+    names = [_words(classes[number]) for number in (label, predicted)]
     numbers = f"{arrays['confidence'][image]:.2f}, E {arrays['energies'][image]:.1f}".replace("-", "−")
     mark = "✓" if label == predicted else "✗"
     style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center", "fontsize": 6}
@@ -67,6 +76,11 @@ def _words(name: str) -> str:
 @rc_context(GRAPH)
 def predictions(arrays: Mapping[str, np.ndarray], rate: float, title: Sequence[str]) -> Figure:
     """Mean probabilities by rank at both ends, and of one class by class."""
+    for end in ENDS:
+        if not arrays[f"{end}_count"].any():
+            raise UserError(f"no training image has so {end} an energy (r = {rate:g}): use more images")
+    classes = [str(name) for name in arrays["classes"]]
+    names = prepare_names(classes)
     figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
     ranked, named = figure.subplots(1, 2, width_ratios=(1, 1.15))
     ranks = np.arange(1, 1 + len(arrays["low_by_rank"]))
@@ -92,8 +106,8 @@ def predictions(arrays: Mapping[str, np.ndarray], rate: float, title: Sequence[s
     ranked.set_title(f"Both ends of the training images (r = {rate:g})")
     ranked.legend(loc="lower left")
     named.grid(False)
-    _bars(named, arrays)
-    set_title(figure, title)
+    _bars(named, arrays, names)
+    set_title(figure, [*title, note(classes, names)])
     return figure
 
 
@@ -102,7 +116,7 @@ def common_class(arrays: Mapping[str, np.ndarray]) -> int:
     return int(np.minimum(arrays["low_count"], arrays["high_count"]).argmax())
 
 
-def _bars(axes: Axes, arrays: Mapping[str, np.ndarray]) -> None:
+def _bars(axes: Axes, arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
     """The mean predictions for one class's images: those classes that get most at either end."""
     own = common_class(arrays)
     means = {end: arrays[f"{end}_by_class"][own] for end in ENDS}
@@ -121,12 +135,12 @@ def _bars(axes: Axes, arrays: Mapping[str, np.ndarray]) -> None:
             label=f"{style['label'].partition(' (')[0]}, {count(counted, 'image')}",
         )
         axes.bar_label(bars, fmt="%.3f", fontsize=7, padding=2)
-    axes.set_yticks(np.arange(len(order)), [_words(str(arrays["classes"][place])) for place in order])
+    axes.set_yticks(np.arange(len(order)), [_words(names[place]) for place in order])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.15)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.set_xlabel("Mean probability")
-    axes.set_title(f"Images of the class “{_words(str(arrays['classes'][own]))}”")
+    axes.set_title(f"Images of the class “{_words(names[own])}”")
     axes.legend(loc="lower right")
 
 
@@ -134,24 +148,26 @@ def _bars(axes: Axes, arrays: Mapping[str, np.ndarray]) -> None:
 def embedding(columns: Mapping[str, Sequence[tuple[ClassGroup, ClassMap]]], title: Sequence[str]) -> Figure:
     """A line for each group of classes, a column for each student; a class has a marker and a shade of its own."""
     lines = [group for group, _ in next(iter(columns.values()))]
+    classes = list(dict.fromkeys(name for group in lines for name in group.classes))
+    names = dict(zip(classes, prepare_names(classes), strict=True))
     figure = Figure(figsize=(WIDTH, 0.75 + 2.5 * len(lines)), layout="constrained")
-    set_title(figure, title)
+    set_title(figure, [*title, note(classes, list(names.values()))])
     parts = figure.subfigures(len(lines), 1, squeeze=False)[:, 0]
     for number, (part, group) in enumerate(zip(parts, lines, strict=True)):
         part.suptitle(plain(group.title), fontsize=8.5)
         for axes, (name, panels) in zip(part.subplots(1, len(columns), squeeze=False)[0], columns.items(), strict=True):
-            _points(axes, group, panels[number][1], name)
+            _points(axes, group, panels[number][1], name, names)
         handles, labels = part.axes[0].get_legend_handles_labels()
         part.legend(handles, labels, loc="outside right center", handletextpad=0.2, markerscale=1.6)
     return figure
 
 
-def _points(axes: Axes, group: ClassGroup, panel: ClassMap, name: str) -> None:
+def _points(axes: Axes, group: ClassGroup, panel: ClassMap, name: str, names: Mapping[str, str]) -> None:
     shades = colormaps["viridis"](np.linspace(0, 0.88, len(group.classes)))
     for place, label in enumerate(group.classes):
         x, y = panel.points[panel.labels == place].T
         marker = MARKERS[place % len(MARKERS)]
-        axes.scatter(x, y, s=9, marker=marker, color=shades[place], linewidths=0, label=_words(label))
+        axes.scatter(x, y, s=9, marker=marker, color=shades[place], linewidths=0, label=_words(names[label]))
     scores = f"silhouette: map {panel.map_silhouette:.2f}, features {panel.feature_silhouette:.2f}"
     axes.set_title(f"{plain(name)}\n{scores}".replace("-", "−"), fontsize=8)
     axes.set_xticks([])

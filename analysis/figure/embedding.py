@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trainables.errors import UserError
+
 STATE = 0
 PERPLEXITY = 30.0
 MOST_CLASSES = 20
@@ -78,6 +80,12 @@ def embed(features: np.ndarray, labels: np.ndarray, classes: Sequence[str], grou
     places = {list(classes).index(name): place for place, name in enumerate(group.classes)}
     inside = np.isin(labels, list(places))
     own, features = np.array([places[label] for label in labels[inside].tolist()]), features[inside]
+    kinds = len(set(own.tolist()))
+    if not 1 < kinds < len(own):
+        raise UserError(
+            f"a map needs test images of two classes, and two images of one of them: there are {len(own)} images of "
+            f"{kinds} classes"
+        )
     perplexity = min(PERPLEXITY, (len(own) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=STATE).fit_transform(features)
     scores = [float(silhouette_score(values, own)) for values in (points, features)]

@@ -13,9 +13,11 @@ from matplotlib.colors import Colormap
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
-from analysis.figure import drawings
+from analysis.figure import drawings, letters
 from analysis.figure.drawings import ACROSS, MARKERS, common_class, correlation_gap, mean_gap
-from analysis.figure.embedding import ClassGroup, ClassMap
+from analysis.figure.embedding import ClassGroup, ClassMap, embed
+from analysis.figure.style import saved
+from trainables.errors import UserError
 
 RNG = np.random.default_rng(1)
 TITLE = ["Figure 0: made up", "digits, training images; ResNet20, 12 epochs, seed 1", "not the paper's data $1"]
@@ -186,3 +188,57 @@ def test_nothing_is_cut_and_all_is_said_above(name: str) -> None:
         assert box.y1 <= figure.bbox.height
     above = boxes[0]
     assert not any(above.overlaps(box) for box in boxes[1:])
+
+
+def renamed(*names: str) -> dict[str, np.ndarray]:
+    """The made-up images with other names of the first classes."""
+    return CERTAINTY | {"classes": np.array([*names, *CLASSES[len(names) :]])}
+
+
+def drawn_of_all_kinds(*names: str) -> list[Figure]:
+    arrays, group = renamed(*names), ClassGroup("All classes", (*names, *CLASSES[len(names) :]))
+    panels = {"KD": made_up_panels(group)}
+    return [
+        drawings.images(arrays, range(16), TITLE),
+        drawings.predictions(arrays, 0.2, TITLE),
+        drawings.embedding(panels, TITLE),
+    ]
+
+
+@pytest.mark.parametrize("form", ["png", "pdf"])
+def test_names_of_any_script_and_of_none_are_drawn_without_a_warning(form: str) -> None:
+    for figure in drawn_of_all_kinds(b"cat\xff\xfe".decode("utf-8", "surrogateescape"), "плюс", "猫", "แมว"):
+        assert saved(figure, form, "x", dpi=40)
+
+
+def test_a_name_that_no_font_has_is_numbered_and_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(letters, "_others", lambda: ())
+    figure = drawn_of_all_kinds("dog", "猫")[2]
+    labels = [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()]
+    assert labels[:3] == ["dog", "class 2", "c"]
+    assert "the Nth class by the names of the folders" in figure.get_suptitle().replace("\n", " ")
+
+
+def test_a_font_that_has_the_letters_is_taken() -> None:
+    only = sorted(letters._letters("STIXGeneral") - letters._letters(letters.USUAL))[-1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(letters, "_others", lambda: ("STIXNonUnicode", "STIXGeneral"))
+        assert letters.fonts_for(["a", only]) == [letters.USUAL, "STIXGeneral"]
+        figure = drawn_of_all_kinds("dog", only)[2]
+    texts = figure.subfigs[0].legends[0].get_texts()
+    assert texts[1].get_text() == only
+    assert texts[1].get_fontfamily() == [letters.USUAL, "STIXGeneral"]
+    assert saved(figure, "png", "x", dpi=40)
+
+
+def test_too_few_images_are_one_line() -> None:
+    few = CERTAINTY | {f"{end}_index": CERTAINTY[f"{end}_index"][:16] for end in ("low", "high")}
+    with pytest.raises(UserError, match="the images of rank 17 to 48 by energy, and there are 60 training images"):
+        drawings.images(few, range(16, 48), TITLE)
+    with pytest.raises(UserError, match="no training image has so low an energy"):
+        drawings.predictions(CERTAINTY | {"low_count": np.zeros(10, int)}, 0.01, TITLE)
+    for labels in ([0, 1, 2], [1, 1, 1], [0]):
+        features = RNG.normal(size=(len(labels), 4))
+        with pytest.raises(UserError, match="a map needs test images of two classes"):
+            embed(features, np.array(labels), CLASSES, GROUP)
+    assert len(embed(RNG.normal(size=(3, 4)), np.array([0, 0, 1]), CLASSES, GROUP).points) == 3
