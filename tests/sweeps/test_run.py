@@ -228,6 +228,9 @@ def test_a_small_sweep_and_the_same_again(tmp_path: Path) -> None:
     assert lines[0] == "1 cell: 2 runs, 0 done, 2 to train in 2 jobs"
     assert sum(line.startswith("done     digits-resnet8") for line in lines) == 2
     assert lines[-1] == "2 done, 0 failed, 0 not run"
+    log = (tmp_path / "results" / "sweep.log").read_text(encoding="utf-8").splitlines()
+    assert "python sweeps/run.py table5 --dataset digits" in log[1]
+    assert log[2:] == [line for line in lines if not line.startswith("loaded")]
     tables = tmp_path / "results" / "tables"
     assert {path.suffix for path in tables.iterdir()} == {".tex", ".md", ".csv", ".html", ".png", ".pdf"}
     with Ledger.open(tmp_path / "results" / "ledger.sqlite", readonly=True) as ledger:
