@@ -1,6 +1,7 @@
-"""CIFAR-100 as the Hugging Face hub distributes it: `train-*.parquet` and `test-*.parquet`, one PNG a row.
+"""CIFAR-100 as the Hugging Face hub distributes it: `train-*.parquet` and `test-*.parquet` (or one file each), one PNG
+a row.
 
-Columns: `img` (a struct with the PNG file as `bytes`), `fine_label`, `coarse_label`.
+Columns: one of IMAGES (a struct with the PNG file as `bytes`), one of LABELS.
 """
 
 from __future__ import annotations
@@ -15,16 +16,25 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from trainables.data.cifar_python import AGAIN, Arrays
-from trainables.data.decoding import UNREADABLE, in_threads
+from trainables.data.decoding import UNREADABLE, describe, in_threads
 from trainables.errors import UserError
 
 SPLITS = ("train", "test")
 ROWS = 1000
+IMAGES, LABELS = ("img", "image"), ("fine_label", "label")
 SHARD = re.compile(r".*-(\d{5})-of-(\d{5})\.parquet")
 
 
 def shards(folder: Path, split: str) -> list[Path]:
-    return sorted(folder.glob(f"{split}-*.parquet"))
+    whole = folder / f"{split}.parquet"
+    return sorted(folder.glob(f"{split}-*.parquet")) or ([whole] if whole.is_file() else [])
+
+
+def cached_folders(root: Path) -> list[Path]:
+    """Where the hub's cache has the files, if `root` is that cache or holds it."""
+    places = [place for outer in (root, root / "hub") for place in sorted(outer.glob("datasets--*/snapshots/*"))]
+    named = [place for place in places if "cifar100" in place.parts[-3].lower().replace("-", "")]
+    return [place / inner for place in named for inner in (".", "cifar100", "data") if (place / inner).is_dir()]
 
 
 def present(folder: Path) -> bool:
@@ -36,7 +46,7 @@ def missing(folder: Path) -> str | None:
     for split in SPLITS:
         files = shards(folder, split)
         if not files:
-            return f"{folder} has no {split}-*.parquet"
+            return f"{folder} has no {split}-*.parquet and no {split}.parquet"
         matches = [match for match in (SHARD.fullmatch(file.name) for file in files) if match]
         total = max((int(match[2]) for match in matches), default=0)
         absent = sorted(set(range(total)) - {int(match[1]) for match in matches})
@@ -59,9 +69,9 @@ def read_file(file: Path) -> Arrays:
     """One parquet file as images (N, 32, 32, 3), uint8, and labels (N,), int64."""
     try:
         with pq.ParquetFile(file) as table:
-            _check_columns(file, table.schema_arrow)
-            batches = table.iter_batches(ROWS, columns=["img", "fine_label"])
-            parts = list(in_threads(lambda batch: _decode(file, batch), batches))
+            names = _columns(file, table.schema_arrow)
+            batches = table.iter_batches(ROWS, columns=names)
+            parts = list(in_threads(lambda batch: _decode(file, batch, *names), batches))
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(f"{file} is truncated or damaged ({reason}): {AGAIN}") from error
@@ -70,19 +80,23 @@ def read_file(file: Path) -> Arrays:
     return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
 
 
-def _check_columns(file: Path, schema: pa.Schema) -> None:
+def _columns(file: Path, schema: pa.Schema) -> list[str]:
+    """The columns of images and labels."""
     columns = {field.name: field.type for field in schema}
-    image = columns.get("img")
-    fits = image is not None and pa.types.is_struct(image) and image.get_field_index("bytes") >= 0
-    if not fits or not pa.types.is_integer(columns.get("fine_label", pa.null())):
+    images = [name for name in IMAGES if name in columns and pa.types.is_struct(columns[name])]
+    images = [name for name in images if columns[name].get_field_index("bytes") >= 0]
+    labels = [name for name in LABELS if pa.types.is_integer(columns.get(name, pa.null()))]
+    if not images or not labels:
         raise UserError(
-            f"{file} is not CIFAR-100: it has the columns {', '.join(columns)} instead of img.bytes and fine_label"
+            f"{file} is not CIFAR-100: it has the columns {', '.join(columns)} instead of img.bytes and fine_label (or "
+            "image.bytes and label)"
         )
+    return [images[0], labels[0]]
 
 
-def _decode(file: Path, batch: pa.RecordBatch) -> Arrays:
-    encoded = batch.column("img").field("bytes").to_pylist()
-    labels = batch.column("fine_label")
+def _decode(file: Path, batch: pa.RecordBatch, image: str, label: str) -> Arrays:
+    encoded = batch.column(image).field("bytes").to_pylist()
+    labels = batch.column(label)
     if labels.null_count or None in encoded:
         raise UserError(f"{file} has rows without an image or without a label: {AGAIN}")
     images = np.empty((len(encoded), 32, 32, 3), np.uint8)
@@ -101,4 +115,4 @@ def _pixels(file: Path, png: bytes) -> np.ndarray:
                 )
             return np.asarray(image)
     except UNREADABLE as error:
-        raise UserError(f"{file} has a damaged image ({error}): {AGAIN}") from error
+        raise UserError(f"{file} has a damaged image ({describe(error)}): {AGAIN}") from error

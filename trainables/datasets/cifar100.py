@@ -35,7 +35,10 @@ URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
 ARCHIVE = "cifar-100-python.tar.gz"
 ARCHIVE_MD5 = "eb9058c3a382ffc7106e4002c42a8d85"
 PLACES = (".", "cifar100", "data", "data/cifar100", "cifar100/cifar100", "cifar100/data")
-HOW = f"add --download, or put {URL} into --data-dir DIR, or use --dataset digits, which needs nothing"
+HOW = (
+    f"add --download, or put {URL} or the hub's train-*.parquet and test-*.parquet into --data-dir DIR, or use "
+    "--dataset digits, which needs nothing"
+)
 
 # fmt: off
 CLASSES = (
@@ -105,7 +108,7 @@ def search(root: Path) -> list[Found]:
         files = [(folder / name).is_file() for name in cifar_python.MD5]
         if any(files):
             found.append(Found(folder, "python", cifar_python.missing(folder), cifar_python.read_folder))
-    for folder in folders:
+    for folder in (*folders, *cifar_parquet.cached_folders(root)):
         if cifar_parquet.present(folder):
             found.append(Found(folder, "parquet", cifar_parquet.missing(folder), cifar_parquet.read_folder))
     for folder in folders:

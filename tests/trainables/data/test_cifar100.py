@@ -293,7 +293,7 @@ def test_faulty_parquet(parquet: Path, small: pa.Table, tmp_path: Path) -> None:
         (small, "has 300 train images, CIFAR-100 has 50000"),
         (small.slice(0, 0), "has no rows"),
         (small.drop_columns("fine_label"), "is not CIFAR-100"),
-        (small.rename_columns(["image", "fine_label", "coarse_label"]), "is not CIFAR-100"),
+        (small.rename_columns(["picture", "fine_label", "coarse_label"]), "is not CIFAR-100"),
         (with_images(small, damaged), "damaged image"),
         (with_images(small, flipped), "damaged image"),
         (with_images(small, [*pngs[:7], None, *pngs[8:]]), "without an image"),
@@ -355,3 +355,37 @@ def test_failed_download(server: str, tmp_path: Path, monkeypatch: pytest.Monkey
         message = refused(tmp_path / "to", download=True)
         assert f"fetch {url} by hand into {tmp_path / 'to'}" in message
         assert "--dataset digits" in message
+
+
+HUB = "datasets--uoft-cs--cifar100/snapshots/aadb3af7"
+
+
+@pytest.mark.parametrize("columns", [("img", "fine_label"), ("image", "label"), ("image", "fine_label")])
+@pytest.mark.parametrize(
+    ("place", "train"),
+    [
+        (".", "train.parquet"),
+        ("data", "train-00000-of-00001-0123abcd.parquet"),
+        (f"{HUB}/cifar100", "train-00000-of-00001.parquet"),
+        (f"hub/{HUB}/data", "train.parquet"),
+    ],
+)
+def test_layouts_and_columns_of_the_hub(tmp_path: Path, place: str, train: str, columns: tuple[str, str]) -> None:
+    folder = tmp_path / place
+    folder.mkdir(parents=True, exist_ok=True)
+    image = pa.array([{"bytes": encoded("RGB", (32, 32)), "path": None}] * 3)
+    table = pa.table({columns[0]: image, columns[1]: pa.array([4, 5, 6]), "coarse_label": pa.array([0, 1, 2])})
+    pq.write_table(table, folder / train)
+    (part,) = cifar100.search(tmp_path)
+    assert part.missing == f"{part.path} has no test-*.parquet and no test.parquet"
+    pq.write_table(table, folder / train.replace("train", "test"))
+    (whole,) = cifar100.search(tmp_path)
+    assert (whole.path.resolve(), whole.missing) == (folder.resolve(), None)
+    assert whole.read(whole.path)["train"][1].tolist() == [4, 5, 6]
+
+
+def test_a_damaged_image_of_a_table_is_told_by_its_file(tmp_path: Path) -> None:
+    image = pa.array([{"bytes": b"no image", "path": None}])
+    pq.write_table(pa.table({"img": image, "fine_label": pa.array([1])}), tmp_path / "train.parquet")
+    with pytest.raises(UserError, match=r"train\.parquet has a damaged image \(cannot identify image file\)"):
+        cifar_parquet.read_file(tmp_path / "train.parquet")
