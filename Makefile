@@ -3,14 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := results-demo
+# In parallel; the tests of a file stay together and share what they have made.
+TESTS := -n auto --dist loadfile
 
-.PHONY: demo test test-slow check format docs clean
+.PHONY: demo test test-oldest test-slow check format docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python sweeps/run.py table5 --dataset digits --gpus 0 --results $(DEMO)
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)
+
+# The fast tests with the oldest dependencies that the program takes.
+test-oldest: $(VENV)-oldest/installed
+	$(VENV)-oldest/bin/python -m pytest $(TESTS)
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow
@@ -29,7 +35,7 @@ docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) $(DEMO) build site *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest $(DEMO) build site *.egg-info
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -49,4 +55,9 @@ $(VENV)/installed-docs: $(VENV)/python pyproject.toml
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev,docs,tensorboard]'
+	touch $@
+
+$(VENV)-oldest/installed: constraints-oldest.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[tensorboard,tests]'
 	touch $@
