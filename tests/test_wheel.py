@@ -11,7 +11,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = "--dataset digits --gpus 0 --epochs 1 --seeds 1 --train-fraction 0.2 --rows kd --pairs resnet20/resnet8".split()
+SMALL = [
+    "--dataset",
+    "digits",
+    "--gpus",
+    "0",
+    "--epochs",
+    "1",
+    "--seeds",
+    "1",
+    "--train-fraction",
+    "0.2",
+    "--rows",
+    "kd",
+    "--pairs",
+    "resnet20/resnet8",
+]
 
 
 def call(*command: str | Path, cwd: Path) -> str:
@@ -22,7 +37,7 @@ def call(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def ekd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command in an environment that has the wheel, and the dependencies of this environment but not its checkout."""
+    """The command in an environment with the wheel and with the dependencies of this one, but without its checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     sources = folder / "sources"
     for name in call("git", "ls-files", "-z", cwd=ROOT).split("\0"):

@@ -232,7 +232,7 @@ def test_a_small_sweep_and_the_same_again(tmp_path: Path) -> None:
     assert "python sweeps/run.py table5 --dataset digits" in log[1]
     assert log[2:] == [line for line in lines if not line.startswith("loaded")]
     tables = tmp_path / "results" / "tables"
-    assert {path.suffix for path in tables.iterdir()} == {".tex", ".md", ".csv", ".html", ".png", ".pdf"}
+    assert {path.suffix for path in tables.iterdir()} == {".tex", ".md", ".csv", ".html", ".png", ".pdf", ".json"}
     with Ledger.open(tmp_path / "results" / "ledger.sqlite", readonly=True) as ledger:
         entries = {entry.run_id: entry for entry in ledger.all()}
         assert ledger.settings_of("table5") == settings()

@@ -13,6 +13,7 @@ from fake_job import spec
 
 from sweeps.running.curves import Curves
 from trainables.job import EpochReport
+from trainables.run_names import name_of
 
 
 def report(epoch: int, *, ends: bool = False, top1: float = 50.0) -> EpochReport:
@@ -25,7 +26,7 @@ def test_numbers_are_read_back(tmp_path: Path) -> None:
     for epoch in (1, 2, 3):
         curves.add([spec(), spec("other")], report(epoch, ends=epoch == 3, top1=10.0 * epoch))
     (path,) = tmp_path.glob("*/events.out.tfevents.*")
-    assert path.parent.name == spec().name
+    assert path.parent.name == name_of(spec())
     assert scalars(path, "ray/tune/top1") == [(1, 10.0), (2, 20.0), (3, 30.0)]
     assert scalars(path, "ray/tune/loss") == []
     assert len(scalars(path, "_hparams_/session_start_info")) == 1
@@ -50,4 +51,4 @@ def test_a_full_disk_costs_the_curves_alone(tmp_path: Path, monkeypatch: pytest.
             curves.add([spec()], report(epoch))
     curves.add([spec()], report(100))
     curves.close()
-    assert {2, 100} <= set(epochs_of_runs(tmp_path)[spec().name])
+    assert {2, 100} <= set(epochs_of_runs(tmp_path)[name_of(spec())])

@@ -29,6 +29,7 @@ from sweeps.running.engine import execute, write_jobs
 from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
 from trainables.errors import UserError
 from trainables.ray_trial import memory_was_full
+from trainables.run_names import name_of
 from trainables.spec import RunSpec
 from trainables.storage.job_file import Execution, read_job
 from trainables.storage.runs import read_result, run_dir, write_result
@@ -236,12 +237,12 @@ def test_jobs_find_the_working_directory_that_the_user_has(seen: Seen) -> None:
 
 def test_tensorboard_finds_every_run_under_its_name(seen: Seen) -> None:
     curves = {path.parent.name: path for path in seen.results.glob("tune/**/events.out.tfevents.*")}
-    expected = {one.name for one in (TEACHER, STUDENT, *PACK, FAILED_BEFORE, LOST_TEACHER, GARBLED, STARVED)}
+    expected = {name_of(one) for one in (TEACHER, STUDENT, *PACK, FAILED_BEFORE, LOST_TEACHER, GARBLED, STARVED)}
     assert curves.keys() == expected
-    assert scalars(curves[TEACHER.name], "ray/tune/top1") == [
+    assert scalars(curves[name_of(TEACHER)], "ray/tune/top1") == [
         (epoch, pytest.approx(top1(epoch))) for epoch in (1, 2, 3)
     ]
-    assert scalars(curves[PACK[3].name], "ray/tune/top1")[-1] == (4, pytest.approx(top1(4)))
+    assert scalars(curves[name_of(PACK[3])], "ray/tune/top1")[-1] == (4, pytest.approx(top1(4)))
 
 
 def test_nothing_of_ray_is_left_running(seen: Seen) -> None:
