@@ -11,22 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = [
-    "--dataset",
-    "digits",
-    "--gpus",
-    "0",
-    "--epochs",
-    "1",
-    "--seeds",
-    "1",
-    "--train-fraction",
-    "0.2",
-    "--rows",
-    "kd",
-    "--pairs",
-    "resnet20/resnet8",
-]
+SMALL = (
+    *("--dataset", "digits", "--gpus", "0", "--epochs", "1", "--seeds", "1", "--train-fraction", "0.2"),
+    *("--rows", "kd", "--pairs", "resnet20/resnet8"),
+)
 
 
 def call(*command: str | Path, cwd: Path) -> str:
