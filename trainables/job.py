@@ -141,7 +141,7 @@ def run(specs: Sequence[RunSpec], execution: Execution) -> Iterator[EpochReport]
     if outdated := [spec.name for spec in specs if spec.outdated]:
         raise UserError(f"{outdated[0]} is a run of an earlier version: leave its `revision` out to train the newest")
     if changed := [name_of(spec) for spec in specs if with_own_code(spec) != spec]:
-        raise UserError(f"the source of {changed[0]} has changed since it was planned: give the same command again")
+        raise UserError(f"the source of {changed[0]} has changed since it was planned: start its sweep again")
     if len({stream_key(spec) for spec in specs}) != 1:
         raise UserError("the runs of a job must share data set, batch size, augmentation, precision, seed and teacher")
     if len({spec.run_id for spec in specs}) != len(specs):

@@ -127,10 +127,10 @@ def _imports(path: Path) -> Iterator[str]:
             names = [".".join([*base, *filter(None, [node.module]), alias.name]) for alias in node.names]
         for name in names:
             parts = name.split(".")
-            if parts[0] in _PACKAGES or _is_checkout():
+            if parts[0] in _PACKAGES or is_checkout():
                 yield from ("/".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
-def _is_checkout() -> bool:
+def is_checkout() -> bool:
     """Whether what lies beside the packages is part of the project; of an installed program it is other libraries."""
     return (ROOT / "pyproject.toml").is_file()

@@ -50,7 +50,7 @@ def _digest(resolved: ResolvedTable) -> str:
 def _read(path: Path) -> dict[str, Any]:
     """What cannot be read is as good as nothing: the files are kept all the same."""
     try:
-        index = json.loads(path.read_text())
+        index = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return index if isinstance(index, dict) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import sys
 from collections import Counter
@@ -29,8 +30,10 @@ def typed(script: str, argv: Sequence[str]) -> str:
 
 
 def resuming(command: str) -> str:
-    """The command to be given again from the same folder: with the script as it was called."""
+    """The command to be given again from the same folder: as `ekd`, or with the script as it was called."""
     called = Path(sys.argv[0])
+    if called.stem == "ekd":
+        return re.sub(r"^python sweeps/(\w+)\.py", r"ekd \1", command)
     return command.replace(f"sweeps/{called.name}", str(called), 1)
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
@@ -362,7 +362,9 @@ def _shown(screen: Screen, plan: Plan, out: TextIO, results: Path | None) -> Ite
     lines = Lines(State(plan), log, results)
 
     def show(event: Event) -> None:
-        lines(event)
+        # A full disk costs lines of the log, not the sweep.
+        with suppress(OSError):
+            lines(event)
         screen(event)
 
     with live, logged(log):

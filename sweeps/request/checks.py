@@ -29,7 +29,7 @@ def check_all(where: Where, request: Request, runs: Collection[RunSpec]) -> Reso
     resources = find_resources(where)
     check_images(where.data_dir, runs)
     check_models(where.data_dir, request, runs)
-    for name in [name for name in _classes(where.data_dir, runs) if name not in dict(request.images)]:
+    for name in dict.fromkeys(spec.dataset for spec in runs if spec.dataset not in dict(request.images)):
         try:
             datasets.load(name, where.data_dir, download=where.download and datasets.find(name).downloadable)
         except UserError as error:

@@ -63,7 +63,8 @@ class Trials:
         specs, self._kept = self._kept, []
         while len(specs) < self._pack and self.study.counted < self._most:
             if points := self.study.exhausted:
-                _say([f"all {count(points, 'point')} of --space are tried: there is nothing else to try"])
+                if not specs:
+                    _say([f"all {count(points, 'point')} of --space are tried: there is nothing else to try"])
                 break
             spec = self._asked()
             if spec is not None and specs and stream_key(spec) != stream_key(specs[0]):

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from trainables.own_code import hash_program
+from trainables.own_code import hash_program, is_checkout
 
 LONGEST_REASON = 200
 PACKAGES = ("ekd_core", "trainables", "analysis", "sweeps")
@@ -44,7 +44,10 @@ def _ask_git(*arguments: str) -> str:
 
 
 def why_no_commit() -> str | None:
-    """Why git does not say of which commit the program is: none is installed, no checkout, one of another user."""
+    """Why the commit of the program is not known: it is installed, or git is missing or refuses to answer."""
+    # Elsewhere git would answer for any repository that the environment lies in.
+    if not is_checkout():
+        return "the program does not run from its checkout"
     try:
         _ask_git("rev-parse", "HEAD")
     except subprocess.CalledProcessError as error:
@@ -71,17 +74,21 @@ def _driver() -> str | None:
         return None
 
 
-@cache
-def surroundings(device: str) -> dict[str, Any]:
-    """Commit, sources, versions and device of this process. dirty: the checkout has other code than its commit, modules
+def _commit() -> dict[str, Any]:
+    """The commit of the program, or why it is not known. dirty: the checkout has other code than its commit, modules
     that git does not know among it."""
+    if (reason := why_no_commit()) is not None:
+        return {"commit": None, "no_commit": reason, "dirty": None}
     changed = _git("status", "--porcelain", "--untracked-files=no")
     unknown = _git("ls-files", "--others", "--exclude-standard", "--", *(f":/{name}" for name in PACKAGES))
-    reason = why_no_commit()
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed or unknown)}
+
+
+@cache
+def surroundings(device: str) -> dict[str, Any]:
+    """Commit, sources, versions and device of this process."""
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        **({"no_commit": reason} if reason is not None else {}),
-        "dirty": None if changed is None else bool(changed or unknown),
+        **_commit(),
         "sources": hash_program(),
         "python": platform.python_version(),
         "torch": torch.__version__,

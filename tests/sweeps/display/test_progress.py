@@ -285,6 +285,21 @@ def test_the_log_of_a_terminal_has_the_lines_of_a_pipe(
     assert (tmp_path / "log").read_text(encoding="utf-8") == lines
 
 
+def test_a_log_on_a_full_disk_ends_no_sweep(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+
+    def main(arguments: object) -> int:
+        keep_log(Path("/dev/full"), "a command")
+        with follow(plan, [TABLE], SETTINGS, {}) as on_event:
+            on_event(JobStarted(plan.jobs[0]))
+        return 0
+
+    assert run_command(main, []) == 0
+    assert "Table 5" in terminal.getvalue()
+
+
 def test_the_screen_is_drawn_at_most_four_times_a_second() -> None:
     assert REDRAWS_A_SECOND <= 4
 

@@ -264,6 +264,11 @@ def test_a_job_is_of_one_stream(bench: Bench) -> None:
     assert bench.states() == ["COMPLETE"] * 10
 
 
+def test_the_end_of_the_points_is_said_once(bench: Bench) -> None:
+    _, _, said = bench("--trials", "7", "--space", "rule=energy,reversed,low", "--pack", "2")
+    assert said.count("all 3 points of --space are tried") == 1
+
+
 def test_a_run_is_handed_out_once(bench: Bench) -> None:
     status, engine, said = bench("--trials", "7", "--space", "rule=energy,reversed,low", "--pack", "1", wide=3)
     assert status == 0

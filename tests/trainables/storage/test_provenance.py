@@ -25,3 +25,12 @@ def test_why_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert str(provenance.why_no_commit()).startswith("git did not run: ")
     provenance.surroundings.cache_clear()
+
+
+def test_an_installed_program_has_no_commit_of_another_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "is_checkout", lambda: False)
+    provenance.surroundings.cache_clear()
+    record = provenance.surroundings("cpu")
+    provenance.surroundings.cache_clear()
+    assert (record["commit"], record["dirty"]) == (None, None)
+    assert "checkout" in record["no_commit"]
