@@ -135,6 +135,8 @@ def _open_missing() -> None:
 def keep_log(path: Path, heading: str) -> None:
     """Have a file keep what is printed until the command ends, below a heading. It does without where it cannot."""
     streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, Tolerant)]
+    if not streams:
+        return
     with contextlib.suppress(OSError):
         log = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         log.write(f"{heading}\n")
