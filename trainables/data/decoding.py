@@ -110,9 +110,13 @@ def _read(files: Files, side: int, read: Callable[[Path], np.ndarray]) -> tuple[
     def read_block(start: int) -> dict[int, str]:
         faults = {}
         for index in range(start, min(start + BLOCK, len(images))):
+            path = files.files[index][0]
             try:
-                images[index] = read(files.files[index][0])
+                images[index] = read(path)
             except UNREADABLE as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    # The disk or the rights, not the image: with another image in its place the run would be another.
+                    raise UserError(f"cannot read {path}: {describe(error)}; give the same command again") from error
                 faults[index] = describe(error)
         return faults
 

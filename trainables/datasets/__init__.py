@@ -30,8 +30,10 @@ def names() -> tuple[str, ...]:
 def find(name: str) -> DatasetDefinition:
     """The data set of that name, which may end in an image size (`imagefolder_224`); refuses an unknown one."""
     base, _, side = name.rpartition("_")
-    if name not in names() and base in names() and side.isdecimal() and (at_side := find(base).at_side) is not None:
-        return at_side(int(side))
+    if name not in names() and base in names() and side.isdecimal() and side == str(int(side)):
+        own, at_side = find(base), find(base).at_side
+        if at_side is not None and (sized := at_side(int(side))) is not own:
+            return sized
     if name not in names():
         raise UserError(f"unknown data set {name!r}: use one of {', '.join(names())}")
     definition: DatasetDefinition = load_addition(__name__, name, "DATASET", DatasetDefinition)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,6 +170,19 @@ def test_damaged_images_end_nothing_and_are_all_named(folder: Path, content: byt
     assert f"none of the images in {folder / 'val' / 'digit2'} can be decoded" in refused(folder)
 
 
+def test_a_fault_of_the_disk_is_no_damaged_image(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another image in its place the run would be another one, though the folder is as it was."""
+    broken, original = folder / "train" / "digit1" / "003.png", Image.open
+
+    def fail(file: Any, *arguments: Any, **options: Any) -> Any:
+        if str(getattr(file, "name", file)) == str(broken):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return original(file, *arguments, **options)
+
+    monkeypatch.setattr(Image, "open", fail)
+    assert refused(folder).startswith(f"cannot read {broken}: Input/output error")
+
+
 def test_endings_that_are_read_are_named_where_nothing_is_found(folder: Path) -> None:
     for path in (folder / "train" / "digit0").iterdir():
         path.rename(path.with_suffix(".gif"))
@@ -179,6 +195,9 @@ def test_the_size_is_an_option(folder: Path) -> None:
     assert (small.side, usual.side, count_images("imagefolder_16", folder).side) == (16, 32, 16)
     assert small.fingerprint != usual.fingerprint
     assert at_side("imagefolder", 32) == "imagefolder"
+    for other_name in ("imagefolder_32", "imagefolder_064"):
+        with pytest.raises(UserError, match=f"unknown data set '{other_name}'"):
+            find(other_name)
     assert find("imagefolder_64").recipe == replace(find("imagefolder").recipe, name="imagefolder_64")
     assert not find("imagefolder_64").streamed
     for name, side in (("digits", 32), ("imagefolder", 8)):
