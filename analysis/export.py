@@ -27,6 +27,7 @@ from analysis import paper
 from analysis.record.entry import CURVE_FIELDS, NUMBERS, Entry
 from analysis.record.ledger import Ledger
 from analysis.table.asked import Asked, asked_for, kinds
+from analysis.table.command_line import check_output
 from trainables.commands import Parser, count, parse_path, run_command
 from trainables.errors import UserError, reason_of
 from trainables.shares import FIELDS, means
@@ -124,6 +125,7 @@ def parquet_bytes(frame: pd.DataFrame) -> bytes:
 
 def _write(path: Path, content: bytes) -> None:
     try:
+        check_output(path)
         write_atomically(path, content)
     except OSError as error:
         raise UserError(f"cannot write {path}: {reason_of(error)}") from error
@@ -165,6 +167,9 @@ def _command(given: Sequence[str]) -> int:
         raise UserError("nothing to do: give --csv FILE, --parquet FILE, --curves FILE or --merge LEDGER")
     if options.curves and options.curves.suffix not in (".csv", ".parquet"):
         raise UserError(f"--curves {options.curves}: name a file that ends in .csv or .parquet")
+    outputs = [path.absolute() for path in (options.csv, options.parquet, options.curves) if path]
+    if len(set(outputs)) < len(outputs):
+        raise UserError("--csv, --parquet and --curves would write the same file: name one for each")
     if options.merge:
         merge(options.results, options.merge)
     if frames:

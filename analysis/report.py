@@ -42,13 +42,13 @@ def make_report(snapshot: Snapshot, title: str = TITLE, *, printed: bool = True)
 
 def write_report(document: Document, folder: Path, *, printed: bool = True) -> int:
     """report.html, and report.tex with its figures and report.pdf. 1 where LaTeX fails; 0 also where there is none."""
-    write(folder / f"{NAME}.html", page(document).encode())
+    write(folder / f"{NAME}.html", page(document).encode(errors="replace"))
     print(folder / f"{NAME}.html")
     if not printed:
         return 0
     for name, content in pictures_of(document).items():
         write(folder / FIGURES / name, content)
-    write(folder / f"{NAME}.tex", article(document).encode())
+    write(folder / f"{NAME}.tex", article(document).encode(errors="replace"))
     try:
         write(folder / f"{NAME}.pdf", compile_pdf(folder))
     except MissingError as error:

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from trainables.environment import check_environment
+
+    check_environment(__file__)
 
 from trainables.commands import did_you_mean, run_command
 from trainables.errors import UserError
@@ -35,3 +43,7 @@ def _command(arguments: Sequence[str]) -> int:
         raise UserError(f"unknown command {name!r}{hint}: use one of {', '.join(COMMANDS)}")
     status: int = importlib.import_module(COMMANDS[name]).main(arguments[1:])
     return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

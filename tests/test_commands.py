@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from sweeps.ekd import COMMANDS, main
@@ -26,6 +30,12 @@ def test_help_names_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == main(["--help"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in COMMANDS)
+
+
+def test_the_file_of_the_one_name_is_a_script() -> None:
+    file = Path(__file__).resolve().parents[1] / "sweeps" / "ekd.py"
+    done = subprocess.run([sys.executable, str(file), "tabels"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr[:14]) == (2, "error: unknown")
 
 
 def test_words() -> None:

@@ -22,7 +22,7 @@ def load(package: str, name: str, attribute: str, kind: type) -> Any:
         module = importlib.import_module(f"{package}.{name}")
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"cannot load {package}.{name}: {describe(error)}") from error
     found = getattr(module, attribute, None)
     if not isinstance(found, kind) and not (isinstance(found, type) and issubclass(found, kind)):

@@ -276,7 +276,10 @@ class Ledger:
                 raise ValueError("its time, tables and command are not all texts")
             return Sweep(asked, tuple(names), settings_from_json(settings), command, *(each or "" for each in folders))
         except (UserError, TypeError, ValueError, RecursionError) as error:
-            raise UserError(f"the sweep of {asked} in the ledger {self.path} is damaged: {error}") from error
+            raise UserError(
+                f"the sweep of {asked} in the ledger {self.path} is damaged: {error}; restore the ledger from a "
+                "copy, or delete that row of its table `sweeps` (sqlite3)"
+            ) from error
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -13,6 +13,9 @@ from trainables.commands import parse_path
 from trainables.errors import UserError, reason_of
 from trainables.storage.runs import write_atomically
 
+SQLITE = b"SQLite format 3\0"
+"""How the file of a database begins."""
+
 
 def add_arguments(parser: argparse.ArgumentParser, *, sweep: bool = True) -> None:
     """The options of every command that shows numbers of the ledger."""
@@ -47,8 +50,18 @@ def _settings_of(ledger: Ledger, number: int) -> Settings:
     return sweeps[number - 1].settings
 
 
+def check_output(path: Path) -> None:
+    """Refuse to write over a database: a ledger, or a search's study."""
+    if not path.is_file():
+        return
+    with open(path, "rb") as file:
+        if file.read(len(SQLITE)) == SQLITE:
+            raise UserError(f"{path} is a database, and stays as it is: name another file to write")
+
+
 def write(path: Path, content: bytes) -> None:
     try:
+        check_output(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
     except (FileExistsError, NotADirectoryError) as error:

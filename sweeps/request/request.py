@@ -150,7 +150,7 @@ def _check_dataset(name: str) -> None:
     try:
         datasets.find(name)
     except UserError as error:
-        hint = closest(name, datasets.names())
+        hint = "" if name in datasets.names() else closest(name, datasets.names())
         raise UserError(f"unknown data set {name!r}{hint} (--list shows all)" if hint else str(error)) from error
 
 

@@ -223,6 +223,8 @@ def test_the_command_merges(tmp_path: Path) -> None:
         (("--results", "good", "--csv", "gone/a.csv"), "cannot write gone/a.csv: no such file or directory"),
         (("--results", "good", "--csv", "empty"), "cannot write empty: is a directory"),
         (("--results", "good", "--csv", "."), "cannot write .: is a directory"),
+        (("--results", "good", "--csv", "good/ledger.sqlite"), "is a database, and stays as it is: name another file"),
+        (("--results", "good", "--csv", "a.csv", "--curves", "a.csv"), "would write the same file: name one for each"),
         (("--results", "good", "--merge", "gone.sqlite"), "there is no ledger gone.sqlite"),
         (("--results", "good", "--merge", "bad/ledger.sqlite"), "is no ledger"),
         (("--results", "file", "--merge", "good/ledger.sqlite"), "cannot write the results folder file"),

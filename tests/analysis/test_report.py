@@ -327,7 +327,7 @@ def test_the_command_writes_the_page_alone_on_request(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "analysis" / "report.py"), "--results", str(DIGITS), "--no-pdf"]
     out = tmp_path / "new" / "out"
     done = subprocess.run(
-        [*command, "--out", str(out), "--title", "Mine & yours"],
+        [*command, "--out", str(out), "--title", "Mine & yours\udce9"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -335,7 +335,7 @@ def test_the_command_writes_the_page_alone_on_request(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{out / 'report.html'}\n", "")
     assert [path.name for path in out.iterdir()] == ["report.html"]
-    assert "<h1>Mine &amp; yours</h1>" in (out / "report.html").read_text()
+    assert "<h1>Mine &amp; yours?</h1>" in (out / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

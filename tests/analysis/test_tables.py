@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -156,6 +157,16 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     grid = make_grid(resolve(TABLE5, SETTINGS), {})
     with pytest.raises(UserError, match="cannot write"):
         write_all(grid, make_sheet(grid), tmp_path / "tables")
+
+
+def test_a_database_is_never_written_over(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as ledger:
+        ledger.execute("CREATE TABLE runs (run_id)")
+    ledger.close()
+    before = (tmp_path / "ledger.sqlite").read_bytes()
+    with pytest.raises(UserError, match=r"ledger\.sqlite is a database, and stays as it is: name another file"):
+        write(tmp_path / "ledger.sqlite", b"")
+    assert (tmp_path / "ledger.sqlite").read_bytes() == before
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:

@@ -126,6 +126,19 @@ def test_a_network_of_a_name_that_there_is_already_is_refused(add: Add) -> None:
         models.names()
 
 
+def test_a_network_that_is_no_function_is_refused(add: Add) -> None:
+    add("trainables/models/plain", 'NETWORKS = {"plain16": 16}')
+    with pytest.raises(UserError, match="plain16 of NETWORKS is no function of the number of classes"):
+        models.names()
+
+
+def test_a_data_set_that_cannot_be_loaded_is_not_called_unknown(add: Add, command: Command) -> None:
+    add("trainables/datasets/mydata", "import no_such_package")
+    status, _, err = command("table5", "--dataset", "mydata", "--plan", "--gpus", "0")
+    assert status == 2
+    assert "ModuleNotFoundError: No module named 'no_such_package'" in err
+
+
 def test_own_images_as_their_page_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     exec(BLOCKS["make_photos"], {})
@@ -170,6 +183,7 @@ def test_numbers_with_a_default_need_not_be_given(add: Add) -> None:
         ("METHOD = Mine", "METHOD = 3", "{file}: METHOD is no Method; define"),
         ("@dataclass(frozen=True)\n", "", "the method mine is no dataclass: write @dataclass(frozen=True) above"),
         ("import Batch,", "import params,", "ImportError: cannot import name 'params' .* ({file}, line 6"),
+        ("METHOD = Mine", "raise SystemExit(0)", "SystemExit: 0 ({file}, line"),
         ("class Mine(", "class Mine((", "SyntaxError: .* ({file}, line 10"),
     ],
 )

@@ -303,6 +303,8 @@ def test_a_cache_of_whole_gigabytes(tmp_path: Path) -> None:
         ('"threads": 0', '"threads": 100000', "its threads are 100000, not 0 to 1024"),
         ('"threads": 0', '"threads": -1', "its threads are -1"),
         ('"device": "cpu"', '"device": "tpu"', "its device is 'tpu', neither cpu nor cuda"),
+        ('"results": "', '"results": "\\u0000', "is no path"),
+        ('"results": "', '"results": "\\ud800', "UnicodeEncodeError: .* surrogates not allowed"),
     ],
 )
 def test_a_job_for_no_such_machine(said: str, instead: str, message: str, tmp_path: Path) -> None:

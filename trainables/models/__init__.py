@@ -53,6 +53,9 @@ def _networks() -> dict[str, Callable[[int], Network]]:
     for module in pkgutil.iter_modules(__path__):
         if module.name not in known and not module.name.startswith("_"):
             added = additions.load(__name__, module.name, "NETWORKS", dict)
+            if wrong := [str(name) for name, make in added.items() if not callable(make)]:
+                what = "is no function of the number of classes"
+                raise UserError(f"{__name__}.{module.name}: {wrong[0]} of NETWORKS {what}: see docs/extend/networks.md")
             if twice := sorted(found.keys() & added.keys()):
                 raise UserError(f"{__name__}.{module.name}: there is a network {twice[0]} already: choose another name")
             found |= added

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,14 +64,22 @@ def read_job(path: Path) -> tuple[list[RunSpec], Execution]:
             raise ValueError(f"its device is {execution['device']!r}, neither {' nor '.join(DEVICES)}")
         if not 0 <= execution.get("threads", 0) <= MOST_THREADS:
             raise ValueError(f"its threads are {execution['threads']}, not 0 to {MOST_THREADS}")
-        execution["results"] = Path(execution["results"])
-        execution["data_dir"] = Path(execution["data_dir"]) if execution.get("data_dir") else None
+        execution["results"] = _path(execution["results"])
+        execution["data_dir"] = _path(execution["data_dir"]) if execution.get("data_dir") else None
         execution["teachers"] = tuple((str(digest), str(file)) for digest, file in execution.get("teachers", ()))
         return [_read_run(fields) for fields in job["runs"]], Execution(**execution)
     except OSError as error:
         raise UserError(f"cannot read {path}: {reason_of(error)}") from error
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise UserError(f"{path} is no job: {error!r}; it needs `runs` and an `execution` with `results`") from error
+        why = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path} is no job: {why}; it needs `runs` and an `execution` with `results`") from error
+
+
+def _path(text: str) -> Path:
+    """A path that the file system can take."""
+    if not text or b"\0" in os.fsencode(text):
+        raise ValueError(f"{text!r} is no path")
+    return Path(text)
 
 
 def _read_run(fields: dict[str, Any]) -> RunSpec:

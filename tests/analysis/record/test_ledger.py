@@ -269,7 +269,7 @@ def test_a_damaged_sweep_is_named(path: Path, column: str, value: object) -> Non
     with Ledger.open(path) as ledger:
         ledger.remember(["table5"], Settings(), "run.py")
         query(path, f"UPDATE sweeps SET {column} = ?", value)
-        with pytest.raises(UserError, match=r"the sweep of .* is damaged"):
+        with pytest.raises(UserError, match=r"the sweep of .* is damaged: .*; restore the ledger from a copy"):
             ledger.sweeps()
 
 
