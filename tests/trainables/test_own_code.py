@@ -169,6 +169,7 @@ def test_a_checkout_with_unknown_modules_is_dirty(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         for name in modules.split():
             (tmp_path / folder / f"{name}.py").write_bytes((REPOSITORY / folder / f"{name}.py").read_bytes())
+    (tmp_path / "pyproject.toml").touch()  # by which a checkout is known
     try:
         for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
             subprocess.run([*git, *words], check=True, capture_output=True)
