@@ -33,6 +33,7 @@ def measured(script: str, *options: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_students_against_plain_runs() -> None:
     options = ("--pair", "resnet14/resnet8", "--rows", "kd", "kd_he_da_50", "--turns", "2", "--steps", "2")
     found = measured("pack", *options, "--threads", "1")
