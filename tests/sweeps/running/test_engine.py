@@ -245,20 +245,27 @@ def test_tensorboard_finds_every_run_under_its_name(seen: Seen) -> None:
     assert scalars(curves[name_of(PACK[3])], "ray/tune/top1")[-1] == (4, pytest.approx(top1(4)))
 
 
-def test_nothing_of_ray_is_left_running(seen: Seen) -> None:
+def test_nothing_of_ray_is_left_running(children_before: set[str], seen: Seen) -> None:
     deadline = time.monotonic() + 10
-    while _children(os.getpid()) and time.monotonic() < deadline:
+    while _children(os.getpid()) - children_before and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert _children(os.getpid()) == []
+    assert _children(os.getpid()) <= children_before
 
 
-def _children(parent: int) -> list[str]:
-    found = []
+@pytest.fixture(scope="module", autouse=True)
+def children_before() -> set[str]:
+    """What earlier tests of this process have left running."""
+    return _children(os.getpid())
+
+
+def _children(parent: int) -> set[str]:
+    """By id and name."""
+    found = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             name, _, rest = path.read_text().partition("(")[2].rpartition(")")
             if int(rest.split()[1]) == parent and rest.split()[0] != "Z":
-                found.append(name)
+                found.add(f"{path.parent.name} {name}")
     return found
 
 
