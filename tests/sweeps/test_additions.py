@@ -133,8 +133,8 @@ def test_a_network_that_is_no_function_is_refused(add: Add) -> None:
 
 
 def test_a_data_set_that_cannot_be_loaded_is_not_called_unknown(add: Add, command: Command) -> None:
-    add("trainables/datasets/mydata", "import no_such_package")
-    status, _, err = command("table5", "--dataset", "mydata", "--plan", "--gpus", "0")
+    add("trainables/datasets/brokendata", "import no_such_package")
+    status, _, err = command("table5", "--dataset", "brokendata", "--plan", "--gpus", "0")
     assert status == 2
     assert "ModuleNotFoundError: No module named 'no_such_package'" in err
 
