@@ -1,4 +1,4 @@
-"""Distillation losses on logits, with one temperature for all samples or one for each.
+"""KD and DKD on logits, with one temperature for all samples, one for each, or what a rule makes of both networks.
 
 All are computed from log-probabilities in the precision of the logits, so logits of +-1e4 are safe in float32. A
 temperature that is not above 0 raises an error. If it is in a tensor on a GPU, the loss is NaN instead, because reading
@@ -11,23 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
-Temperature = float | Tensor
-
-
-def temperature_column(temperature: Temperature, logits: Tensor) -> Tensor:
-    """`temperature` as (N, 1) or (1, 1) beside `logits`."""
-    if isinstance(temperature, Tensor) and temperature.ndim > 0:
-        if temperature.shape != logits.shape[:1]:
-            raise ValueError(
-                f"{tuple(temperature.shape)} temperatures given for {logits.shape[0]} samples; (N,) is needed"
-            )
-        column = temperature.to(logits.dtype)[:, None]
-        if column.device.type == "cpu" and bool((column <= 0).any()):
-            raise ValueError(f"the lowest temperature is {column.min().item()}; each must be above 0")
-        return torch.where(column > 0, column, torch.nan)
-    if float(temperature) <= 0:
-        raise ValueError(f"the temperature is {float(temperature)}; it must be above 0")
-    return logits.new_full((1, 1), float(temperature))
+from ekd_core.softening import Softening, Temperature, soften
 
 
 def _kl(teacher_log: Tensor, student_log: Tensor) -> Tensor:
@@ -35,23 +19,22 @@ def _kl(teacher_log: Tensor, student_log: Tensor) -> Tensor:
     return (teacher_log.exp() * (teacher_log - student_log)).sum(dim=1)
 
 
-def check_same_shape(student_logits: Tensor, teacher_logits: Tensor) -> None:
-    if student_logits.shape != teacher_logits.shape or student_logits.ndim != 2:
-        raise ValueError(
-            f"student logits {tuple(student_logits.shape)} and teacher logits {tuple(teacher_logits.shape)} must both "
-            "be (N, C)"
-        )
+def _cross_entropy(teacher_log: Tensor, student_log: Tensor) -> Tensor:
+    """The cross-entropy of log-probabilities: sum over classes, (N, C) -> (N,)."""
+    return -(teacher_log.exp() * student_log).sum(dim=1)
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature) -> Tensor:
-    """Return the KD loss: mean_i T_i^2 KL(softmax(t_i / T_i) || softmax(s_i / T_i))  (Eq. 7).
+    """Return the KD loss: mean_i w_i KL(softmax(t_i / T_i) || softmax(s_i / S_i))  (Eq. 7).
 
-    With a temperature for each sample it is the loss of Energy KD  (Eq. 8).
+    With a temperature for each sample it is the loss of Energy KD: T_i = S_i, w_i = T_i^2  (Eq. 8). Rules set the
+    teacher's temperature T_i, the student's S_i and the factor w_i apart, and some take the cross-entropy of the two
+    softmaxes instead.
 
     Args:
         student_logits: s, (N, C).
         teacher_logits: t, (N, C).
-        temperature: T, a number or (N,), above 0.
+        temperature: A number or (N,), above 0; or what a rule's `soften` returned.
 
     Returns:
         Scalar, in nats.
@@ -64,10 +47,18 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: Tempera
         >>> kd_loss(student, teacher, temperature=4).item()
         1.775...
     """
-    check_same_shape(student_logits, teacher_logits)
-    column = temperature_column(temperature, student_logits)
-    divergence = _kl(log_softmax(teacher_logits / column, dim=1), log_softmax(student_logits / column, dim=1))
-    return (divergence * column.squeeze(1) ** 2).mean()
+    student, teacher, factor = soften(temperature, student_logits, teacher_logits)
+    by_entropy = isinstance(temperature, Softening) and temperature.cross_entropy
+    divergence = _cross_entropy if by_entropy else _kl
+    return (divergence(log_softmax(teacher, dim=1), log_softmax(student, dim=1)) * factor).mean()
+
+
+def _soften_kl(
+    temperature: Temperature, student_logits: Tensor, teacher_logits: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    if isinstance(temperature, Softening) and temperature.cross_entropy:
+        raise ValueError("DKD has two KL divergences: it takes no rule of a cross-entropy")
+    return soften(temperature, student_logits, teacher_logits)
 
 
 def _decouple(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,16 +80,17 @@ def dkd_loss(
     alpha: float,
     beta: float,
 ) -> Tensor:
-    """Return the loss of decoupled KD (Zhao et al. 2022): mean_i T_i^2 (alpha TCKD_i + beta NCKD_i).
+    """Return the loss of decoupled KD (Zhao et al. 2022): mean_i w_i (alpha TCKD_i + beta NCKD_i).
 
     TCKD is the KL divergence between the binary distributions {target, not target}, NCKD that between the distributions
-    over the other classes. All probabilities are of the softmax at T_i. With two classes NCKD is 0.
+    over the other classes. All probabilities are of the softmax at T_i, and w_i = T_i^2; a rule may set the teacher's
+    temperature, the student's and w_i apart. With two classes NCKD is 0.
 
     Args:
         student_logits: (N, C), C >= 2.
         teacher_logits: (N, C).
         labels: The target classes, (N,) int64.
-        temperature: T, a number or (N,), above 0.
+        temperature: A number or (N,), above 0; or what a rule's `soften` returned, of a KL divergence.
         alpha: The weight of TCKD.
         beta: The weight of NCKD.
 
@@ -106,15 +98,14 @@ def dkd_loss(
         Scalar, in nats.
 
     Raises:
-        ValueError: If the shapes differ, or a temperature is not above 0.
+        ValueError: If the shapes differ, a temperature is not above 0, or the rule's divergence is no KL divergence.
     """
-    check_same_shape(student_logits, teacher_logits)
-    column = temperature_column(temperature, student_logits)
+    student, teacher, factor = _soften_kl(temperature, student_logits, teacher_logits)
     target = torch.zeros_like(student_logits, dtype=torch.bool).scatter_(1, labels[:, None], True)
-    student_binary, student_others = _decouple(student_logits / column, target)
-    teacher_binary, teacher_others = _decouple(teacher_logits / column, target)
+    student_binary, student_others = _decouple(student, target)
+    teacher_binary, teacher_others = _decouple(teacher, target)
     loss = alpha * _kl(teacher_binary, student_binary) + beta * _kl(teacher_others, student_others)
-    return (loss * column.squeeze(1) ** 2).mean()
+    return (loss * factor).mean()
 
 
 def dkd_mixed_loss(
@@ -126,18 +117,18 @@ def dkd_mixed_loss(
     alpha: float,
     beta: float,
 ) -> Tensor:
-    """Return the loss of DKD for images that two labels share: mean_i T_i^2 (alpha TCKD_i + beta NCKD_i).
+    """Return the loss of DKD for images that two labels share: mean_i w_i (alpha TCKD_i + beta NCKD_i).
 
     TCKD is the KL divergence between the distributions over {y1, y2, rest}, with p_rest = 1 - p_y1 - p_y2; NCKD that
-    between the distributions over the classes of the rest. All probabilities are of the softmax at T_i. Where y1 = y2
-    this is `dkd_loss`.
+    between the distributions over the classes of the rest. Temperatures and w_i as in `dkd_loss`, which this is where
+    y1 = y2.
 
     Args:
         student_logits: (N, C), C >= 2.
         teacher_logits: (N, C).
         labels: y1, (N,) int64.
         others: y2, (N,) int64.
-        temperature: T, a number or (N,), above 0.
+        temperature: A number or (N,), above 0; or what a rule's `soften` returned, of a KL divergence.
         alpha: The weight of TCKD.
         beta: The weight of NCKD.
 
@@ -145,15 +136,14 @@ def dkd_mixed_loss(
         Scalar, in nats.
 
     Raises:
-        ValueError: If the shapes differ, or a temperature is not above 0.
+        ValueError: If the shapes differ, a temperature is not above 0, or the rule's divergence is no KL divergence.
     """
-    check_same_shape(student_logits, teacher_logits)
-    column = temperature_column(temperature, student_logits)
+    student, teacher, factor = _soften_kl(temperature, student_logits, teacher_logits)
     pair = torch.stack([labels, others], dim=1)
-    student_ternary, student_rest = _decouple_pair(student_logits / column, pair)
-    teacher_ternary, teacher_rest = _decouple_pair(teacher_logits / column, pair)
+    student_ternary, student_rest = _decouple_pair(student, pair)
+    teacher_ternary, teacher_rest = _decouple_pair(teacher, pair)
     loss = alpha * _kl(teacher_ternary, student_ternary) + beta * _kl(teacher_rest, student_rest)
-    return (loss * column.squeeze(1) ** 2).mean()
+    return (loss * factor).mean()
 
 
 def _decouple_pair(logits: Tensor, pair: Tensor) -> tuple[Tensor, Tensor]:

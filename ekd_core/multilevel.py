@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ekd_core.losses import Temperature, check_same_shape, temperature_column
+from ekd_core.softening import soften
 
 
-def class_correlation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature) -> Tensor:
+def class_correlation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
     """Return |Q^T Q - P^T P|^2 / C, where row i of P (student) and of Q (teacher) is softmax(logits_i / T_i).
 
     |.|^2 is the sum of the squares of all (C, C) entries. It is not averaged over samples, as in the released code.
@@ -27,7 +27,7 @@ def class_correlation_loss(student_logits: Tensor, teacher_logits: Tensor, tempe
     return (teacher.T @ teacher - student.T @ student).square().sum() / student.shape[1]
 
 
-def batch_correlation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature) -> Tensor:
+def batch_correlation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
     """Return |Q Q^T - P P^T|^2 / N, where row i of P (student) and of Q (teacher) is softmax(logits_i / T_i).
 
     |.|^2 is the sum of the squares of all (N, N) entries.
@@ -44,7 +44,8 @@ def batch_correlation_loss(student_logits: Tensor, teacher_logits: Tensor, tempe
     return (teacher @ teacher.T - student @ student.T).square().sum() / len(student)
 
 
-def _probabilities(student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature) -> tuple[Tensor, Tensor]:
-    check_same_shape(student_logits, teacher_logits)
-    column = temperature_column(temperature, student_logits)
-    return (student_logits / column).softmax(dim=1), (teacher_logits / column).softmax(dim=1)
+def _probabilities(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    student, teacher, _ = soften(temperature, student_logits, teacher_logits)
+    return student.softmax(dim=1), teacher.softmax(dim=1)

@@ -18,7 +18,11 @@ from trainables.spec import RunSpec
 ROOT = Path(__file__).resolve().parents[1]
 METHODS, DATASETS, MODELS = (f"trainables/{name}" for name in ("methods", "datasets", "models"))
 SHIPPED = {
-    "ekd_core": "__init__ energy losses mixing multilevel temperature",
+    "ekd_core": "__init__ divergences energy logit_losses losses mixing multilevel softening temperature",
+    "ekd_core/rules": (
+        "__init__ ats ctkd dtkd dtkd_energy eakd energy gradation high low lskd normkd plain reversed spherical ttm wsld "
+        "wttm"
+    ),
     "trainables": (
         "__init__ additions baselines canonical commands console cores environment error_texts errors evaluate job "
         "observe own_code ray_trial recipes run_names shares spec time_limits"
