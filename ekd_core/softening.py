@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,14 @@ class Softening(NamedTuple):
 
 
 Temperature = float | Tensor | Softening
+
+
+def map_tensors(temperature: Temperature, change: Callable[[Tensor], Tensor]) -> Temperature:
+    """Return the temperature with every tensor in it changed; numbers stay."""
+    if isinstance(temperature, Softening):
+        parts = (change(part) if isinstance(part, Tensor) else part for part in temperature[:3])
+        return Softening(*parts, temperature.cross_entropy)
+    return change(temperature) if isinstance(temperature, Tensor) else temperature
 
 
 def check_same_shape(student_logits: Tensor, teacher_logits: Tensor) -> None:

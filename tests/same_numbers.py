@@ -36,7 +36,8 @@ from analysis.table.render import FORMATS, render
 from analysis.table.resolved import resolve
 from analysis.tables import load_grid
 from trainables.job import run
-from trainables.spec import MEMBERSHIPS, OPERATIONS, SELECTIONS, TARGETS, Mixing, RunSpec, Temperature
+from trainables.mixing import OPERATIONS, SELECTIONS, TARGETS
+from trainables.spec import MEMBERSHIPS, Mixing, RunSpec, Temperature
 from trainables.storage.job_file import Execution
 from trainables.storage.provenance import surroundings
 from trainables.storage.runs import stream_key

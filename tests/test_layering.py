@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = ("ekd_core", "trainables", "analysis", "sweeps")
 DEPARTMENTS = {
-    "ekd_core": ("energy losses mixing multilevel temperature",),
+    "ekd_core": ("divergences", "rules", "logit_losses losses mixing multilevel", "energy softening temperature"),
     "trainables": (
         "ray_trial job evaluate observe",
         "training",
@@ -28,8 +28,10 @@ DEPARTMENTS = {
         "storage",
         "baselines",
         "recipes shares",
+        "rules",
         "own_code",
         "spec",
+        "temperature mixing",
         "canonical",
         "commands",
         "additions",
@@ -45,6 +47,7 @@ ONLY_RAY = ROOT / "trainables" / "ray_trial.py"
 # Planning and drawing tables need these, and must not wait for torch.
 TORCH_FREE = (
     "spec",
+    "temperature",
     "own_code",
     "recipes",
     "errors",

@@ -1,5 +1,5 @@
-"""What anybody may add as a module of its own: methods, data sets, networks, tables. Loads one; names the line of an
-error in one."""
+"""What anybody may add as a module of its own: methods, rules, data sets, networks, tables. Loads one; names the line
+of an error in one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from trainables.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("trainables.methods", "trainables.datasets", "trainables.models", "analysis.paper")
+PACKAGES = ("ekd_core.rules", "trainables.methods", "trainables.datasets", "trainables.models", "analysis.paper")
 DEBUG_HINT = "--debug shows the whole traceback"
 
 

@@ -11,6 +11,9 @@ from typing import Any
 
 from trainables.errors import UserError
 
+Params = tuple[tuple[str, float], ...]
+"""Numbers of a method or of a rule, by their names, sorted."""
+
 
 def _exact_float(value: float) -> float:
     """A finite float equal to `value`, without the sign of zero: -0.0 and 0.0 are one number."""

@@ -17,15 +17,16 @@ from trainables.spec import RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS, DATASETS, MODELS = (f"trainables/{name}" for name in ("methods", "datasets", "models"))
+RULES = "ekd_core/rules"
 SHIPPED = {
     "ekd_core": "__init__ divergences energy logit_losses losses mixing multilevel softening temperature",
     "ekd_core/rules": (
-        "__init__ ats ctkd dtkd dtkd_energy eakd energy gradation high low lskd normkd plain reversed spherical ttm wsld "
-        "wttm"
+        "__init__ ats ctkd dtkd dtkd_energy eakd energy gradation high low lskd normkd plain reversed spherical ttm "
+        "wsld wttm"
     ),
     "trainables": (
         "__init__ additions baselines canonical commands console cores environment error_texts errors evaluate job "
-        "observe own_code ray_trial recipes run_names shares spec time_limits"
+        "mixing observe own_code ray_trial recipes rules run_names shares spec temperature time_limits"
     ),
     "trainables/data": (
         "__init__ cifar_parquet cifar_python counts dataset decoding definition fetching file_source folders "
@@ -56,18 +57,19 @@ DIGITS = 16
 
 def with_own_code(spec: RunSpec) -> RunSpec:
     """The run as it is trained by the code of this moment: its `code` names what of it is a user's own."""
-    code = hash_own(spec.method, spec.dataset, frozenset(filter(None, (spec.student, spec.teacher, spec.peer))))
+    rule = spec.temperature.rule if spec.temperature is not None else "plain"
+    code = hash_own(spec.method, spec.dataset, frozenset(filter(None, (spec.student, spec.teacher, spec.peer))), rule)
     return spec if code == spec.code else dataclasses.replace(spec, code=code)
 
 
 @cache
-def hash_own(method: str, dataset: str, networks: frozenset[str]) -> str:
+def hash_own(method: str, dataset: str, networks: frozenset[str], rule: str = "plain") -> str:
     """A hash of the user's own modules that a run needs, with those that they import; empty where it needs none.
 
     Of networks that the program does not have, all own modules beside its networks count.
     """
     at_side = re.sub(r"_\d+$", "", dataset)
-    first = [f"{METHODS}/{method}", f"{DATASETS}/{dataset}", f"{DATASETS}/{at_side}"]
+    first = [f"{METHODS}/{method}", f"{RULES}/{rule}", f"{DATASETS}/{dataset}", f"{DATASETS}/{at_side}"]
     if not networks <= {*NETWORKS.split()}:
         first += [_name(path).removesuffix("/__init__") for path in _modules(MODELS) if _is_own(path)]
     return _hashed(_reached(first))
@@ -75,8 +77,8 @@ def hash_own(method: str, dataset: str, networks: frozenset[str]) -> str:
 
 @cache
 def hash_program() -> str:
-    """A hash of the sources that train, without a user's own methods, data sets and networks."""
-    places = tuple(f"{place}/" for place in (METHODS, DATASETS, MODELS))
+    """A hash of the sources that train, without a user's own methods, rules, data sets and networks."""
+    places = tuple(f"{place}/" for place in (METHODS, RULES, DATASETS, MODELS))
     files = (path for package in _PACKAGES for path in _modules(package))
     return _hashed(path for path in files if not (_is_own(path) and _name(path).startswith(places)))
 

@@ -15,15 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.canonical import Canonical
+from trainables.canonical import Canonical, Params
 from trainables.errors import NewerError, UserError
+from trainables.mixing import Mixing
+from trainables.temperature import Temperature, with_numbers
 
-TEMPERATURE_RULES = ("plain", "energy", "low", "high", "gradation", "reversed")
-OPERATIONS = ("cutmix", "mixup")
-SELECTIONS = ("all", "high", "low", "half")
 AUGMENTATIONS = ("none", "crop", "crop_flip", "crop8_flip", "random_resized_crop_flip")
 NORMALISATIONS = ("own", "imagenet")
-TARGETS = ("larger", "both")
 MEMBERSHIPS = ("view", "image")
 PRECISIONS = ("fp32", "bf16")
 FIRST, SECOND = 1, 2
@@ -32,121 +30,10 @@ both views of a sample, OFD's teacher with batch statistics, multi-level KD's st
 REVISED = ("multi", "ofd")
 """Methods that train otherwise since the second revision, whatever else a run has."""
 
-Params = tuple[tuple[str, float], ...]
-
 
 def params(**values: float) -> Params:
-    """Return a method's own numbers for a run, sorted by name: `params(weight=2, ce=1)`."""
+    """Return a method's or a rule's own numbers, sorted by name: `params(weight=2, ce=1)`."""
     return tuple(sorted((name, float(value)) for name, value in values.items()))
-
-
-@dataclass(frozen=True)
-class Temperature(Canonical):
-    """Which temperature the losses on logits give to each sample.
-
-    - `plain`: T for all.
-    - `energy`: T + T+ at low energy, T + T- at high energy  (Eq. 9).
-    - `low`, `high`: only one of the two  (Eq. 15, 16).
-    - `reversed`: T+ at high energy and T- at low energy, as in the released configurations.
-    - `gradation`: one of `values` for each of as many equal segments, the lowest energies first  (Eq. 13).
-
-    Attributes:
-        base: T.
-        rule: One of these rules.
-        plus: T+, 0 or more.
-        minus: T-, 0 or less.
-        rate: The paper's r: the share of the training set at each end.
-        values: The temperatures of a gradation.
-    """
-
-    base: float = 4.0
-    rule: str = "plain"
-    plus: float = 0.0
-    minus: float = 0.0
-    rate: float = 0.0
-    values: tuple[float, ...] = ()
-
-    def validate(self) -> None:
-        if self.rule not in TEMPERATURE_RULES:
-            raise UserError(f"unknown temperature rule {self.rule!r}: use one of {', '.join(TEMPERATURE_RULES)}")
-        if self.base <= 0:
-            raise UserError(f"temperature T = {self.base:g} must be above 0")
-        if self.rule != "gradation" and self.values:
-            raise UserError(f"the rule {self.rule!r} has no list of temperatures: choose the rule 'gradation'")
-        if self.rule == "plain":
-            if (self.plus, self.minus, self.rate) != (0, 0, 0):
-                raise UserError("a plain temperature has no plus, minus or rate: choose the rule 'energy'")
-        elif self.rule == "gradation":
-            if len(self.values) < 2:
-                raise UserError("a temperature gradation needs two values or more")
-            if min(self.values) <= 0:
-                raise UserError(f"every temperature of a gradation must be above 0, not {min(self.values):g}")
-            if (self.plus, self.minus, self.rate) != (0, 0, 0):
-                raise UserError("a temperature gradation has no plus, minus or rate: give all its values")
-        else:
-            if self.plus < 0:
-                raise UserError(f"T+ = {self.plus:g} must not be negative")
-            if self.minus > 0:
-                raise UserError(f"T- = {self.minus:g} must not be positive")
-            if self.base + self.minus <= 0:
-                raise UserError(
-                    f"T + T- = {self.base + self.minus:g} must be above 0: "
-                    f"raise T ({self.base:g}) or T- ({self.minus:g})"
-                )
-            if not 0 < self.rate <= 1:
-                raise UserError(f"the energy rate r = {self.rate:g} must be in (0, 1]")
-
-    @functools.cached_property
-    def end(self) -> float | None:
-        """The share of the images at each end that the rule sets apart; None where it does not ask for energies."""
-        if self.rule == "gradation":
-            return 1 / len(self.values)
-        return None if self.rule == "plain" else self.rate
-
-    @functools.cached_property
-    def shifts(self) -> tuple[float, float]:
-        """What is added to `base` at low and at high energy; of a rule other than a gradation."""
-        low = 0.0 if self.rule == "high" else self.plus
-        high = 0.0 if self.rule == "low" else self.minus
-        return (high, low) if self.rule == "reversed" else (low, high)
-
-
-@dataclass(frozen=True)
-class Mixing(Canonical):
-    """Which samples are mixed with others, and how.
-
-    Attributes:
-        operation: `cutmix` or `mixup`.
-        selection: `all`, or those of `high` energy, of `low` energy, or `half` of each.
-        rate: The share of the samples that is mixed.
-        alpha: Of the Beta(alpha, alpha) distribution that the share of the first image is drawn from.
-        target: The label of a mixed image for a loss that needs one (DKD's): of the `larger` part, or `both`.
-    """
-
-    operation: str
-    selection: str = "all"
-    rate: float = 1.0
-    alpha: float = 1.0
-    target: str = "larger"
-
-    def validate(self) -> None:
-        if self.operation not in OPERATIONS:
-            raise UserError(f"unknown mixing {self.operation!r}: use one of {', '.join(OPERATIONS)}")
-        if self.selection not in SELECTIONS:
-            raise UserError(f"unknown selection {self.selection!r}: use one of {', '.join(SELECTIONS)}")
-        if not 0 < self.rate <= 1:
-            raise UserError(f"the augmentation rate {self.rate:g} must be in (0, 1]")
-        if self.selection == "all" and self.rate != 1:
-            raise UserError("mixing all samples has rate 1: choose high, low or half")
-        if self.alpha <= 0:
-            raise UserError(f"the mixing alpha {self.alpha:g} must be above 0")
-        if self.target not in TARGETS:
-            raise UserError(f"unknown target {self.target!r} of mixed images: use one of {', '.join(TARGETS)}")
-
-    @property
-    def end(self) -> float | None:
-        """The share of the images at each end of the energies that is mixed; None where all are."""
-        return {"all": None, "half": self.rate / 2}.get(self.selection, self.rate)
 
 
 PLAIN = Temperature()
@@ -350,9 +237,10 @@ def from_dict(fields: dict[str, Any]) -> RunSpec:
     revision = fields.pop("revision", None)
     if revision is not None and type(revision) is not int:
         raise UserError(f"the revision {revision!r} is not a whole number")
-    for key, cls in (("temperature", Temperature), ("mixing", Mixing)):
-        if isinstance(fields.get(key), dict):
-            fields[key] = _nested(cls, fields[key])
+    if isinstance(fields.get("temperature"), dict):
+        fields["temperature"] = _nested(Temperature, with_numbers(fields["temperature"]))
+    if isinstance(fields.get("mixing"), dict):
+        fields["mixing"] = _nested(Mixing, fields["mixing"])
     if isinstance(fields.get("params"), dict):
         fields["params"] = tuple(sorted(fields["params"].items()))
     spec: RunSpec = _nested(RunSpec, fields)
@@ -393,6 +281,8 @@ def flatten(spec: RunSpec) -> dict[str, Any]:
         if field.name in ("temperature", "mixing"):
             for inner in dataclasses.fields(Temperature if field.name == "temperature" else Mixing):
                 out[f"{field.name}.{inner.name}"] = getattr(value, inner.name, None)
+            numbers = out.pop(f"{field.name}.numbers", None) or ()
+            out.update({f"{field.name}.{name}": number for name, number in numbers})
         elif field.name == "params":
             out.update({f"params.{name}": number for name, number in value})
         else:

@@ -1,8 +1,8 @@
 """Rules that set temperatures, one file each. A file here that defines RULE is a rule under the file's name.
 
 A rule is a frozen dataclass of its own numbers that inherits from Rule. Its `soften` maps the samples of a batch to a
-temperature for the teacher, one for the student, and a factor for each sample's divergence: see `Softening`. Every
-distillation loss on softened logits takes the three.
+temperature for the teacher, one for the student, and a factor for each sample's divergence: see `Softening`. `kd_loss`
+and `dkd_loss` take what it returns.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from ekd_core.softening import Softening
+from ekd_core.softening import Temperature
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Rule(ABC):
     CROSS_ENTROPY: ClassVar[bool] = False
 
     @abstractmethod
-    def soften(self, samples: Samples) -> Softening:
-        """Return the temperatures and the factor of each sample."""
+    def soften(self, samples: Samples) -> Temperature:
+        """Return the temperatures and the factor of each sample as a `Softening`; where SHARED, T alone."""
 
     def cuts(self, scores: Tensor) -> Tensor | None:
         """Return where the rule cuts the scores (M,) of a training set, ascending, or None if it does not."""

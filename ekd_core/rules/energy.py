@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ekd_core.energy import energy_thresholds
 from ekd_core.rules import Rule, Samples
-from ekd_core.softening import Softening
 from ekd_core.temperature import energy_temperature
 
 
@@ -35,12 +34,11 @@ class Energy(Rule):
     def cuts(self, scores: Tensor) -> Tensor:
         return torch.stack(energy_thresholds(scores, self.rate, self.rate))
 
-    def soften(self, samples: Samples) -> Softening:
+    def soften(self, samples: Samples) -> Tensor:
         assert samples.scores is not None
         assert samples.cuts is not None
         low, high = samples.cuts
-        temperature = energy_temperature(samples.scores, low, high, self.temperature, *self.shifts)
-        return Softening(temperature, temperature, temperature**2)
+        return energy_temperature(samples.scores, low, high, self.temperature, *self.shifts)
 
 
 RULE = Energy

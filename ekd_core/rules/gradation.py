@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ekd_core.rules import Rule, Samples
-from ekd_core.softening import Softening
 from ekd_core.temperature import gradation_edges, gradation_temperature
 
 
@@ -22,11 +21,10 @@ class Gradation(Rule):
     def cuts(self, scores: Tensor) -> Tensor:
         return gradation_edges(scores, len(self.values))
 
-    def soften(self, samples: Samples) -> Softening:
+    def soften(self, samples: Samples) -> Tensor:
         assert samples.scores is not None
         assert samples.cuts is not None
-        temperature = gradation_temperature(samples.scores, samples.cuts, self.values)
-        return Softening(temperature, temperature, temperature**2)
+        return gradation_temperature(samples.scores, samples.cuts, self.values)
 
 
 RULE = Gradation

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ekd_core.rules import Rule, Samples, check_above_0
-from ekd_core.softening import Softening
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,8 @@ class Plain(Rule):
     def __post_init__(self) -> None:
         check_above_0(temperature=self.temperature)
 
-    def soften(self, samples: Samples) -> Softening:
-        return Softening(self.temperature, self.temperature, self.temperature**2)
+    def soften(self, samples: Samples) -> float:
+        return self.temperature
 
 
 RULE = Plain

@@ -16,7 +16,8 @@ from analysis.table.resolved import resolve
 from sweeps.running.recovery import known
 from trainables import datasets
 from trainables.errors import UserError
-from trainables.spec import OPERATIONS, SELECTIONS, TEMPERATURE_RULES
+from trainables.mixing import OPERATIONS, SELECTIONS
+from trainables.temperature import rule_names
 
 WIDTH = 110
 
@@ -32,7 +33,7 @@ def listing(tables: Sequence[Table], networks: Iterable[str], data_dir: Path, re
         lines += textwrap.wrap(f"  {name:<20}{words}", WIDTH, subsequent_indent=" " * 22)
     lines += ["  takd                KD by an assistant that KD by the teacher has trained (rows with an assistant)"]
     lines += [""]
-    lines += _wrapped("  temperature.rule    ", TEMPERATURE_RULES)
+    lines += _wrapped("  temperature.rule    ", rule_names())
     lines += _wrapped("  mixing.operation    ", OPERATIONS)
     lines += _wrapped("  mixing.selection    ", SELECTIONS)
     lines += ["", "", "PAIRS  each runs, by all methods that can serve it; any two networks make one: --pairs T/S", ""]

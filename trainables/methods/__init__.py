@@ -18,6 +18,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from ekd_core.rules import Rule
+from ekd_core.softening import Softening, Temperature
 from trainables.additions import load as load_addition
 from trainables.commands import did_you_mean
 from trainables.errors import UserError
@@ -35,7 +37,10 @@ class Batch:
         images: (N, 3, H, W), normalised.
         labels: (N,), int64. A mixed image has the label of the image that fills at least half of it.
         epoch: Counted from 1.
-        temperature: A number, or one for each sample, (N,). 1 if the run has none.
+        temperature: What the run's rule makes of the batch, to hand to `kd_loss` and the like: a number or one for each
+            sample, (N,), or, by a rule whose temperatures of teacher and student differ, a Softening. 1 if the run has
+            none.
+        base: The T of the run, a number.
         teacher: The teacher's outputs: logits (N, C) and, if the method asks for FEATURES, the rest. None without a
             teacher.
         index: Positions in the training set, (N,).
@@ -50,7 +55,8 @@ class Batch:
     images: Tensor
     labels: Tensor
     epoch: int
-    temperature: float | Tensor
+    temperature: Temperature
+    base: float = 1.0
     teacher: Outputs | None = None
     index: Tensor | None = None
     others: Tensor | None = None
@@ -59,6 +65,12 @@ class Batch:
     weight: float = 1.0
     extra: nn.Module | None = None
     draw_seed: Callable[[], int] = lambda: 0
+
+    @property
+    def shared_temperature(self) -> float | Tensor:
+        """The temperature, of a method that takes only rules by which teacher and student share it."""
+        assert not isinstance(self.temperature, Softening)
+        return self.temperature
 
     @property
     def teacher_outputs(self) -> Outputs:
@@ -114,6 +126,10 @@ class Method(ABC):
         """Whether the method wants a strongly augmented view of the images too."""
         return False
 
+    def takes(self, rule: Rule) -> bool:
+        """Whether the loss is defined with a temperature rule. By default: where teacher and student share T."""
+        return rule.SHARED
+
     @abstractmethod
     def loss(self, student: Outputs, batch: Batch) -> Tensor:
         """Return the loss on the images as they are.
@@ -164,6 +180,11 @@ class Method(ABC):
             UserError: If the method cannot serve this pair of networks.
         """
         return None
+
+
+def warm_up(epoch: int, warmup: float) -> float:
+    """Return min(epoch / warmup, 1), the weight of a loss that rises over the first epochs; 1 without a warm-up."""
+    return min(epoch / warmup, 1.0) if warmup > 0 else 1.0
 
 
 def names() -> tuple[str, ...]:

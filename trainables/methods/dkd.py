@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ekd_core import dkd_loss, dkd_mixed_loss
-from trainables.methods import Batch, Method
+from ekd_core.rules import Rule
+from trainables.methods import Batch, Method, warm_up
 from trainables.models import Outputs
 
 
@@ -28,6 +29,9 @@ class DKD(Method):
     beta: float
     warmup: float
 
+    def takes(self, rule: Rule) -> bool:
+        return not rule.CROSS_ENTROPY
+
     def fixed(self, epoch: int) -> bool:
         return epoch >= self.warmup
 
@@ -38,7 +42,7 @@ class DKD(Method):
         return self.distillation_loss(student, batch)
 
     def distillation_loss(self, student: Outputs, batch: Batch) -> Tensor:
-        weight = min(batch.epoch / self.warmup, 1.0) if self.warmup > 0 else 1.0
+        weight = warm_up(batch.epoch, self.warmup)
         logits, labels, temperature = (student.logits, batch.teacher_outputs.logits), batch.labels, batch.temperature
         if batch.others is not None:
             return weight * dkd_mixed_loss(*logits, labels, batch.others, temperature, self.alpha, self.beta)

@@ -105,7 +105,7 @@ def _sum_over(views: Sequence[StudentView], term: Callable[[StudentView], Tensor
 def _sum_temperatures(loss: Loss, view: StudentView, temperatures: tuple[float, ...] = MULTI_TEMPERATURES) -> Tensor:
     teacher, total = view.batch.teacher_outputs.logits, view.student.new_zeros(())
     for temperature in temperatures:
-        total = total + loss(view.student, teacher, view.batch.temperature * (temperature / MULTI_BASE))
+        total = total + loss(view.student, teacher, view.batch.shared_temperature * (temperature / MULTI_BASE))
     return total
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, mse_loss
 
 from trainables.errors import UserError
-from trainables.methods import Batch, Method, Setup
+from trainables.methods import Batch, Method, Setup, warm_up
 from trainables.methods._features import Pairs, average, make_refusal, pair_maps
 from trainables.models import Outputs
 from trainables.models.network import convolution
@@ -85,12 +85,12 @@ class ReviewKD(Method):
 
     def loss(self, student: Outputs, batch: Batch) -> Tensor:
         assert isinstance(batch.extra, nn.ModuleList)
-        warm = min(batch.epoch / self.warmup, 1.0) if self.warmup > 0 else 1.0
         total, rest = student.logits.new_zeros(()), None
         for fusion, (own, guide) in zip(batch.extra, self._levels(student, batch.teacher_outputs), strict=True):
             fused, rest = fusion(own, rest, guide.shape[2:])
             total = total + context_loss(fused, guide)
-        return self.ce * cross_entropy(student.logits, batch.labels) + self.weight * warm * total
+        weight = self.weight * warm_up(batch.epoch, self.warmup)
+        return self.ce * cross_entropy(student.logits, batch.labels) + weight * total
 
     def _maps(self, student: Outputs) -> tuple[Tensor, ...]:
         return student.preactivations if self.preactivations else student.features

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ekd_core.softening import Softening, Temperature, map_tensors
 from trainables.methods import Batch
 from trainables.models import Outputs
 from trainables.training.steps import Steps
@@ -61,27 +62,29 @@ class RecordedSteps(Steps):
 
     @property
     def recorded(self) -> bool:
-        return self.method.fixed(self.spec.epochs)
+        return self.fixed(self.spec.epochs)
 
     def begin_epoch(self, epoch: int) -> None:
         super().begin_epoch(epoch)
         self._epoch = epoch
 
     def learn(self, batch: Batch) -> Tensor:
-        if not self.method.fixed(self._epoch):
+        if not self.fixed(self._epoch):
             return super().learn(batch)
         tensors = {"images": batch.images, "labels": batch.labels}
         if batch.teacher is not None:
             tensors["teacher"] = batch.teacher.logits
-        if isinstance(batch.temperature, Tensor):
-            tensors["temperature"] = batch.temperature
+        softened = _tensors_of(batch.temperature)
+        tensors |= softened
         if batch.others is not None:
             tensors["others"] = batch.others
 
         def work(given: Tensors) -> Tensor:
-            changed: dict[str, Any] = dict(given)
+            changed: dict[str, Any] = {name: tensor for name, tensor in given.items() if name not in softened}
             if "teacher" in given:
                 changed["teacher"] = Outputs.of_logits(given["teacher"])
+            own = iter([given[name] for name in softened])
+            changed["temperature"] = map_tensors(batch.temperature, lambda _: next(own))
             return super(RecordedSteps, self).learn(replace(batch, **changed))
 
         loss = self._replayed((batch.mixed, len(batch.labels)), tensors, work)
@@ -89,11 +92,16 @@ class RecordedSteps(Steps):
         return loss
 
     def update(self) -> None:
-        if self.method.fixed(self._epoch):
+        if self.fixed(self._epoch):
             rates = tuple(group["lr"] for group in self.optimizer.param_groups)
             self._replayed(("update", rates), {}, lambda _: self.optimizer.step())
         else:
             super().update()
+
+
+def _tensors_of(temperature: Temperature) -> dict[str, Tensor]:
+    parts = temperature if isinstance(temperature, Softening) else (temperature,)
+    return {f"temperature {number}": part for number, part in enumerate(parts) if isinstance(part, Tensor)}
 
 
 def record_cuda_graphs() -> Capture:

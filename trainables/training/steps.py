@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ekd_core.rules import Samples
+from ekd_core.softening import map_tensors
 from trainables.data.random_streams import Purpose, generator
 from trainables.errors import UserError
 from trainables.methods import Batch, Method
 from trainables.models import Network, Outputs
+from trainables.rules import rule_of
 from trainables.spec import RunSpec
 from trainables.training.evaluation import autocast
 from trainables.training.views import View, Views
 
 
 class StudentModule(nn.Module):
-    """A network and the modules of its method, which one optimizer trains. Computes as much as the method needs."""
+    """A network, the modules of its method and of its rule, which one optimizer trains. Computes as much as the method
+    needs."""
 
-    def __init__(self, network: Network, extra: nn.Module | None, *, features: bool) -> None:
+    def __init__(
+        self, network: Network, extra: nn.Module | None, learned: nn.Module | None = None, *, features: bool
+    ) -> None:
         super().__init__()
-        self.network, self.extra, self.features = network, extra, features
+        self.network, self.extra, self.learned, self.features = network, extra, learned, features
 
     def forward(self, images: Tensor) -> Outputs:
         outputs = self.network.forward_features(images)
@@ -44,6 +51,7 @@ class Steps:
 
     def __init__(self, spec: RunSpec, method: Method, module: StudentModule, parallel: nn.Module) -> None:
         self.spec, self.method, self.module, self.parallel = spec, method, module, parallel
+        self.rule = rule_of(spec)
         self.device = next(module.parameters()).device
         groups: list[dict[str, Any]] = [{"params": list(module.parameters()), "lr": spec.lr}]
         if spec.peer_lr is not None:
@@ -64,6 +72,10 @@ class Steps:
     def recorded(self) -> bool:
         """Whether steps are replayed from a recording, in the last epoch at least."""
         return False
+
+    def fixed(self, epoch: int) -> bool:
+        """Whether loss and rule are the same functions of a batch's tensors in this and in every later epoch."""
+        return self.method.fixed(epoch) and (self.rule is None or self.rule.fixed(epoch))
 
     def begin_epoch(self, epoch: int) -> None:
         """Set the learning rates of an epoch: x lr_decay after each milestone."""
@@ -114,6 +126,11 @@ class Steps:
             student = self.parallel(batch.images)
             strong = None if batch.strong is None else self.parallel(batch.strong.images)
         student = student.map(Tensor.float)
+        if self.rule is not None and self.rule.STUDENT:
+            samples = Samples(
+                batch.teacher_outputs.logits, student.logits, batch.labels, batch.epoch, learned=self.module.learned
+            )
+            batch = replace(batch, temperature=self.rule.soften(samples))
         if strong is not None:
             loss = self.method.two_view_loss(student, strong.map(Tensor.float), batch)
         elif batch.mixed:
@@ -154,7 +171,8 @@ class Steps:
             images=view.images[start:end],
             labels=view.labels[start:end],
             epoch=chunk.epoch,
-            temperature=temperature[start:end] if isinstance(temperature, Tensor) else temperature,
+            temperature=map_tensors(temperature, lambda tensor: tensor[start:end]),
+            base=1.0 if spec.temperature is None else spec.temperature.base,
             teacher=teacher,
             index=view.index[start:end],
             others=None if view.others is None else view.others[start:end],

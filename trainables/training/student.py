@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ekd_core.rules import Rule
 from trainables.data.random_streams import Purpose, generator
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share
@@ -20,6 +21,7 @@ from trainables.errors import UserError, reason_of
 from trainables.methods import Method, Setup, make, whole_batches
 from trainables.models import Network, build
 from trainables.models.checkpoint import save_weights
+from trainables.rules import rule_of
 from trainables.run_names import name_of
 from trainables.shares import asked
 from trainables.spec import RunSpec
@@ -105,6 +107,7 @@ class Student:
         self.writer = writer or Writer()
         self.device = dataset.device.type
         self.method = make(spec.method, spec.params)
+        rule = rule_of(spec)
         check_method(self.method, spec, self.share)
         self.model = initial_model(spec, dataset.num_classes)
         self.extra = self._make_extra(dataset, context)
@@ -113,7 +116,8 @@ class Student:
             _ = context.teacher.by_batch
         if context is not None and spec.end is not None:
             _ = context.thresholds(spec.membership, spec.end)
-        module = StudentModule(self.model, self.extra, features=self.method.FEATURES)
+        self.learned = None if rule is None else rule.learned()
+        module = StudentModule(self.model, self.extra, self.learned, features=self.method.FEATURES)
         if self.share != WHOLE:
             convert_batch_norms(module, self.device)
         module.to(dataset.device).to(memory_format=torch.channels_last).train()
@@ -177,6 +181,7 @@ class Student:
         state = {
             "model": self.model.state_dict(),
             "extra": self.extra.state_dict() if self.extra is not None else {},
+            "learned": self.learned.state_dict() if self.learned is not None else {},
             "optimizer": self.optimizer.state_dict(),
             "record": vars(self.record),
         }
@@ -191,6 +196,8 @@ class Student:
             self.model.load_state_dict(state["model"])
             if self.extra is not None:
                 self.extra.load_state_dict(state["extra"])
+            if self.learned is not None:
+                self.learned.load_state_dict(state["learned"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.record = Record(**state["record"])
         self.resumed = self.record.epoch
@@ -208,7 +215,9 @@ class Student:
         facts = context.facts if context and spec.teacher else None
         digest = None
         if reason is None:
-            extra = self.extra.state_dict() if self.extra is not None else None
+            extra = {} if self.extra is None else self.extra.state_dict()
+            if self.learned is not None:
+                extra |= {f"rule.{name}": tensor for name, tensor in self.learned.state_dict().items()}
             digest = save_weights(self.model, weights_path(self.results, spec.run_id), extra)
         write_result(
             self.results,
@@ -244,6 +253,8 @@ def check_method(method: Method, spec: RunSpec, share: Share) -> None:
         raise UserError(f"{spec.method} {'needs a peer network' if method.PEER else 'has no peer network'}")
     if method.TEMPERED and spec.temperature is None:
         raise UserError(f"{spec.method} needs a temperature")
+    if (rule := rule_of(spec)) is not None:
+        check_rule(method, rule, spec)
     if spec.mixing is not None and not method.MIXES:
         raise UserError(
             f"{spec.method} has no loss on mixed images: mix with kd or dkd (a method of your own: MIXES = True and a "
@@ -252,6 +263,18 @@ def check_method(method: Method, spec: RunSpec, share: Share) -> None:
     if share != WHOLE and whole_batches(spec):
         what = "mixing" if spec.mixing is not None else spec.method
         raise UserError(f"{what} needs whole batches, which devices cannot share: --gpus-per-job 1")
+
+
+def check_rule(method: Method, rule: Rule, spec: RunSpec) -> None:
+    """Refuse a rule of the temperature with which the method's loss, or that on mixed images, is not defined."""
+    assert spec.temperature is not None
+    name = spec.temperature.rule
+    if method.TEMPERED and not method.takes(rule):
+        raise UserError(f"{spec.method} is not defined with the temperature rule {name}: use the method kd")
+    if spec.mixing is not None and rule.LABELS:
+        raise UserError(
+            f"the temperature rule {name} looks at the label, of which a mixed image has two: use no mixing"
+        )
 
 
 def write_refusal(spec: RunSpec, results: Path, reason: str, provenance: dict[str, Any]) -> None:

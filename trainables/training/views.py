@@ -15,22 +15,20 @@ from torch import Tensor
 from ekd_core import (
     cutmix,
     energy,
-    energy_temperature,
     energy_thresholds,
-    gradation_edges,
-    gradation_temperature,
     mixup,
     partners,
 )
+from ekd_core.rules import Samples
+from ekd_core.softening import Temperature as TemperatureOf
 from trainables.data.random_streams import Purpose, generator
 from trainables.data.stream import Chunk, Stream, normalise, to_device
 from trainables.models import Outputs
+from trainables.rules import make_rule, rule_of
 from trainables.spec import Mixing, RunSpec, Temperature
 from trainables.training.selection import Selection, select_all, select_by_score
 from trainables.training.teacher_cache import TeacherCache
 from trainables.training.teachers import Teacher, TeacherFacts
-
-TemperatureOf = float | Tensor
 
 
 @dataclass(frozen=True)
@@ -65,14 +63,14 @@ class View:
         return energy(self.teacher.logits)
 
     def temperature(self, spec: RunSpec) -> TemperatureOf:
-        """The temperature of every sample by a run's rule: a number, or (n,); 1 for a run without one."""
-        rule = spec.temperature
-        if spec.teacher is None or rule is None:
+        """What a run's rule makes of the samples; 1 for a run without one, and where the rule asks for the student."""
+        rule, temperature = rule_of(spec), spec.temperature
+        if rule is None or rule.STUDENT or temperature is None:
             return 1.0
-        key = rule, spec.membership
+        key = temperature, spec.membership
         if key not in self._temperatures:
             assert self.context is not None
-            self._temperatures[key] = self.context.temperature(self, rule, spec.membership)
+            self._temperatures[key] = self.context.temperature(self, temperature, spec.membership)
         return self._temperatures[key]
 
     def count_ends(self, membership: str, end: float) -> Tensor:
@@ -96,7 +94,7 @@ class TeacherContext:
     def __init__(self, teacher: Teacher, facts: TeacherFacts, cache: TeacherCache | None = None) -> None:
         self.teacher, self.facts, self.cache = teacher, facts, cache
         self._thresholds: dict[tuple[str, float], tuple[Tensor, Tensor]] = {}
-        self._edges: dict[tuple[str, int], Tensor] = {}
+        self._cuts: dict[tuple[str, Temperature], Tensor | None] = {}
 
     @cached_property
     def _ranks(self) -> Tensor:
@@ -118,18 +116,21 @@ class TeacherContext:
             self._thresholds[key] = energy_thresholds(self._reference(membership), end, end)
         return self._thresholds[key]
 
-    def temperature(self, view: View, rule: Temperature, membership: str) -> TemperatureOf:
-        """The temperature of every sample of a view: a number, or (n,)."""
-        if rule.end is None:
-            return rule.base
-        scores = self.scores(view, membership)
-        if rule.rule == "gradation":
-            key = membership, len(rule.values)
-            if key not in self._edges:
-                self._edges[key] = gradation_edges(self._reference(membership), len(rule.values))
-            return gradation_temperature(scores, self._edges[key], rule.values)
-        low, high = self.thresholds(membership, rule.end)
-        return energy_temperature(scores, low, high, rule.base, *rule.shifts)
+    def cuts(self, membership: str, temperature: Temperature) -> Tensor | None:
+        """Where the rule cuts the scores of the training set; None if it does not."""
+        key = membership, temperature
+        if key not in self._cuts:
+            scores = None if temperature.end is None else self._reference(membership)
+            self._cuts[key] = None if scores is None else make_rule(temperature).cuts(scores)
+        return self._cuts[key]
+
+    def temperature(self, view: View, temperature: Temperature, membership: str) -> TemperatureOf:
+        """What the rule makes of every sample of a view."""
+        assert view.teacher is not None
+        cuts = self.cuts(membership, temperature)
+        scores = None if cuts is None else self.scores(view, membership)
+        samples = Samples(view.teacher.logits, labels=view.labels, scores=scores, cuts=cuts)
+        return make_rule(temperature).soften(samples)
 
 
 @dataclass(frozen=True)

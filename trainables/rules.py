@@ -1,0 +1,55 @@
+"""The rule of a run's temperature, made from its numbers; of `ekd_core.rules` or a user's own."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+
+from ekd_core import rules
+from ekd_core.rules import Rule
+from trainables.additions import load
+from trainables.errors import UserError
+from trainables.spec import RunSpec
+from trainables.temperature import Temperature
+
+_FIELDS = {"temperature": "base", "plus": "plus", "minus": "minus", "rate": "rate", "values": "values"}
+"""What a rule calls its numbers that are fields of a run's temperature, and the fields."""
+_USUAL = Temperature()
+
+
+@cache
+def make_rule(temperature: Temperature) -> Rule:
+    """The rule with its numbers; refuses a number that it does not have, and one without a default that is missing."""
+    name = temperature.rule
+    cls: type[Rule] = load(rules.__name__, name, "RULE", Rule)
+    if "__dataclass_fields__" not in vars(cls):
+        raise UserError(f"the rule {name} is no dataclass: write @dataclass(frozen=True) above its class")
+    wanted = dataclasses.fields(cls)  # type: ignore[arg-type]
+    own = {field.name for field in wanted} - {*_FIELDS}
+    given = {field: getattr(temperature, field) for field in _FIELDS.values()}
+    named = {field.name: given.pop(_FIELDS[field.name]) for field in wanted if field.name in _FIELDS}
+    left = [field for field, value in given.items() if value != getattr(_USUAL, field)]
+    needed = {field.name for field in wanted if field.default is dataclasses.MISSING} & own
+    numbers = dict(temperature.numbers)
+    if left or not needed <= {*numbers} <= own:
+        takes = [_name(field.name) for field in wanted]
+        gets = [*map(_name, left), *numbers]
+        raise UserError(
+            f"the temperature rule {name} takes {', '.join(takes) or 'no numbers'}; given: {', '.join(gets) or 'none'}"
+        )
+    try:
+        rule = cls(**named, **numbers)
+    except ValueError as error:
+        raise UserError(f"the temperature rule {name}: {error}") from error
+    if type(rule).cuts is not Rule.cuts and temperature.end is None:
+        raise UserError(f"the rule {name} cuts the energies: it needs a number called rate or values")
+    return rule
+
+
+def rule_of(spec: RunSpec) -> Rule | None:
+    """The rule of a run; None without a teacher or a temperature."""
+    return None if spec.teacher is None or spec.temperature is None else make_rule(spec.temperature)
+
+
+def _name(field: str) -> str:
+    return {"temperature": "T", "base": "T", "plus": "T+", "minus": "T-", "rate": "r"}.get(field, field)
