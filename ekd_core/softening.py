@@ -34,8 +34,8 @@ Temperature = float | Tensor | Softening
 def map_tensors(temperature: Temperature, change: Callable[[Tensor], Tensor]) -> Temperature:
     """Return the temperature with every tensor in it changed; numbers stay."""
     if isinstance(temperature, Softening):
-        parts = (change(part) if isinstance(part, Tensor) else part for part in temperature[:3])
-        return Softening(*parts, temperature.cross_entropy)
+        teacher, student, factor = (change(each) if isinstance(each, Tensor) else each for each in temperature[:3])
+        return Softening(teacher, student, factor, temperature.cross_entropy)
     return change(temperature) if isinstance(temperature, Tensor) else temperature
 
 

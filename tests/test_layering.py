@@ -26,7 +26,7 @@ DEPARTMENTS = {
         "datasets",
         "data models",
         "storage",
-        "baselines",
+        "baselines rivals",
         "recipes shares",
         "rules",
         "own_code",

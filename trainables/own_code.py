@@ -26,14 +26,16 @@ SHIPPED = {
     ),
     "trainables": (
         "__init__ additions baselines canonical commands console cores environment error_texts errors evaluate job "
-        "mixing observe own_code ray_trial recipes rules run_names shares spec temperature time_limits"
+        "mixing observe own_code ray_trial recipes rivals rules run_names shares spec temperature time_limits"
     ),
     "trainables/data": (
         "__init__ cifar_parquet cifar_python counts dataset decoding definition fetching file_source folders "
         "image_files loader random_streams source stream strong subset tinyimagenet_folders"
     ),
     "trainables/datasets": "__init__ cifar100 cifar100_lt digits imagefolder imagenet tinyimagenet",
-    "trainables/methods": "__init__ _features at crd dkd dml fitnet kd multi ofd pkt reviewkd rkd vanilla vid",
+    "trainables/methods": (
+        "__init__ _features abkd at crd dist dkd dml fitnet kd multi nkd ofd pkt reviewkd rkd rld vanilla vid"
+    ),
     "trainables/models": (
         "__init__ _plain_types checkpoint imagenet_resnet mobilenetv1 mobilenetv2 network published resnet resnet50 "
         "shufflenet_v1 shufflenet_v2 vgg wrn"
