@@ -34,24 +34,24 @@ def energy_kd_as_kd(source: Recipe, pair: Pair, rule: str = "energy") -> Treatme
 def lskd(source: Recipe, pair: Pair) -> Treatment:
     """Return KD with logit standardization, with the pair's tau and weight (2 and 9 where none are published)."""
     tau, weight = LSKD_NUMBERS.get(pair, LSKD_USUAL)
-    return Treatment("kd", params(ce=0.1, kd=weight), Temperature(rule="lskd", numbers=params(tau=tau)))
+    return Treatment("kd", params(ce=0.1, kd=weight), Temperature(0, "lskd", numbers=params(tau=tau)))
 
 
 def dkd_lskd(source: Recipe, pair: Pair) -> Treatment:
-    """Return DKD with logit standardization: standardised logits at temperature 2, alpha the pair's weight, beta 8 x."""
+    """Return DKD with logit standardization: tau 2, alpha the weight that KD has with it, beta 8 times as much."""
     _, weight = LSKD_NUMBERS.get(pair, LSKD_USUAL)
     numbers = params(ce=1, alpha=weight, beta=8 * weight, warmup=source.warmup)
-    return Treatment("dkd", numbers, Temperature(rule="lskd", numbers=params(tau=2)))
+    return Treatment("dkd", numbers, Temperature(0, "lskd", numbers=params(tau=2)))
 
 
 def normkd(source: Recipe, pair: Pair) -> Treatment:
     """Return NormKD."""
-    return Treatment("kd", params(ce=0.1, kd=0.9), Temperature(rule="normkd", numbers=params(tau=2)))
+    return Treatment("kd", params(ce=0.1, kd=0.9), Temperature(0, "normkd", numbers=params(tau=2)))
 
 
 def dkd_normkd(source: Recipe, pair: Pair) -> Treatment:
     """Return DKD with NormKD's temperatures and factor, and DKD's own weights (a choice made here)."""
-    return replace(dkd(source, pair), temperature=Temperature(rule="normkd", numbers=params(tau=2)))
+    return replace(dkd(source, pair), temperature=Temperature(0, "normkd", numbers=params(tau=2)))
 
 
 def dtkd(source: Recipe, pair: Pair, rule: str = "dtkd") -> Treatment:
@@ -62,12 +62,12 @@ def dtkd(source: Recipe, pair: Pair, rule: str = "dtkd") -> Treatment:
 
 def ttm(source: Recipe, pair: Pair) -> Treatment:
     """Return TTM with the numbers of VGG13/VGG8, the only pair whose are known here."""
-    return Treatment("kd", params(ce=1, kd=45), Temperature(rule="ttm", numbers=params(gamma=0.1)))
+    return Treatment("kd", params(ce=1, kd=45), Temperature(0, "ttm", numbers=params(gamma=0.1)))
 
 
 def wttm(source: Recipe, pair: Pair) -> Treatment:
     """Return WTTM with the numbers that its code takes together with CRD, the only ones known here."""
-    return Treatment("kd", params(ce=1, kd=4), Temperature(rule="wttm", numbers=params(gamma=0.2)))
+    return Treatment("kd", params(ce=1, kd=4), Temperature(0, "wttm", numbers=params(gamma=0.2)))
 
 
 def spherical(source: Recipe, pair: Pair) -> Treatment:
@@ -78,13 +78,13 @@ def spherical(source: Recipe, pair: Pair) -> Treatment:
 def ctkd(source: Recipe, pair: Pair) -> Treatment:
     """Return CTKD with one temperature for all samples, which learns."""
     numbers = params(lowest=1, span=20, start=1, warmup=10)
-    return Treatment("kd", params(ce=0.1, kd=0.9), Temperature(rule="ctkd", numbers=numbers))
+    return Treatment("kd", params(ce=0.1, kd=0.9), Temperature(0, "ctkd", numbers=numbers))
 
 
 def ats(source: Recipe, pair: Pair) -> Treatment:
     """Return ATS with the temperatures 4 and 2 of the labelled class and of the others (a choice from its grid)."""
     numbers = params(true=4, other=2, student=1)
-    return Treatment("kd", params(ce=0.5, kd=0.5), Temperature(rule="ats", numbers=numbers))
+    return Treatment("kd", params(ce=0.5, kd=0.5), Temperature(0, "ats", numbers=numbers))
 
 
 def eakd(source: Recipe, pair: Pair) -> Treatment:

@@ -10,11 +10,12 @@ from ekd_core.rules import Rule
 from trainables.additions import load
 from trainables.errors import UserError
 from trainables.spec import RunSpec
-from trainables.temperature import Temperature
+from trainables.temperature import KNOWN, Temperature
 
 _FIELDS = {"temperature": "base", "plus": "plus", "minus": "minus", "rate": "rate", "values": "values"}
 """What a rule calls its numbers that are fields of a run's temperature, and the fields."""
-_USUAL = Temperature()
+_NONE = Temperature(0, "lskd")
+"""The fields of a rule that has none of them."""
 
 
 @cache
@@ -28,10 +29,10 @@ def make_rule(temperature: Temperature) -> Rule:
     own = {field.name for field in wanted} - {*_FIELDS}
     given = {field: getattr(temperature, field) for field in _FIELDS.values()}
     named = {field.name: given.pop(_FIELDS[field.name]) for field in wanted if field.name in _FIELDS}
-    left = [field for field, value in given.items() if value != getattr(_USUAL, field)]
+    left = [field for field, value in given.items() if value != getattr(_NONE, field)]
     needed = {field.name for field in wanted if field.default is dataclasses.MISSING} & own
     numbers = dict(temperature.numbers)
-    if left or not needed <= {*numbers} <= own:
+    if name not in KNOWN and (left or not needed <= {*numbers} <= own):
         takes = [_name(field.name) for field in wanted]
         gets = [*map(_name, left), *numbers]
         raise UserError(

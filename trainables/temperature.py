@@ -16,6 +16,8 @@ from trainables.errors import UserError
 
 ENDS = ("energy", "low", "high", "reversed")
 """Rules with another temperature at low energy, at high energy, or both."""
+KNOWN = (*ENDS, "plain", "gradation")
+"""Rules whose numbers are fields of their own."""
 
 
 @functools.cache
@@ -36,10 +38,10 @@ class Temperature(Canonical):
     - `low`, `high`: only one of the two  (Eq. 15, 16).
     - `reversed`: T+ at high energy and T- at low energy, as in the released configurations.
     - `gradation`: one of `values` for each of as many equal segments, the lowest energies first  (Eq. 13).
-    - Any other rule has numbers of its own, and T if it has a number called `temperature`.
+    - Any other rule has numbers of its own, and T if one of them is called `temperature`.
 
     Attributes:
-        base: T.
+        base: T; 0 where the rule has none.
         rule: The name of a rule.
         plus: T+, 0 or more.
         minus: T-, 0 or less.
@@ -60,9 +62,9 @@ class Temperature(Canonical):
         if self.rule not in rule_names():
             hint = f" ({near})" if (near := did_you_mean(self.rule, rule_names())) else ""
             raise UserError(f"unknown temperature rule {self.rule!r}{hint}: use one of {', '.join(rule_names())}")
-        if self.base <= 0:
+        if self.base < 0 or (self.base == 0 and self.rule in KNOWN):
             raise UserError(f"temperature T = {self.base:g} must be above 0")
-        if self.rule in (*ENDS, "plain", "gradation") and self.numbers:
+        if self.rule in KNOWN and self.numbers:
             raise UserError(f"the rule {self.rule!r} has no number {self.numbers[0][0]!r}")
         if self.rule in (*ENDS, "plain") and self.values:
             raise UserError(f"the rule {self.rule!r} has no list of temperatures: choose the rule 'gradation'")

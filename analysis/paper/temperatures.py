@@ -74,7 +74,7 @@ TABLE = Table(
                             "ats",
                             "ATS",
                             ats,
-                            note="ATS: temperatures 4 and 2 for the labelled class and the others, a choice from its grid.",
+                            note="ATS: temperatures 4 and 2, of the labelled class and the others, are a choice.",
                         ),
                     )
                 ),

@@ -15,7 +15,8 @@ from trainables.commands import count
 from trainables.errors import UserError
 from trainables.own_code import with_own_code
 from trainables.recipes import TEACHER_SEED, VANILLA, Pair, Recipe, Schedule, Treatment, kd
-from trainables.spec import PLAIN, Mixing, RunSpec, Temperature, with_fields
+from trainables.spec import PLAIN, Mixing, Params, RunSpec, Temperature, with_fields
+from trainables.temperature import KNOWN
 
 _NESTED = {
     name: tuple(field.name for field in dataclasses.fields(cls))
@@ -198,7 +199,7 @@ def teacher_spec(settings: Settings, network: str) -> RunSpec:
 def check_override(path: str) -> None:
     """Refuse what no run has, and what the table or another setting decides."""
     outer, dot, inner = path.partition(".")
-    if outer in _NESTED and inner in _NESTED[outer]:
+    if (outer in _NESTED and inner in _NESTED[outer]) or (outer == "temperature" and inner.isidentifier()):
         return
     if not dot and outer in _DECIDED:
         raise UserError(f"{outer} cannot be overridden: the table and the other options decide it")
@@ -223,7 +224,18 @@ def _override(spec: RunSpec, overrides: dict[str, Any], recipe: Recipe) -> RunSp
     if spec.peer is not None:
         peer = str(overrides.get("peer", spec.peer))
         own = {"peer_lr": recipe.lr_of(peer)} | own
+    rule = own.get("temperature.rule")
+    if rule is not None and spec.temperature is not None and {rule, spec.temperature.rule} - {*KNOWN}:
+        numbers = any(_number(path) for path in own)
+        spec = replace(spec, temperature=PLAIN)
+        own = {"temperature.base": 0 if numbers else PLAIN.base} | own
     return with_fields(spec, own)
+
+
+def _number(path: str) -> bool:
+    """Whether it is a rule's own number."""
+    outer, _, inner = path.partition(".")
+    return outer == "temperature" and inner not in _NESTED["temperature"]
 
 
 def _has(spec: RunSpec, path: str, overrides: dict[str, Any]) -> bool:
@@ -239,6 +251,9 @@ def _has(spec: RunSpec, path: str, overrides: dict[str, Any]) -> bool:
     if spec.teacher is None or spec.temperature is None:
         return False
     rule = str(overrides.get("temperature.rule", spec.temperature.rule))
+    if rule not in KNOWN:
+        has = dict(spec.temperature.numbers) | ({"base": True} if spec.temperature.base else {})
+        return rule != spec.temperature.rule or inner in ("rule", *has)
     used = {"plain": ("base",), "gradation": ("values",)}.get(rule, ("base", "plus", "minus", "rate"))
     return inner == "rule" or inner in used
 
@@ -247,9 +262,10 @@ def student_spec(settings: Settings, pair: Pair, treatment: Treatment, seed: int
     """The run that trains `pair.student` by `treatment`; `VANILLA` is the student without a teacher."""
     schedule = settings.recipe.schedule_of(treatment)
     spec = _base(settings, pair.student, schedule, seed, treatment.lr)
-    numbers = dict(treatment.params)
-    if "warmup" in numbers and settings.epochs is not None:
-        numbers["warmup"] *= settings.epochs / schedule.epochs
+    shorter = 1.0 if settings.epochs is None else settings.epochs / schedule.epochs
+    temperature = PLAIN if treatment.method == "vanilla" else treatment.temperature
+    if temperature is not None:
+        temperature = replace(temperature, numbers=_with_warmup(temperature.numbers, shorter))
     taught: dict[str, Any] = {}
     if treatment.peer:
         own = settings.recipe.lr_of(pair.teacher)
@@ -260,14 +276,19 @@ def student_spec(settings: Settings, pair: Pair, treatment: Treatment, seed: int
     spec = replace(
         spec,
         method=treatment.method,
-        params=tuple(sorted(numbers.items())),
-        temperature=PLAIN if treatment.method == "vanilla" else treatment.temperature,
+        params=_with_warmup(treatment.params, shorter),
+        temperature=temperature,
         mixing=treatment.mixing,
         membership=treatment.membership,
         **taught,
     )
     overrides = {path: _parsed(value) for path, value in settings.overrides}
     return with_own_code(_override(spec, overrides, settings.recipe))
+
+
+def _with_warmup(numbers: Params, shorter: float) -> Params:
+    """The numbers with the epochs of a warm-up multiplied by `shorter`."""
+    return tuple((name, value * shorter if name == "warmup" else value) for name, value in numbers)
 
 
 def _teacher(settings: Settings, pair: Pair, treatment: Treatment) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from analysis.table.resolved import ResolvedTable
 from trainables.baselines import MULTI_BASE, MULTI_TEMPERATURES
 from trainables.recipes import Pair
 from trainables.spec import Mixing, RunSpec, Temperature
+from trainables.temperature import ENDS, KNOWN
 
 Column = Mapping[Pair, RunSpec]
 Parts = Callable[[Pair, RunSpec], dict[str, str]]
@@ -123,10 +124,20 @@ def _temperature(pair: Pair, spec: RunSpec) -> dict[str, str]:
     if spec.teacher is None or spec.temperature is None:
         return {"": NOTHING}
     levels = _LEVELS.get(spec.method, (1.0,))
-    return {
-        name: " ".join(f"{value * level:.3g}" for value in values for level in levels)
-        for name, values in _TEMPERATURES.get(spec.temperature.rule, _ends)(spec.temperature).items()
-    } | ({"r": f"{spec.temperature.rate:g}"} if spec.temperature.rate else {})
+    rule = {} if spec.temperature.rule in KNOWN else {"": f"by {spec.temperature.rule}"}
+    return (
+        rule
+        | {
+            name: " ".join(f"{value * level:.3g}" for value in values for level in levels)
+            for name, values in _TEMPERATURES.get(spec.temperature.rule, _by_rule)(spec.temperature).items()
+        }
+        | ({"r": f"{spec.temperature.rate:g}"} if spec.temperature.rate else {})
+    )
+
+
+def _by_rule(temperature: Temperature) -> dict[str, tuple[float, ...]]:
+    base = {"T": (temperature.base,)} if temperature.base else {}
+    return base | {name: (number,) for name, number in temperature.numbers}
 
 
 def _ends(temperature: Temperature) -> dict[str, tuple[float, ...]]:
@@ -138,6 +149,7 @@ def _ends(temperature: Temperature) -> dict[str, tuple[float, ...]]:
 _TEMPERATURES: dict[str, Callable[[Temperature], dict[str, tuple[float, ...]]]] = {
     "plain": lambda temperature: {"": (temperature.base,)},
     "gradation": lambda temperature: {"from low to high energy": temperature.values},
+    **dict.fromkeys(ENDS, _ends),
 }
 _LEVELS = {"multi": tuple(level / MULTI_BASE for level in MULTI_TEMPERATURES)}
 """Of a method that takes a sample's temperature several times, the factors."""
