@@ -124,7 +124,7 @@ def _temperature(pair: Pair, spec: RunSpec) -> dict[str, str]:
     if spec.teacher is None or spec.temperature is None:
         return {"": NOTHING}
     levels = _LEVELS.get(spec.method, (1.0,))
-    rule = {} if spec.temperature.rule in KNOWN else {"": f"by {spec.temperature.rule}"}
+    rule: dict[str, str] = {} if spec.temperature.rule in KNOWN else {"": f"by {spec.temperature.rule}"}
     return (
         rule
         | {
@@ -136,8 +136,8 @@ def _temperature(pair: Pair, spec: RunSpec) -> dict[str, str]:
 
 
 def _by_rule(temperature: Temperature) -> dict[str, tuple[float, ...]]:
-    base = {"T": (temperature.base,)} if temperature.base else {}
-    return base | {name: (number,) for name, number in temperature.numbers}
+    base = [("T", temperature.base)] if temperature.base else []
+    return {name: (number,) for name, number in (*base, *temperature.numbers)}
 
 
 def _ends(temperature: Temperature) -> dict[str, tuple[float, ...]]:
