@@ -117,3 +117,29 @@ def rld(source: Recipe, pair: Pair) -> Treatment:
 def abkd(source: Recipe, pair: Pair) -> Treatment:
     """Return ABKD with the numbers of ResNet56/ResNet20, the only pair whose are known here, and CE's weight 1."""
     return Treatment("abkd", params(ce=1, weight=32, alpha=0.8, beta=0.3), Temperature(4))
+
+
+def dtkd_by_energy(source: Recipe, pair: Pair) -> Treatment:
+    """Return DTKD with the sharpness of its text, the energy."""
+    return dtkd(source, pair, "dtkd_energy")
+
+
+TREATMENTS = (
+    lskd,
+    dkd_lskd,
+    normkd,
+    dkd_normkd,
+    dtkd,
+    dtkd_by_energy,
+    ttm,
+    wttm,
+    spherical,
+    ctkd,
+    ats,
+    eakd,
+    wsld,
+    dist,
+    nkd,
+    rld,
+    abkd,
+)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from trainables import baselines, datasets, recipes
+from trainables import baselines, datasets, recipes, rivals
 from trainables.errors import UserError
 from trainables.recipes import Pair, Recipe, Schedule, Treatment
-from trainables.spec import RunSpec, Temperature
+from trainables.spec import Params, RunSpec, Temperature
+from trainables.temperature import KNOWN
 
 _TREATMENTS = (
     recipes.dkd,
@@ -26,6 +27,7 @@ _TREATMENTS = (
     baselines.multi,
     baselines.multi_plain,
     baselines.energy_multi,
+    *rivals.TREATMENTS,
 )
 _ALPHA = {"cutmix": 1.0, "mixup": 0.2}
 _SHORT = {
@@ -54,9 +56,10 @@ def _words(spec: RunSpec) -> list[str]:
     except UserError:
         return []  # a data set that has gone since
     pair = Pair(spec.teacher or spec.peer or "", spec.student)
-    usual = [one for one in _usual(recipe, pair) if one.method == spec.method]
+    own = _own_rule(spec.temperature)
+    usual = [one for one in _usual(recipe, pair) if one.method == spec.method and _own_rule(one.temperature) == own]
     return [
-        *_of_temperature(spec.temperature, usual, recipe, pair),
+        *(_of_numbers(spec, usual, recipe) if own else _of_temperature(spec.temperature, usual, recipe, pair)),
         *_of_mixing(spec),
         *_of_params(spec, usual, recipe),
         *_of_training(spec, usual, recipe),
@@ -69,6 +72,22 @@ def _usual(recipe: Recipe, pair: Pair) -> Iterator[Treatment]:
     yield recipes.kd(recipe)
     for treat in _TREATMENTS:
         yield treat(recipe, pair)
+
+
+def _own_rule(temperature: Temperature | None) -> str:
+    """The rule, if its numbers are its own."""
+    return "" if temperature is None or temperature.rule in KNOWN else temperature.rule
+
+
+def _of_numbers(spec: RunSpec, usual: list[Treatment], recipe: Recipe) -> list[str]:
+    """T and a rule's own numbers as far as they are not the nearest usual ones; all of a rule that no table has."""
+
+    def numbers(temperature: Temperature | None, longest: Treatment | None = None) -> dict[str, float]:
+        assert temperature is not None
+        own = dict(temperature.numbers) | (_warmup(temperature.numbers, longest, spec, recipe) if longest else {})
+        return own | ({"base": temperature.base} if temperature.base else {})
+
+    return _changed(numbers(spec.temperature), [numbers(one.temperature, one) for one in usual])
 
 
 def _of_temperature(
@@ -100,18 +119,23 @@ def _of_mixing(spec: RunSpec) -> Iterator[str]:
 
 def _of_params(spec: RunSpec, usual: list[Treatment], recipe: Recipe) -> list[str]:
     """The method's numbers that are not the nearest usual ones; all of a method that no table has."""
-    own = dict(spec.params)
-    known = [dict(one.params) | _warmup(one, spec, recipe) for one in usual] or [{}]
-    changed = [{name: value for name, value in own.items() if value != one.get(name)} for one in known]
-    return [f"{name}{value:g}" for name, value in min(changed, key=len).items()]
+    return _changed(dict(spec.params), [dict(one.params) | _warmup(one.params, one, spec, recipe) for one in usual])
 
 
-def _warmup(treatment: Treatment, spec: RunSpec, recipe: Recipe) -> dict[str, float]:
+def _changed(own: dict[str, float], known: list[dict[str, float]]) -> list[str]:
+    """The numbers that are not those of the nearest of the known."""
+    changed = [{name: value for name, value in own.items() if value != one.get(name)} for one in known or [{}]]
+    return [f"{_SHORT.get(name, name)}{_shown(value)}" for name, value in min(changed, key=len).items()]
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _warmup(numbers: Params, treatment: Treatment, spec: RunSpec, recipe: Recipe) -> dict[str, float]:
     """As a sweep scales it with the epochs."""
-    numbers = dict(treatment.params)
-    if "warmup" not in numbers:
-        return {}
-    return {"warmup": numbers["warmup"] * (spec.epochs / recipe.schedule_of(treatment).epochs)}
+    usual = dict(numbers).get("warmup")
+    return {} if usual is None else {"warmup": usual * (spec.epochs / recipe.schedule_of(treatment).epochs)}
 
 
 def _of_training(spec: RunSpec, usual: list[Treatment], recipe: Recipe) -> Iterator[str]:

@@ -11,6 +11,7 @@ from trainables.rivals import (
     ats,
     ctkd,
     dtkd,
+    dtkd_by_energy,
     energy_kd_as_kd,
     lskd,
     normkd,
@@ -59,7 +60,7 @@ TABLE = Table(
                         LSKD,
                         NORMKD,
                         Row("dtkd", "DTKD", dtkd),
-                        Row("dtkd_energy", "DTKD, by energy", lambda recipe, pair: dtkd(recipe, pair, "dtkd_energy")),
+                        Row("dtkd_energy", "DTKD, by energy", dtkd_by_energy),
                         Row(
                             "ttm",
                             "TTM",

@@ -11,7 +11,7 @@ from analysis.record.settings import Settings
 from analysis.table.resolved import resolve
 from trainables.recipes import Pair
 from trainables.run_names import name_of
-from trainables.spec import RunSpec, params
+from trainables.spec import RunSpec, Temperature, params
 
 PAIR = Pair("resnet20", "resnet8")
 
@@ -39,6 +39,11 @@ def test_a_run_in_which_nothing_was_set_has_its_plain_name(settings: Settings) -
         ("direction", "kd", "milestones", "[3,6]", "kd-at3_6-e12"),
         ("direction", "kd", "params.kd", "1.5", "kd-kd1.5-e12"),
         ("direction", "kd", "augmentation", '"none"', "kd-augmentation_none-e12"),
+        ("temperatures", "lskd", "temperature.tau", "3", "lskd_kd-tau3-e12"),
+        ("temperatures", "lskd", "params.kd", "0.9", "lskd_kd-kd0.9-e12"),
+        ("temperatures", "dtkd", "temperature.base", "2", "dtkd_kd-T2-e12"),
+        ("temperatures", "ctkd", "temperature.warmup", "3", "ctkd_kd-warmup3-e12"),
+        ("temperatures", "kd", "temperature.rule", "spherical", "spherical_kd-e12"),
         ("table5", "kd_he_da_40", "mixing.rate", "0.6", "kd-he_cutmix60-e12"),
         ("table5", "kd_he_da_40", "mixing.alpha", "0.5", "kd-he_cutmix40-alpha0.5-e12"),
     ],
@@ -58,6 +63,8 @@ def test_all_numbers_of_a_method_that_no_table_has() -> None:
     (spec,) = runs("direction", "kd")
     mine = replace(spec, method="mine", params=params(weight=2))
     assert "-mine-weight2-e12-" in name_of(mine)
+    own = replace(spec, temperature=Temperature(0, "lskd", numbers=params(tau=2)), params=params(ce=1, kd=2))
+    assert "-lskd_kd-ce1-kd2-e12-" in name_of(own)
 
 
 def test_a_data_set_that_has_gone() -> None:
