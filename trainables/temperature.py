@@ -20,13 +20,18 @@ KNOWN = (*ENDS, "plain", "gradation")
 """Rules whose numbers are fields of their own."""
 
 
-@functools.cache
-def rule_names() -> tuple[str, ...]:
-    """The rules, by the files of `ekd_core.rules`; none is imported, nor torch."""
+def rule_folders() -> list[Path]:
+    """The folders of `ekd_core.rules`, which is not imported, nor torch."""
     found = importlib.util.find_spec("ekd_core")
     assert found is not None
-    folders = [str(Path(folder) / "rules") for folder in found.submodule_search_locations or ()]
-    return tuple(sorted(each.name for each in pkgutil.iter_modules(folders) if not each.name.startswith("_")))
+    return [Path(folder) / "rules" for folder in found.submodule_search_locations or ()]
+
+
+@functools.cache
+def rule_names() -> tuple[str, ...]:
+    """The rules, by their files; none is imported."""
+    found = pkgutil.iter_modules(map(str, rule_folders()))
+    return tuple(sorted(each.name for each in found if not each.name.startswith("_")))
 
 
 @dataclass(frozen=True)

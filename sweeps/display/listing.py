@@ -17,7 +17,7 @@ from sweeps.running.recovery import known
 from trainables import datasets
 from trainables.errors import UserError
 from trainables.mixing import OPERATIONS, SELECTIONS
-from trainables.temperature import rule_names
+from trainables.temperature import rule_folders
 
 WIDTH = 110
 
@@ -29,13 +29,13 @@ def listing(tables: Sequence[Table], networks: Iterable[str], data_dir: Path, re
     for table in tables:
         lines += ["", *_table(table, results)]
     lines += ["", "", "METHODS  each runs, in the tables' rows; their numbers can be changed with --set", ""]
-    for name, words in _methods():
-        lines += textwrap.wrap(f"  {name:<20}{words}", WIDTH, subsequent_indent=" " * 22)
+    lines += _described(Path(folder) / "methods" for folder in trainables.__path__)
     lines += ["  takd                KD by an assistant that KD by the teacher has trained (rows with an assistant)"]
     lines += [""]
-    lines += _wrapped("  temperature.rule    ", rule_names())
     lines += _wrapped("  mixing.operation    ", OPERATIONS)
     lines += _wrapped("  mixing.selection    ", SELECTIONS)
+    lines += ["", "", "RULES THAT SET TEMPERATURES  for kd, some for dkd too: --set temperature.rule=NAME", ""]
+    lines += _described(rule_folders())
     lines += ["", "", "PAIRS  each runs, by all methods that can serve it; any two networks make one: --pairs T/S", ""]
     lines += _pairs(tables)
     lines += ["", "", "NETWORKS  each runs", "", *_wrapped("  ", networks)]
@@ -84,14 +84,19 @@ def _pairs(tables: Sequence[Table]) -> list[str]:
     return lines
 
 
-def _methods() -> list[tuple[str, str]]:
-    """Each method with the first sentence of its file; nothing is imported."""
-    folder = Path(trainables.__path__[0]) / "methods"
-    names = sorted(module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_"))
-    documents = [
-        ast.get_docstring(ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))) or "" for name in names
-    ]
-    return [(name, text.partition("\n")[0]) for name, text in zip(names, documents, strict=True)]
+def _described(folders: Iterable[Path]) -> list[str]:
+    """Each module of the folders with the first sentence of its file; none is imported."""
+    found = {
+        module.name: folder / f"{module.name}.py"
+        for folder in folders
+        for module in pkgutil.iter_modules([str(folder)])
+        if not module.name.startswith("_")
+    }
+    lines: list[str] = []
+    for name, file in sorted(found.items()):
+        words = (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+        lines += textwrap.wrap(f"  {name:<20}{words}", WIDTH, subsequent_indent=" " * 22)
+    return lines
 
 
 def _dataset(name: str, data_dir: Path) -> str:

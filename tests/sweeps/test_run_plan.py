@@ -294,6 +294,7 @@ def test_the_listing(command: Command) -> None:
     assert "PAIRS  each runs, by all methods that can serve it" in out
     for word in ("table5", "kd_he_da_40", "resnet32x4/ShuffleV2", "ResNet50", "dkd", "imagefolder", "reversed"):
         assert word in out.split()
+    assert "  lskd                Logit standardization (Sun et al., CVPR 2024)." in out
     assert "kd_he_da_40" not in command("table4", "--list")[1]
 
 
