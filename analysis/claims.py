@@ -27,7 +27,7 @@ from analysis.table.grid import Grid, make_grid
 from analysis.table.render import TEXT_WIDTH, markdown_row, markdown_text
 from analysis.table.resolved import resolve
 from analysis.table.verdicts import SEED_STD
-from trainables.commands import Parser, run_command
+from trainables.commands import Parser, command_name, run_command
 from trainables.errors import UserError
 
 SEEDS = 3
@@ -151,7 +151,9 @@ def power_lines(results: Path | None, metric: str, std: float | None) -> list[st
 
 
 def _command(arguments: Sequence[str]) -> int:
-    parser = Parser(prog="claims.py", description="The paper's claims beside its own tables and beside the ledger.")
+    parser = Parser(
+        prog=command_name("claims"), description="The paper's claims beside its own tables and beside the ledger."
+    )
     add_arguments(parser)
     parser.set_defaults(results=None)
     parser.add_argument("--format", default="text", choices=FORMATS, help="default: text")

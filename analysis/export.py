@@ -27,13 +27,12 @@ from analysis import paper
 from analysis.record.entry import CURVE_FIELDS, NUMBERS, Entry
 from analysis.record.ledger import Ledger
 from analysis.table.asked import Asked, asked_for, kinds
-from analysis.table.command_line import check_output
-from trainables.commands import Parser, count, parse_path, run_command
+from analysis.table.command_line import write
+from trainables.commands import Parser, command_name, count, parse_path, run_command
 from trainables.errors import UserError, reason_of
 from trainables.shares import FIELDS, means
 from trainables.spec import flatten
 from trainables.storage.locks import hold_lock
-from trainables.storage.runs import write_atomically
 
 _FIRST = ("run_id", "name", "kind", "row", "treatment", "status", "reason")
 _LAST = ("weights_sha256", "teacher_sha256")
@@ -123,14 +122,6 @@ def parquet_bytes(frame: pd.DataFrame) -> bytes:
     return frame.to_parquet(index=False)
 
 
-def _write(path: Path, content: bytes) -> None:
-    try:
-        check_output(path)
-        write_atomically(path, content)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {reason_of(error)}") from error
-
-
 def merge(results: Path, others: Sequence[Path]) -> None:
     """Take other ledgers over into that of `results`, which no sweep may be writing meanwhile."""
     with contextlib.ExitStack() as lock:
@@ -152,7 +143,9 @@ def merge(results: Path, others: Sequence[Path]) -> None:
 
 
 def _command(given: Sequence[str]) -> int:
-    parser = Parser(prog="export.py", description="Export a ledger to CSV or Parquet, or merge another one into it.")
+    parser = Parser(
+        prog=command_name("export"), description="Export a ledger to CSV or Parquet, or merge another one into it."
+    )
     add = parser.add_argument
     add("--results", type=parse_path, default=Path("results"), help="the folder with ledger.sqlite")
     add("--csv", type=parse_path, metavar="FILE", help="write every run to FILE")
@@ -177,11 +170,11 @@ def _command(given: Sequence[str]) -> int:
             entries, asked = ledger.all(), asked_for(ledger.sweeps(), paper.tables())
         for path, encode in ((options.csv, csv_bytes), (options.parquet, parquet_bytes)):
             if path:
-                _write(path, encode(to_frame(entries, asked)))
+                write(path, encode(to_frame(entries, asked)))
                 print(f"{count(len(entries), 'run')} written to {path}")
         if options.curves:
             frame, encode = to_curves(entries, asked), csv_bytes if options.curves.suffix == ".csv" else parquet_bytes
-            _write(options.curves, encode(frame))
+            write(options.curves, encode(frame))
             print(f"{count(len(frame), 'epoch')} written to {options.curves}")
     return 0
 

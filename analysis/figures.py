@@ -28,7 +28,7 @@ from analysis.table.layout import Table
 from analysis.table.resolved import resolve
 from analysis.tables import add_table, load_chosen
 from trainables import datasets
-from trainables.commands import Parser, parse_path, run_command
+from trainables.commands import Parser, command_name, parse_path, run_command
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _add_arguments_of_weights(parser: argparse.ArgumentParser) -> None:
 
 def _command(arguments: Sequence[str]) -> int:
     parser = Parser(
-        prog="figures.py",
+        prog=command_name("figures"),
         description="Draw a table or figure of the paper: from the ledger alone, or from weights and images.",
     )
     add_table(parser, "write this .png, .pdf or .svg (default: tables/TABLE.png and .pdf in the results)")
@@ -85,7 +85,7 @@ def _figures_of_weights(table: Table, options: argparse.Namespace) -> dict[str, 
     file = options.weights or (None if known else options.teachers)
     if file is None and not known:
         raise UserError(
-            f"there is no sweep in {options.results}: run python sweeps/run.py {table.key} first, or name a teacher's "
+            f"there is no sweep in {options.results}: run {command_name('run')} {table.key} first, or name a teacher's "
             "weights with --weights FILE (figures 4, 5 and 8)"
         )
     if file is not None:
@@ -108,7 +108,7 @@ def _figures_of_weights(table: Table, options: argparse.Namespace) -> dict[str, 
 def _of_file(table: Table, file: Path, options: argparse.Namespace) -> dict[str, Figure]:
     """One figure of weights that no run here has trained."""
     if any(part.rows for part in table.parts):
-        raise UserError(f"{table.key} shows students, which a sweep must train: python sweeps/run.py {table.key}")
+        raise UserError(f"{table.key} shows students, which a sweep must train: {command_name('run')} {table.key}")
     dataset = options.dataset or table.dataset
     datasets.find(dataset)
     settings = Settings(dataset=dataset)

@@ -21,7 +21,7 @@ from analysis.reporting.snapshot import Snapshot, read_snapshot
 from analysis.reporting.summary_section import last_run, summary_section
 from analysis.reporting.table_section import table_sections
 from analysis.table.command_line import add_arguments, write
-from trainables.commands import Parser, parse_path, run_command
+from trainables.commands import Parser, command_name, parse_path, run_command
 
 TITLE = "Energy KD and HE-DA, rebuilt"
 TO_INSTALL = "texlive-latex-recommended texlive-fonts-recommended"
@@ -63,7 +63,9 @@ def write_report(document: Document, folder: Path, *, printed: bool = True) -> i
 
 
 def _command(arguments: Sequence[str]) -> int:
-    parser = Parser(prog="report.py", description="Everything that the ledger can fill, as one HTML page and one PDF.")
+    parser = Parser(
+        prog=command_name("report"), description="Everything that the ledger can fill, as one HTML page and one PDF."
+    )
     add_arguments(parser, sweep=False)
     parser.add_argument("--out", type=parse_path, metavar="DIR", help="default: report in the results folder")
     parser.add_argument("--no-pdf", action="store_true", help="the HTML page alone")

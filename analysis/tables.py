@@ -20,7 +20,7 @@ from analysis.table.grid import Grid, make_grid
 from analysis.table.render import FORMATS, render
 from analysis.table.resolved import resolve
 from analysis.table.sheet import Sheet
-from trainables.commands import Parser, parse_path, run_command
+from trainables.commands import Parser, command_name, parse_path, run_command
 from trainables.errors import UserError
 
 EXTENSIONS = {"latex": "tex", "markdown": "md", "csv": "csv", "html": "html"}
@@ -32,7 +32,7 @@ def load_grid(name: str, results: Path, *, sweep: int | None = None, metric: str
     with Ledger.open(ledger_path(results), readonly=True) as ledger:
         settings = settings_of_sweep(ledger, table, sweep, results)
         if not any(part.rows for part in table.parts):
-            raise UserError(f"{table.key} has no numbers: python analysis/figures.py {table.key} draws it")
+            raise UserError(f"{table.key} has no numbers: {command_name('figures')} {table.key} draws it")
         resolved = resolve(table, settings)
         if not resolved.rows:
             raise UserError(
@@ -89,7 +89,7 @@ def load_chosen(options: argparse.Namespace) -> Grid:
 
 
 def _command(arguments: Sequence[str]) -> int:
-    parser = Parser(prog="tables.py", description="Draw a table of the paper from the ledger alone.")
+    parser = Parser(prog=command_name("tables"), description="Draw a table of the paper from the ledger alone.")
     parser.add_argument(
         "--format", default="text", choices=FORMATS, metavar="FORMAT", help=f"{', '.join(FORMATS)} (default: text)"
     )

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from sweeps.planning.resources import cpus_here
+from trainables.cores import cores_here
 from trainables.data.file_source import FileSource
 from trainables.data.image_files import FORMATS, Box, Decoder, DecodeRequest, decoded, describe, random_box, resized
 from trainables.data.loader import PART, Loader, in_parts
@@ -170,7 +170,7 @@ def count_crops(made: Callable[[], Iterator[Any]]) -> int:
 def make_sides(source: FileSource) -> tuple[dict[str, Side], dict[str, str]]:
     """All sides that can run here; and why the others cannot."""
     files = [Path(source.train.path(index)) for index in range(source.train_size)]
-    cores = cpus_here()
+    cores = cores_here()
     pool = ThreadPoolExecutor(cores)
     sides = {
         "Pillow": Side(1, partial(run_one_by_one, pillow, files)),

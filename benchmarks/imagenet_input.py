@@ -25,9 +25,9 @@ from PIL import Image
 
 from benchmarks.decoders import SIDE, SIZE, make_sides
 from benchmarks.measure import compare, device_name, make_parser, show, take_turns
-from sweeps.planning.resources import cpus_here
 from sweeps.request.arguments import whole
 from trainables.commands import run_command
+from trainables.cores import cores_here
 from trainables.datasets import imagenet
 
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
         rates = take_turns(turns, options.turns, device)
     times = compare(rates, "Pillow")
     a_core = {name: rates[name].median / side.cores for name, side in sides.items()}
-    about = {"device": device_name(device), "cores": cpus_here(), "load": os.getloadavg()[0], "images": options.images}
+    about = {"device": device_name(device), "cores": cores_here(), "load": os.getloadavg()[0], "images": options.images}
     lines = [
         f"{SIZE[0]}x{SIZE[1]} to {SIDE}x{SIDE}, {about['device']}, {about['cores']} cores, load {about['load']:.1f}",
         "images/s; images/s a core; ratio to Pillow in the same turn",

@@ -47,7 +47,7 @@ from benchmarks.measure import (
 from benchmarks.plain import MEAN, STD, PlainRun
 from ekd_core import energy, energy_thresholds
 from sweeps.request.arguments import whole
-from trainables.commands import count, run_command
+from trainables.commands import command_name, count, run_command
 from trainables.data.dataset import Dataset, Split
 from trainables.errors import UserError
 from trainables.job import train_epoch
@@ -85,7 +85,7 @@ def make_scene(pair_name: str, rows: Sequence[str], steps: int, device: str) -> 
     resolved = resolve(TABLE, replace(settings, rows=tuple(rows)))
     found = [specs[0] for specs in resolved.cells.values()]
     if not found:
-        raise UserError(f"Table 5 has no rows {' '.join(rows)}: python sweeps/run.py table5 --list shows its rows")
+        raise UserError(f"Table 5 has no rows {' '.join(rows)}: {command_name('run')} --list shows its rows")
     draw = np.random.default_rng(0)
     count = 64 * steps
     images = torch.from_numpy(draw.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8))

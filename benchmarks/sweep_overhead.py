@@ -45,7 +45,7 @@ def sleep(specs: Sequence[RunSpec], execution: Execution, *, seconds: float) -> 
 
 def measure(runs: int, seconds: float, at_once: int) -> dict[str, float]:
     for module in (sweeps.planning.resources, sweeps.running.cluster):
-        module.cpus_here = lambda: at_once  # type: ignore[attr-defined]
+        module.cores_here = lambda: at_once  # type: ignore[attr-defined]
     specs = [RunSpec("digits", "resnet8", seed, epochs=1, milestones=(), lr=0.05) for seed in range(1, runs + 1)]
     jobs = tuple(PlannedJob(spec.name, JobKind.VANILLA, (spec,)) for spec in specs)
     plan = Plan({JobKind.VANILLA: {spec.run_id: spec for spec in specs}}, jobs)

@@ -13,20 +13,8 @@ if __package__ in (None, ""):
 
     check_environment(__file__)
 
-from trainables.commands import did_you_mean, run_command
+from trainables.commands import COMMANDS, did_you_mean, run_command
 from trainables.errors import UserError
-
-COMMANDS = {
-    "run": "sweeps.run",
-    "search": "sweeps.search",
-    "tables": "analysis.tables",
-    "figures": "analysis.figures",
-    "claims": "analysis.claims",
-    "report": "analysis.report",
-    "export": "analysis.export",
-    "evaluate": "trainables.evaluate",
-    "job": "trainables.job",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

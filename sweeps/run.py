@@ -27,7 +27,7 @@ from analysis.table.resolved import ResolvedTable
 from sweeps.display.outcome import LOG, heading, report, resumable, typed
 from sweeps.planning.job_queue import Outcome
 from sweeps.planning.plan import Plan, make_plan
-from sweeps.planning.resources import Resources, cpus_here, gpus_here
+from sweeps.planning.resources import Resources, gpus_here
 from sweeps.request.arguments import DATA_DIR, Options, Where, parse
 from sweeps.request.checks import check_all, check_images, check_models, check_writable, planned_resources
 from sweeps.request.request import ALL, Request, make_request, named
@@ -36,6 +36,7 @@ from sweeps.running.recovery import ingest, known
 from trainables import datasets
 from trainables.commands import count, run_command
 from trainables.console import keep_log
+from trainables.cores import cores_here
 from trainables.errors import UserError
 from trainables.own_code import hash_program
 from trainables.spec import RunSpec
@@ -84,7 +85,7 @@ def show_plan(options: Options, request: Request) -> int:
     if not options.json:
         forecast.show(plan, request, entries)
     if plan.jobs:
-        at_once = max(1, resources.devices_at_once(cpus_here()))
+        at_once = max(1, resources.devices_at_once(cores_here()))
         cost = estimated(plan, where.data_dir, resources, at_once, caches)
     if options.json:
         print(forecast.forecast_json(plan, request, cost, caches))

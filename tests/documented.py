@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.ekd import COMMANDS
+from trainables.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 EXTEND = ROOT / "docs" / "extend"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.ekd import COMMANDS, main
-from trainables.commands import count, did_you_mean
+from sweeps.ekd import main
+from trainables.commands import COMMANDS, command_name, count, did_you_mean
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -36,6 +36,38 @@ def test_the_file_of_the_one_name_is_a_script() -> None:
     file = Path(__file__).resolve().parents[1] / "sweeps" / "ekd.py"
     done = subprocess.run([sys.executable, str(file), "tabels"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr[:14]) == (2, "error: unknown")
+
+
+@pytest.mark.parametrize(
+    ("called", "command"),
+    [
+        ("/opt/env/bin/ekd", "ekd tables"),
+        ("/elsewhere/sweeps/run.py", "ekd tables"),
+        ("sweeps/run.py", "python analysis/tables.py"),
+        ("sweeps/ekd.py", "python analysis/tables.py"),
+        ("docs/../sweeps/run.py", "python analysis/tables.py"),
+    ],
+)
+def test_hints_name_commands_as_this_one_was_called(
+    called: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.setattr(sys, "argv", [called])
+    assert command_name("tables") == command
+    assert main(["run", "table5", "--json"]) == 2
+    assert f"{command} TABLE --format json gives" in capsys.readouterr().err
+    assert main(["tables", "--nonsense"]) == 2
+    assert f"(see {command} --help)" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_gone_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["run", "table5"]) == 2
+    assert "the folder in which this was started is gone: start it in another" in capsys.readouterr().err
 
 
 def test_words() -> None:

@@ -22,10 +22,9 @@ from documented import MADE, RAYS, ROOT, TEXTS, code, help_of, matches, ours, wr
 from analysis import paper
 from analysis.record.settings import Settings
 from sweeps import run
-from sweeps.ekd import COMMANDS
 from sweeps.search import make_search
 from sweeps.searching.arguments import parse as parse_search
-from trainables.commands import run_command
+from trainables.commands import COMMANDS, run_command
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
 from trainables.spec import RunSpec

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
+import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +17,21 @@ from trainables.additions import describe, place_of
 from trainables.console import GONE, tolerant_streams
 from trainables.errors import BAD_INPUT, UserError, describe_failure, reason_of
 
+COMMANDS = {
+    "run": "sweeps.run",
+    "search": "sweeps.search",
+    "tables": "analysis.tables",
+    "figures": "analysis.figures",
+    "claims": "analysis.claims",
+    "report": "analysis.report",
+    "export": "analysis.export",
+    "evaluate": "trainables.evaluate",
+    "job": "trainables.job",
+}
+"""By its name below `ekd`, the module of a command."""
+SCRIPTS = {Path(__file__).resolve().parents[1] / module.partition(".")[0] for module in COMMANDS.values()}
+"""The folders of their scripts."""
+RECORDED = re.compile(r"^python \w+/(\w+)\.py\b")
 FAILED = 1
 STOPPED = 130
 NEAR = 0.6
@@ -25,6 +43,20 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def command_name(name: str) -> str:
+    """How a command is called here: `ekd run`; or by its script, where this one was started by its own."""
+    called = Path(sys.argv[0])
+    if called.suffix != ".py" or called.resolve().parent not in SCRIPTS:
+        return f"ekd {name}"
+    script = os.path.join(called.parent, "..", *COMMANDS[name].split("."))
+    return f"python {shlex.quote(os.path.normpath(script))}.py"
+
+
+def as_called(command: str) -> str:
+    """A command as it was recorded, wherever that was, as it is called here."""
+    return RECORDED.sub(lambda found: command_name(found[1]) if found[1] in COMMANDS else found[0], command)
 
 
 def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:

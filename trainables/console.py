@@ -138,6 +138,8 @@ def keep_log(path: Path, heading: str) -> None:
     if not streams:
         return
     with contextlib.suppress(OSError):
+        if path.exists() and not path.is_file():
+            return
         log = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         log.write(f"{heading}\n")
         for stream in streams:

@@ -23,6 +23,8 @@ class UserError(Exception):
 def reason_of(error: OSError) -> str:
     """Why a file could not be read or written: `no such file or directory`."""
     name = error.filename
+    if error.errno == errno.ENOENT and name is None and not os.path.exists(os.curdir):
+        return "the folder in which this was started is gone: start it in another"
     if error.errno == errno.EEXIST and name is not None and os.path.islink(name) and not os.path.exists(name):
         return f"it is a link to {os.readlink(name)}, which is not there"
     return (error.strerror or str(error)).lower()
@@ -32,7 +34,7 @@ CURES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), "name another place, or have its owner allow it"),
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOTDIR: "a part of it is a file, not a folder",
-    errno.EISDIR: "it is a folder: name a file",
+    errno.EISDIR: "name a file, or remove it",
     errno.EEXIST: "name another, or remove what is there",
     errno.ELOOP: "it is a link to itself: remove it",
     errno.EROFS: "that disk cannot be written: name a place on another",
@@ -40,12 +42,13 @@ CURES = {
 }
 
 
-def describe_failure(error: OSError) -> str:
-    """What the file system refused, why, and how to mend it."""
-    if error.filename is None:
+def describe_failure(error: OSError, place: Path | None = None) -> str:
+    """What the file system refused, why, and how to mend it. place: what was used, where the error does not say it."""
+    name = error.filename2 or error.filename or place
+    if name is None:
         return f"{reason_of(error)} (--debug shows where)"
     cure = f": {CURES[error.errno]}" if error.errno in CURES else ""
-    return f"cannot use {os.fsdecode(error.filename)}: {reason_of(error)}{cure}"
+    return f"cannot use {os.fsdecode(name)}: {reason_of(error)}{cure}"
 
 
 class NewerError(UserError):

@@ -18,15 +18,15 @@ if __package__ in (None, ""):
     check_environment(__file__)
 
 from trainables import datasets
-from trainables.commands import Parser, parse_path, run_command
+from trainables.commands import Parser, command_name, parse_path, run_command
 from trainables.errors import UserError
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="evaluate.py",
+        prog=command_name("evaluate"),
         description="Measure the weights of a network on the test images of a data set.",
-        epilog="Example: python trainables/evaluate.py wrn_16_2 wrn_16_2.pth --dataset cifar100 --data-dir data",
+        epilog=f"Example: {command_name('evaluate')} wrn_16_2 wrn_16_2.pth --dataset cifar100 --data-dir data",
     )
     parser.add_argument("arch", metavar="ARCH", help="name of the network, for example wrn_16_2")
     parser.add_argument("weights", metavar="WEIGHTS", type=parse_path, help="file of weights, as torch.save wrote it")

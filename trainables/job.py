@@ -27,7 +27,7 @@ if __package__ in (None, ""):
 import torch
 from torch.utils import deterministic
 
-from trainables.commands import Parser, parse_path, run_command
+from trainables.commands import Parser, command_name, parse_path, run_command
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Stream
 from trainables.datasets import load
@@ -350,9 +350,9 @@ def train_epoch(
 
 def main(argv: Sequence[str]) -> int:
     parser = Parser(
-        prog="job.py",
+        prog=command_name("job"),
         description="Train the runs of a job without Ray.",
-        epilog="Example: python trainables/job.py results/jobs/JOB.json",
+        epilog=f"Example: {command_name('job')} results/jobs/JOB.json",
     )
     parser.add_argument(
         "job", type=parse_path, metavar="JOB.json", help="a job that a sweep wrote to jobs/ in its results"

@@ -59,8 +59,7 @@ DIGITS = 16
 
 def with_own_code(spec: RunSpec) -> RunSpec:
     """The run as it is trained by the code of this moment: its `code` names what of it is a user's own."""
-    rule = spec.temperature.rule if spec.temperature is not None else "plain"
-    code = hash_own(spec.method, spec.dataset, frozenset(filter(None, (spec.student, spec.teacher, spec.peer))), rule)
+    code = hash_own(*_needs(spec))
     return spec if code == spec.code else dataclasses.replace(spec, code=code)
 
 
@@ -70,11 +69,28 @@ def hash_own(method: str, dataset: str, networks: frozenset[str], rule: str = "p
 
     Of networks that the program does not have, all own modules beside its networks count.
     """
+    return _hashed(_own_files(method, dataset, networks, rule))
+
+
+def beside_packages(specs: Iterable[RunSpec]) -> list[str]:
+    """The own files that some runs need and that lie beside the packages, which alone go to the machines of a
+    cluster."""
+    found = {path.relative_to(ROOT) for needs in set(map(_needs, specs)) for path in _own_files(*needs)}
+    return sorted(str(path) for path in found if path.parts[0] not in _PACKAGES)
+
+
+def _needs(spec: RunSpec) -> tuple[str, str, frozenset[str], str]:
+    """Method, data set, networks and temperature rule of a run."""
+    rule = spec.temperature.rule if spec.temperature is not None else "plain"
+    return spec.method, spec.dataset, frozenset(filter(None, (spec.student, spec.teacher, spec.peer))), rule
+
+
+def _own_files(method: str, dataset: str, networks: frozenset[str], rule: str) -> set[Path]:
     at_side = re.sub(r"_\d+$", "", dataset)
     first = [f"{METHODS}/{method}", f"{RULES}/{rule}", f"{DATASETS}/{dataset}", f"{DATASETS}/{at_side}"]
     if not networks <= {*NETWORKS.split()}:
         first += [_name(path).removesuffix("/__init__") for path in _modules(MODELS) if _is_own(path)]
-    return _hashed(_reached(first))
+    return _reached(first)
 
 
 @cache

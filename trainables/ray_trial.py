@@ -24,7 +24,7 @@ from trainables import time_limits
 from trainables.additions import with_place
 from trainables.data.loader import share_cores
 from trainables.error_texts import DEVICE_MEMORY_FULL, PEER_LOST
-from trainables.errors import UserError, causes
+from trainables.errors import UserError, causes, describe_failure
 from trainables.job import EpochReport, Execution, load_data
 from trainables.spec import RunSpec
 from trainables.storage.runs import read_result
@@ -242,6 +242,8 @@ def describe_error(error: BaseException) -> str:
     """An error in one line, with its place if that is in a module that anybody may add."""
     text = " ".join(str(error).split()) or "no message"
     line = text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+    if isinstance(error, OSError) and error.filename is not None:
+        line = describe_failure(error)
     line = line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
     return line if isinstance(error, UserError) or memory_was_full(error) else with_place(error, line)
 

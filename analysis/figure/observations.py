@@ -24,12 +24,13 @@ from analysis.table import names
 from analysis.table.layout import Row
 from analysis.table.resolved import ResolvedPart, ResolvedTable
 from trainables import datasets
+from trainables.commands import command_name
 from trainables.errors import UserError, reason_of
 from trainables.own_code import hash_own
 from trainables.recipes import Pair, energy_kd, energy_temperature
 from trainables.run_names import name_of
 from trainables.spec import RunSpec
-from trainables.storage.runs import hash_file, weights_path, write_atomically
+from trainables.storage.runs import hash_file, read_file, weights_path, write_atomically
 
 if TYPE_CHECKING:
     from trainables.observe import Images
@@ -123,7 +124,7 @@ def _command(resolved: ResolvedTable, place: Folders) -> str:
         "--results": place.results,
     }
     named = [word for name, path in folders.items() if path is not None for word in (name, str(path))]
-    return shlex.join(["python", "sweeps/run.py", resolved.table.key, *settings.options(), *named])
+    return f"{command_name('run')} {shlex.join([resolved.table.key, *settings.options(), *named])}"
 
 
 def certainty(weights: Weights, settings: Settings, place: Folders) -> Arrays:
@@ -195,14 +196,16 @@ def _images(settings: Settings, place: Folders) -> Images:
 def _kept(
     kind: str, weights: Weights, settings: Settings, place: Folders, make: Callable[[], Arrays], more: str = ""
 ) -> Arrays:
-    """The arrays of an earlier time if the classes still have their names, else made now and kept."""
+    """The arrays of an earlier time, else made now and kept. Names of classes may change while the images do not."""
     images = f"{settings.dataset} {settings.data} {settings.train_fraction} {settings.tail} {settings.normalisation}"
     if own := hash_own("", settings.dataset, frozenset([weights.network])):
         images += f" {own}"
+    if classes := datasets.class_names(settings.dataset, place.data_dir):
+        images += f" {classes}"
     key = hashlib.sha256(f"{kind} {weights.network} {weights.sha256} {images} {more}".encode()).hexdigest()[:24]
     path = place.results / "observations" / f"{kind}-{weights.network}-{key}.npz"
-    known, classes = _read(path), datasets.class_names(settings.dataset, place.data_dir)
-    if known is None or (classes and classes != tuple(known.get("classes", np.empty(0)).tolist())):
+    known = _read(path)
+    if known is None:
         known = make()
         buffer = io.BytesIO()
         np.savez(buffer, **known)  # type: ignore[arg-type]
@@ -217,7 +220,7 @@ def _kept(
 def _read(path: Path) -> Arrays | None:
     """None where there is nothing, or it is damaged (it is then made again)."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+        with np.load(io.BytesIO(read_file(path)), allow_pickle=False) as stored:
             return dict(stored)
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None

@@ -22,7 +22,7 @@ from typing import Any
 from analysis.record.entry import NUMBERS, Entry, entry_of, read_entry
 from analysis.record.settings import Settings
 from analysis.record.settings import from_json as settings_from_json
-from analysis.record.sqlite_errors import WAIT_SECONDS, meaning
+from analysis.record.sqlite_errors import WAIT_SECONDS, check_beside, meaning
 from trainables.errors import NewerError, UserError, reason_of
 from trainables.storage.runs import RESULT_SCHEMA
 
@@ -329,6 +329,7 @@ def _check_file(path: Path) -> None:
     """Refuse what is no readable file, or an empty one, before SQLite touches it."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise UserError(f"{path} is {'a folder' if path.is_dir() else 'no file'}: name the ledger's file")
+    check_beside(path)
     with open(path, "rb") as file:
         empty = not file.read(1)
     if empty:

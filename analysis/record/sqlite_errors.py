@@ -7,11 +7,21 @@ import sqlite3
 from pathlib import Path
 
 from trainables.error_texts import TABLE_MISSING
+from trainables.errors import UserError
 
 WAIT_SECONDS = 30
 """For another process that writes the same file."""
 LONGEST = 512 - len("-journal")
 """Bytes of a path that SQLite opens."""
+BESIDE = ("", "-journal", "-wal", "-shm")
+
+
+def check_beside(path: Path) -> None:
+    """Refuse what is no file where SQLite has files: all it would say is `disk I/O error`."""
+    for name in BESIDE:
+        other = Path(f"{path}{name}")
+        if other.exists() and not other.is_file():
+            raise UserError(f"{other} is no file, and a database needs that name: move it away")
 
 
 def meaning(error: sqlite3.Error, path: Path, *, foreign: str, damaged: str) -> str:
@@ -31,4 +41,6 @@ def meaning(error: sqlite3.Error, path: Path, *, foreign: str, damaged: str) -> 
         return foreign
     if code.startswith("SQLITE_CORRUPT") or TABLE_MISSING.search(str(error)):
         return f"is damaged ({error}): {damaged}"
+    if code.startswith("SQLITE_IOERR"):
+        return f"cannot be read or written ({error}): see to its disk, then run the same command again"
     return f"cannot be used: {error}"

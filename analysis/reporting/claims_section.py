@@ -32,6 +32,7 @@ from analysis.table.grid import Grid, make_grid
 from analysis.table.layout import Table
 from analysis.table.resolved import CellKey, resolve
 from analysis.table.verdicts import NOT_COMPARABLE, NOT_RUN
+from trainables.commands import command_name
 from trainables.errors import UserError
 
 RULE = (
@@ -160,7 +161,7 @@ def claims_section(snapshot: Snapshot) -> Iterator[Block]:
     if commands:
         yield paragraph(
             f"{len(commands)} of {len(judged)} claims lack runs by the paper's data and schedule. Their commands: ",
-            Styled(f"python analysis/claims.py --results {snapshot.results}", CODE),
+            Styled(f"{command_name('claims')} --results {snapshot.results}", CODE),
         )
 
 

@@ -12,9 +12,8 @@ from analysis.reporting.comparison import paper_settings
 from analysis.table.layout import Table
 from analysis.table.resolved import resolve
 from analysis.table.value import Value
+from trainables.commands import as_called, command_name
 from trainables.recipes import Pair
-
-COMMAND = "python sweeps/run.py"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def _grouped(lacking: Iterable[tuple[str, Pair, RunCounts]]) -> list[Gap]:
 def again(command: str, results: str, *, retry: bool) -> str:
     """The command of a sweep, to go on with it in another results folder; retry: also what failed."""
     try:
-        words = shlex.split(command)
+        words = shlex.split(as_called(command))
     except ValueError:
         return command
     kept = [word for before, word in zip(["", *words], words, strict=False) if "--results" not in (before, word)]
@@ -100,4 +99,4 @@ def carried(table: Table, sweep: Sweep) -> tuple[str, ...]:
 
 def whole(tables: Iterable[str], options: Iterable[str], results: str) -> str:
     """The command that runs all of some of the paper's tables."""
-    return f"{COMMAND} {shlex.join([*tables, *options, '--results', results])}"
+    return f"{command_name('run')} {shlex.join([*tables, *options, '--results', results])}"

@@ -11,6 +11,7 @@ from analysis.figure.charts import picture
 from analysis.reporting.document import Picture
 from analysis.table.grid import Grid
 from analysis.table.kept_files import kept_name
+from trainables.storage.runs import read_file
 
 ACROSS = 2
 ALONE = 0.72
@@ -68,7 +69,7 @@ def others(folder: Path, known: set[str]) -> list[str]:
 
 def _read(path: Path) -> bytes | None:
     try:
-        content = path.read_bytes()
+        content = read_file(path)
     except OSError:
         return None
     return content if content.startswith(_SIGNATURES[path.suffix]) else None

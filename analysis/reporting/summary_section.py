@@ -12,7 +12,7 @@ from analysis.reporting.provenance import UNKNOWN, hours, minute, origins, sum_u
 from analysis.reporting.snapshot import Chapter, Snapshot
 from analysis.table.stats import ALPHA
 from analysis.table.verdicts import PAPER_RUNS, SEED_STD, WORDS, Tally, tally
-from trainables.commands import count
+from trainables.commands import as_called, command_name, count
 
 _EPOCHS = {"best": "best", "last": "last", "unknown": "not known"}
 _COUNTED = {"device": "Devices", "commit": "Commits", "torch": "PyTorch"}
@@ -34,7 +34,7 @@ def _what_ran(snapshot: Snapshot) -> Iterator[Block]:
     if not snapshot.sweeps:
         yield paragraph(
             "No sweep of this ledger has asked for a table; these can be: ",
-            Styled("python sweeps/run.py --list", CODE),
+            Styled(f"{command_name('run')} --list", CODE),
         )
         return
     heads = ("Sweep", "First asked (UTC)", "Last asked", "Times")
@@ -47,7 +47,7 @@ def _sweeps(sweeps: Sequence[Sweep]) -> Iterator[list[Words]]:
     for _, group in groupby(numbered, lambda one: (one[1].tables, one[1].settings, one[1].command)):
         (number, first), *again = group
         last = minute(again[-1][1].asked) if again else ""
-        yield [str(number), minute(first.asked), last, str(1 + len(again)), Styled(first.command, CODE)]
+        yield [str(number), minute(first.asked), last, str(1 + len(again)), Styled(as_called(first.command), CODE)]
 
 
 def _totals(snapshot: Snapshot) -> list[list[Words]]:

@@ -35,7 +35,7 @@ from analysis.table.sheet import make_sheet, show
 from analysis.table.value import Value
 from analysis.table.verdicts import ABOVE, BELOW, NOT_COMPARABLE, ONE_SEED, PAPER_RUNS, Verdict, compared
 from trainables import shares
-from trainables.commands import count
+from trainables.commands import command_name, count
 
 _STYLES = {ABOVE: GOOD, BELOW: BAD, NOT_COMPARABLE: QUIET, ONE_SEED: QUIET}
 DOUBT = "?"
@@ -80,7 +80,7 @@ def _others(chapter: Chapter, snapshot: Snapshot) -> Iterator[Block]:
         yield paragraph(
             f"By the settings of the latest sweep that named it ({minute(chapter.sweep.asked)}). Others "
             "asked for it with other settings: ",
-            Styled(f"python analysis/tables.py {key} --results {snapshot.results} --sweep K", CODE),
+            Styled(f"{command_name('tables')} {key} --results {snapshot.results} --sweep K", CODE),
         )
 
 

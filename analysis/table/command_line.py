@@ -9,7 +9,7 @@ from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.grid import METRICS
 from analysis.table.layout import Table
-from trainables.commands import parse_path
+from trainables.commands import command_name, parse_path
 from trainables.errors import UserError, reason_of
 from trainables.storage.runs import write_atomically
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, sweep: bool = True) -> Non
         "--metric", default="best", choices=METRICS, help="best (test epoch; the default, as in the paper) or last"
     )
     if sweep:
-        number = "with the settings of the K-th sweep (see tables.py --list)"
+        number = f"with the settings of the K-th sweep (see {command_name('tables')} --list)"
         parser.add_argument("--sweep", type=int, metavar="K", help=number)
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
 
@@ -39,7 +39,7 @@ def settings_of_sweep(ledger: Ledger, table: Table, sweep: int | None, results: 
     """Those of the table's latest sweep, or of the `sweep`-th (from 1)."""
     settings = ledger.settings_of(table.key) if sweep is None else _settings_of(ledger, sweep)
     if settings is None:
-        raise UserError(f"no sweep was asked for in {results}: run python sweeps/run.py {table.key} first")
+        raise UserError(f"no sweep was asked for in {results}: run {command_name('run')} {table.key} first")
     return settings
 
 
@@ -60,10 +60,14 @@ def check_output(path: Path) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
+    """Write what a command was asked for. A device or a pipe is written into and stays what it is."""
     try:
         check_output(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            path.write_bytes(content)
+        else:
+            write_atomically(path, content)
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(f"cannot write {path}: {path.parent} is no folder") from error
     except OSError as error:

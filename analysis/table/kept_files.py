@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from analysis.table.command_line import write
 from analysis.table.resolved import ResolvedTable
 from trainables.errors import UserError, reason_of
+from trainables.storage.runs import read_file
 
 INDEX = "sweeps.json"
 """By table, whose files lie in the folder: a hash of the runs and settings, and the options that ask for them."""
@@ -50,16 +52,16 @@ def _digest(resolved: ResolvedTable) -> str:
 def _read(path: Path) -> dict[str, Any]:
     """What cannot be read is as good as nothing: the files are kept all the same."""
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = json.loads(read_file(path))
     except (OSError, ValueError, RecursionError):
         return {}
     return index if isinstance(index, dict) else {}
 
 
 def _rename(folder: Path, key: str, name: str) -> Iterator[Path]:
-    for path in sorted(folder.glob(f"{key}[.-]*")):
-        if path.name.startswith(kept_name(key)):
-            continue
+    """Only what a sweep writes: a table's forms, and the pictures of its pairs."""
+    written = re.compile(rf"{key}(\.(tex|md|csv|html|png|pdf)|-(?!sweep-)[A-Za-z0-9_]+(-[A-Za-z0-9_]+)?\.(png|pdf))")
+    for path in sorted(each for each in folder.glob(f"{key}*") if written.fullmatch(each.name)):
         target = path.with_name(name + path.name.removeprefix(key))
         try:
             os.replace(path, target)

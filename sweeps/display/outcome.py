@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from sweeps.planning.job_queue import Outcome
-from trainables.commands import FAILED, count
+from trainables.commands import FAILED, as_called, count
 
 MOST_REASONS = 12
 LOG = "sweep.log"
@@ -29,14 +27,6 @@ def typed(script: str, argv: Sequence[str]) -> str:
     return shlex.join(["python", f"sweeps/{script}", *argv])
 
 
-def resuming(command: str) -> str:
-    """The command to be given again from the same folder: as `ekd`, or with the script as it was called."""
-    called = Path(sys.argv[0])
-    if called.stem == "ekd":
-        return re.sub(r"^python sweeps/(\w+)\.py", r"ekd \1", command)
-    return command.replace(f"sweeps/{called.name}", str(called), 1)
-
-
 def report(outcome: Outcome, command: str) -> int:
     """How the sweep ended, in a few lines, and the exit status; where it was stopped, the command that resumes it."""
     for word, runs in (("failed", outcome.failed), ("not run", outcome.not_run)):
@@ -49,7 +39,7 @@ def report(outcome: Outcome, command: str) -> int:
         print("the same command with --retry trains again what has failed")
     print(f"{len(outcome.done)} done, {len(outcome.failed)} failed, {len(outcome.not_run)} not run", flush=True)
     if outcome.stopped:
-        print(f"{outcome.stopped}\nto resume: {resuming(command)}", file=sys.stderr)
+        print(f"{outcome.stopped}\nto resume: {as_called(command)}", file=sys.stderr)
     return 0 if outcome.complete else FAILED
 
 
@@ -59,5 +49,5 @@ def resumable(script: str, argv: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(f"\nstopped now: what is finished is kept\nto resume: {resuming(typed(script, argv))}", file=sys.stderr)
+        print(f"\nstopped now: what is finished is kept\nto resume: {as_called(typed(script, argv))}", file=sys.stderr)
         raise

@@ -18,9 +18,10 @@ from sweeps.planning.background_load import keep_busy
 from sweeps.planning.durations import Cost, CostOf, seconds_by_job, wall_seconds
 from sweeps.planning.images import count_images
 from sweeps.planning.plan import Plan
-from sweeps.planning.resources import Resources, cpus_here
+from sweeps.planning.resources import Resources
 from sweeps.planning.teacher_caches import TeacherCaches
 from trainables import datasets
+from trainables.cores import cores_here
 from trainables.data.counts import ImageCounts
 from trainables.spec import MEMBERSHIPS, PLAIN, RunSpec
 
@@ -101,10 +102,10 @@ def estimate(
         f"{max(seconds, count * LEAST_SECONDS):.0f} s on a quiet machine"
     )
     began = time.perf_counter()
-    threads = min(resources.cpus_per_job, cpus_here())
+    threads = min(resources.cpus_per_job, cores_here())
     devices = [resources.devices(job.specs) for job in plan.jobs]
     quiet = device == "cuda" or resources.gpus or threads > 1
-    busy = 0 if quiet else min(at_once, cpus_here(), sum(devices)) - 1
+    busy = 0 if quiet else min(at_once, cores_here(), sum(devices)) - 1
     costs = _measure(specs, data_dir, device, threads, busy, seconds)
     took = time.perf_counter() - began
     by_job = seconds_by_job(plan.jobs, costs_of(costs), data_dir, caches.spared)

@@ -59,11 +59,6 @@ class Resources:
         return devices * self.cpus_per_job
 
 
-def cpus_here() -> int:
-    """The processors that this process may use."""
-    return cores_here()
-
-
 def gpus_here() -> list[str]:
     """The names of the GPUs that torch can use."""
     import torch
@@ -76,7 +71,7 @@ def check_resources(resources: Resources) -> None:
     check_sizes(resources)
     if resources.address is None:
         found = gpus_here() if resources.gpus else []
-        check_against(resources, len(found), cpus_here(), f"this machine has {_listed(found)}")
+        check_against(resources, len(found), cores_here(), f"this machine has {_listed(found)}")
 
 
 def check_sizes(asked: Resources) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from analysis import paper
 from analysis.record.settings import LISTS, SHORT, Settings
-from trainables.commands import Parser, did_you_mean, parse_path
+from trainables.commands import Parser, command_name, did_you_mean, parse_path
 from trainables.datasets import at_side, names
 from trainables.errors import UserError
 from trainables.spec import PRECISIONS
@@ -25,13 +25,13 @@ DATA_DIR = Path("data")
 """Of the images, where none is named."""
 EXAMPLES = """\
 examples:
-  python sweeps/run.py --list                              tables, rows, pairs, networks, methods, data sets
-  python sweeps/run.py table5 --dataset digits --gpus 0    a small real table on the CPU, nothing to download
-  python sweeps/run.py table5 --plan                       what it would train, by which protocol, at what cost
-  python sweeps/run.py table5 --data-dir ~/cifar100        the paper's table, on all GPUs of this machine
-  python sweeps/run.py all --plan                          the whole paper: what it would cost
-  python sweeps/run.py table5 --pairs resnet56/resnet20 --rows kd kd_he_da_40 --teachers checkpoints/
-  python sweeps/run.py table4 --rows energy_kd --set temperature.rule=reversed
+  {run} --list                              tables, rows, pairs, networks, methods, data sets
+  {run} table5 --dataset digits --gpus 0    a small real table on the CPU, nothing to download
+  {run} table5 --plan                       what it would train, by which protocol, at what cost
+  {run} table5 --data-dir ~/cifar100        the paper's table, on all GPUs of this machine
+  {run} all --plan                          the whole paper: what it would cost
+  {run} table5 --pairs resnet56/resnet20 --rows kd kd_he_da_40 --teachers checkpoints/
+  {run} table4 --rows energy_kd --set temperature.rule=reversed
 
 The same command again resumes: what is finished is never trained twice. Exit status: 0 all done, 1 something failed or
 was not run, 2 bad input."""
@@ -97,7 +97,7 @@ def parse(argv: Sequence[str]) -> Options:
     options = make_options(parse_known(_parser(), argv))
     if options.json and not options.plan:
         raise UserError(
-            "--json goes with --plan; python analysis/tables.py TABLE --format json gives a table's numbers"
+            f"--json goes with --plan; {command_name('tables')} TABLE --format json gives a table's numbers"
         )
     if not options.tables and not options.list:
         raise UserError("name a table, for example table5; --list shows all of them")
@@ -119,7 +119,9 @@ def make_options(fields: Mapping[str, Any]) -> Options:
     """Options of the parsed fields, which have the names of those of Settings, Where and Options."""
     dataset = fields["dataset"] or ""
     if (side := fields["image_size"]) is not None:
-        dataset = at_side(dataset or "imagefolder", side)
+        if not dataset:
+            raise UserError("--image-size is of your own images: add --dataset imagefolder")
+        dataset = at_side(dataset, side)
     settings = _take(Settings, {**fields, "dataset": dataset, "overrides": ()})
     overrides = tuple(dict(fields["overrides"]).items())
     return _take(Options, {**fields, "settings": settings, "overrides": overrides, "where": _take(Where, fields)})
@@ -133,10 +135,10 @@ def _take(cls: type[T], fields: Mapping[str, Any]) -> T:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="run.py",
-        usage="python sweeps/run.py TABLE [TABLE ...] [options]",
+        prog=command_name("run"),
+        usage=f"{command_name('run')} TABLE [TABLE ...] [options]",
         description="Rebuild tables of the Energy KD / HE-DA paper: train what is missing, then draw the tables.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES.format(run=command_name("run")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -7,11 +7,13 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from sweeps.planning.images import count_images
-from sweeps.planning.resources import Resources, check_fit, check_resources, check_sizes, cpus_here, gpus_here
+from sweeps.planning.resources import Resources, check_fit, check_resources, check_sizes, gpus_here
 from sweeps.request.arguments import Where
 from sweeps.request.request import Request, list_datasets
 from trainables import datasets
+from trainables.cores import cores_here
 from trainables.errors import UserError
+from trainables.own_code import beside_packages
 from trainables.run_names import name_of
 from trainables.spec import RunSpec
 
@@ -27,6 +29,11 @@ def check_writable(results: Path) -> None:
 def check_all(where: Where, request: Request, runs: Collection[RunSpec]) -> Resources:
     """What takes seconds to check: devices, data, the fit of given teachers. Returns what the sweep may use."""
     resources = find_resources(where)
+    if where.address and (lacking := beside_packages(runs)):
+        raise UserError(
+            f"--address: {', '.join(lacking)} would not be sent to the machines of the cluster: move it into "
+            "trainables/methods, or install it on all of them"
+        )
     check_images(where.data_dir, runs)
     check_models(where.data_dir, request, runs)
     for name in dict.fromkeys(spec.dataset for spec in runs if spec.dataset not in dict(request.images)):
@@ -93,5 +100,5 @@ def planned_resources(where: Where) -> Resources:
         check_resources(resources)
     else:
         check_sizes(resources)
-    check_fit(resources, max(1, cpus_here()))
+    check_fit(resources, max(1, cores_here()))
     return resources

@@ -23,10 +23,11 @@ import ray
 
 import ekd_core
 import trainables
-from sweeps.planning.resources import Resources, check_against, cpus_here
+from sweeps.planning.resources import Resources, check_against
 from sweeps.running import ray_internals
 from sweeps.running.surroundings import check_surroundings
 from trainables import time_limits
+from trainables.cores import cores_here
 from trainables.errors import UserError, reason_of
 from trainables.ray_trial import describe_error
 from trainables.storage.locks import LockHeldError, hold_lock
@@ -135,7 +136,7 @@ def _start_own(resources: Resources, stack: contextlib.ExitStack, debug: bool) -
     try:
         ray.init(
             address="local",
-            num_cpus=resources.cpus(resources.devices_at_once(cpus_here())),
+            num_cpus=resources.cpus(resources.devices_at_once(cores_here())),
             num_gpus=resources.gpus,
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
@@ -216,7 +217,7 @@ def make_temporary_folder(*, keep: bool) -> Iterator[str]:
     except OSError as error:
         short = f"have TMPDIR name a folder by a path of at most {LONGEST_TEMPORARY} letters"
         raise UserError(
-            f"cannot make a temporary folder for Ray ({error.filename}: {reason_of(error)}): {short}"
+            f"cannot make a temporary folder for Ray ({error.filename or 'TMPDIR'}: {reason_of(error)}): {short}"
         ) from error
     with contextlib.ExitStack() as stack:
         with hold_lock(base / "lock", seconds=time_limits.FOLDERS_LOCKED):

@@ -10,19 +10,19 @@ from sweeps.request import arguments
 from sweeps.request.arguments import Options
 from sweeps.searching.points import find_row, table_of
 from sweeps.searching.space import USUAL
-from trainables.commands import Parser
+from trainables.commands import Parser, command_name
 from trainables.errors import UserError
 
 SAMPLERS = ("tpe", "gp")
 EXAMPLES = """\
 examples:
-  python sweeps/search.py --pair vgg13/vgg8 --trials 50 --gpus 8
-  python sweeps/search.py --pair resnet20/resnet8 --dataset digits --trials 12 --gpus 0
-  python sweeps/search.py --pair vgg13/vgg8 --trials 50 --space T=3:8 r=0.1:0.5 lr=0.01:0.1:log
-  python sweeps/search.py --pair vgg13/vgg8 --row dkd --space params.beta=1:12 T=2:6 --trials 30 --prune
+  {search} --pair vgg13/vgg8 --trials 50 --gpus 8
+  {search} --pair resnet20/resnet8 --dataset digits --trials 12 --gpus 0
+  {search} --pair vgg13/vgg8 --trials 50 --space T=3:8 r=0.1:0.5 lr=0.01:0.1:log
+  {search} --pair vgg13/vgg8 --row dkd --space params.beta=1:12 T=2:6 --trials 30 --prune
 
 A range: FIELD=LOW:HIGH, FIELD=LOW:HIGH:log, FIELD=LOW:HIGH:STEP or FIELD=A,B. T, T+, T-, r and rule are the
-temperature's; any other field as in run.py --set. The same command again goes on; with more --trials it trains only
+temperature's; any other field as in {run} --set. The same command again goes on; with more --trials it trains only
 what is new."""
 
 
@@ -44,10 +44,10 @@ class SearchOptions:
 
 def parse(argv: Sequence[str]) -> SearchOptions:
     parser = Parser(
-        prog="search.py",
-        usage="python sweeps/search.py --pair TEACHER/STUDENT --trials N [options]",
+        prog=command_name("search"),
+        usage=f"{command_name('search')} --pair TEACHER/STUDENT --trials N [options]",
         description="Search hyperparameters of a row of the paper; compare the best with the paper's own.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES.format(search=command_name("search"), run=command_name("run")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

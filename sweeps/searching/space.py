@@ -148,16 +148,20 @@ class Space:
         if len(texts) < len(self.ranges):
             names = [each.name for each in self.ranges]
             raise UserError(f"--space names {max(names, key=names.count)} twice")
+        for each in self.ranges:
+            words = [mark for mark in each.marks if isinstance(mark, str) and each.name in ("T", "T+", "T-", "r")]
+            if words:
+                raise UserError(f"--space {each.text}: {each.name} takes numbers, and {words[0]!r} is none")
         numeric = {each.name: each.values for each in self.ranges if isinstance(each.values, FloatDistribution)}
         plus, minus, rate, base = (numeric.get(name) for name in ("T+", "T-", "r", "T"))
         if plus and plus.low < 0:
             raise UserError(f"--space {texts['T+']}: T+ must not be negative")
         if "T-" in texts and (minus is None or minus.high > 0):
-            raise UserError(f"--space {texts['T-']}: T- must be a range of which no value is positive")
+            raise UserError(f"--space {texts['T-']}: T- must be a range of which no value is positive: write T-=LOW:0")
         if rate and not (rate.low > 0 and rate.high <= 1):
             raise UserError(f"--space {texts['r']}: r must be in (0, 1]")
         if "T" in texts and (base is None or base.low <= LOWEST):
-            raise UserError(f"--space {texts['T']}: T must be a range above {LOWEST:g}")
+            raise UserError(f"--space {texts['T']}: T must be a range above {LOWEST:g}: write T=LOW:HIGH")
         if base and minus and base.low + minus.high < LOWEST:
             raise UserError(f"--space {texts['T']} {texts['T-']}: T + T- would be below {LOWEST:g} for the lowest T")
 

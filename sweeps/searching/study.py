@@ -18,7 +18,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from analysis.record.entry import Entry
-from analysis.record.sqlite_errors import WAIT_SECONDS, meaning
+from analysis.record.sqlite_errors import WAIT_SECONDS, check_beside, meaning
 from analysis.record.trial import Scalar, TrialRecord
 from sweeps.searching.space import Point, Space
 from sweeps.searching.untried import Untried, grid_of
@@ -83,6 +83,7 @@ class Study:
         """make_sampler: from a seed, which is another one each time that the study goes on."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         path.parent.mkdir(parents=True, exist_ok=True)
+        check_beside(path)
         self.path, self.space, self.base, self.chance = path, space, base, chance
         self._open: dict[str, list[Trial]] = {}
         self._scores: dict[str, dict[int, float]] = {}

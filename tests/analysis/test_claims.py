@@ -146,7 +146,7 @@ def test_pairs_that_were_not_run_are_missing_and_the_command_runs_them(tmp_path:
     results = ledger_of(tmp_path, "table8", energy(0.5), replace(LONG_TAIL, pairs=("vgg13/vgg8",)))
     found = judged(results, "long-tail")
     assert (found.word, found.why) == ("not shown", "3 of 4 pairs not run")
-    command = f"python sweeps/run.py table8 --rows energy_kd dkd reviewkd --data-dir images --results {results}"
+    command = f"ekd run table8 --rows energy_kd dkd reviewkd --data-dir images --results {results}"
     assert found.command == command
 
 
@@ -157,7 +157,7 @@ def test_the_commands_of_an_empty_ledger_run_exactly_what_the_claims_need(tmp_pa
     assert {(one.word, one.finding) for one in judged} == {("not run", None)}
     for one in {one.claim.tables: one for one in judged}.values():
         words = shlex.split(one.command)
-        assert words[:2] == ["python", "sweeps/run.py"]
+        assert words[:2] == ["ekd", "run"]
         request = make_request(parse(words[2:]))
         assert tuple(table.key for table in request.tables) == one.claim.tables
         assert {cell.row for table in request.tables for cell in cells(table, request.settings)} == {*one.claim.rows}
@@ -178,7 +178,7 @@ def test_what_is_not_like_the_papers_is_shown_and_not_compared(settings: Setting
     assert found.unlike.startswith(reason)
     assert found.unlike.endswith(". There the claim is supported")
     assert "points [" in found.answer
-    assert found.command.startswith("python sweeps/run.py table5 --rows dkd_he_da dkd")
+    assert found.command.startswith("ekd run table5 --rows dkd_he_da dkd")
 
 
 def test_runs_of_another_table_count(tmp_path: Path) -> None:
@@ -267,5 +267,5 @@ def test_the_chapter_of_the_report(tmp_path: Path) -> None:
     failing = lines["Energy DKD is above DKD, whatever the networks"]
     assert failing[1].startswith("fails: in 10 of 11 pairs; not in ResNet110/ResNet32")
     assert failing[2] == "not run"
-    assert f"python analysis/claims.py --results {results}" in shown.text
+    assert f"ekd claims --results {results}" in shown.text
     assert "The paper's claims" in article(document)

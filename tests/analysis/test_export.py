@@ -216,11 +216,11 @@ def test_the_command_merges(tmp_path: Path) -> None:
     [
         (("--results", "good"), "nothing to do: give --csv FILE"),
         (("--results", "good", "--curves", "c.txt"), "name a file that ends in .csv or .parquet"),
-        (("--cvs", "a.csv"), "unrecognized arguments: --cvs a.csv (see export.py --help)"),
+        (("--cvs", "a.csv"), "unrecognized arguments: --cvs a.csv (see ekd export --help)"),
         (("--csv", "a.csv"), "folder results of the ledger does not exist"),
         (("--results", "empty", "--csv", "a.csv"), "there is no ledger empty/ledger.sqlite: run a sweep first"),
         (("--results", "bad", "--csv", "a.csv"), "is no ledger"),
-        (("--results", "good", "--csv", "gone/a.csv"), "cannot write gone/a.csv: no such file or directory"),
+        (("--results", "good", "--csv", "file/a.csv"), "cannot write file/a.csv: file is no folder"),
         (("--results", "good", "--csv", "empty"), "cannot write empty: is a directory"),
         (("--results", "good", "--csv", "."), "cannot write .: is a directory"),
         (("--results", "good", "--csv", "good/ledger.sqlite"), "is a database, and stays as it is: name another file"),

@@ -22,6 +22,7 @@ from analysis.record.settings import Settings
 from analysis.report import TITLE, main, make_report
 from analysis.reporting.html import page
 from analysis.reporting.snapshot import read_snapshot
+from trainables.commands import as_called
 from trainables.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,8 +74,8 @@ def test_what_ran_when_and_on_what(made: Page, results: Path) -> None:
     assert facts["PyTorch"].startswith("2.9.0+made: ")
     sweeps = made.table("Sweep", "First asked (UTC)", "Last asked", "Times", "Command")
     assert [(line[0], line[3], line[4]) for line in sweeps] == [
-        ("1", "1", "python sweeps/run.py (an earlier one)"),
-        ("2", "2", reports.COMMAND),
+        ("1", "1", "ekd run (an earlier one)"),
+        ("2", "2", as_called(reports.COMMAND)),
     ]
 
 
@@ -177,14 +178,14 @@ def test_captions_and_notes_with_misprints(made: Page) -> None:
 
 
 def test_that_other_sweeps_asked_otherwise(made: Page, results: Path) -> None:
-    assert f"python analysis/tables.py table5 --results {results} --sweep K" in made.text
+    assert f"ekd tables table5 --results {results} --sweep K" in made.text
 
 
 def test_what_is_missing_with_the_commands_that_run_it(made: Page, results: Path) -> None:
     lines = made.table("Rows", "Pairs", "Done", "Failed", "Asked")
     assert ["student, dkd", "ResNet56 / ResNet20", "0", "0", "3"] in lines
     assert ["dkd_he_da", "ResNet56 / ResNet20", "2", "1", "3"] in lines
-    again = f"python sweeps/run.py table5 table13 --data-dir 'my data' --teachers T --results {results} --retry"
+    again = f"ekd run table5 table13 --data-dir 'my data' --teachers T --results {results} --retry"
     assert again in made.text
     missing = {line[0]: line[1:] for line in made.table(*NOT_RUN)}
     assert missing[paper.find("table4").title] == ["0 of 18", "all of it"]
@@ -293,7 +294,7 @@ def test_a_picture_that_is_not_drawn_is_missing_though_it_needs_no_run(tmp_path:
     before = not_run(tmp_path)
     assert [before[name] for name in ("figure4", "figure5", "figure8")] == [["-", "the picture"]] * 3
     assert before["figure6"] == ["0 of 2", "all of it"]
-    assert re.search(r"run\.py [\w ]*figure4 figure5 [\w ]*figure8", page_of(tmp_path).text)
+    assert re.search(r"ekd run [\w ]*figure4 figure5 [\w ]*figure8", page_of(tmp_path).text)
     after = not_run(drawn(tmp_path, "figure4", "figure8-resnet34"))
     assert set(before) - set(after) == {"figure4", "figure8"}
 

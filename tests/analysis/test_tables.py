@@ -134,7 +134,7 @@ def test_bad_input_is_one_line_and_status_2(
 def test_a_ledger_of_which_nothing_was_asked_or_no_row_of_the_table(tmp_path: Path) -> None:
     with Ledger.open(tmp_path / "ledger.sqlite"):
         pass
-    with pytest.raises(UserError, match=r"run python sweeps/run\.py table5 first"):
+    with pytest.raises(UserError, match="run ekd run table5 first"):
         load_grid("table5", tmp_path)
     made_up.write_ledger(tmp_path, [TABLE5], Settings(rows=("dkd",), pairs=SETTINGS.pairs, seeds=1))
     assert main(["table13", "--results", str(tmp_path)]) == 2

@@ -18,9 +18,9 @@ from plans import plan_of
 
 from analysis import paper
 from analysis.record.ledger import Ledger
-from sweeps.planning.resources import cpus_here
 from sweeps.request.arguments import parse
 from sweeps.request.request import make_request
+from trainables.cores import cores_here
 from trainables.datasets import load
 from trainables.storage.runs import run_dir, weights_path, write_result
 
@@ -340,8 +340,8 @@ def test_a_plan_for_a_larger_machine_is_measured_with_the_cores_of_this_one(
 
     monkeypatch.setattr("sweeps.planning.estimate._measure", measuring)
     status, out, _ = command(*SMALL[:-2], "--gpus", "100", "--cpus-per-job", "40000", "--plan", "--json")
-    assert (status, asked) == (0, [cpus_here()])
-    assert f"on {cpus_here()} threads" in json.loads(out)["estimated"]
+    assert (status, asked) == (0, [cores_here()])
+    assert f"on {cores_here()} threads" in json.loads(out)["estimated"]
 
 
 def test_a_peer_may_have_the_students_rate_once_that_is_set(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

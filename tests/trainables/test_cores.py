@@ -79,7 +79,7 @@ def test_a_real_quota_counts() -> None:
         pytest.skip("this process has one core as it is")
     code = (
         "import sys; open(sys.argv[1], 'w').write('0'); sys.path.insert(0, sys.argv[2])\n"
-        "from sweeps.planning.resources import cpus_here; print(cpus_here())"
+        "from trainables.cores import cores_here; print(cores_here())"
     )
     with group_of_one_core() as group:
         line = [sys.executable, "-c", code, str(group / "cgroup.procs"), str(ROOT)]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from small_jobs import VANILLA, assert_same, one_line, stop_after, train
 
+from analysis.table.command_line import write
 from trainables.errors import UserError, disk_errors_told
 from trainables.job import Execution
 from trainables.run_names import name_of
@@ -176,15 +177,15 @@ def test_a_pipe_is_written_into_and_stays_one(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    write_atomically(pipe, b"content")
+    write(pipe, b"content")
     assert os.read(reading, 99) == b"content"
     os.close(reading)
     assert pipe.is_fifo()
     assert list(tmp_path.iterdir()) == [pipe]
     device = tmp_path / "device"
     device.symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(device, b"content")
+    with pytest.raises(UserError, match="no space left"):
+        write(device, b"content")
     assert device.is_symlink()
 
 

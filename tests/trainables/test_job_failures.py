@@ -255,7 +255,7 @@ def test_bad_job_files(text: str | None, tmp_path: Path, capsys: pytest.CaptureF
 
 def test_command_without_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert command() == 2
-    assert "the following arguments are required: JOB.json (see job.py --help)" in capsys.readouterr().err
+    assert "the following arguments are required: JOB.json (see ekd job --help)" in capsys.readouterr().err
 
 
 def test_results_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,16 @@ def test_what_an_own_module_imports_beside_the_packages_counts(root: Path) -> No
     assert mine() != checkout
 
 
+def test_what_a_cluster_is_not_sent_is_named(root: Path) -> None:
+    """Its machines could not import it, and would take the run for another."""
+    (root / "pyproject.toml").touch()
+    assert own_code.beside_packages([mine()]) == []
+    (root / "helper.py").write_text("VALUE = 1\n")
+    usual = RunSpec("digits", "resnet8", 1, 1, (), 0.05)
+    assert own_code.beside_packages([usual]) == []
+    assert own_code.beside_packages([usual, mine()]) == ["helper.py"]
+
+
 def test_ends_of_lines_do_not_count(root: Path) -> None:
     before = mine()
     path = root / "trainables/methods/mine.py"

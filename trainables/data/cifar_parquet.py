@@ -18,6 +18,7 @@ from PIL import Image
 from trainables.data.cifar_python import AGAIN, Arrays
 from trainables.data.decoding import UNREADABLE, describe, in_threads
 from trainables.errors import UserError
+from trainables.storage.runs import check_regular
 
 SPLITS = ("train", "test")
 ROWS = 1000
@@ -68,6 +69,7 @@ def read_folder(folder: Path) -> dict[str, Arrays]:
 def read_file(file: Path) -> Arrays:
     """One parquet file as images (N, 32, 32, 3), uint8, and labels (N,), int64."""
     try:
+        check_regular(file)
         with pq.ParquetFile(file) as table:
             names = _columns(file, table.schema_arrow)
             batches = table.iter_batches(ROWS, columns=names)

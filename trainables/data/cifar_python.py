@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from trainables.errors import UserError, reason_of
+from trainables.storage.runs import read_file
 
 MD5 = {"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}
 AGAIN = "delete it, then copy CIFAR-100 anew or add --download, or use --dataset digits"
@@ -36,7 +37,7 @@ def read_folder(folder: Path) -> dict[str, Arrays]:
     splits: dict[str, Arrays] = {}
     for split in MD5:
         try:
-            blob = (folder / split).read_bytes()
+            blob = read_file(folder / split)
         except OSError as error:
             raise UserError(f"cannot read {folder / split} ({reason_of(error)}): make it readable") from error
         splits[split] = decode(verified(split, blob, folder / split))

@@ -5,6 +5,7 @@ Pillow, not torchvision.io: the latter ends the whole process on some damaged PN
 
 from __future__ import annotations
 
+import errno
 import re
 import struct
 import zlib
@@ -22,6 +23,7 @@ from trainables.cores import cores_here
 from trainables.data.dataset import Split
 from trainables.data.folders import Files, FolderListing
 from trainables.errors import UserError
+from trainables.storage.runs import check_regular
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -112,9 +114,10 @@ def _read(files: Files, side: int, read: Callable[[Path], np.ndarray]) -> tuple[
         for index in range(start, min(start + BLOCK, len(images))):
             path = files.files[index][0]
             try:
+                check_regular(path)
                 images[index] = read(path)
             except UNREADABLE as error:
-                if isinstance(error, OSError) and error.errno is not None:
+                if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                     # The disk or the rights, not the image: with another image in its place the run would be another.
                     raise UserError(f"cannot read {path}: {describe(error)}; give the same command again") from error
                 faults[index] = describe(error)

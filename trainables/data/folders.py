@@ -16,6 +16,9 @@ from trainables.errors import UserError, reason_of
 SIDE = 32
 THREADS = 16
 EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+PARQUET = ("*.parquet", "data/*.parquet", "*/*.parquet", "snapshots/*/*.parquet", "snapshots/*/*/*.parquet")
+"""Where the hub's data sets, and its cache, have them."""
+FROM_PARQUET = "docs/extend/images.md has a script that writes them as train/CLASS/* and val/CLASS/*"
 LAYOUT = "own images are train/CLASS/*.png and val/CLASS/*.png (or test/CLASS/*.png) in --data-dir DIR"
 
 
@@ -50,6 +53,8 @@ def scan(data_dir: Path | None) -> FolderListing:
         raise UserError(f"{root} is no folder: {LAYOUT}")
     train = root / "train"
     test = next((root / split for split in ("val", "test") if (root / split).is_dir()), None)
+    if not (train.is_dir() or test) and (table := next((each for place in PARQUET for each in root.glob(place)), None)):
+        raise UserError(f"{root} has parquet files ({table.name}), and own images are read from files: {FROM_PARQUET}")
     if not train.is_dir() or test is None:
         raise UserError(f"{root} has no {'val/ or test/' if train.is_dir() else 'train/'} folder: {LAYOUT}")
     classes = _classes(train)

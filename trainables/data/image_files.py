@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from trainables.data.decoding import UNREADABLE, describe, in_rgb
 from trainables.data.folders import Files
 from trainables.data.random_streams import Purpose, generator
 from trainables.errors import UserError
+from trainables.storage.runs import check_regular, read_file
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
 SCALE, RATIO, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
@@ -132,8 +134,7 @@ class Decoder:
             if candidate in unreadable:
                 continue
             try:
-                with open(files.path(candidate), "rb") as file:
-                    content = file.read()
+                content = read_file(Path(files.path(candidate)))
             except OSError as error:
                 check_class(files, candidate, error)
                 unreadable[candidate] = describe(error)
@@ -159,6 +160,7 @@ def check_class(files: ImageFiles, index: int, error: OSError) -> None:
 
 def _opens(path: str) -> bool:
     try:
+        check_regular(Path(path))
         with open(path, "rb") as file:
             file.read(1)
     except OSError:

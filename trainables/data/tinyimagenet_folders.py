@@ -17,6 +17,7 @@ from pathlib import Path
 from trainables.data.folders import Files, FolderListing, images_in, visible
 from trainables.errors import UserError, reason_of
 from trainables.storage.locks import hold_lock
+from trainables.storage.runs import read_file
 
 FOLDER = "tiny-imagenet-200"
 BY_CLASS = "val_by_class"
@@ -103,7 +104,7 @@ def _sort(listing: FolderListing, goal: Path) -> None:
 def _lines(file: Path) -> list[str]:
     """The lines of a text file; none where there is no such file."""
     try:
-        return file.read_text(encoding="utf-8", errors="replace").splitlines()
+        return read_file(file).decode(errors="replace").splitlines()
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -7,6 +7,7 @@ import importlib
 import io
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,13 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.errors import UserError, reason_of
+from trainables.errors import UserError, describe_failure, reason_of
 from trainables.models._plain_types import plain_types
-from trainables.storage.runs import hash_file, write_atomically
+from trainables.storage.runs import hash_file, read_file, write_atomically
 
 ZIP_START = b"PK\x03\x04"
 # What torch.save wrote before its zip format: the pickled number 0x1950a86a20f9469cfc6c.
 LEGACY_START = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+LATER_LEGACY = re.compile(rb"\x80[\x03-\x05](\x95.{8})?" + re.escape(LEGACY_START[2:]), re.DOTALL)
+"""The same by a later protocol of pickle."""
+TORCHS_PROTOCOL = 3
 SAFETENSORS = "safetensors"
 # Under which of these the weights stand; of several the first.
 STATE_NAMES = (
@@ -92,12 +96,12 @@ def _write(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {reason_of(error)}; check the folder and its free space") from error
+        raise UserError(describe_failure(error, path)) from error
 
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -127,15 +131,22 @@ def _unpickled(content: bytes, path: Path) -> Any:
         raise UserError(f"{path} is empty: copy or download it again")
     if path.suffix.lower() == f".{SAFETENSORS}":
         return _safetensors(content, path)
-    if not content.startswith((ZIP_START, LEGACY_START)):
+    if not (content.startswith((ZIP_START, LEGACY_START)) or LATER_LEGACY.match(content)):
         raise UserError(f"{path} is no PyTorch checkpoint: give a file that torch.save wrote")
     try:
         if content.startswith(ZIP_START):
             _check_sums(content)
-        with torch.serialization.safe_globals(plain_types()):
+        with torch.serialization.safe_globals(plain_types()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of another protocol, which is told below, and of sparse tensors
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         unsafe = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if unsafe is None and (protocol := _protocol(content)) > TORCHS_PROTOCOL:
+            raise UserError(
+                f"{path} was saved by pickle's protocol {protocol}, and only those up to {TORCHS_PROTOCOL} are read "
+                'without running its code: where you trust it, load it and save {"model": model.state_dict()} '
+                "without pickle_protocol"
+            ) from error
         if unsafe is None:
             raise _damaged(path) from error
         raise UserError(
@@ -164,6 +175,14 @@ def _check_sums(content: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if (part := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f"wrong checksum of {part}")
+
+
+def _protocol(content: bytes) -> int:
+    """Of pickle, by which the file was saved."""
+    if content.startswith(ZIP_START):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            content = archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))
+    return content[1]
 
 
 def _damaged(path: Path) -> UserError:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.errors import reason_of
-from trainables.storage.runs import run_dir, verify_checksum, with_checksum, write_atomically
+from trainables.storage.runs import read_file, run_dir, verify_checksum, with_checksum, write_atomically
 
 FORMAT = 1
 """To be raised when what a checkpoint holds, or what it means, is changed: those of other formats are not used."""
@@ -53,7 +53,7 @@ def load_checkpoint(
     unusable: dict[str, str] = {}
     for path in (last, before):
         try:
-            content = verify_checksum(path.read_bytes())
+            content = verify_checksum(read_file(path))
         except FileNotFoundError:
             continue
         except OSError as error:

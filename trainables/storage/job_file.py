@@ -12,6 +12,7 @@ from typing import Any
 from trainables.errors import UserError, reason_of
 from trainables.own_code import with_own_code
 from trainables.spec import RunSpec, from_dict
+from trainables.storage.runs import read_file
 
 DEVICES = ("cpu", "cuda")
 MOST_THREADS = 1024
@@ -45,7 +46,7 @@ class Execution:
 def read_job(path: Path) -> tuple[list[RunSpec], Execution]:
     """Read the runs of a JOB.json, and where and how to train them."""
     try:
-        job = json.loads(path.read_text(encoding="utf-8"))
+        job = json.loads(read_file(path))
         execution = dict(job["execution"])
         kinds = {
             "results": str,

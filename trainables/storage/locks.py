@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from trainables.errors import UserError
+from trainables.storage.runs import check_regular
 
 POLL_SECONDS = 0.05
 
@@ -30,6 +31,8 @@ def hold_lock(path: Path, *, seconds: float = math.inf, shared: bool = False) ->
     shared: several may hold the lock together, if all of them share it.
     """
     deadline = time.monotonic() + seconds
+    if path.exists():
+        check_regular(path)
     # NFS gives exclusive locks to files open for writing, shared ones to files open for reading.
     with open(path, "a+", encoding="utf-8") as file:
         while True:

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,26 @@ def drop_temporaries(folder: Path, name: str = "*") -> None:
             path.unlink(missing_ok=True)
 
 
+def check_regular(path: Path) -> None:
+    """Refuse to read what is no file: a pipe that nobody writes to would be waited for without end."""
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device: name a file, or remove it", str(path))
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file (see `check_regular`)."""
+    check_regular(path)
+    return path.read_bytes()
+
+
 def write_atomically(path: Path, content: bytes, *, old: Path | None = None) -> None:
     """Write a file so that there is always a whole one: beside it, flushed to the disk, then renamed.
 
-    A device or a pipe is written into and stays what it is.
     old: where the file that was there before is kept.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if path.exists() and not path.is_file():
-        path.write_bytes(content)
-        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
@@ -69,6 +79,7 @@ def verify_checksum(stored: bytes) -> bytes | None:
 
 def hash_file(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
+    check_regular(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -84,7 +95,7 @@ def read_result(results: Path, run_id: str) -> dict[str, Any] | None:
     why = "it is damaged"
     result = None
     try:
-        result = json.loads(path.read_bytes())
+        result = json.loads(read_file(path))
     except FileNotFoundError:
         return None
     except OSError as error:

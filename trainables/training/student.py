@@ -17,7 +17,7 @@ from ekd_core.rules import Rule
 from trainables.data.random_streams import Purpose, generator
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, Share
-from trainables.errors import UserError, reason_of
+from trainables.errors import UserError, describe_failure
 from trainables.methods import Method, Setup, make, whole_batches
 from trainables.models import Network, build
 from trainables.models.checkpoint import save_weights
@@ -315,6 +315,5 @@ def hold_folder(spec: RunSpec, results: Path, *, seconds: float) -> Iterator[Non
             drop_temporaries(folder)
             write_atomically(folder / "spec.json", (spec.canonical() + "\n").encode())
         except OSError as error:
-            reason = f"{reason_of(error)}; choose another folder for the results"
-            raise UserError(f"cannot write to {folder}: {reason}") from error
+            raise UserError(describe_failure(error, folder)) from error
         yield

@@ -31,6 +31,7 @@ from trainables.storage.locks import LockHeldError, hold_lock
 from trainables.storage.provenance import surroundings
 from trainables.storage.runs import (
     drop_temporaries,
+    read_file,
     teacher_cache_bytes,
     verify_checksum,
     with_checksum,
@@ -92,7 +93,7 @@ class TeacherCache:
         """The stored logits; None where there are none that are whole. The first ones that a job reads are compared
         with its teacher: if they differ, everything stored is removed."""
         try:
-            content = verify_checksum(path.read_bytes())
+            content = verify_checksum(read_file(path))
         except FileNotFoundError:
             return None
         if content is None:
@@ -182,7 +183,7 @@ def _reserve(folder: Path, need: int, most_bytes: float) -> bool:
 def _reserved(folder: Path) -> int:
     """Bytes that a cache will take; what it takes now where that is not known."""
     try:
-        return int((folder / "bytes").read_text(encoding="utf-8"))
+        return int(read_file(folder / "bytes"))
     except (FileNotFoundError, ValueError):
         return _stored(folder)
 

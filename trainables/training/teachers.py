@@ -30,6 +30,7 @@ from trainables.storage.provenance import surroundings
 from trainables.storage.runs import (
     drop_temporaries,
     has_weights,
+    read_file,
     verify_checksum,
     weights_path,
     with_checksum,
@@ -208,7 +209,7 @@ def _kept(path: Path, make: Callable[[], Tensor]) -> Tensor:
 
 def _read(path: Path) -> Tensor | None:
     """What is kept, or None where there is nothing or it is damaged (it is then computed again)."""
-    content = verify_checksum(path.read_bytes()) if path.exists() else None
+    content = verify_checksum(read_file(path)) if path.exists() else None
     if content is None:
         return None
     stored: Tensor = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

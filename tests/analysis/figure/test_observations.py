@@ -165,7 +165,7 @@ def test_missing_weights_are_named_with_the_command_that_trains_them(tmp_path: P
             write_figure_from_runs(resolve(paper.find(name), settings), tmp_path, None, (), tmp_path / "tables")
         text = str(error.value)
         assert f"{name} needs the weights of {name_of(spec)}" in text
-        command = f"python sweeps/run.py {name} --dataset digits --seeds 1 --epochs 2 --set lr=0.1 --results {tmp_path}"
+        command = f"ekd run {name} --dataset digits --seeds 1 --epochs 2 --set lr=0.1 --results {tmp_path}"
         assert text.endswith(command)
         assert "\n" not in text
     assert not (tmp_path / "tables").exists()
@@ -274,7 +274,7 @@ def test_a_figure_without_rows_has_no_table(results: Path, capsys: pytest.Captur
     from analysis import tables
 
     assert tables.main(["figure4", "--results", str(results)]) == 2
-    assert "figure4 has no numbers: python analysis/figures.py figure4 draws it" in capsys.readouterr().err
+    assert "figure4 has no numbers: ekd figures figure4 draws it" in capsys.readouterr().err
 
 
 def test_superclasses_are_those_of_the_published_data(ekd_data: Path) -> None:

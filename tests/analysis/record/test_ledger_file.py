@@ -56,6 +56,10 @@ def test_a_folder_or_a_pipe_in_its_place(tmp_path: Path) -> None:
     assert "is a folder" in refused(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     assert "is no file" in refused(tmp_path / "pipe")
+    with Ledger.open(tmp_path / "ledger.sqlite"):
+        pass
+    (tmp_path / "ledger.sqlite-journal").mkdir()
+    assert "ledger.sqlite-journal is no file, and a database needs that name" in refused(tmp_path / "ledger.sqlite")
     (tmp_path / "file").write_text("")
     assert "does not exist" in refused(tmp_path / "file" / "ledger.sqlite")
 

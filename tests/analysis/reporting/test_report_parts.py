@@ -118,7 +118,7 @@ def test_a_command_goes_on_in_the_folder_of_the_report(before: list[str], result
     kept = [word for word in before if not word.startswith("--re")]
     command = shlex.join(["python", "sweeps/run.py", *kept, "--results", "old"])
     words_of = shlex.split(again(command, results, retry=False))
-    assert words_of == ["python", "sweeps/run.py", *kept, "--results", results]
+    assert words_of == ["ekd", "run", *kept, "--results", results]
     assert shlex.split(again(shlex.join(words_of), results, retry=True)) == [*words_of, "--retry"]
 
 
@@ -134,7 +134,7 @@ def test_a_command_takes_along_where_the_images_and_the_teachers_are() -> None:
     assert carried(TABLE5, replace(sweep, settings=given_one)) == ("--data-dir", "my data", "--teachers", "T")
     assert carried(TABLE5, replace(sweep, settings=Settings(dataset="digits"))) == ()
     assert carried(TABLE5, replace(sweep, data_dir="", teachers="")) == ()
-    expected = "python sweeps/run.py table5 table4 --data-dir 'my data' --results 'a b'"
+    expected = "ekd run table5 table4 --data-dir 'my data' --results 'a b'"
     assert whole(["table5", "table4"], ("--data-dir", "my data"), "a b") == expected
 
 

@@ -91,7 +91,7 @@ def test_no_page_is_empty_and_what_must_be_said_is_printed(folder: Path) -> None
         "HE-DA on KD and DKD",
         "70.76±0.20",
         "within noise",
-        "python sweeps/run.py table5 table13 --data-dir 'my data' --teachers T --results",
+        "ekd run table5 table13 --data-dir 'my data' --teachers T --results",
         "2/3 seeds",
     ):
         assert squeezed(words) in text, words

@@ -64,6 +64,14 @@ def test_files_of_which_nothing_is_known_are_kept_too(tmp_path: Path) -> None:
     }
 
 
+def test_what_no_sweep_writes_stays(tmp_path: Path) -> None:
+    own = {"table5-notes.txt", "table5.xlsx", "table5-draft-2-of-mine.pdf", "table55.tex"}
+    for name in own:
+        (tmp_path / name).touch()
+    assert keep_earlier(tmp_path, resolve(TABLE5, USUAL)) == []
+    assert names(tmp_path) == own
+
+
 def test_a_row_says_what_was_set_in_its_runs() -> None:
     both = replace(SET, rows=("kd", "kd_he_da_40"))
     labels = {row.key: row.label for row in resolve(TABLE5, both).rows}

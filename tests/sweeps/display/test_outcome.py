@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
-from sweeps.display.outcome import resuming, typed
+from sweeps.display.outcome import typed
+from trainables.commands import as_called
 
 
 @pytest.mark.parametrize(
@@ -17,5 +19,6 @@ from sweeps.display.outcome import resuming, typed
     ],
 )
 def test_a_sweep_is_resumed_as_it_was_started(called: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
     monkeypatch.setattr(sys, "argv", [called])
-    assert resuming(typed("run.py", ["table5", "--gpus", "0"])) == command
+    assert as_called(typed("run.py", ["table5", "--gpus", "0"])) == command

@@ -225,7 +225,7 @@ def test_who_has_company_while_measured(
     """Two devices; the teacher of what is timed trains beside others, its students alone."""
     counts: set[int] = set()
     monkeypatch.setattr(estimate_module, "keep_busy", lambda count: counts.add(count) or contextlib.nullcontext())
-    monkeypatch.setattr(estimate_module, "cpus_here", lambda: 4)
+    monkeypatch.setattr(estimate_module, "cores_here", lambda: 4)
     settings = Settings(dataset="digits", seeds=1, pairs=("resnet20/resnet8",))
     plan = plan_of([paper.find(table) for table in tables], settings, {}, pack=None)
     estimate(plan, None, resources, device="cpu", at_once=2, seconds=0)

@@ -23,10 +23,11 @@ from test_faults import below
 from analysis.record.ledger import Ledger
 from sweeps.planning.job_queue import Outcome
 from sweeps.planning.plan import JobKind, Plan, PlannedJob
-from sweeps.planning.resources import Resources, cpus_here
+from sweeps.planning.resources import Resources
 from sweeps.running import engine
 from sweeps.running.engine import execute, write_jobs
 from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
+from trainables.cores import cores_here
 from trainables.errors import UserError
 from trainables.ray_trial import memory_was_full
 from trainables.run_names import name_of
@@ -232,7 +233,7 @@ def test_jobs_find_the_working_directory_that_the_user_has(seen: Seen) -> None:
     assert stored
     assert stored["provenance"]["command"] == f'"{os.getcwd()}"'
     assert stored["provenance"]["threads"] == 1
-    assert stored["provenance"]["beside"] == cpus_here()
+    assert stored["provenance"]["beside"] == cores_here()
 
 
 def test_tensorboard_finds_every_run_under_its_name(seen: Seen) -> None:
@@ -376,7 +377,7 @@ def test_ray_costs_little(tmp_path: Path) -> None:
             plan(*map(job, seeds)),
             ledger,
             Execution(tmp_path),
-            Resources(0, cpus_per_job=cpus_here()),
+            Resources(0, cpus_per_job=cores_here()),
             lambda event: times.append(time.monotonic()),
             train=fake_job.train,
         )
