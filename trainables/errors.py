@@ -38,6 +38,7 @@ CURES = {
     errno.EEXIST: "name another, or remove what is there",
     errno.ELOOP: "it is a link to itself: remove it",
     errno.EROFS: "that disk cannot be written: name a place on another",
+    **dict.fromkeys((errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS), "choose a folder on another disk"),
     **dict.fromkeys(FULL, "make room, then run the same command again"),
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from trainables.errors import UserError, disk_errors_told, reason_of
+from trainables.errors import UserError, describe_failure, disk_errors_told
 from trainables.storage.locks import LockHeldError, hold_lock
 
 
@@ -29,7 +29,5 @@ def hold_driver_lock(results: Path) -> Iterator[None]:
                 f"another sweep uses {results} ({holder}): wait until it ends, stop it, or choose other --results"
             ) from None
         except OSError as error:
-            raise UserError(
-                f"cannot write to the results folder {results}: {reason_of(error)}; choose --results on another disk"
-            ) from error
+            raise UserError(f"cannot write to the results folder {results}: {describe_failure(error, path)}") from error
         yield

@@ -26,6 +26,12 @@ LEGACY_START = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 LATER_LEGACY = re.compile(rb"\x80[\x03-\x05](\x95.{8})?" + re.escape(LEGACY_START[2:]), re.DOTALL)
 """The same by a later protocol of pickle."""
 TORCHS_PROTOCOL = 3
+STARTS = {
+    b"\x1f\x8b": "compressed: unpack it with gunzip",
+    b"version https://git-lfs": "a pointer of Git LFS, not the file: git lfs pull fetches it",
+    b"<": "a web page, not the file behind it: download it again",
+}
+"""How files begin that are taken for weights, and what they are."""
 SAFETENSORS = "safetensors"
 # Under which of these the weights stand; of several the first.
 STATE_NAMES = (
@@ -65,7 +71,7 @@ def load_weights(model: nn.Module, path: str | Path, name: str) -> str:
     own = model.state_dict()
     for key, value in own.items():
         if key.endswith(OPTIONAL_SUFFIX):
-            state.setdefault(key, torch.zeros_like(value, device="cpu"))
+            state[key] = state.get(key, torch.zeros_like(value, device="cpu")).to(value.dtype)
     _check_fit(own, state, _classifier(model), path, name)
     model.load_state_dict(state)
     return hashlib.sha256(content).hexdigest()
@@ -111,7 +117,8 @@ def _unreadable(path: Path, error: OSError) -> UserError:
         return UserError(f"no weights at {path}: check the path")
     if isinstance(error, IsADirectoryError):
         return UserError(f"{path} is a folder: name the file of weights in it")
-    return UserError(f"cannot read {path}: {reason_of(error)}; check its permissions")
+    cure = "; check its permissions" if isinstance(error, PermissionError) else ""
+    return UserError(f"cannot read {path}: {reason_of(error)}{cure}")
 
 
 def _state(content: bytes, path: Path) -> dict[str, Tensor]:
@@ -132,10 +139,11 @@ def _unpickled(content: bytes, path: Path) -> Any:
     if path.suffix.lower() == f".{SAFETENSORS}":
         return _safetensors(content, path)
     if not (content.startswith((ZIP_START, LEGACY_START)) or LATER_LEGACY.match(content)):
-        raise UserError(f"{path} is no PyTorch checkpoint: give a file that torch.save wrote")
+        known = next((cure for start, cure in STARTS.items() if content.lstrip().lower().startswith(start)), "")
+        raise UserError(f"{path} is {known or 'no PyTorch checkpoint: give a file that torch.save wrote'}")
     try:
         if content.startswith(ZIP_START):
-            _check_sums(content)
+            _check_whole(content, path)
         with torch.serialization.safe_globals(plain_types()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of another protocol, which is told below, and of sparse tensors
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -153,6 +161,8 @@ def _unpickled(content: bytes, path: Path) -> Any:
             f"{path} needs {unsafe[1]}, which could run code: where you trust it, load it and save "
             '{"model": model.state_dict()} instead'
         ) from error
+    except UserError:
+        raise
     # Damaged bytes make the reader raise almost anything; each is a fault of the file.
     except Exception as error:
         raise _damaged(path) from error
@@ -170,9 +180,14 @@ def _safetensors(content: bytes, path: Path) -> dict[str, Tensor]:
         raise _damaged(path) from error
 
 
-def _check_sums(content: bytes) -> None:
-    """Raise BadZipFile where a part differs from its checksum, which torch.load does not look at."""
+def _check_whole(content: bytes, path: Path) -> None:
+    """Refuse TorchScript; BadZipFile where a part differs from its checksum, which torch.load does not look at."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise UserError(
+                f"{path} is a TorchScript program: save its weights alone, "
+                '{"model": torch.jit.load(FILE).state_dict()}'
+            )
         if (part := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f"wrong checksum of {part}")
 
@@ -205,7 +220,7 @@ def _tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _inner_name(mapping: Mapping[Any, Any]) -> str | None:
-    return next((name for name in STATE_NAMES if isinstance(mapping.get(name), Mapping)), None)
+    return next((name for name in STATE_NAMES if isinstance(found := mapping.get(name), Mapping) and found), None)
 
 
 def _is_plain(value: Any) -> bool:

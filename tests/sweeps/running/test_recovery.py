@@ -71,6 +71,10 @@ def test_a_second_driver_on_the_same_results_is_refused_and_named_the_first(tmp_
 
 def test_results_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "taken" / "lock").mkdir(parents=True)
+    named = f"cannot use {tmp_path}/taken/lock: is a directory: name a file, or remove it"
+    with pytest.raises(UserError, match=named), hold_driver_lock(tmp_path / "taken"):
+        pass
     for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/results")):
         with pytest.raises(UserError, match=f"cannot write to the results folder {folder}"), hold_driver_lock(folder):
             pass

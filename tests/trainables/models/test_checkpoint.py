@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import io
 import os
 import pickle
@@ -416,6 +417,36 @@ def test_other_protocols_of_pickle(protocol: int, zipped: bool, state: State, tm
     message = refusal(lambda: load_state(path))
     assert f"was saved by pickle's protocol {protocol}, and only those up to 3 are read" in message
     assert message.endswith("without pickle_protocol")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (gzip.compress(b"weights"), "is compressed: unpack it with gunzip"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS, not the file: git lfs pull"),
+        (b"\n<!DOCTYPE html><html>", "is a web page, not the file behind it"),
+        (b"text", "is no PyTorch checkpoint: give a file that torch.save wrote"),
+    ],
+)
+def test_what_is_taken_for_weights_is_named(content: bytes, words: str, tmp_path: Path) -> None:
+    (path := tmp_path / "a.pth").write_bytes(content)
+    assert words in refusal(lambda: load_state(path))
+
+
+def test_a_program_of_torchscript_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", b"")
+        archive.writestr("a/constants.pkl", b"")
+    assert "is a TorchScript program: save its weights alone" in refusal(lambda: load_state(path))
+
+
+def test_counters_of_another_type_and_names_without_weights(state: State, tmp_path: Path) -> None:
+    """`{key: value.half() ...}` makes numbers of a counter that has no effect."""
+    network = build("resnet8", CLASSES)
+    halved = {key: value.half() for key, value in state.items()}
+    load_weights(network, saved({"model": {}, "net": halved}, tmp_path / "a.pth"), "resnet8")
+    assert all(torch.equal(value, halved[key].to(value.dtype)) for key, value in network.state_dict().items())
 
 
 def test_averaged_weights(state: State, tmp_path: Path) -> None:
