@@ -20,7 +20,7 @@ from analysis.table.grid import Grid, make_grid
 from analysis.table.render import FORMATS, render
 from analysis.table.resolved import resolve
 from analysis.table.sheet import Sheet
-from trainables.commands import Parser, command_name, parse_path, run_command
+from trainables.commands import Parser, as_called, command_name, parse_path, run_command
 from trainables.errors import UserError
 
 EXTENSIONS = {"latex": "tex", "markdown": "md", "csv": "csv", "html": "html"}
@@ -65,7 +65,7 @@ def _list(results: Path) -> str:
     if ledger_path(results).exists():
         with Ledger.open(ledger_path(results), readonly=True) as ledger:
             lines += [
-                f"sweep {number}  {sweep.asked[:19]}  {' '.join(sweep.tables)}  {sweep.command}"
+                f"sweep {number}  {sweep.asked[:19]}  {' '.join(sweep.tables)}  {as_called(sweep.command)}"
                 for number, sweep in enumerate(ledger.sweeps(), 1)
             ]
     return "\n".join(lines) + "\n"

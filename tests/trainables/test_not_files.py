@@ -22,7 +22,7 @@ from trainables.storage.checkpoints import checkpoint_paths
 from trainables.storage.job_file import read_job
 from trainables.storage.runs import run_dir, write_atomically
 
-SECONDS = 60
+SECONDS = 200
 ADVICE = "it is a pipe, a socket or a device: name a file, or remove it"
 
 
