@@ -34,7 +34,7 @@ SHIPPED = {
     ),
     "trainables/datasets": "__init__ cifar100 cifar100_lt digits imagefolder imagenet tinyimagenet",
     "trainables/methods": (
-        "__init__ _features abkd at crd dist dkd dml fitnet kd multi nkd ofd pkt reviewkd rkd rld vanilla vid"
+        "__init__ _features abkd at crd dist dkd dml fitnet kd kd_equal multi nkd ofd pkt reviewkd rkd rld vanilla vid"
     ),
     "trainables/models": (
         "__init__ _plain_types checkpoint imagenet_resnet mobilenetv1 mobilenetv2 network published resnet resnet50 "

@@ -143,3 +143,14 @@ TREATMENTS = (
     rld,
     abkd,
 )
+
+def weighted(treatment: Treatment, weight: float) -> Treatment:
+    """Return the treatment with another weight of its distillation term."""
+    return replace(treatment, params=params(**dict(treatment.params) | {"kd": weight}))
+
+
+def equal(treatment: Treatment, source: Recipe) -> Treatment:
+    """Return the treatment with the weight by which it pulls as hard as the recipe's KD at the start (see `kd_equal`)."""
+    ce, weight = source.kd_weights
+    numbers = params(ce=ce, kd=weight, reference=source.temperature.base)
+    return replace(treatment, method="kd_equal", params=numbers)

@@ -111,6 +111,7 @@ class Method(ABC):
         PEER: Another network learns beside the student.
         COUPLED: It compares the samples of a batch, so that a batch cannot be split over devices.
         MIXES: It has a loss on mixed images.
+        MEASURES: It looks at the untrained student before the first step, see `measure`.
     """
 
     TEMPERED: ClassVar[bool] = False
@@ -120,6 +121,7 @@ class Method(ABC):
     PEER: ClassVar[bool] = False
     COUPLED: ClassVar[bool] = False
     MIXES: ClassVar[bool] = False
+    MEASURES: ClassVar[bool] = False
 
     @property
     def wants_strong(self) -> bool:
@@ -156,6 +158,15 @@ class Method(ABC):
 
         Returns:
             Scalar, the mean over the batch.
+        """
+        raise NotImplementedError
+
+    def measure(self, student: Outputs, batch: Batch) -> None:
+        """Note in `batch.extra` what the loss needs to know of the untrained student. Only for methods that MEASURE.
+
+        Args:
+            student: The untrained student's outputs for the first batch; a gradient can be taken by its logits.
+            batch: The first batch.
         """
         raise NotImplementedError
 
@@ -207,7 +218,7 @@ def find(name: str) -> type[Method]:
 def whole_batches(spec: RunSpec) -> bool:
     """Whether a step needs all samples of its batch in one place, so that several devices cannot share it."""
     method = find(spec.method)
-    return spec.mixing is not None or method.COUPLED or method.BATCH_STATISTICS
+    return spec.mixing is not None or method.COUPLED or method.BATCH_STATISTICS or method.MEASURES
 
 
 def make(name: str, params: Params) -> Method:

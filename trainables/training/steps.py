@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -64,6 +65,7 @@ class Steps:
         self.optimizer = torch.optim.SGD(groups, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=True)
         self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         self.samples = self.mixed = 0
+        self._to_measure = False
         self._low_and_high = spec.end
         self._strong = method.wants_strong
         self._autocast = autocast(self.device.type, spec.precision)
@@ -84,6 +86,7 @@ class Steps:
             group["lr"] = rate * self.spec.lr_decay**falls
         self.sums.zero_()
         self.samples = self.mixed = 0
+        self._to_measure = self.method.MEASURES and epoch == 1
 
     def prepare(self, views: Views) -> None:
         """Make everything of a chunk that the steps share with those of other students, and count."""
@@ -100,6 +103,25 @@ class Steps:
                 mixed.temperature(spec)
         if self._low_and_high is not None:
             self.sums[1:] += weak.count_ends(spec.membership, self._low_and_high)
+        if self._to_measure:
+            self._measure(views)
+
+    def _measure(self, views: Views) -> None:
+        """Show the method the untrained student, whose running statistics stay as they are."""
+        batch, module = self._batch(views, views.weak, 0), copy.deepcopy(self.module)
+        with torch.no_grad(), self._autocast:
+            student = module(batch.images).map(Tensor.float)
+        student = student._replace(logits=student.logits.requires_grad_())
+        self.method.measure(student, self._soften(student, batch))
+        self._to_measure = False
+
+    def _soften(self, student: Outputs, batch: Batch) -> Batch:
+        """The batch with the temperatures of a rule that asks for the student."""
+        if self.rule is None or not self.rule.STUDENT:
+            return batch
+        teacher, learned = batch.teacher_outputs.logits, self.module.learned
+        samples = Samples(teacher, student.logits, batch.labels, batch.epoch, learned=learned)
+        return replace(batch, temperature=self.rule.soften(samples))
 
     def train(self, views: Views) -> None:
         """One optimizer step on each batch of a chunk, and on its mixed images if the run has them and any were
@@ -126,11 +148,7 @@ class Steps:
             student = self.parallel(batch.images)
             strong = None if batch.strong is None else self.parallel(batch.strong.images)
         student = student.map(Tensor.float)
-        if self.rule is not None and self.rule.STUDENT:
-            samples = Samples(
-                batch.teacher_outputs.logits, student.logits, batch.labels, batch.epoch, learned=self.module.learned
-            )
-            batch = replace(batch, temperature=self.rule.soften(samples))
+        batch = self._soften(student, batch)
         if strong is not None:
             loss = self.method.two_view_loss(student, strong.map(Tensor.float), batch)
         elif batch.mixed:
