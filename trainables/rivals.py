@@ -150,7 +150,7 @@ def weighted(treatment: Treatment, weight: float) -> Treatment:
 
 
 def equal(treatment: Treatment, source: Recipe) -> Treatment:
-    """Return the treatment with the weight by which it pulls as hard as the recipe's KD at the start (see `kd_equal`)."""
+    """Return the treatment with a weight that gives it the gradient of the recipe's KD at the start (`kd_equal`)."""
     ce, weight = source.kd_weights
     numbers = params(ce=ce, kd=weight, reference=source.temperature.base)
     return replace(treatment, method="kd_equal", params=numbers)

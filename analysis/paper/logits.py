@@ -32,7 +32,7 @@ TABLE = Table(
                             "eakd",
                             "EA-KD",
                             eakd,
-                            note="EA-KD: bound 100, as one file of its code has it (another has log 100), and KD's weights.",
+                            note="EA-KD: bound 100, as in one file of its code (another has log 100); KD's weights.",
                         ),
                     )
                 ),
@@ -64,7 +64,8 @@ TABLE = Table(
             ),
         ),
     ),
-    caption="Top-1 accuracy (%) of students taught by different losses on the logits of the same teachers, all by KD's "
-    "schedule: KD and DKD, with LSKD's temperatures or with weights by sample (WSLD, EA-KD); and losses of another form.",
+    caption="Top-1 accuracy (%) of students taught by different losses on the logits of the same teachers, all by "
+    "KD's schedule: KD and DKD, with LSKD's temperatures or with weights by sample (WSLD, EA-KD); and losses of "
+    "another form.",
     published_in=(table1.TABLE, temperatures.TABLE),
 )

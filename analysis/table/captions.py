@@ -62,18 +62,24 @@ def _assumptions(grid: Grid) -> tuple[str, ...]:
 
 
 def _elsewhere(grid: Grid) -> str:
-    """In which tables of the paper the numbers of a table stand that is not one of the paper's."""
+    """Where the published numbers of a table stand that is not one of the paper's."""
     if not grid.table.published_in:
         return ""
-    labels: dict[tuple[str, ...], list[str]] = {}
+    of_paper: dict[tuple[str, ...], list[str]] = {}
+    others: dict[str, list[str]] = {}
     for label, values in _printed(grid).items():
         cited = {match[1] for value in values if (match := re.search(r"Table (\d+)", value.source))}
-        labels.setdefault(tuple(sorted(cited)), []).append(label)
+        if cited:
+            of_paper.setdefault(tuple(sorted(cited)), []).append(label)
+        for source in dict.fromkeys(value.source for value in values if not re.search(r"Table \d+", value.source)):
+            others.setdefault(source, []).append(label)
     words = [
         f"in its Table{'s' * (len(numbers) > 1)} {names.listed(numbers)} ({', '.join(of)})"
-        for numbers, of in labels.items()
+        for numbers, of in of_paper.items()
     ]
-    return f"The paper's numbers stand {names.listed(words)}." if words else ""
+    found = [f"The paper's numbers stand {names.listed(words)}."] if words else []
+    found += [f"Those of {names.listed(of)}: {source}." for source, of in others.items()]
+    return " ".join(found)
 
 
 def _copied(grid: Grid) -> str:
@@ -101,7 +107,7 @@ def _epochs(grid: Grid) -> str:
         words = [_EPOCHS[epoch] for epoch in said]
     else:
         words = [f"{word} for {names.listed(said[epoch])}" for epoch, word in _EPOCHS.items() if epoch in said]
-    return f"Test epoch of the paper's numbers: {'; '.join(words).removesuffix('.')}." if words else ""
+    return f"Test epoch of {_whose(grid)} numbers: {'; '.join(words).removesuffix('.')}." if words else ""
 
 
 def _unambiguous(grid: Grid, value: Value) -> str:
@@ -118,6 +124,12 @@ def _printed(grid: Grid) -> dict[str, list[Value]]:
     labels = dict.fromkeys(value.label for value in grid.values)
     found = {label: [value for value in grid.values if value.label == label and value.source] for label in labels}
     return {label: values for label, values in found.items() if values}
+
+
+def _whose(grid: Grid) -> str:
+    """Whose the numbers in parentheses are: `the paper's`, or `the published` where some are of others."""
+    of_paper = all("Energy KD paper" in value.source for value in grid.values if value.source)
+    return "the paper's" if of_paper else "the published"
 
 
 def _pair(value: Value) -> str:
@@ -212,12 +224,12 @@ def _beside(grid: Grid) -> str:
     """What the numbers in parentheses are, with a warning where some are of another test epoch than ours."""
     if not any(value.paper is not None for value in grid.values):
         return ""
-    sentences = ["In parentheses: the paper's numbers."]
+    sentences = [f"In parentheses: {_whose(grid)} numbers."]
     others = {value.paper_epoch for value in grid.values if value.of_another_epoch}
     if other := others & {"best", "last"}:
         sentences.append(
-            f"{OTHER_EPOCH}: the paper's number is of the {other.pop()} epoch, ours of the {grid.metric} one; the best "
-            "is never below the last, so this difference is not the method's alone."
+            f"{OTHER_EPOCH}: {_whose(grid)} number is of the {other.pop()} epoch, ours of the {grid.metric} one; the "
+            "best is never below the last, so this difference is not the method's alone."
         )
     if "mixed" in others:
         sentences.append(

@@ -1,4 +1,4 @@
-"""KD by any rule, weighted so that it pulls as hard as plain KD at the start: to tell temperature from weight."""
+"""KD by any rule, weighted to have the gradient of plain KD at the start: to tell temperature from weight."""
 
 from __future__ import annotations
 
