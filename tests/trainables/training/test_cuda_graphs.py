@@ -59,7 +59,7 @@ def test_recorded_students_have_the_same_weights(
 def test_only_losses_of_a_step_alone_are_recorded() -> None:
     """Neither those that know their epoch, nor those with modules, features or draws of their own."""
     fixed = {name for name in names() if find(name).fixed is not find("at").fixed}
-    assert fixed == {"kd", "dkd", "vanilla"}
+    assert fixed == {"kd", "kd_equal", "dkd", "dist", "nkd", "rld", "abkd", "vanilla"}
     dkd = find("dkd")(ce=1, alpha=1, beta=2, warmup=3)  # type: ignore[call-arg]
     assert [dkd.fixed(epoch) for epoch in (1, 2, 3, 4)] == [False, False, True, True]
 

@@ -23,6 +23,11 @@ from trainables.storage.runs import stream_key
 NUMBERS: dict[str, Params] = {
     "vanilla": params(),
     "kd": params(ce=0.1, kd=0.9),
+    "kd_equal": params(ce=0.1, kd=0.9, reference=2),
+    "dist": params(ce=1, weight=2),
+    "nkd": params(ce=1, gamma=1.5),
+    "rld": params(ce=1, alpha=1, beta=8, alpha_temperature=1, warmup=2),
+    "abkd": params(ce=1, weight=32, alpha=0.8, beta=0.3),
     "dkd": params(ce=1, alpha=1, beta=2, warmup=2),
     "fitnet": params(ce=1, weight=100, feature=2),
     "at": params(ce=1, weight=1000, power=2),
