@@ -49,12 +49,14 @@ class Rule(ABC):
     Attributes:
         STUDENT: It looks at the student's logits or learns, so it is computed in every step.
         LABELS: It looks at the labels. It is not defined on mixed images.
+        COUPLED: It compares the samples of a batch, so that a batch cannot be split over devices.
         SHARED: Teacher and student have the same temperature T, one a sample, and the factor is T^2.
         CROSS_ENTROPY: Its divergence is a cross-entropy, so it is not defined for the two parts of DKD.
     """
 
     STUDENT: ClassVar[bool] = False
     LABELS: ClassVar[bool] = False
+    COUPLED: ClassVar[bool] = False
     SHARED: ClassVar[bool] = False
     CROSS_ENTROPY: ClassVar[bool] = False
 

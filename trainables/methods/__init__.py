@@ -24,6 +24,7 @@ from trainables.additions import load as load_addition
 from trainables.commands import did_you_mean
 from trainables.errors import UserError
 from trainables.models import Outputs
+from trainables.rules import rule_of
 from trainables.spec import Params, RunSpec
 
 
@@ -217,8 +218,9 @@ def find(name: str) -> type[Method]:
 
 def whole_batches(spec: RunSpec) -> bool:
     """Whether a step needs all samples of its batch in one place, so that several devices cannot share it."""
-    method = find(spec.method)
-    return spec.mixing is not None or method.COUPLED or method.BATCH_STATISTICS or method.MEASURES
+    method, rule = find(spec.method), rule_of(spec)
+    coupled = method.COUPLED or (rule is not None and rule.COUPLED)
+    return spec.mixing is not None or coupled or method.BATCH_STATISTICS or method.MEASURES
 
 
 def make(name: str, params: Params) -> Method:

@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from trainables.data.stream import Share
 from trainables.job import Execution, run
 from trainables.models import build, names
-from trainables.spec import RunSpec, params
+from trainables.spec import RunSpec, Temperature, params
 from trainables.storage.runs import weights_path
 from trainables.training.distributed import convert_batch_norms, wrap_ddp
 from trainables.training.student import initial_model
@@ -115,6 +115,10 @@ def specs_of(teacher: GivenTeacher) -> list[RunSpec]:
     """At a rate so low that rounding does not grow: uniform areas of digits flip whole ReLUs at the last bit."""
     slow = {"lr": 1e-4, "batch_size": 9, "milestones": ()}
     taught = [replace(teacher.spec(**slow), method=name, params=numbers) for name, numbers in METHODS.items()]
+    learning = Temperature(0, "ctkd", numbers=params(lowest=1, span=20, start=1, warmup=2))
+    taught += [
+        teacher.spec(**slow, temperature=rule) for rule in (learning, Temperature(0, "lskd", numbers=params(tau=2)))
+    ]
     mutual = replace(VANILLA, **slow, method="dml", params=params(ce=1, mutual=1), peer="resnet8")
     return [replace(VANILLA, **slow), mutual, teacher.spec(**slow), teacher.spec("dkd", **slow), *taught]
 
@@ -138,7 +142,8 @@ def test_two_processes_train_what_one_does(stopped: bool, teacher: GivenTeacher,
     for spec in (vanilla, mutual, *taught):
         one, two = (whole_state(execution.results, spec) for execution in (alone, together))
         result, other = (outcome(execution.results, spec)[1] for execution in (alone, together))
-        assert any(key.startswith("method.") for key in one) == (spec.method in ("dml", "fitnet", "vid"))
+        learns = spec.method in ("dml", "fitnet", "vid") or "ctkd" in spec.name
+        assert any(key.startswith("method.") for key in one) == learns
         start = initial_model(spec, 10).state_dict()
         moved = sum((one[key].float() - start[key].float()).square().sum() for key in start)
         apart = sum((one[key].float() - two[key].float()).square().sum() for key in one)
