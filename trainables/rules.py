@@ -27,14 +27,13 @@ def make_rule(temperature: Temperature) -> Rule:
         raise UserError(f"the rule {name} is no dataclass: write @dataclass(frozen=True) above its class")
     wanted = dataclasses.fields(cls)  # type: ignore[arg-type]
     own = {field.name for field in wanted} - {*_FIELDS}
-    given = {field: getattr(temperature, field) for field in _FIELDS.values()}
-    named = {field.name: given.pop(_FIELDS[field.name]) for field in wanted if field.name in _FIELDS}
-    left = [field for field, value in given.items() if value != getattr(_NONE, field)]
+    named = {field.name: getattr(temperature, _FIELDS[field.name]) for field in wanted if field.name in _FIELDS}
+    given = [name for name, field in _FIELDS.items() if getattr(temperature, field) != getattr(_NONE, field)]
     needed = {field.name for field in wanted if field.default is dataclasses.MISSING} & own
     numbers = dict(temperature.numbers)
-    if name not in KNOWN and (left or not needed <= {*numbers} <= own):
+    if name not in KNOWN and not ({*given} <= {*named} and needed <= {*numbers} <= own):
         takes = [_name(field.name) for field in wanted]
-        gets = [*map(_name, left), *numbers]
+        gets = [*map(_name, given), *numbers]
         raise UserError(
             f"the temperature rule {name} takes {', '.join(takes) or 'no numbers'}; given: {', '.join(gets) or 'none'}"
         )
@@ -53,4 +52,4 @@ def rule_of(spec: RunSpec) -> Rule | None:
 
 
 def _name(field: str) -> str:
-    return {"temperature": "T", "base": "T", "plus": "T+", "minus": "T-", "rate": "r"}.get(field, field)
+    return {"temperature": "T", "plus": "T+", "minus": "T-", "rate": "r"}.get(field, field)

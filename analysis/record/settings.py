@@ -225,7 +225,7 @@ def _override(spec: RunSpec, overrides: dict[str, Any], recipe: Recipe) -> RunSp
         peer = str(overrides.get("peer", spec.peer))
         own = {"peer_lr": recipe.lr_of(peer)} | own
     rule = own.get("temperature.rule")
-    if rule is not None and spec.temperature is not None and {rule, spec.temperature.rule} - {*KNOWN}:
+    if rule is not None and spec.temperature is not None and {str(rule), spec.temperature.rule} - {*KNOWN}:
         numbers = any(_number(path) for path in own)
         spec = replace(spec, temperature=PLAIN)
         own = {"temperature.base": 0 if numbers else PLAIN.base} | own

@@ -12,7 +12,7 @@ from analysis import paper
 from analysis.record.settings import Settings
 from analysis.reporting.comparison import judge
 from analysis.table import published
-from analysis.table.captions import notes
+from analysis.table.captions import caption, notes
 from analysis.table.grid import make_grid
 from analysis.table.layout import Table
 from analysis.table.resolved import resolve
@@ -91,3 +91,23 @@ def test_the_verdicts_use_them() -> None:
     assert words.pop("energy_kd_reversed") == "not comparable"
     assert words.pop("teacher") == "one seed"
     assert set(words.values()) <= set(TESTED)
+
+
+def test_numbers_of_other_papers_stand_with_their_sources() -> None:
+    grid = make_grid(resolve(paper.find("temperatures"), Settings()), {})
+    lskd = {value.pair.key: value.paper for value in grid.values if value.row == "lskd"}
+    assert lskd["resnet56/resnet20"] == 71.43
+    assert {value.paper for value in grid.values if value.row == "normkd"} == {None}
+    said = notes(grid)
+    assert (
+        "The paper's numbers stand in its Tables 1 and 2 (Teacher Acc., Student Acc., KD). Those of LSKD and CTKD: "
+        "README of logit-standardization-KD. Those of TTM and WTTM: README of zkxufo/TTM." in " ".join(said)
+    )
+    assert "In parentheses: the published numbers." in caption(grid)
+
+
+def test_rows_by_weight_share_their_runs_with_the_rules() -> None:
+    weights, rules = (resolve(paper.find(name), Settings()).cells for name in ("weights", "temperatures"))
+    for row in ("kd_w0.9", "energy_kd_240_w0.9", "normkd_w0.9"):
+        assert weights["main", row, PAIR] == rules["main", row.removesuffix("_w0.9"), PAIR]
+    assert weights["main", "lskd_w9", PAIR] == rules["main", "lskd", PAIR]

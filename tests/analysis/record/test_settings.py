@@ -32,7 +32,8 @@ from trainables.recipes import (
     kd,
     mixup,
 )
-from trainables.spec import RunSpec
+from trainables.rivals import ctkd, lskd, ttm
+from trainables.spec import RunSpec, Temperature, params
 
 TEACHER = ("vgg13", "a" * 64)
 WORD = st.text(max_size=8)
@@ -165,6 +166,28 @@ def test_an_override_of_every_kind() -> None:
     assert turned.treatment == "reversed_kd"
 
 
+def test_overrides_of_rules_with_numbers_of_their_own() -> None:
+    pair = RESNET_56_20
+    assert overridden(lskd(CIFAR100, pair), ("temperature.tau", "3")).temperature == rule("lskd", tau=3)
+    turned = overridden(kd(CIFAR100), ("temperature.rule", "lskd"), ("temperature.tau", "3"))
+    assert turned.temperature == rule("lskd", tau=3)
+    left = overridden(energy_kd(CIFAR100, pair), ("temperature.rule", "dtkd"), ("temperature.base", "3"))
+    assert left.temperature == Temperature(3, "dtkd")
+    assert overridden(lskd(CIFAR100, pair), ("temperature.rule", "plain")).temperature == Temperature()
+    # What a run's rule does not have is left out, as of a method.
+    assert overridden(ttm(CIFAR100, pair), ("temperature.tau", "3")).temperature == rule("ttm", gamma=0.1)
+    assert overridden(lskd(CIFAR100, pair), ("temperature.base", "3")).temperature == rule("lskd", tau=2)
+
+
+def test_a_rules_warm_up_is_scaled_with_the_epochs() -> None:
+    (run,) = [student_spec(Settings(epochs=24), VGG_13_8, ctkd(CIFAR100, VGG_13_8), 1)]
+    assert dict(run.temperature.numbers)["warmup"] == 1
+
+
+def rule(name: str, **numbers: float) -> Temperature:
+    return Temperature(0, name, numbers=params(**numbers))
+
+
 def test_the_students_alone_are_overridden_too_but_not_the_teachers() -> None:
     asked = Settings(overrides=(("lr", "0.1"),))
     assert vanilla_spec(asked, VGG_13_8, 1).lr == 0.1
@@ -203,7 +226,6 @@ def test_overrides_hold_together_not_one_after_the_other() -> None:
         ("nothing", "unknown field 'nothing' of a run: use one of epochs"),
         ("lr.rate", "unknown field 'lr.rate'"),
         ("temperature", "unknown field 'temperature'"),
-        ("temperature.heat", "unknown field 'temperature.heat'.*temperature.base"),
         ("mixing.", "unknown field"),
         ("params", "unknown field 'params'.*params.NAME"),
         ("params.", "unknown field"),
