@@ -144,6 +144,7 @@ TREATMENTS = (
     abkd,
 )
 
+
 def weighted(treatment: Treatment, weight: float) -> Treatment:
     """Return the treatment with another weight of its distillation term."""
     return replace(treatment, params=params(**dict(treatment.params) | {"kd": weight}))
