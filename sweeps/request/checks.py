@@ -24,6 +24,9 @@ def check_writable(results: Path) -> None:
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         reason = "is not writable" if there.is_dir() else "is a file"
         raise UserError(f"cannot write to the results folder {results}: {there} {reason}; choose --results")
+    for folder in (results / name for name in ("runs", "jobs", "tables")):
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise UserError(f"{folder} is no folder, and a sweep writes below it: move it away")
 
 
 def check_all(where: Where, request: Request, runs: Collection[RunSpec]) -> Resources:

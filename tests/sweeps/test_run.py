@@ -15,7 +15,9 @@ from plans import plan_of
 
 from analysis import paper
 from analysis.record.ledger import Ledger
+from sweeps.request.checks import check_writable
 from sweeps.running.lock import hold_driver_lock
+from trainables.errors import UserError
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
 from trainables.storage.runs import run_dir
@@ -79,6 +81,13 @@ needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a 
 )
 def test_bad_words_are_refused_in_one_line(command: Command, argv: list[str], complaint: str) -> None:
     assert complaint in refused(command, *argv)
+
+
+@pytest.mark.parametrize("name", ["runs", "jobs", "tables"])
+def test_a_file_in_the_place_of_a_folder_is_told_before_training(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match=f"{tmp_path / name} is no folder, and a sweep writes below it"):
+        check_writable(tmp_path)
 
 
 @needs_no_gpu
