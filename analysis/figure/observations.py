@@ -196,16 +196,14 @@ def _images(settings: Settings, place: Folders) -> Images:
 def _kept(
     kind: str, weights: Weights, settings: Settings, place: Folders, make: Callable[[], Arrays], more: str = ""
 ) -> Arrays:
-    """The arrays of an earlier time, else made now and kept. Names of classes may change while the images do not."""
+    """The arrays of an earlier time if the classes still have their names, else made now and kept."""
     images = f"{settings.dataset} {settings.data} {settings.train_fraction} {settings.tail} {settings.normalisation}"
     if own := hash_own("", settings.dataset, frozenset([weights.network])):
         images += f" {own}"
-    if classes := datasets.class_names(settings.dataset, place.data_dir):
-        images += f" {classes}"
     key = hashlib.sha256(f"{kind} {weights.network} {weights.sha256} {images} {more}".encode()).hexdigest()[:24]
     path = place.results / "observations" / f"{kind}-{weights.network}-{key}.npz"
-    known = _read(path)
-    if known is None:
+    known, classes = _read(path), datasets.class_names(settings.dataset, place.data_dir)
+    if known is None or (classes and classes != tuple(known.get("classes", np.empty(0)).tolist())):
         known = make()
         buffer = io.BytesIO()
         np.savez(buffer, **known)  # type: ignore[arg-type]
