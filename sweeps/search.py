@@ -42,7 +42,7 @@ from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest
 from sweeps.searching.arguments import SearchOptions, parse
 from sweeps.searching.packs import Packs
-from sweeps.searching.points import SEED, Search, find_row, table_of
+from sweeps.searching.points import SEED, Search, find_row, place_of
 from sweeps.searching.space import parse_space
 from trainables.commands import count, run_command
 from trainables.console import keep_log
@@ -78,15 +78,20 @@ def main(argv: Sequence[str]) -> int:
 def make_search(options: SearchOptions) -> tuple[Search, Request]:
     """What a command line asks for, checked as far as it can be without looking at machines and images."""
     request = make_request(options.run)
+    settings, row = request.settings, find_row(options.row)
+    pair = parse_pair(settings.pairs[0])
+    usual = row.treat(settings.recipe, pair).temperature
     search = Search(
-        settings=request.settings,
-        pair=parse_pair(request.settings.pairs[0]),
-        row=find_row(options.row),
-        space=parse_space(options.space),
+        settings=settings,
+        pair=pair,
+        row=row,
+        space=parse_space(options.space, usual.rule if usual is not None else ""),
         holdout=options.holdout,
         trial_epochs=options.trial_epochs,
     )
     search.check()
+    if search.space.rules and options.sampler == "gp":
+        raise UserError("--sampler gp needs the same numbers of every trial, and rules differ in theirs: take tpe")
     return search, request
 
 
@@ -106,6 +111,7 @@ class _Searching:
         self.options, self.search, self.ledger, self.resources = options, search, ledger, resources
         self.results, self.classes = options.run.where.results, classes
         self.execution = options.run.where.execution(request.files, command)
+        self.sampler = options.sampler or ("tpe" if options.prune or search.space.rules else "gp")
         self.folder = self.results / "search" / self.name
 
     @property
@@ -114,10 +120,11 @@ class _Searching:
         search = self.search
         settings = replace(search.settings, seeds=Settings().seeds)
         asked = [settings.as_json(), search.row.key, search.space.text, search.holdout, search.trial_epochs]
-        asked += [code] if (code := search.trial({}).code) else []
+        points = [{}, *(point for point, _ in search.starts().values())]
+        asked += sorted({code for point in points if (code := search.trial(point).code)})
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:6]
         pair = f"{search.pair.teacher}-{search.pair.student}"
-        return f"{search.settings.dataset}-{pair}-{search.row.key}-{self.options.sampler}-{digest}"
+        return f"{search.settings.dataset}-{pair}-{search.row.key}-{self.sampler}-{digest}"
 
     def run(self) -> int:
         from sweeps.searching.study import Study, opened, pruner, sampler
@@ -127,7 +134,7 @@ class _Searching:
             self.name,
             self.search.space,
             self.search.base,
-            partial(sampler, self.options.sampler),
+            partial(sampler, self.sampler, parted=bool(self.search.space.rules)),
             pruner(self.grace),
             100 / self.classes,
         )
@@ -138,6 +145,8 @@ class _Searching:
                 if point is None or not study.propose(point, origin):
                     how = "it will not be a trial, but is trained with the finalists"
                     print(f"the {origin}'s setting is outside --space: {how}")
+            for point, origin in self.search.starts().values():
+                study.propose(point, origin)
             to_come = max(0, self.options.trials - study.counted)
             print(f"{self.name}: {count(study.counted, 'trial')} tried, {to_come} to come", flush=True)
             outcome, ready = self._trials(study)
@@ -225,7 +234,8 @@ class _Searching:
         )
 
     def _finalists(self, study: Study) -> list[tuple[str, dict[int, RunSpec], float | None]]:
-        """The paper's point, the released code's, and the best others: by name, a run for each seed, and the score."""
+        """The paper's point, the released code's, and the best others, also of each rule that is searched: by name, a
+        run for each seed, and the score."""
         scores = {one.run: one.score for one in study.tried() if one.state == "complete"}
         seeds = range(1, self.search.settings.seeds + 1)
         found = []
@@ -233,10 +243,13 @@ class _Searching:
             trial = self.search.trial_of(run(SEED))
             found.append((f"{origin.capitalize()}'s", {seed: run(seed) for seed in seeds}, scores.get(trial.run_id)))
         known = {specs[SEED].run_id for _, specs, _ in found}
-        for one in study.best(self.options.top + len(found)):
-            specs = {seed: self.search.finalist(one.fields, seed) for seed in seeds}
-            if specs[SEED].run_id not in known and len(found) < self.options.top + len(self.search.known_runs()):
-                found.append((f"Trial {one.number}", specs, one.score))
+        most, rules = self.options.top + len(found), {*self.search.space.rules}
+        for one in study.best():
+            rule = one.fields.get("rule")
+            if len(found) < most or rule in rules:
+                specs = {seed: self.search.finalist(one.fields, seed) for seed in seeds}
+                found += [(f"Trial {one.number}", specs, one.score)] if specs[SEED].run_id not in known else []
+                rules -= {rule}
         return found
 
     def _finals(self, study: Study) -> Outcome:
@@ -275,7 +288,7 @@ class _Searching:
             finalists=tuple(finalists),
             importances=study.importances(),
             trial_epochs=self.search.trial_epochs,
-            deviations=tuple(deviations(self.search.settings, paper.find(table_of(self.search.row)).dataset)),
+            deviations=tuple(deviations(self.search.settings, paper.find(place_of(self.search.row)[0]).dataset)),
         )
         for path in (*write_search(searched, self.folder), study.path):
             print(f"written: {path}")

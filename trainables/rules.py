@@ -18,13 +18,23 @@ _NONE = Temperature(0, "lskd")
 """The fields of a rule that has none of them."""
 
 
+def fields_of(name: str) -> frozenset[str]:
+    """The fields of a run's temperature that are numbers of the rule: base, plus, ... and its own."""
+    return frozenset(_FIELDS.get(field.name, field.name) for field in dataclasses.fields(_load(name)))  # type: ignore[arg-type]
+
+
+def _load(name: str) -> type[Rule]:
+    cls: type[Rule] = load(rules.__name__, name, "RULE", Rule)
+    if "__dataclass_fields__" not in vars(cls):
+        raise UserError(f"the rule {name} is no dataclass: write @dataclass(frozen=True) above its class")
+    return cls
+
+
 @cache
 def make_rule(temperature: Temperature) -> Rule:
     """The rule with its numbers; refuses a number that it does not have, and one without a default that is missing."""
     name = temperature.rule
-    cls: type[Rule] = load(rules.__name__, name, "RULE", Rule)
-    if "__dataclass_fields__" not in vars(cls):
-        raise UserError(f"the rule {name} is no dataclass: write @dataclass(frozen=True) above its class")
+    cls = _load(name)
     wanted = dataclasses.fields(cls)  # type: ignore[arg-type]
     own = {field.name for field in wanted} - {*_FIELDS}
     named = {field.name: getattr(temperature, _FIELDS[field.name]) for field in wanted if field.name in _FIELDS}

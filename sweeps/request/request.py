@@ -247,11 +247,15 @@ def _alike(table: Table, settings: Settings) -> set[tuple[str, str]]:
 
 
 def check_methods(specs: Iterable[RunSpec]) -> None:
-    """Refuse numbers that a method does not take, and peers that are no network."""
+    """Refuse numbers that a method or a rule does not take, and peers that are no network."""
     from trainables.methods import make
+    from trainables.rules import rule_of
 
+    specs = list(specs)
     for method, params in dict.fromkeys((spec.method, spec.params) for spec in specs):
         make(method, params)
+    for spec in {spec.temperature: spec for spec in specs if spec.teacher is not None}.values():
+        rule_of(spec)
     _check_networks([spec.peer for spec in specs if spec.peer is not None], "peer")
 
 

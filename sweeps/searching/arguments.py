@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from sweeps.request import arguments
 from sweeps.request.arguments import Options
-from sweeps.searching.points import find_row, table_of
-from sweeps.searching.space import USUAL
+from sweeps.searching.points import RULES, TABLES, find_row, place_of
+from sweeps.searching.space import USUAL, USUAL_RULES
 from trainables.commands import Parser, command_name
 from trainables.errors import UserError
 
@@ -20,15 +20,16 @@ examples:
   {search} --pair resnet20/resnet8 --dataset digits --trials 12 --gpus 0
   {search} --pair vgg13/vgg8 --trials 50 --space T=3:8 r=0.1:0.5 lr=0.01:0.1:log
   {search} --pair vgg13/vgg8 --row dkd --space params.beta=1:12 T=2:6 --trials 30 --prune
+  {search} --pair vgg13/vgg8 --row temperatures --space rule=lskd,dtkd T=2:6 tau=1:4 --trials 30
 
 A range: FIELD=LOW:HIGH, FIELD=LOW:HIGH:log, FIELD=LOW:HIGH:STEP or FIELD=A,B. T, T+, T-, r and rule are the
-temperature's; any other field as in {run} --set. The same command again goes on; with more --trials it trains only
-what is new."""
+temperature's, tau, gamma, ... a rule's own numbers; any other field as in {run} --set. The same command again goes
+on; with more --trials it trains only what is new."""
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """run: what a search has in common with a sweep."""
+    """run: what a search has in common with a sweep. sampler: empty for the space's own."""
 
     run: Options
     row: str
@@ -54,9 +55,11 @@ def parse(argv: Sequence[str]) -> SearchOptions:
     add = parser.add_argument_group("what to search").add_argument
     add("--pair", required=True, metavar="T/S", help="teacher and student")
     add("--trials", type=arguments.whole(1), default=50, metavar="N", help="in all, earlier ones counted (default: 50)")
-    add("--row", default="energy_kd", metavar="KEY", help="what to vary: a row of table1, table5, direction")
-    add("--space", nargs="+", default=list(USUAL), metavar="RANGE", help=f"default: {' '.join(USUAL)}")
-    add("--sampler", choices=SAMPLERS, default="", help="default: tpe with --prune, else gp")
+    add(
+        "--row", default="energy_kd", metavar="KEY", help=f"what to vary: a row of {', '.join(TABLES)}; {RULES.key}: KD"
+    )
+    add("--space", nargs="+", metavar="RANGE", help=f"default: {' '.join(USUAL)}")
+    add("--sampler", choices=SAMPLERS, default="", help="default: tpe with --prune or rules, else gp")
     add("--prune", action="store_true", help="stop trials below the median, after the first fall of the learning rate")
     add(
         "--holdout",
@@ -72,8 +75,9 @@ def parse(argv: Sequence[str]) -> SearchOptions:
     parser.add_argument("--debug", action="store_true", help="full tracebacks, and what Ray says")
     found = arguments.parse_known(parser, argv)
     row = find_row(found["row"])
+    table, key = place_of(row)
     run = arguments.make_options(
-        {**found, "tables": (table_of(row),), "pairs": (found["pair"],), "rows": (row.key,), "assistant": ""}
+        {**found, "tables": (table,), "pairs": (found["pair"],), "rows": (key,), "assistant": ""}
     )
     if found["prune"] and found["sampler"] == "gp":
         raise UserError("--sampler gp learns from trials that ended only: leave out --prune, or take --sampler tpe")
@@ -81,8 +85,8 @@ def parse(argv: Sequence[str]) -> SearchOptions:
         run=run,
         row=row.key,
         trials=found["trials"],
-        space=found["space"],
-        sampler=found["sampler"] or ("tpe" if found["prune"] else "gp"),
+        space=found["space"] or (USUAL_RULES if row is RULES else USUAL),
+        sampler=found["sampler"],
         prune=found["prune"],
         holdout=found["holdout"],
         trial_epochs=found["trial_epochs"],

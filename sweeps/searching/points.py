@@ -6,30 +6,37 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from analysis import paper
-from analysis.record.settings import SHORT, Settings, student_spec
+from analysis.paper import temperatures
+from analysis.record.settings import Settings, student_spec
 from analysis.table.layout import Row
 from sweeps.request.request import check_methods
-from sweeps.searching.space import LONG, Scalar, Space
+from sweeps.searching.space import LONG, Scalar, Space, has_field
 from trainables.errors import UserError
-from trainables.recipes import Pair, Recipe, Treatment, energy_kd
-from trainables.spec import RunSpec, flatten
+from trainables.recipes import Pair, Recipe, Treatment, energy_kd, energy_temperature
+from trainables.rivals import TREATMENTS
+from trainables.spec import PLAIN, RunSpec, flatten
+from trainables.temperature import ENDS
 
-TABLES = ("table1", "table5", "direction")
+TABLES = ("table1", "table5", "direction", "temperatures")
+RULES = replace(temperatures.KD, key="temperatures", label="KD by rule")
+"""Not of a table: KD, by KD's schedule whatever the rule of its temperature."""
 SEED = 1
 """Of every trial: what varies is the point."""
 
 
 def rows() -> dict[str, Row]:
-    """The rows of the paper's tables that a search can start from."""
+    """The rows of tables that a search can start from, and RULES."""
     found = [row for key in TABLES for part in paper.find(key).parts for row in part.rows]
-    return {row.key: row for row in reversed(found)}
+    return {row.key: row for row in (RULES, *reversed(found))}
 
 
-def table_of(row: Row) -> str:
-    """A table that has the row."""
-    return next(key for key in TABLES if any(row in part.rows for part in paper.find(key).parts))
+def place_of(row: Row) -> tuple[str, str]:
+    """A table that has the row, and its key there; of RULES those of KD."""
+    row = temperatures.KD if row is RULES else row
+    return next(key for key in TABLES if any(row in part.rows for part in paper.find(key).parts)), row.key
 
 
 def find_row(key: str) -> Row:
@@ -66,7 +73,12 @@ class Search:
         return self._spec(self.settings, fields, seed)
 
     def _spec(self, settings: Settings, fields: Mapping[str, Scalar], seed: int) -> RunSpec:
-        overrides = tuple((SHORT.get(name, name), json.dumps(value)) for name, value in fields.items())
+        rule = fields.get("rule")
+        own = {self.space.paths[name]: value for name, value in fields.items()}
+        if self.space.rules and rule is not None:
+            base: Scalar = self.base if has_field(str(rule), "temperature.base") else 0
+            own = {"temperature.base": base} | own
+        overrides = tuple((path, json.dumps(value)) for path, value in own.items())
         treatment = self.row.treat(settings.recipe, self.pair)
         return student_spec(replace(settings, overrides=(*settings.overrides, *overrides)), self.pair, treatment, seed)
 
@@ -74,7 +86,7 @@ class Search:
     def base(self) -> float:
         """T of the row as it is: where T is not searched."""
         temperature = self.finalist({}, SEED).temperature
-        return temperature.base if temperature is not None else 1.0
+        return temperature.base or PLAIN.base if temperature is not None else 1.0
 
     def check(self) -> None:
         """Refuse a space that the row's runs have not, or of which some point is no run."""
@@ -82,10 +94,11 @@ class Search:
             raise UserError(f"{self.row.key} has an assistant between teacher and student: search the row kd")
         usual = flatten(self.finalist({}, SEED))
         fixed = dict(self.settings.overrides)
+        by_rule = {each.path for rule in self.space.rules for each in self.space.ranges_of(rule)}
         for each in self.space.ranges:
-            if usual.get(each.path) is None:
+            if usual.get(each.path) is None and each.path not in by_rule:
                 raise UserError(f"--space {each.text}: a run of the row {self.row.key} has no {each.path}")
-            if isinstance(usual[each.path], int) and not each.whole:
+            if isinstance(usual.get(each.path), int) and not each.whole:
                 how = f"write {each.path}=4:12:2 (every other) or {each.path}=4,8,12"
                 raise UserError(f"--space {each.text}: {each.path} takes whole numbers only: {how}")
             if each.path in fixed:
@@ -99,7 +112,7 @@ class Search:
             except UserError as error:
                 raise UserError(f"--space {self.space.text}: {error}{self._hint}") from error
             for name, value in fields.items():
-                if got[SHORT.get(name, name)] != value:
+                if got.get(self.space.paths[name]) != value:
                     raise UserError(f"--space: {name} = {value} would change nothing in a run of {self.row.key}")
 
     @property
@@ -127,15 +140,44 @@ class Search:
 
     def fields_of(self, spec: RunSpec) -> dict[str, Scalar]:
         flat = flatten(spec)
-        return {each.name: flat[each.path] for each in self.space.ranges}
+        ranges = self.space.ranges_of(flat["temperature.rule"]) if self.space.rules else self.space.ranges
+        return {each.name: flat[each.path] for each in ranges}
+
+    def starts(self) -> dict[str, tuple[dict[str, Scalar], str]]:
+        """By rule, where rules are searched: its published point if the space has it, or the middle of the space, and
+        whose point it is."""
+        return {rule: self._start(rule) for rule in self.space.rules}
+
+    def _start(self, rule: str) -> tuple[dict[str, Scalar], str]:
+        source, pair = self.settings.recipe, self.pair
+        known = [
+            one.temperature for one in (treat(source, pair) for treat in TREATMENTS) if one.temperature is not None
+        ]
+        known += [energy_temperature(source, pair, rule)] if rule in ENDS else [PLAIN]
+        for temperature in known:
+            if temperature.rule == rule:
+                point = self.fields_of(replace(self.finalist({}, SEED), temperature=temperature))
+                if self.space.holds(point):
+                    return point, "published"
+        return self.space.middle(rule, self.base), ""
 
     def told_apart(self, specs: Sequence[RunSpec]) -> list[dict[str, Scalar]]:
         """Of each point its fields of the space, and whatever else two of the points differ in (their direction)."""
-        flat = [flatten(spec) for spec in specs]
-        names = [each.path for each in self.space.ranges]
+        flat = [self._flat(spec) for spec in specs]
+        names = [*self.space.paths.values()]
+        short = LONG | {path: name for name, path in self.space.paths.items()}
         values = {path: [one.get(path) for one in flat] for one in flat for path in one if path not in names}
         names += [path for path, each in values.items() if len({*map(repr, each)}) > 1]
-        return [{LONG.get(path, path): one[path] for path in names if path in one} for one in flat]
+        return [{short.get(path, path): one[path] for path in names if path in one} for one in flat]
+
+    def _flat(self, spec: RunSpec) -> dict[str, Any]:
+        """Its fields; where rules are searched without those of other rules, and without the hash of a rule's code."""
+        fields = flatten(spec)
+        rule = fields.get("temperature.rule")
+        if not self.space.rules or rule is None:
+            return fields
+        fields.pop("code")
+        return {path: value for path, value in fields.items() if has_field(str(rule), path)}
 
 
 def _reversed(source: Recipe, pair: Pair) -> Treatment:

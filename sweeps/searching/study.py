@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import optuna
+from optuna.distributions import CategoricalDistribution
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
@@ -20,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from analysis.record.entry import Entry
 from analysis.record.sqlite_errors import WAIT_SECONDS, check_beside, meaning
 from analysis.record.trial import Scalar, TrialRecord
-from sweeps.searching.space import Point, Space
+from sweeps.searching.space import Distribution, Point, Space
 from sweeps.searching.untried import Untried, grid_of
 from trainables.errors import UserError, causes
 
@@ -39,8 +40,11 @@ def score_of(entry: Entry) -> float | None:
     return entry.last_top1 if entry.done else None
 
 
-def sampler(name: str, seed: int) -> BaseSampler:
-    """With every argument that decides where it looks; the defaults of Optuna have changed between versions."""
+def sampler(name: str, seed: int, *, parted: bool = False) -> BaseSampler:
+    """With every argument that decides where it looks; the defaults of Optuna have changed between versions.
+
+    parted: whether not all trials have the same parameters.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == "gp":
@@ -50,7 +54,7 @@ def sampler(name: str, seed: int) -> BaseSampler:
             n_startup_trials=FIRST_AT_RANDOM,
             n_ei_candidates=24,
             multivariate=True,
-            group=False,
+            group=parted,
             constant_liar=True,
         )
 
@@ -88,7 +92,7 @@ class Study:
         self._open: dict[str, list[Trial]] = {}
         self._scores: dict[str, dict[int, float]] = {}
         self._lost = 0
-        self._grid = grid_of(space.distributions(), ASKED)
+        self._grid = grid_of(space.distributions(), space.branches, ASKED)
         try:
             url = f"sqlite:///{quote(str(path), safe='/ ')}"
             self.study = optuna.create_study(
@@ -148,7 +152,11 @@ class Study:
 
     def ask(self) -> tuple[Trial, dict[str, Scalar]]:
         """The next trial and the fields of its run."""
-        trial = self.study.ask(self.space.distributions())
+        trial = self.study.ask()
+        if self.space.rules:
+            _suggest(trial, "rule", self.space.distributions()["rule"])
+        for name, values in self.space.distributions(trial.params).items():
+            _suggest(trial, name, values)
         fields = self.space.point(trial.params, self.base)
         trial.set_user_attr(FIELDS, json.dumps(fields))
         return trial, fields
@@ -241,8 +249,8 @@ class Study:
         replaced = self._replaced()
         return [_tried(trial, trial.number in replaced) for trial in self._trials() if trial.state.is_finished()]
 
-    def best(self, count: int) -> list[TrialRecord]:
-        """The `count` best distinct points that were trained to their end."""
+    def best(self, count: int | None = None) -> list[TrialRecord]:
+        """The `count` best distinct points that were trained to their end, or all, the best first."""
         found: list[TrialRecord] = []
         for one in sorted(self.tried(), key=lambda one: -(one.score or 0)):
             if one.state == "complete" and one.fields not in [other.fields for other in found]:
@@ -262,6 +270,13 @@ class Study:
         """Leave no trial under way: what a stopped search has not finished is asked for again by the next one."""
         for run_id in list(self._open):
             self.lose(run_id, "the search was stopped")
+
+
+def _suggest(trial: Trial, name: str, values: Distribution) -> None:
+    if isinstance(values, CategoricalDistribution):
+        trial.suggest_categorical(name, values.choices)
+    else:
+        trial.suggest_float(name, values.low, values.high, step=values.step, log=values.log)
 
 
 def _tried(trial: FrozenTrial, replaced: bool) -> TrialRecord:

@@ -13,19 +13,29 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 Place = tuple[int, ...]
-"""Of a point: the number of its value in each field, from 0."""
+"""Of a point: the number of its branch, and of its value in each of the branch's fields, from 0."""
 
 
 class PointGrid:
-    """The points of a finite space. asked: the user attribute in which a trial that waits has its parameters."""
+    """The points of a finite space.
 
-    def __init__(self, distributions: Mapping[str, BaseDistribution], asked: str) -> None:
-        self.distributions, self._asked = dict(distributions), asked
-        self._counts = tuple(_count(each) for each in distributions.values())
+    distributions: of all fields.
+    branches: parts of the space, each with the fields that are asked for in it. They share no point, for they differ in
+        the choices of a field.
+    asked: the user attribute in which a trial that waits has its parameters.
+    """
+
+    def __init__(
+        self,
+        distributions: Mapping[str, BaseDistribution],
+        branches: Sequence[Mapping[str, BaseDistribution]],
+        asked: str,
+    ) -> None:
+        self.distributions, self._branches, self._asked = dict(distributions), branches, asked
 
     @property
     def size(self) -> int:
-        return math.prod(self._counts)
+        return sum(math.prod(map(_count, branch.values())) for branch in self._branches)
 
     def taken(self, trials: Sequence[FrozenTrial]) -> set[Place]:
         """The points that were tried, are under way or wait for it."""
@@ -34,11 +44,12 @@ class PointGrid:
             for trial in trials
             if trial.state != TrialState.FAIL
         ]
-        return {self._place(each) for each in found if self.distributions.keys() <= each.keys()}
+        return {place for each in found if (place := self._place(each)) is not None}
 
     def nearest(self, proposed: Mapping[str, Any], taken: set[Place]) -> dict[str, Any]:
         """The proposal, or the point not taken that is the fewest steps from it; the proposal if all are taken."""
         start = self._place(proposed)
+        assert start is not None
         waiting, seen = deque([start]), {start}
         while waiting:
             place = waiting.popleft()
@@ -49,26 +60,39 @@ class PointGrid:
             seen.update(beside)
         return dict(proposed)
 
-    def _place(self, values: Mapping[str, Any]) -> Place:
-        return tuple(_number(each, values[name]) for name, each in self.distributions.items())
+    def _place(self, values: Mapping[str, Any]) -> Place | None:
+        for number, branch in enumerate(self._branches):
+            if all(name in values and _has(each, values[name]) for name, each in branch.items()):
+                return (number, *(_number(each, values[name]) for name, each in branch.items()))
+        return None
 
     def _values(self, place: Place) -> dict[str, Any]:
-        pairs = zip(self.distributions.items(), place, strict=True)
+        pairs = zip(self._branches[place[0]].items(), place[1:], strict=True)
         return {name: _value(each, number) for (name, each), number in pairs}
 
     def _beside(self, place: Place) -> Iterator[Place]:
-        for index, each in enumerate(self.distributions.values()):
-            number, count = place[index], self._counts[index]
+        for index, each in enumerate(self._branches[place[0]].values(), 1):
+            number, count = place[index], _count(each)
             steps = range(count) if isinstance(each, CategoricalDistribution) else (number - 1, number + 1)
             for other in steps:
                 if 0 <= other < count and other != number:
                     yield (*place[:index], other, *place[index + 1 :])
+        here = dict(zip(self._branches[place[0]], place[1:], strict=True))
+        for number, branch in enumerate(self._branches):
+            if number != place[0]:
+                yield (number, *(min(here.get(name, 0), _count(each) - 1) for name, each in branch.items()))
 
 
-def grid_of(distributions: Mapping[str, BaseDistribution], asked: str) -> PointGrid | None:
+def grid_of(
+    distributions: Mapping[str, BaseDistribution], branches: Sequence[Mapping[str, BaseDistribution]], asked: str
+) -> PointGrid | None:
     """None where some field has no end of values."""
     finite = (isinstance(each, CategoricalDistribution) or _stepped(each) for each in distributions.values())
-    return PointGrid(distributions, asked) if all(finite) else None
+    return PointGrid(distributions, branches, asked) if all(finite) else None
+
+
+def _has(each: BaseDistribution, value: Any) -> bool:
+    return not isinstance(each, CategoricalDistribution) or value in each.choices
 
 
 def _stepped(each: BaseDistribution) -> bool:

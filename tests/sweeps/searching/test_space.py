@@ -121,3 +121,20 @@ def test_samples_have_every_choice_and_both_ends_of_each_range() -> None:
     assert {point["T"] for point in found} == {2, 8}
     assert {point["r"] for point in found} == {0.1, 0.3, 0.5}
     assert {point["T-"] for point in found} == {0, -1.5, -4}
+
+
+def test_a_number_is_asked_for_where_its_rule_has_it() -> None:
+    space = parse_space(["rule=energy,lskd,dtkd", "T=2:6", "T+=0:4", "T-=-3:0", "r=0.1:0.4", "tau=1:4", "lr=0.01:0.1"])
+    assert space == parse_space(space.text.split())
+    assert space.paths["tau"] == "temperature.tau"
+    asked = {rule: {each.name for each in space.ranges_of(rule)} for rule in space.rules}
+    assert asked == {
+        "dtkd": {"rule", "T", "lr"},
+        "energy": {"rule", "T", "T+", "T-", "r", "lr"},
+        "lskd": {"rule", "tau", "lr"},
+    }
+    for rule in space.rules:
+        point = space.middle(rule, 4)
+        assert space.holds(point)
+        assert space.point(space.asked(point, 4), 4) == point
+    assert {*map(frozenset, (space.point(each, 4) for each in space.samples()))} == {*map(frozenset, asked.values())}

@@ -314,3 +314,14 @@ def test_the_arguments_of_samplers_are_those_of_the_installed_optuna() -> None:
         warnings.simplefilter("error", FutureWarning)
         assert isinstance(sampler("tpe", 0), optuna.samplers.TPESampler)
         assert isinstance(sampler("gp", 0), optuna.samplers.GPSampler)
+
+
+def test_each_point_of_rules_with_different_numbers_is_tried_once(tmp_path: Path) -> None:
+    space = parse_space(["rule=lskd,dtkd", "T=2:4:2", "tau=1:3:1"])
+    make = partial(sampler, "tpe", parted=True)
+    one = Study(tmp_path / "study.sqlite", "rules", space, 4, make, pruner(None), 10)
+    assert one.propose({"rule": "lskd", "tau": 2.0}, "published")
+    tried(one, 5)
+    points = [{"rule": "lskd", "tau": tau} for tau in (2, 1, 3)] + [{"rule": "dtkd", "T": base} for base in (2, 4)]
+    assert one.exhausted == 5
+    assert all([each.fields for each in one.tried()].count(point) == 1 for point in points)

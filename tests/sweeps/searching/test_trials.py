@@ -390,3 +390,26 @@ def test_a_search_that_is_told_to_end_with_its_last_trials_goes_no_further(bench
     assert "to resume: python" in bench.capture.readouterr().err
     assert not engine.finals
     assert bench("--trials", "4")[1].finals
+
+
+def test_rules_are_searched_by_their_own_numbers_and_each_has_its_best_in_the_table(bench: Bench) -> None:
+    def fate(spec: RunSpec) -> float:
+        temperature = spec.temperature
+        assert temperature is not None
+        return {"lskd": 80.0, "normkd": 60.0}.get(temperature.rule, 50.0) + dict(temperature.numbers).get("tau", 0)
+
+    words = ("--row", "temperatures", "--sampler", "tpe", "--trials", "14", "--top", "1")
+    space = ("--space", "rule=energy,lskd,normkd,dtkd", "T=2:6", "T+=0:4", "T-=-3:0", "r=0.1:0.4", "tau=1:4")
+    status, engine, _ = bench(*space, *words, fate=fate)
+    assert status == 0
+    has = {"energy": {"T", "T+", "T-", "r"}, "lskd": {"tau"}, "normkd": {"tau"}, "dtkd": {"T"}}
+    found = bench.shown[-1]
+    assert {frozenset(one.fields) for one in found.trials} == {frozenset({"rule", *each}) for each in has.values()}
+    assert {one.fields["rule"] for one in found.trials[:4]} == {*has}
+    assert {one.origin for one in found.trials[:4]} == {"published"}
+    assert {len(one.params) for one in bench.study.get_trials()} == {2, 5}
+    assert [one.fields["rule"] for one in found.finalists[:2]] == ["plain", "lskd"]
+    assert {one.fields["rule"] for one in found.finalists[2:]} == {*has} - {"lskd"}
+    best = max(float(one.fields["tau"]) for one in found.trials if one.fields["rule"] == "lskd")
+    assert found.finalists[1].fields == {"rule": "lskd", "tau": best}
+    assert len({spec.run_id for spec in engine.trials}) == 14
