@@ -11,16 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from commands import Command, no_measuring
 from plans import plan_of
 from small_jobs import train
 
 from analysis import paper
 from analysis.record.settings import Settings
-from trainables import methods, models
+from ekd_core import rules
+from ekd_core.rules import Samples
+from trainables import methods, models, temperature
 from trainables.datasets import load
 from trainables.errors import UserError
-from trainables.spec import params
+from trainables.rules import make_rule
+from trainables.spec import Temperature, params
 from trainables.storage.job_file import Execution
 from trainables.storage.runs import read_result
 
@@ -38,23 +42,26 @@ def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Add]:
 
     def write(name: str, code: str) -> Path:
         package, _, module = name.replace("/", ".").rpartition(".")
-        folder = tmp_path / "added" / package
+        folder = tmp_path / "added" / Path(*package.split("."))
         if not folder.exists():
             folder.mkdir(parents=True)
             found = import_module(package)
             monkeypatch.setattr(found, "__path__", [*found.__path__, str(folder)])
+            monkeypatch.setattr("trainables.temperature.rule_folders", lambda: [*map(Path, rules.__path__)])
         (folder / f"{module}.py").write_text(code)
         added.append(f"{package}.{module}")
-        paper.tables.cache_clear()
-        models._networks.cache_clear()
+        forget()
         return folder / f"{module}.py"
 
     yield write
     for name in added:
         sys.modules.pop(name, None)
-    paper.tables.cache_clear()
-    methods.find.cache_clear()
-    models._networks.cache_clear()
+    forget()
+
+
+def forget() -> None:
+    for cached in (paper.tables, methods.find, models._networks, temperature.rule_names, make_rule):
+        cached.cache_clear()
 
 
 def trained(table: str, asked: Settings, execution: Execution) -> list[str]:
@@ -137,6 +144,41 @@ def test_a_data_set_that_cannot_be_loaded_is_not_called_unknown(add: Add, comman
     status, _, err = command("table5", "--dataset", "brokendata", "--plan", "--gpus", "0")
     assert status == 2
     assert "ModuleNotFoundError: No module named 'no_such_package'" in err
+
+
+RULE = (("temperature.rule", "confident"), ("temperature.base", "4"), ("temperature.spread", "2"))
+SET = ("--rows", "kd", "--set", *(f"{path}={value}" for path, value in RULE))
+
+
+def test_a_rule_as_its_page_has_it(add: Add, tmp_path: Path) -> None:
+    add("ekd_core/rules/confident", BLOCKS["ekd_core/rules/confident"])
+    asked = Settings(dataset="digits", pairs=("resnet8/resnet8",), rows=("kd",), seeds=1, epochs=1, train_fraction=0.05)
+    done = trained("table5", replace(asked, overrides=RULE), Execution(tmp_path / "results"))
+    assert sorted(done) == ["confident_kd", "vanilla"]
+    teacher = torch.tensor([[0.0, 0.0], [9.0, -9.0]])
+    soft = make_rule(Temperature(4, "confident", numbers=params(spread=2))).soften(Samples(teacher))
+    assert torch.allclose(torch.as_tensor(soft), torch.tensor([5.0, 6.0]))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "status", "told"),
+    [
+        (
+            "samples.teacher.softmax",
+            "samples.teachers.softmax",
+            1,
+            "no attribute 'teachers' ({file}, line 22, in soften;",
+        ),
+        ("RULE = Confident", "", 2, "{file}: there is no RULE; define RULE, a Rule, there"),
+        ("spread=self.spread)", "spread=0)", 2, "the temperature rule confident: spread is 0; it must be above 0"),
+    ],
+)
+def test_an_error_in_an_own_rule_has_its_place(
+    add: Add, command: Command, old: str, new: str, status: int, told: str
+) -> None:
+    file = add("ekd_core/rules/confident", BLOCKS["ekd_core/rules/confident"].replace(old, new))
+    found, _, err = command("table5", *ASKED, *SET, "--plan")
+    assert (found, told.format(file=file) in err.splitlines()[-1]) == (status, True), err
 
 
 def test_own_images_as_their_page_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,18 @@ def test_a_changed_loss_is_another_run(root: Path) -> None:
     assert mine().run_id != again.run_id, "a module that the method imports"
 
 
+def test_a_changed_rule_is_another_run(root: Path) -> None:
+    def code() -> str:
+        return own_code.hash_own("kd", "digits", frozenset(), "confident")
+
+    assert code() == ""
+    (root / "ekd_core/rules/confident.py").write_text("RULE = None\n")
+    _forget()
+    before = code()
+    change(root / "ekd_core/rules/confident.py")
+    assert "" != before != code() != ""
+
+
 def test_what_an_own_module_imports_beside_the_packages_counts(root: Path) -> None:
     (root / "helper.py").write_text("VALUE = 1\n")
     _forget()
