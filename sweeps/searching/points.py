@@ -94,9 +94,10 @@ class Search:
             raise UserError(f"{self.row.key} has an assistant between teacher and student: search the row kd")
         usual = flatten(self.finalist({}, SEED))
         fixed = dict(self.settings.overrides)
-        by_rule = {each.path for rule in self.space.rules for each in self.space.ranges_of(rule)}
+        of_rules = {each for rule in self.space.rules for each in self.space.ranges_of(rule) if each.of_temperature}
         for each in self.space.ranges:
-            if usual.get(each.path) is None and each.path not in by_rule:
+            by_rule = self.space.rules and each.of_temperature
+            if each not in of_rules if by_rule else usual.get(each.path) is None:
                 raise UserError(f"--space {each.text}: a run of the row {self.row.key} has no {each.path}")
             if isinstance(usual.get(each.path), int) and not each.whole:
                 how = f"write {each.path}=4:12:2 (every other) or {each.path}=4,8,12"
@@ -171,13 +172,13 @@ class Search:
         return [{short.get(path, path): one[path] for path in names if path in one} for one in flat]
 
     def _flat(self, spec: RunSpec) -> dict[str, Any]:
-        """Its fields; where rules are searched without those of other rules, and without the hash of a rule's code."""
+        """Its fields; where rules are searched only those of its rule, without what follows from the rule."""
         fields = flatten(spec)
         rule = fields.get("temperature.rule")
         if not self.space.rules or rule is None:
             return fields
-        fields.pop("code")
-        return {path: value for path, value in fields.items() if has_field(str(rule), path)}
+        follow = ("code", "revision")
+        return {path: value for path, value in fields.items() if path not in follow and has_field(str(rule), path)}
 
 
 def _reversed(source: Recipe, pair: Pair) -> Treatment:

@@ -56,6 +56,10 @@ class Range:
         return _NESTED + self.name if self.own else SHORT.get(self.name, self.name)
 
     @property
+    def of_temperature(self) -> bool:
+        return self.path.startswith(_NESTED)
+
+    @property
     def distribution(self) -> Distribution:
         """What Optuna is asked for."""
         return FloatDistribution(0, 1) if self.name == "T-" else self.values
