@@ -288,6 +288,7 @@ class _Searching:
             finalists=tuple(finalists),
             importances=study.importances(),
             trial_epochs=self.search.trial_epochs,
+            by_rule=bool(self.search.space.rules),
             deviations=tuple(deviations(self.search.settings, paper.find(place_of(self.search.row)[0]).dataset)),
         )
         for path in (*write_search(searched, self.folder), study.path):

@@ -5,6 +5,7 @@ Only trials with a score are drawn.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,10 +19,12 @@ from analysis.figure.style import BLUE, GRAPH, RED, WIDTH, plain, set_title
 from analysis.record.trial import TrialRecord
 
 SCORE = "Held-out top-1 (%)"
-KNOWN = "the paper's and the released code's points"
+KNOWN = "published points"
 MARKS = {"complete": ("o", BLUE), "pruned": ("x", "#777777"), KNOWN: ("D", RED)}
 """By a trial's state, or KNOWN where it was not Optuna's idea."""
 ACROSS = 5
+MOST_LETTERS = 15
+"""Of the words that stand below a panel side by side."""
 
 
 @rc_context(GRAPH)
@@ -49,10 +52,12 @@ def slices(trials: Sequence[TrialRecord], title: str) -> Figure:
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     for number, (axes, name) in enumerate(zip(panels, names, strict=False)):
-        values, words = _places(trials, name)
-        _points(axes, trials, values)
+        among = [trial for trial in trials if name in trial.fields]
+        values, words = _places(among, name)
+        _points(axes, among, values)
         if words:
-            axes.set_xticks(range(len(words)), words)
+            narrow = {"rotation": 30, "ha": "right"} if sum(map(len, words)) > MOST_LETTERS else {}
+            axes.set_xticks(range(len(words)), words, **narrow)
             axes.set_xlim(-0.5, len(words) - 0.5)
         axes.set_xlabel(plain(name))
         if number % ACROSS == 0:
@@ -62,7 +67,8 @@ def slices(trials: Sequence[TrialRecord], title: str) -> Figure:
 
 @rc_context(GRAPH)
 def parallel(trials: Sequence[TrialRecord], title: str) -> Figure:
-    """A line for each trial through all fields, each scaled to its range: darker is better, the best three thick."""
+    """A line for each trial through all fields, each scaled to its range: darker is better, the best three thick. A
+    trial without a field has a gap there."""
     names = _names(trials)
     figure, axes = _figure(title, 3.4)
     scores = np.array([trial.score for trial in trials], dtype=float)
@@ -71,17 +77,20 @@ def parallel(trials: Sequence[TrialRecord], title: str) -> Figure:
     columns = []
     for place, name in enumerate(names):
         values, words = _places(trials, name)
-        low, high = (0.0, max(1.0, len(words) - 1.0)) if words else (min(values), max(values))
+        low, high = (0.0, max(1.0, len(words) - 1.0)) if words else (np.nanmin(values), np.nanmax(values))
         columns.append((np.array(values) - low) / (high - low or 1))
         ends = (words[0], words[-1]) if words else (f"{low:.3g}", f"{high:.3g}")
         for height, word, side in ((-0.04, ends[0], "top"), (1.04, ends[1], "bottom")):
             axes.text(place, height, plain(word), ha="center", va=side, fontsize=7)
+        for number, word in enumerate(words[1:-1], 1):
+            axes.text(place - 0.05, number / (len(words) - 1), plain(word), ha="right", va="center", fontsize=7)
         axes.axvline(place, color="#777777", linewidth=0.8, zorder=0)
     lines = np.stack(columns, axis=1)
+    marker = "." if np.isnan(lines).any() else ""
     first = set(np.argsort(-scores, kind="stable")[:3].tolist())
     for index in np.argsort(scores, kind="stable"):
         width = 2.2 if index in first else 0.8
-        axes.plot(range(len(names)), lines[index], color=shades(norm(scores[index])), linewidth=width)
+        axes.plot(range(len(names)), lines[index], color=shades(norm(scores[index])), linewidth=width, marker=marker)
     axes.set_xticks(range(len(names)), [plain(name) for name in names])
     axes.tick_params(axis="x", length=0, pad=12)
     axes.set_yticks([])
@@ -116,12 +125,12 @@ def _names(trials: Sequence[TrialRecord]) -> list[str]:
 
 
 def _places(trials: Sequence[TrialRecord], name: str) -> tuple[list[float], list[str]]:
-    """Where each trial stands on a field's axis, and the words of the axis if its values are words."""
-    values = [trial.fields[name] for trial in trials]
+    """Where each trial stands on a field's axis, nan if it has no such field, and the words of an axis of words."""
+    values = [trial.fields.get(name, math.nan) for trial in trials]
     if not any(isinstance(value, str) for value in values):
         return [float(value) for value in values], []
-    words = sorted({str(value) for value in values})
-    return [float(words.index(str(value))) for value in values], words
+    words = sorted({str(value) for value in values if value == value})
+    return [float(words.index(str(value))) if value == value else math.nan for value in values], words
 
 
 def _points(axes: Axes, trials: Sequence[TrialRecord], places: Sequence[float]) -> None:

@@ -44,6 +44,7 @@ class Searched:
     held_out: the share of the training images that scored the trials.
     seeds: of each finalist.
     importances: by field; empty where there are too few trials.
+    by_rule: whether the best of each rule are among the finalists.
     trial_epochs: where trials have others than finalists.
     deviations: from the paper's data and protocol, in words.
     """
@@ -56,6 +57,7 @@ class Searched:
     finalists: tuple[Finalist, ...]
     importances: Mapping[str, float]
     trial_epochs: int | None = None
+    by_rule: bool = False
     deviations: tuple[str, ...] = ()
 
     @property
@@ -97,7 +99,8 @@ def _caption(found: Searched) -> str:
         f"{sum(counts.values(), states['complete'])} trials of one seed{length} over {found.space}"
         f"{f' ({names.listed(others)})' if others else ''}, scored on {found.held_out:.0%} of the training images, "
         "which they did not train on (Held out, last epoch).",
-        "Then the best and the paper's point, trained on all training images: top-1 (%) on the test images, "
+        f"Then the best{', also of each rule,' if found.by_rule else ''} and the paper's point, trained on all "
+        "training images: top-1 (%) on the test images, "
         f"{spread}, of the best and of the last epoch.",
         "The trials did not see the test images.",
     ]

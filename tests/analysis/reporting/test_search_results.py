@@ -26,6 +26,11 @@ ENDED = (
     TrialRecord(4, "lost", None, {}, reason="the search was stopped"),
 )
 TRIALS = ENDED[:3]
+OTHER_FIELDS = (
+    TRIALS[0],
+    replace(TRIALS[1], fields={"rule": "lskd", "tau": 2.0}),
+    replace(TRIALS[2], fields={"tau": 3}),
+)
 
 
 def finalist(name: str, tops: list[float], score: float | None = 70.0) -> Finalist:
@@ -84,7 +89,7 @@ def test_files(found: Searched, tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("make", [draw.history, draw.slices, draw.parallel])
-@pytest.mark.parametrize("trials", [TRIALS, TRIALS[:1], (TRIALS[0], replace(TRIALS[0], number=1))])
+@pytest.mark.parametrize("trials", [TRIALS, TRIALS[:1], (TRIALS[0], replace(TRIALS[0], number=1)), OTHER_FIELDS])
 def test_nothing_is_cut_off(make: object, trials: tuple[TrialRecord, ...]) -> None:
     picture = Image.open(io.BytesIO(saved(make(trials, "Title"), "png", "x", dpi=60)))  # type: ignore[operator]
     pixels = np.asarray(picture.convert("L"))
