@@ -28,6 +28,7 @@ DEPARTMENTS = {
         "storage",
         "baselines rivals",
         "recipes shares",
+        "rule_values",
         "rules",
         "own_code",
         "spec",

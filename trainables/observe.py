@@ -71,16 +71,23 @@ def predictions(network: str, weights: Path, images: Images, *, rate: float, dev
     mean probabilities of its images of each class; `END_count` (C,): how many those are. And `classes`, `fingerprint`,
     `sha256`.
     """
-    model, dataset, said = _opened(network, weights, images, device)
-    stream = dataset.stream(seed=images.seed, batch_size=2, augmentation=images.augmentation)
-    batches = stream.each_once(at_once(BATCH, dataset.device, dataset.side))
-    logits = torch.cat([_ends(model, batch)[0].cpu() for batch in batches])
-    energies, labels = energy(logits), dataset.train_labels.cpu().numpy()
+    found = training_logits(network, weights, images, device=device)
+    logits, labels = torch.from_numpy(found.pop("logits")), found.pop("labels")
+    said, energies = found, energy(logits)
     low, high = energy_thresholds(energies, rate, rate)
     for end, inside in zip(ENDS, (energies < low, energies > high), strict=True):
         means = _mean_predictions(logits[inside], labels[inside.numpy()])
         said |= {f"{end}_{name}": array for name, array in means.items()}
     return said
+
+
+def training_logits(network: str, weights: Path, images: Images, *, device: str = "") -> Arrays:
+    """Of the training images as training sees them (`predictions`): `logits` (N, C) and `labels`."""
+    model, dataset, said = _opened(network, weights, images, device)
+    stream = dataset.stream(seed=images.seed, batch_size=2, augmentation=images.augmentation)
+    batches = stream.each_once(at_once(BATCH, dataset.device, dataset.side))
+    logits = torch.cat([_ends(model, batch)[0].cpu() for batch in batches])
+    return said | {"logits": logits.numpy(), "labels": dataset.train_labels.cpu().numpy()}
 
 
 def answers(network: str, weights: Path, images: Images, *, device: str = "") -> Arrays:

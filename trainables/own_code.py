@@ -26,7 +26,8 @@ SHIPPED = {
     ),
     "trainables": (
         "__init__ additions baselines canonical commands console cores environment error_texts errors evaluate job "
-        "mixing observe own_code ray_trial recipes rivals rules run_names shares spec temperature time_limits"
+        "mixing observe own_code ray_trial recipes rivals rule_values rules run_names shares spec temperature "
+        "time_limits"
     ),
     "trainables/data": (
         "__init__ cifar_parquet cifar_python counts dataset decoding definition fetching file_source folders "

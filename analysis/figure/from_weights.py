@@ -1,4 +1,4 @@
-"""The figures that are drawn from weights and images rather than from the ledger's numbers: Figures 4 to 8."""
+"""What is drawn from weights and images rather than from the ledger's numbers: Figures 4 to 8, and rules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from analysis.figure import drawings
+from analysis.figure import drawings, rule_drawing
 from analysis.figure.observations import (
     SHOWN,
     Folders,
@@ -19,11 +19,13 @@ from analysis.figure.observations import (
     student,
     teacher,
 )
+from analysis.figure.rule_values import values_of, write_csv
 from analysis.figure.style import saved
 from analysis.table import captions, names
 from analysis.table.command_line import write
 from analysis.table.kinds import PictureTable
 from analysis.table.resolved import ResolvedPart, ResolvedTable
+from trainables.errors import UserError
 from trainables.recipes import Pair
 
 FIRST = 16
@@ -66,6 +68,26 @@ def figures(resolved: ResolvedTable, place: Folders) -> dict[str, Figure]:
             name = "-".join((table.key, *networks)) if drawn else table.key
             drawn[name] = _DRAW[kind.shows](resolved, part, pair, place)
     return drawn
+
+
+def rules(
+    resolved: ResolvedTable, own: Weights, taught: Weights | None, place: Folders
+) -> tuple[Figure, str, list[str]]:
+    """What the rules of the rows give to each training image: the picture, its numbers as CSV, and the labels of the
+    rows that are left out because nothing of them is known without a student."""
+    energies, values = values_of(resolved, own, taught, place)
+    known = [one for one in values if one.parts]
+    lacking = [one.label for one in values if not one.parts]
+    if not known:
+        raise UserError(f"all that {', '.join(lacking)} gives depends on the student: name its weights by --student")
+    said = f"teacher {_network(own)}" + (f"; student {_network(taught)}" if taught else "")
+    title = _title(resolved, "training images, augmented", said, [own])
+    title += [
+        "In the first epoch. Factor: what the divergence of an image is multiplied by. Share: of the sum of all "
+        "factors, by tenth of the images, those of lowest energy first. One temperature a class: that of the label is "
+        "shown. Axes reach from the 0.5th to the 99.5th percentile."
+    ]
+    return rule_drawing.rules(energies, known, title), write_csv(energies, known), lacking
 
 
 def _images(resolved: ResolvedTable, part: ResolvedPart, pair: Pair, place: Folders) -> Figure:

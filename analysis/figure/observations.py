@@ -152,6 +152,18 @@ def predictions(weights: Weights, settings: Settings, pair: Pair, place: Folders
     return _kept("predictions", weights, settings, place, make, f"{rate} {augmentation} {SEED}"), rate
 
 
+def training_logits(weights: Weights, settings: Settings, spec: RunSpec, place: Folders) -> Arrays:
+    """What a network answers on the training images as the run sees them (`trainables.observe.training_logits`)."""
+
+    def make() -> Arrays:
+        from trainables import observe
+
+        images = replace(_images(settings, place), augmentation=spec.augmentation, seed=spec.seed)
+        return observe.training_logits(weights.network, weights.path, images)
+
+    return _kept("training_logits", weights, settings, place, make, f"{spec.augmentation} {spec.seed}")
+
+
 def answers(weights: Weights, settings: Settings, place: Folders) -> Arrays:
     """What a network answers on the test images (`trainables.observe.answers`)."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 from analysis.record.ledger import Ledger
-from analysis.record.settings import Settings
+from analysis.record.settings import LISTS, SHORT, Settings
 from analysis.table.grid import METRICS
 from analysis.table.layout import Table
 from trainables.commands import command_name, parse_path
@@ -29,6 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser, *, sweep: bool = True) -> Non
         number = f"with the settings of the K-th sweep (see {command_name('tables')} --list)"
         parser.add_argument("--sweep", type=int, metavar="K", help=number)
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+
+
+def parse_override(text: str) -> tuple[str, str]:
+    """FIELD=VALUE as a field and its JSON text. A value with commas is a list, and so is any of a field that holds a
+    list; what is no JSON is a word."""
+    field, equals, value = text.partition("=")
+    if not (field and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} should be FIELD=VALUE, for example mixing.rate=0.4")
+    field = SHORT.get(field, field)
+    if ("," in value or field in LISTS) and not value.startswith("["):
+        value = f"[{value.strip(',')}]"
+    try:
+        parsed: Any = json.loads(value)
+    except (ValueError, RecursionError):
+        parsed = value
+    return field, json.dumps(parsed, separators=(",", ":"))
 
 
 def ledger_path(results: Path) -> Path:

@@ -123,16 +123,22 @@ def _method(pair: Pair, spec: RunSpec) -> dict[str, str]:
 def _temperature(pair: Pair, spec: RunSpec) -> dict[str, str]:
     if spec.teacher is None or spec.temperature is None:
         return {"": NOTHING}
-    levels = _LEVELS.get(spec.method, (1.0,))
     rule: dict[str, str] = {} if spec.temperature.rule in KNOWN else {"": f"by {spec.temperature.rule}"}
-    return (
-        rule
-        | {
-            name: " ".join(f"{value * level:.3g}" for value in values for level in levels)
-            for name, values in _TEMPERATURES.get(spec.temperature.rule, _by_rule)(spec.temperature).items()
-        }
-        | ({"r": f"{spec.temperature.rate:g}"} if spec.temperature.rate else {})
-    )
+    return rule | _numbers(spec.temperature, _LEVELS.get(spec.method, (1.0,)))
+
+
+def _numbers(temperature: Temperature, levels: tuple[float, ...] = (1.0,)) -> dict[str, str]:
+    """Of the rule, each at every level."""
+    numbers = _TEMPERATURES.get(temperature.rule, _by_rule)(temperature)
+    rate = {"r": f"{temperature.rate:g}"} if temperature.rate else {}
+    return {
+        name: " ".join(f"{x * level:.3g}" for x in values for level in levels) for name, values in numbers.items()
+    } | rate
+
+
+def describe_rule(temperature: Temperature) -> str:
+    """The numbers of a rule in words: `tau 2`."""
+    return ", ".join(f"{name or 'T'} {text}" for name, text in _numbers(temperature).items())
 
 
 def _by_rule(temperature: Temperature) -> dict[str, tuple[float, ...]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from analysis import paper
-from analysis.record.settings import LISTS, SHORT, Settings
+from analysis.record.settings import Settings
+from analysis.table.command_line import parse_override
 from trainables.commands import Parser, command_name, did_you_mean, parse_path
 from trainables.datasets import at_side, names
 from trainables.errors import UserError
@@ -200,7 +200,7 @@ def add_what(group: Any) -> None:
         dest="overrides",
         nargs="+",
         action="extend",
-        type=_override,
+        type=parse_override,
         default=[],
         metavar="FIELD=VALUE",
         help="any other number of the students: lr=0.1, temperature.plus=3, mixing.rate=0.35, params.beta=6",
@@ -270,19 +270,3 @@ def whole(least: int) -> Callable[[str], int]:
 _fraction = number(float, lambda value: 0 < value <= 1, "above 0 and at most 1")
 _share = number(float, lambda value: 0 < value < math.inf, "a number above 0")
 _gigabytes = number(float, lambda value: 0 <= value < math.inf, "a number of gigabytes, 0 or more")
-
-
-def _override(text: str) -> tuple[str, str]:
-    """FIELD=VALUE as a field and its JSON text. A value with commas is a list, and so is any of a field that holds a
-    list; what is no JSON is a word."""
-    field, equals, value = text.partition("=")
-    if not (field and equals and value):
-        raise argparse.ArgumentTypeError(f"{text!r} should be FIELD=VALUE, for example mixing.rate=0.4")
-    field = SHORT.get(field, field)
-    if ("," in value or field in LISTS) and not value.startswith("["):
-        value = f"[{value.strip(',')}]"
-    try:
-        parsed: Any = json.loads(value)
-    except (ValueError, RecursionError):
-        parsed = value
-    return field, json.dumps(parsed, separators=(",", ":"))

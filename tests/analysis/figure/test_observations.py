@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from made_up import cells
 from PIL import Image
+from untrained import make_weights
 
 from analysis import figures, paper
 from analysis.figure import embedding, from_weights, observations
@@ -35,26 +36,6 @@ PAIR = Pair("wrn_16_1", "resnet8")
 SETTINGS = Settings(dataset="digits", epochs=2, train_fraction=0.2, pairs=(PAIR.key,))
 FIGURES = ("figure4", "figure5", "figure6", "figure7", "figure8")
 FIGURE4, FIGURE6, FIGURE7 = (paper.find(name) for name in ("figure4", "figure6", "figure7"))
-
-
-def make_weights(network: str, path: Path, seed: int = 0) -> str:
-    """An untrained network that tells images apart."""
-    import torch
-
-    from trainables.data.dataset import Dataset
-    from trainables.datasets import load
-
-    dataset = load("digits", None)
-    assert isinstance(dataset, Dataset)
-    torch.manual_seed(seed)
-    model = build(network, 10).train()
-    with torch.no_grad():
-        for _ in range(20):
-            model(dataset.train.images[:128].permute(0, 3, 1, 2) / 255)
-        for value in list(model.state_dict().values())[-2:]:
-            value.normal_(0, 1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return save_weights(model, path)
 
 
 def specs_of(settings: Settings = SETTINGS) -> list[RunSpec]:
