@@ -57,7 +57,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made_up.write_ledger(folder / "results", figure, Settings(pairs=("resnet56/resnet20",)))
     for name in FILES:
         weights(folder / name, "wrn_16_2", 10)
-    weights(folder / "STUDENT", "resnet8", 10)
+    weights(folder / "resnet20_energykd", "resnet20", 10)
     spec = RunSpec("digits", "resnet8", 1, 1, (), 0.05, train_fraction=0.05)
     (folder / "results" / "jobs").mkdir()
     execution = Execution(folder / "results", threads=1)
