@@ -96,7 +96,7 @@ def test_a_reader_that_leaves_and_a_second_ctrl_c_cause_no_traceback() -> None:
     command = [sys.executable, "-c", code.format("(_ for _ in ()).throw(KeyboardInterrupt)")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 130
-    assert done.stderr.endswith("to resume: python sweeps/search.py\n")
+    assert done.stderr.endswith("to resume: ekd search\n")
 
 
 def run(results: Path, *words: str) -> str:

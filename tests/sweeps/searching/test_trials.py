@@ -387,7 +387,7 @@ def test_a_search_that_is_told_to_end_with_its_last_trials_goes_no_further(bench
     engine = Interrupted(bench.results)
     bench.patch.setattr("sweeps.running.engine.execute", engine)
     assert search.main([*COMMON, *SPACE, "--results", str(bench.results), "--trials", "4"]) == 1
-    assert "to resume: python" in bench.capture.readouterr().err
+    assert "to resume: ekd search" in bench.capture.readouterr().err
     assert not engine.finals
     assert bench("--trials", "4")[1].finals
 
