@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,23 @@ if TYPE_CHECKING:
 
 settings.register_profile("tests", deadline=None, derandomize=True)
 settings.load_profile("tests")
+
+
+NEEDED = {
+    "LaTeX": (("pdflatex",), "texlive-latex-extra"),
+    "the text of PDFs": (("pdftotext",), "poppler-utils"),
+    "a browser": (("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"), "chromium"),
+}
+"""What tests are skipped without: its programs, and a package that has one."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what to install for the tests that were skipped."""
+    missing = {name: package for name, (programs, package) in NEEDED.items() if not any(map(shutil.which, programs))}
+    if missing and terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line(
+            f"To run the tests of {', '.join(missing)}: apt install {' '.join(missing.values())}"
+        )
 
 
 @pytest.fixture(scope="session")

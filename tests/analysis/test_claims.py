@@ -29,6 +29,7 @@ from sweeps.request.arguments import parse
 from sweeps.request.request import make_request
 from trainables.recipes import CIFAR100_LT, Pair
 
+pytestmark = pytest.mark.usefixtures("empty_pictures")
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "docs" / "results" / "digits"
 LONG_TAIL = Settings(dataset="cifar100_lt")

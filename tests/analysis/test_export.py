@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +26,6 @@ from trainables.run_names import name_of
 from trainables.spec import Mixing, flatten
 from trainables.storage.locks import hold_lock
 
-SCRIPT = Path(__file__).resolve().parents[2] / "analysis" / "export.py"
 MIXED = spec_of(2, mixing=Mixing("cutmix", "high", 0.3))
 ALONE = spec_of(3, method="vanilla", teacher=None, teacher_source=None, params=())
 
@@ -186,8 +185,10 @@ def test_no_runs_are_an_empty_table() -> None:
 
 def export(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """The command, from a folder that is not the project's."""
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main([str(argument) for argument in arguments])
+    return subprocess.CompletedProcess([], status, out.getvalue(), err.getvalue())
 
 
 def test_the_command_writes_both_formats(tmp_path: Path) -> None:

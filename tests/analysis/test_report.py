@@ -25,6 +25,7 @@ from analysis.reporting.snapshot import read_snapshot
 from trainables.commands import as_called
 from trainables.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("empty_pictures")
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "docs" / "results" / "digits"
 SHORT = ROOT / "docs" / "results" / "cifar100-wrn_16_2-resnet8"

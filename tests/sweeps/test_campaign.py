@@ -89,6 +89,7 @@ def assert_whole(results: Path) -> dict[str, Entry]:
     return entries
 
 
+@pytest.mark.slow
 def test_a_few_faults(given: Given, scratch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = tmp_path / "results"
     command = partial(sweep_of, given, results, 10)

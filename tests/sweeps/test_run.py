@@ -213,7 +213,7 @@ def test_mistakes_and_help_need_no_torch(tmp_path: Path, argv: tuple[str, ...]) 
 def test_a_reader_that_leaves_causes_no_traceback(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run([sys.executable, str(SCRIPT), "--list"], cwd=tmp_path, stdout=writing, stderr=-1, check=False)
+    done = subprocess.run([sys.executable, str(SCRIPT), "--help"], cwd=tmp_path, stdout=writing, stderr=-1, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
 

@@ -353,6 +353,6 @@ def test_a_peer_may_have_the_students_rate_once_that_is_set(command: Command, mo
 def test_the_plan_of_imagenet_is_measured(command: Command) -> None:
     """On random images, which have no files to take random crops from."""
     pair = "imagenet_resnet18/MobileNetV1"
-    status, out, _ = command("table3", "--rows", "kd", "--pairs", pair, "--gpus", "0", "--batch-size", "4", "--plan")
+    status, out, _ = command("table3", "--rows", "kd", "--pairs", pair, "--gpus", "0", "--batch-size", "2", "--plan")
     assert status == 0
     assert "on one device like this" in out

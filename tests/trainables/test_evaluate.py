@@ -86,6 +86,7 @@ def test_people_get_a_sentence(weights: Path, capsys: pytest.CaptureFixture[str]
     assert "sha256" in out
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_script_from_anywhere(weights: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "resnet8", weights.name, "--dataset", "digits", "--json"],

@@ -152,7 +152,8 @@ def test_dying_at_a_given_place(
 
 def test_bfloat16(teacher: GivenTeacher, tmp_path: Path) -> None:
     every = students(teacher)
-    specs = [replace(every[name], precision="bf16") for name in ("energy_kd", "he_cutmix", "reversed_dkd")]
+    short = {"precision": "bf16", "epochs": 2, "milestones": (1,)}
+    specs = [replace(every[name], **short) for name in ("he_cutmix", "reversed_dkd")]
     for spec in specs:
         train([spec], teacher.execution(tmp_path / "alone"))
     train(specs, teacher.execution(tmp_path / "packed"))
@@ -230,7 +231,7 @@ def test_sigkill_again_and_again(seed: int, teacher: GivenTeacher, alone: Path, 
 # --- checkpoints ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("damage", ["empty", "truncated", "flipped", "garbage", "of another run"])
+@pytest.mark.parametrize("damage", ["flipped", "of another run"])
 def test_damaged_checkpoint(damage: str, teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     """The run starts again from its first epoch, says so, and ends as ever; its neighbour goes on."""
     every = students(teacher)
@@ -242,10 +243,7 @@ def test_damaged_checkpoint(damage: str, teacher: GivenTeacher, alone: Path, tmp
     middle = len(whole) // 2
     file.write_bytes(
         {
-            "empty": b"",
-            "truncated": whole[:middle],
             "flipped": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
-            "garbage": b"garbage" * 100,
             "of another run": checkpoint_path(tmp_path, other.run_id).read_bytes(),
         }[damage]
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forked import call
 
 from analysis.paper import tables
 from analysis.record.settings import Settings, student_spec, teacher_spec
@@ -202,9 +202,7 @@ def test_a_checkout_with_unknown_modules_is_dirty(tmp_path: Path) -> None:
     code = "from trainables.storage.provenance import surroundings as s; print(s('cpu')['dirty'])"
 
     def dirty() -> str:
-        done = subprocess.run(
-            [sys.executable, "-B", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-        )
+        done = call(exec, f"import sys; sys.path.insert(0, '.'); {code}", {}, cwd=tmp_path)
         return done.stdout.strip()
 
     assert dirty() == "False", "other files that git does not know are no code"

@@ -28,7 +28,7 @@ from trainables.training.teachers import Teacher, measure_teacher
 from trainables.training.views import TeacherContext, Views
 
 ENERGY = {rate: Temperature(4, "energy", 2, -2, rate) for rate in (0.2, 0.3)}
-HE_DA = {rate: Mixing("cutmix", "high", rate) for rate in (0.2, 0.3, 0.4, 0.5)}
+HE_DA = {rate: Mixing("cutmix", "high", rate) for rate in (0.2, 0.5)}
 MULTI = params(ce=0.1, kd=0.9, released=1, strong=1)
 
 
@@ -40,7 +40,7 @@ def whole(spec: RunSpec) -> RunSpec:
 def runs(plain: RunSpec) -> list[RunSpec]:
     """By view: Energy KD, HE-DA, the other selections, gradation, Energy Multi."""
     return [
-        *(replace(plain, temperature=temperature) for temperature in ENERGY.values()),
+        replace(plain, temperature=ENERGY[0.3]),
         *(replace(plain, mixing=mixing) for mixing in HE_DA.values()),
         replace(plain, mixing=Mixing("mixup", "low", 0.3, alpha=0.2)),
         replace(plain, mixing=Mixing("cutmix", "half", 0.4)),
@@ -68,7 +68,7 @@ def assert_near(results: Path, spec: RunSpec, points: float) -> None:
 
 def test_digits(tmp_path: Path) -> None:
     """Of a teacher that was trained on them."""
-    guide = replace(whole(VANILLA), epochs=4, milestones=(3,))
+    guide = replace(whole(VANILLA), epochs=2, milestones=(1,))
     execution = Execution(tmp_path, threads=1)
     train([guide], execution)
     numbers = {"method": "kd", "params": params(ce=0.1, kd=0.9)}
@@ -95,7 +95,7 @@ def test_real_images_of_the_published_teacher(tmp_path: Path) -> None:
 
 def test_images_in_files_with_their_training_crops(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
-    for split, count in (("train", 1000), ("val", 2)):
+    for split, count in (("train", 500), ("val", 2)):
         for name in imagenet_like.CLASSES:
             (tmp_path / split / name).mkdir(parents=True)
             for number in range(count):
@@ -124,7 +124,7 @@ def test_images_in_files_with_their_training_crops(tmp_path: Path) -> None:
         view = Views(chunk, stream, torch.float32, teaching).weak
         counts += view.count_ends("view", 0.2)
     for share in (counts / source.train_size).tolist():
-        assert share == pytest.approx(0.2, abs=0.02)
+        assert share == pytest.approx(0.2, abs=0.03)
 
 
 @pytest.mark.parametrize("rate", [0.2, 0.35])
@@ -141,14 +141,14 @@ def test_by_image_the_same_images_are_meant_in_every_epoch(
 
     monkeypatch.setattr(Steps, "prepare", watched)
     spec = whole(teacher.spec(mixing=Mixing("cutmix", "high", rate), membership="image"))
-    spec = replace(spec, epochs=3)
+    spec = replace(spec, epochs=2)
     train([spec], teacher.execution(tmp_path))
     count = int(1200 * rate)
     assert len(mixed) == count
     (file,) = (tmp_path / "teachers").glob("*-image-*.pt")
     energies = torch.load(io.BytesIO(verify_checksum(file.read_bytes()) or b""), weights_only=True)
     assert mixed == set(energies.argsort(stable=True)[-count:].tolist())
-    assert [row[1:3] for row in recorded(tmp_path, spec)] == [[None, count / 1200]] * 3
+    assert [row[1:3] for row in recorded(tmp_path, spec)] == [[None, count / 1200]] * 2
 
 
 def test_a_run_that_is_off_says_so(teacher: GivenTeacher, tmp_path: Path) -> None:

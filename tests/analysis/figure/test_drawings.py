@@ -199,7 +199,7 @@ def drawn_of_all_kinds(*names: str) -> list[Figure]:
     arrays, group = renamed(*names), ClassGroup("All classes", (*names, *CLASSES[len(names) :]))
     panels = {"KD": made_up_panels(group)}
     return [
-        drawings.images(arrays, range(16), TITLE),
+        drawings.images(arrays, range(8), TITLE),
         drawings.predictions(arrays, 0.2, TITLE),
         drawings.embedding(panels, TITLE),
     ]

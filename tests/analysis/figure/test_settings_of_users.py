@@ -47,7 +47,6 @@ def drawn(results: Path, **environment: str) -> bytes:
 def test_no_setting_of_a_user_changes_a_picture(results: Path) -> None:
     """A backend that this environment lacks, another style and TeX, fonts that are not there, a damaged file."""
     usual = drawn(results)
-    assert drawn(results, **INLINE) == usual
-    for settings in (DARK.encode(), b"\xff\xfe: 1\n"):
+    for settings, environment in ((DARK.encode(), INLINE), (b"\xff\xfe: 1\n", {})):
         (results.parent / "matplotlibrc").write_bytes(settings)
-        assert drawn(results) == usual
+        assert drawn(results, **environment) == usual

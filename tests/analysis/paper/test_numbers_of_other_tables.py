@@ -28,7 +28,7 @@ def values(table: Table, settings: Settings) -> list[Value]:
     return list(make_grid(resolve(table, settings), {}).values)
 
 
-def cited(value: Value) -> str:
+def table_of(value: Value) -> str:
     (number,) = re.findall(r"^Energy KD paper, Table (\d+)", value.source)
     return f"table{number}"
 
@@ -38,10 +38,11 @@ def cited(value: Value) -> str:
 def test_they_are_those_of_the_table_that_is_named_and_of_the_same_runs(name: str, settings: Settings) -> None:
     found = [value for value in values(paper.find(name), settings) if value.paper is not None]
     assert len(found) > 6 * 4
+    there = {cited: values(paper.find(cited), settings) for cited in {*map(table_of, found)}}
     for value in found:
-        there = values(paper.find(cited(value)), settings)
+        others = there[table_of(value)]
         same = [
-            other for other in there if (other.row, other.pair, other.source) == (value.row, value.pair, value.source)
+            other for other in others if (other.row, other.pair, other.source) == (value.row, value.pair, value.source)
         ]
         assert [other.paper for other in same] == [value.paper]
         assert [other.runs for other in same] == [value.runs]

@@ -273,14 +273,14 @@ def test_a_damaged_sweep_is_named(path: Path, column: str, value: object) -> Non
             ledger.sweeps()
 
 
-def test_ten_thousand_runs(path: Path) -> None:
-    specs = [spec_of(seed) for seed in range(10_000)]
-    one_by_one, at_once = specs[:500], specs[500:]
+def test_two_thousand_runs(path: Path) -> None:
+    specs = [spec_of(seed) for seed in range(2_000)]
+    one_by_one, at_once = specs[:200], specs[200:]
     with Ledger.open(path) as ledger:
         began = time.process_time()
         for spec in one_by_one:
             ledger.record(result_of(spec))
-        assert time.process_time() - began < 5
+        assert time.process_time() - began < 2
         with ledger._transaction():
             rows = (ledger_module._row(entry_of(result_of(spec))) for spec in at_once)
             ledger._connection.executemany(ledger_module._INSERT, rows)
@@ -289,11 +289,11 @@ def test_ten_thousand_runs(path: Path) -> None:
         assert time.process_time() - began < 1
         began = time.process_time()
         found = ledger.entries([spec.run_id for spec in specs[::-2]] + ["unknown"] * 9)
-        assert time.process_time() - began < 10
+        assert time.process_time() - began < 2
         assert list(found) == [spec.run_id for spec in specs[::-2]]
         began = time.process_time()
-        assert len(ledger.all()) == 10_000
-        assert time.process_time() - began < 20
+        assert len(ledger.all()) == 2_000
+        assert time.process_time() - began < 4
 
 
 def test_the_ledger_needs_neither_torch_nor_ray() -> None:

@@ -74,7 +74,7 @@ def test_the_caption_counts_the_trials_and_names_what_differs_from_the_paper() -
     assert said.endswith("Differs from the paper: lr = 0.1; precision bf16.")
 
 
-@pytest.mark.parametrize("found", [FOUND, replace(FOUND, trials=ENDED[:1]), replace(FOUND, trials=(), importances={})])
+@pytest.mark.parametrize("found", [FOUND, replace(FOUND, trials=(), importances={})])
 def test_files(found: Searched, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = write_search(found, tmp_path)
     assert found.what in capsys.readouterr().out
@@ -85,7 +85,7 @@ def test_files(found: Searched, tmp_path: Path, capsys: pytest.CaptureFixture[st
         lines = (tmp_path / "trials.csv").read_text().splitlines()
         assert len(lines) == 1 + len(found.trials)
         assert lines[1] == "0,complete,70.0,paper,4.0,energy,"
-        assert lines[4:5] in ([], ["3,failed,,,3.0,energy,diverged: the loss is nan"])
+        assert lines[4] == "3,failed,,,3.0,energy,diverged: the loss is nan"
 
 
 @pytest.mark.parametrize("make", [draw.history, draw.slices, draw.parallel])

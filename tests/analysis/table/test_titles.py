@@ -22,6 +22,7 @@ from analysis.table.resolved import resolve
 from analysis.table.titles import title
 from trainables.recipes import energy_kd, kd
 
+pytestmark = pytest.mark.usefixtures("empty_pictures")
 TABLE1 = paper.find("table1")
 PHOTOS = Settings(dataset="imagefolder", data="0123456789abcdef", pairs=("resnet20/resnet8",), rows=("kd",), seeds=2)
 MINE = Table(

@@ -215,7 +215,7 @@ def requests(draw: st.DrawFn) -> tuple[list[Table], Settings, int | None]:
     return tables, asked, draw(st.none() | st.integers(1, 20))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(requests(), st.data())
 def test_any_plan_completes_what_was_asked_and_nothing_else(
     request: tuple[list[Table], Settings, int | None], data: st.DataObject

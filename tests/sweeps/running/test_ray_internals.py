@@ -18,6 +18,7 @@ from sweeps.running import ray_internals
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.mark.slow
 def test_servers_are_known_by_name_and_seen_to_die() -> None:
     """In a process of its own: Ray keeps the token of the first cluster that a process starts."""
     code = """

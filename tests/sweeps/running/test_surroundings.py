@@ -36,6 +36,7 @@ with start_ray(Resources(gpus=0), debug=False):
 """
 
 
+@pytest.mark.slow
 def test_workers_import_nothing_from_where_the_command_is_started(tmp_path: Path) -> None:
     script = tmp_path / "scripts" / "start.py"
     script.parent.mkdir()

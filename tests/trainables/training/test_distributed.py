@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import socket
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from small_jobs import VANILLA, GivenTeacher, outcome, train
+from forked import CONTEXT
+from small_jobs import DKD, VANILLA, GivenTeacher, outcome, train
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -29,6 +29,7 @@ from trainables.training.student import initial_model
 WORLD = 2
 SAMPLES = 7
 METHODS = {
+    "dkd": DKD,
     "at": params(ce=1, weight=1000, power=2),
     "fitnet": params(ce=1, weight=100, feature=2),
     "vid": params(ce=1, weight=1, variance=5, eps=1e-5),
@@ -43,9 +44,9 @@ def free_port() -> int:
 
 def on_each(work: Callable[..., None], *arguments: Any, world: int = WORLD) -> None:
     """`work(share, ...)` in several processes of one group; fails if one of them does."""
-    context, port = multiprocessing.get_context("spawn"), free_port()
+    port = free_port()
     processes = [
-        context.Process(target=member, args=(Share(rank, world), port, work, arguments)) for rank in range(world)
+        CONTEXT.Process(target=member, args=(Share(rank, world), port, work, arguments)) for rank in range(world)
     ]
     for process in processes:
         process.start()
@@ -111,16 +112,23 @@ def trained(share: Share, specs: list[RunSpec], execution: Execution, until: int
             return
 
 
-def specs_of(teacher: GivenTeacher) -> list[RunSpec]:
-    """At a rate so low that rounding does not grow: uniform areas of digits flip whole ReLUs at the last bit."""
+def specs_of(teacher: GivenTeacher, methods: Collection[str] = ("vid",)) -> list[RunSpec]:
+    """Plain, mutual, KD and more.
+
+    At a rate so low that rounding does not grow: uniform areas of digits flip whole ReLUs at the last bit."""
     slow = {"lr": 1e-4, "batch_size": 9, "milestones": ()}
-    taught = [replace(teacher.spec(**slow), method=name, params=numbers) for name, numbers in METHODS.items()]
+    taught = [
+        replace(teacher.spec(**slow), method=name, params=numbers)
+        for name, numbers in METHODS.items()
+        if name in methods
+    ]
     learning = Temperature(0, "ctkd", numbers=params(lowest=1, span=20, start=1, warmup=2))
+    by_student = Temperature(0, "lskd", numbers=params(tau=2))
     taught += [
-        teacher.spec(**slow, temperature=rule) for rule in (learning, Temperature(0, "lskd", numbers=params(tau=2)))
+        teacher.spec(**slow, temperature=rule) for rule in (learning, by_student)
     ]
     mutual = replace(VANILLA, **slow, method="dml", params=params(ce=1, mutual=1), peer="resnet8")
-    return [replace(VANILLA, **slow), mutual, teacher.spec(**slow), teacher.spec("dkd", **slow), *taught]
+    return [replace(VANILLA, **slow), mutual, teacher.spec(**slow), *taught]
 
 
 def whole_state(results: Path, spec: RunSpec) -> dict[str, Tensor]:
@@ -129,10 +137,16 @@ def whole_state(results: Path, spec: RunSpec) -> dict[str, Tensor]:
     return stored["model"] | {f"method.{name}": value for name, value in stored.get("method", {}).items()}
 
 
-@pytest.mark.parametrize("stopped", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_two_processes_train_what_one_does(stopped: bool, teacher: GivenTeacher, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stopped", "methods"),
+    [(True, ("vid",)), pytest.param(False, METHODS, marks=pytest.mark.slow)],
+    ids=["stopped", "all"],
+)
+def test_two_processes_train_what_one_does(
+    stopped: bool, methods: Collection[str], teacher: GivenTeacher, tmp_path: Path
+) -> None:
     alone, together = teacher.execution(tmp_path / "alone"), teacher.execution(tmp_path / "together")
-    vanilla, mutual, *taught = specs_of(teacher)
+    vanilla, mutual, *taught = specs_of(teacher, methods)
     for group in ([vanilla, mutual], taught):
         train(group, alone)
         if stopped:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +14,7 @@ from pathlib import Path
 import imagenet_like
 import pytest
 import torch
+from forked import run_script
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from imagenet_like import open_source
@@ -246,12 +245,12 @@ def test_no_cache_for_measured_times_nor_decoded_images(teacher: GivenTeacher, t
 
 def test_jobs_at_the_same_time_share_the_work(teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     specs = list(students(teacher).values())
-    jobs = []
-    for number, part in enumerate((specs[::2], specs[1::2])):
-        path = tmp_path / f"job{number}.json"
+    paths = [tmp_path / f"job{number}.json" for number in range(2)]
+    for path, part in zip(paths, (specs[::2], specs[1::2]), strict=True):
         path.write_text(job_json(part, teacher.execution(tmp_path, teacher_cache_gb=1.0)))
-        jobs.append(subprocess.Popen([sys.executable, str(ROOT / "trainables" / "job.py"), str(path)]))
-    assert [job.wait(300) for job in jobs] == [0, 0]
+    with ThreadPoolExecutor(2) as pool:
+        ended = [*pool.map(lambda path: run_script(ROOT / "trainables" / "job.py", path), paths)]
+    assert [(job.returncode, job.stderr) for job in ended] == [(0, "")] * 2
     assert_same(alone, tmp_path, specs)
 
 

@@ -1,0 +1,54 @@
+"""Processes of tests that need torch: forked from one that has imported it and has done nothing else, which saves each
+the seconds of the import."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["torch"])
+SECONDS = 300
+
+
+def call(work: Callable[..., None], *arguments: Any, cwd: Path | None = None) -> CompletedProcess[str]:
+    """What `work(*arguments)` prints, and how it ends, in a process in which warnings are errors."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        streams = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err)]
+        process = CONTEXT.Process(target=_work, args=(streams, cwd, work, arguments))
+        process.start()
+        process.join(SECONDS)
+        for file in (out, err):
+            file.seek(0)
+        found = CompletedProcess([], process.exitcode, out.read().decode(), err.read().decode())
+        process.close()
+    return found
+
+
+def run_script(script: Path, *words: object, cwd: Path | None = None) -> CompletedProcess[str]:
+    """As `python -W error script words`."""
+    return call(_run, str(script), [str(word) for word in words], cwd=cwd)
+
+
+def _run(script: str, words: list[str]) -> None:
+    sys.argv = [script, *words]
+    sys.path.insert(0, str(Path(script).parent))
+    runpy.run_path(script, run_name="__main__")
+
+
+def _work(streams: list[str], cwd: Path | None, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    for number, path in enumerate(streams, 1):
+        file = os.open(path, os.O_WRONLY | os.O_APPEND)
+        os.dup2(file, number)
+    if cwd:
+        os.chdir(cwd)
+    warnings.simplefilter("error")
+    work(*arguments)
