@@ -9,7 +9,7 @@ import runpy
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -21,16 +21,14 @@ SECONDS = 300
 
 def call(work: Callable[..., None], *arguments: Any, cwd: Path | None = None) -> CompletedProcess[str]:
     """What `work(*arguments)` prints, and how it ends, in a process in which warnings are errors."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        streams = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err)]
+    with tempfile.TemporaryDirectory() as folder:
+        streams = Path(folder, "out"), Path(folder, "err")
         process = CONTEXT.Process(target=_work, args=(streams, cwd, work, arguments))
         process.start()
         process.join(SECONDS)
-        for file in (out, err):
-            file.seek(0)
-        found = CompletedProcess([], process.exitcode, out.read().decode(), err.read().decode())
-        process.close()
-    return found
+        process.kill()
+        process.join()
+        return CompletedProcess([], process.exitcode, *(stream.read_text() for stream in streams))
 
 
 def run_script(script: Path, *words: object, cwd: Path | None = None) -> CompletedProcess[str]:
@@ -44,10 +42,9 @@ def _run(script: str, words: list[str]) -> None:
     runpy.run_path(script, run_name="__main__")
 
 
-def _work(streams: list[str], cwd: Path | None, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _work(streams: Sequence[Path], cwd: Path | None, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     for number, path in enumerate(streams, 1):
-        file = os.open(path, os.O_WRONLY | os.O_APPEND)
-        os.dup2(file, number)
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     if cwd:
         os.chdir(cwd)
     warnings.simplefilter("error")
