@@ -6,17 +6,13 @@ DEMO := results-demo
 # In parallel; the tests of a file stay together and share what they have made.
 TESTS := -n auto --dist loadfile
 # Slow tests that end within SECONDS on two cores, in this order; those that find most come first.
-SECONDS := 2400
+SECONDS := 1500
 SOME_SLOW := \
 	tests/sweeps/running/test_ray_internals.py \
 	tests/sweeps/running/test_surroundings.py \
 	tests/sweeps/test_campaign.py::test_a_few_faults \
 	tests/sweeps/running/test_cluster.py::test_a_table_on_three_nodes \
-	tests/sweeps/test_search.py::test_an_enlarged_search_trains_only_what_is_new \
-	tests/trainables/training/test_distributed.py \
-	tests/trainables/models/test_models.py \
-	tests/trainables/test_evaluate.py::test_it_runs_as_a_script_from_anywhere \
-	tests/test_benchmarks.py::test_operations_of_a_student_with_a_cache_are_its_own
+	tests/sweeps/test_search.py::test_an_enlarged_search_trains_only_what_is_new
 
 .PHONY: demo test test-oldest test-slow test-some-slow check format docs clean
 

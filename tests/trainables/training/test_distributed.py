@@ -124,9 +124,7 @@ def specs_of(teacher: GivenTeacher, methods: Collection[str] = ("vid",)) -> list
     ]
     learning = Temperature(0, "ctkd", numbers=params(lowest=1, span=20, start=1, warmup=2))
     by_student = Temperature(0, "lskd", numbers=params(tau=2))
-    taught += [
-        teacher.spec(**slow, temperature=rule) for rule in (learning, by_student)
-    ]
+    taught += [teacher.spec(**slow, temperature=rule) for rule in (learning, by_student)]
     mutual = replace(VANILLA, **slow, method="dml", params=params(ce=1, mutual=1), peer="resnet8")
     return [replace(VANILLA, **slow), mutual, teacher.spec(**slow), *taught]
 
