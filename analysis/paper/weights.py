@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from analysis.paper import table1
 from analysis.paper.temperatures import ENERGY_KD, KD, LSKD, NORMKD
 from analysis.table.layout import Block, Part, Row, Table
 from trainables.recipes import Pair, Recipe, Treatment
@@ -45,4 +46,5 @@ TABLE = Table(
     "of the distillation term; cross-entropy has weight 0.1, and all train by KD's schedule. Weight 0.9: as KD and "
     "NormKD are released; 9: as LSKD is. Each rule keeps its own factor. Equal gradient: the weight by which the mean "
     "gradient on the untrained student's logits is that of KD with weight 0.9.",
+    published_in=(table1.TABLE,),
 )
