@@ -85,7 +85,7 @@ def soften(temperature: Temperature, student_logits: Tensor, teacher_logits: Ten
 def deviation(logits: Tensor) -> Tensor:
     """Return the standard deviation over the classes (N - 1 in its denominator), (N, C) -> (N,).
 
-    It is at least SMALLEST. Where all logits of a sample are equal its gradient is 0. (Of no samples torch's `var` warns.)
+    It is at least SMALLEST. Where all logits of a sample are equal its gradient is 0.
     """
     variance = logits.var(dim=1) if len(logits) else logits.sum(dim=1)
     positive = variance > SMALLEST**2
