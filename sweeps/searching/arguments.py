@@ -23,8 +23,8 @@ examples:
   {search} --pair vgg13/vgg8 --row temperatures --space rule=lskd,dtkd T=2:6 tau=1:4 --trials 30
 
 A range: FIELD=LOW:HIGH, FIELD=LOW:HIGH:log, FIELD=LOW:HIGH:STEP or FIELD=A,B. T, T+, T-, r and rule are the
-temperature's, tau, gamma, ... a rule's own numbers; any other field as in {run} --set. The same command again goes
-on; with more --trials it trains only what is new."""
+temperature's, tau, gamma, ... a rule's own numbers; any other field as in --set of a sweep. The same command again
+goes on; with more --trials it trains only what is new."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def parse(argv: Sequence[str]) -> SearchOptions:
         prog=command_name("search"),
         usage=f"{command_name('search')} --pair TEACHER/STUDENT --trials N [options]",
         description="Search hyperparameters of a row of the paper; compare the best with the paper's own.",
-        epilog=EXAMPLES.format(search=command_name("search"), run=command_name("run")),
+        epilog=EXAMPLES.format(search=command_name("search")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
