@@ -28,12 +28,13 @@ from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.command_line import ledger_path, parse_override, settings_of_sweep, write
 from analysis.table.layout import Table
-from analysis.table.resolved import check_rows, resolve
+from analysis.table.resolved import ResolvedTable, check_rows, resolve
 from analysis.tables import add_table, load_chosen
 from trainables import datasets
 from trainables.commands import Parser, command_name, parse_path, run_command
 from trainables.errors import UserError
 from trainables.recipes import Pair
+from trainables.spec import Temperature
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -164,7 +165,7 @@ def _command_of_rules(table: Table, options: argparse.Namespace) -> int:
     usual = replace(settings, pairs=(pair.key,), rows=tuple(options.rows), seeds=1)
     check_rows([table], usual)
     resolved = resolve(table, replace(usual, overrides=tuple(options.overrides)))
-    if options.overrides and resolved.cells == resolve(table, usual).cells:
+    if options.overrides and _what_shows(resolved) == _what_shows(resolve(table, usual)):
         said = " ".join(f"{path}={value}" for path, value in options.overrides)
         raise UserError(f"--set {said}: no rule of {', '.join(options.rows) or table.key} would change")
     student = given(pair.student, options.student) if options.student else None
@@ -181,6 +182,11 @@ def _command_of_rules(table: Table, options: argparse.Namespace) -> int:
     write(path, numbers.encode())
     print(path)
     return 0
+
+
+def _what_shows(resolved: ResolvedTable) -> set[tuple[Temperature | None, str, str]]:
+    """What a picture of rules shows of the runs."""
+    return {(run.temperature, run.membership, run.augmentation) for runs in resolved.cells.values() for run in runs}
 
 
 def _by_content(place: Path | None, wanted: set[str]) -> tuple[tuple[str, str], ...]:

@@ -29,6 +29,9 @@ def load(package: str, name: str, attribute: str, kind: type) -> Any:
         file = shown(Path(str(module.__file__)))
         what = f"{attribute} is no {kind.__name__}" if hasattr(module, attribute) else f"there is no {attribute}"
         raise UserError(f"{file}: {what}; define {attribute}, a {kind.__name__}, there (docs/extend)")
+    if lacking := getattr(found, "__abstractmethods__", None):
+        file = shown(Path(str(module.__file__)))
+        raise UserError(f"{file}: {attribute} has no {', '.join(sorted(lacking))}: define it there (docs/extend)")
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,6 +68,10 @@ def evaluate(options: argparse.Namespace) -> dict[str, float | int | str]:
     model = model.to(device).to(memory_format=torch.channels_last)
     with as_trained():
         (scores,) = evaluate_models([model], dataset, "fp32", batch_size=options.batch_size)
+    if not math.isfinite(scores.loss):
+        raise UserError(
+            f"{options.weights} gives NaN or infinite logits: use weights of a training that did not diverge"
+        )
     return {
         "top1": round(scores.top1, 4),
         "top5": round(scores.top5, 4),

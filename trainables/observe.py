@@ -149,6 +149,8 @@ def _ends(model: Network, images: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     """Logits and pooled features, without the maps, which need not last until the next batch."""
     with as_trained():
         outputs = model.forward_features(images.contiguous(memory_format=torch.channels_last))
+    if not bool(outputs.logits.isfinite().all()):
+        raise UserError("these weights give NaN or infinite logits: use weights of a training that did not diverge")
     return outputs.logits, outputs.pooled
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from ekd_core import energy
 from ekd_core.rules import Rule, Samples
 from ekd_core.softening import Softening
+from trainables.errors import UserError
 from trainables.rules import make_rule
 from trainables.temperature import Temperature
 
@@ -71,6 +72,8 @@ def _apply(
             learned=learned,
         )
         found = rule.soften(samples)
+        if not isinstance(found, float | int | Tensor | Softening):
+            raise UserError(f"a rule's soften returns {type(found).__name__}: return a temperature or a Softening")
         softening = found if isinstance(found, Softening) else Softening(found, found, found**2)
         parts.append([_per_sample(value, labels[rows]) for value in softening[:3]])
     return [torch.cat(values) for values in zip(*parts, strict=True)]

@@ -221,7 +221,10 @@ def _overridden(tables: Sequence[Table], settings: Settings, overrides: Sequence
         specs = _specs(tables, changed)
         check_methods(specs)
     except UserError as error:
-        hint = "; --rows can leave out rows without such a rule" if "temperature.rule" in dict(overrides) else ""
+        many = len(settings.rows) != 1
+        hint = (
+            "; --rows can leave out rows without such a rule" if many and "temperature.rule" in dict(overrides) else ""
+        )
         raise UserError(f"--set {said}: {error}{hint}") from error
     flat = [flatten(spec) for spec in specs]
     for path, value in overrides:

@@ -24,6 +24,7 @@ from trainables import methods, models, temperature
 from trainables.additions import place_of
 from trainables.datasets import load
 from trainables.errors import UserError
+from trainables.rule_values import rule_values
 from trainables.rules import make_rule
 from trainables.spec import Temperature, params
 from trainables.storage.job_file import Execution
@@ -167,6 +168,12 @@ def test_a_rule_as_its_page_has_it(add: Add, tmp_path: Path) -> None:
         ("RULE = Confident", "", "{file}: there is no RULE; define RULE, a Rule, there"),
         ("import Tensor", "import Tensors", "ImportError: cannot import name 'Tensors' .* ({file}, line 5"),
         ("@dataclass(frozen=True)\n", "", "the rule confident is no dataclass: write @dataclass(frozen=True) above"),
+        ("def soften", "def softens", "{file}: RULE has no soften: define it there"),
+        (
+            "    spread: float = 1",
+            "    spread: float = 1\n    base: float = 1",
+            "cannot call a number base: choose another",
+        ),
         ("spread=self.spread)", "spread=0)", "the temperature rule confident: spread is 0; it must be above 0"),
     ],
 )
@@ -176,6 +183,15 @@ def test_a_rule_that_cannot_be_used_is_one_line(add: Add, command: Command, old:
     pattern = ".*".join(re.escape(part) for part in told.format(file=file).split(".*"))
     assert status == 2
     assert re.search(pattern, err.splitlines()[-1])
+
+
+def test_a_rule_that_gives_no_temperature_is_not_drawn(add: Add) -> None:
+    add(
+        "ekd_core/rules/confident", BLOCKS["ekd_core/rules/confident"].replace("return self.temperature", "self.spread")
+    )
+    logits = np.zeros((10, 3), np.float32)
+    with pytest.raises(UserError, match="a rule's soften returns NoneType: return a temperature or a Softening"):
+        rule_values(Temperature(4, "confident", numbers=params(spread=2)), logits, np.zeros(10, np.int64))
 
 
 def test_an_error_in_an_own_rule_has_its_place(add: Add, tmp_path: Path) -> None:

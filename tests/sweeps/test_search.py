@@ -50,6 +50,7 @@ COMMON = ("--pair", "resnet20/resnet8", "--dataset", "digits", "--gpus", "0", "-
         (["--space", "epochs=4:12"], "epochs takes whole numbers only: write epochs=4:12:2"),
         (["--space", "epochs=4:12:0.5"], "epochs takes whole numbers only"),
         (["--space", "batch_size=32,48.5"], "batch_size takes whole numbers only"),
+        (["--row", "kd", "--set", "temperature.rule=lskd", "--space", "lr=0.01:0.1"], "given: T; T=0 takes T away$"),
         (["--row", "temperatures", "--sampler", "gp"], "rules differ in theirs: take tpe"),
         (["--row", "temperatures", "--space", "rule=lskd,dtkd", "T=2:6"], "the temperature rule lskd takes tau"),
         (["--row", "temperatures", "--space", "rule=lskd,ttm", "tau=1:2", "gamma=0.1:1", "T+=0:1"], "has no .*plus"),

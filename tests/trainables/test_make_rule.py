@@ -11,7 +11,7 @@ from ekd_core.rules.dtkd import DTKD
 from ekd_core.rules.energy import Energy
 from ekd_core.rules.lskd import LSKD
 from trainables.errors import UserError
-from trainables.rules import make_rule
+from trainables.rules import make_rule, rule_of
 from trainables.spec import RunSpec, Temperature, flatten, from_json, params, with_fields
 from trainables.temperature import rule_names
 
@@ -42,11 +42,14 @@ def test_numbers_stand_beside_the_other_fields() -> None:
     ("temperature", "words"),
     [
         (Temperature(0, "lskd"), "lskd takes tau; given: none"),
-        (Temperature(4, "lskd", numbers=params(tau=2)), "lskd takes tau; given: T, tau"),
+        (Temperature(4, "lskd", numbers=params(tau=2)), "lskd takes tau; given: T, tau; T=0 takes T away"),
         (Temperature(0, "lskd", rate=0.2, numbers=params(tau=2)), "lskd takes tau; given: r, tau"),
         (Temperature(0, "lskd", numbers=params(tau=0)), "lskd: tau is 0.0; it must be above 0"),
         (Temperature(4, "eakd", numbers=params(bound=9)), "eakd takes T, entropy_temperature, bound; given: T, bound"),
-        (Temperature(0, "dtkd"), "dtkd: temperature is 0.0; it must be above 0"),
+        (Temperature(0, "dtkd"), "dtkd takes T; given: none"),
+        (Temperature(0, "lskd", numbers=params(tau=1e300)), r"1e\+300 must lie between 1e-18 and 1e\+18"),
+        (Temperature(1e-300), "1e-300 must lie between 1e-18"),
+        (Temperature(4, "lksd"), r"unknown temperature rule 'lksd' \(did you mean lskd\?\): use one of ats, ctkd"),
     ],
 )
 def test_numbers_that_a_rule_does_not_have_are_refused(temperature: Temperature, words: str) -> None:
@@ -54,8 +57,13 @@ def test_numbers_that_a_rule_does_not_have_are_refused(temperature: Temperature,
         make_rule(temperature)
 
 
+def test_a_run_whose_rule_is_gone_is_read_and_not_trained() -> None:
+    run = from_json(RUN.canonical().replace("lskd", "gone"))
+    assert run.temperature == Temperature(0, "gone", numbers=params(tau=2))
+    with pytest.raises(UserError, match="unknown temperature rule 'gone': use one of"):
+        rule_of(run)
+
+
 def test_the_papers_rules_have_no_numbers_of_their_own() -> None:
     with pytest.raises(UserError, match="the rule 'energy' has no number 'tau'"):
         Temperature(4, "energy", 2, -2, 0.2, numbers=params(tau=2))
-    with pytest.raises(UserError, match=r"unknown temperature rule 'lksd' .*lskd"):
-        Temperature(4, "lksd")

@@ -14,7 +14,7 @@ from small_jobs import seasoned
 from torch import Tensor
 from torch.backends import cudnn
 
-from trainables import observe
+from trainables import evaluate, observe
 from trainables.data.dataset import Dataset, Split
 from trainables.datasets import load
 from trainables.errors import UserError
@@ -191,3 +191,13 @@ def test_other_images_or_weights_are_refused(weights: Path, dataset: Dataset, tm
         answers("wrn_16_1", weights, IMAGES, device="cpu")
     with pytest.raises(UserError, match="no weights at"):
         certainty("resnet8", tmp_path / "gone.pt", IMAGES, count=1, device="cpu")
+
+
+def test_weights_without_finite_answers_are_refused(weights: Path, tmp_path: Path) -> None:
+    state = torch.load(weights, weights_only=True)["model"]
+    path = tmp_path / "diverged.pth"
+    torch.save({name: value * 1e30 if value.is_floating_point() else value for name, value in state.items()}, path)
+    with pytest.raises(UserError, match="NaN or infinite logits"):
+        answers("resnet8", path, IMAGES)
+    with pytest.raises(UserError, match=r"diverged\.pth gives NaN or infinite logits"):
+        evaluate.main(["resnet8", str(path), "--dataset", "digits", "--json"])

@@ -239,7 +239,6 @@ def test_golden_ids(run_id: str, text: str) -> None:
         (lambda: Temperature(4, "energy", 2, -2, 0), r"rate r = 0 must be in \(0, 1\]"),
         (lambda: Temperature(4, "energy", 2, -2, 1.01), r"rate r = 1.01 must be in \(0, 1\]"),
         (lambda: Temperature(4, "energy", 2, -2, -0.5), r"rate r = -0.5 must be in \(0, 1\]"),
-        (lambda: Temperature(4, "warm"), "unknown temperature rule 'warm': use one of ats, ctkd, dtkd"),
         (lambda: Temperature(4, "plain", 2), "plain temperature has no plus"),
         (lambda: Temperature(values=(2, 4)), "choose the rule 'gradation'"),
         (lambda: Temperature(4, "energy", 2, -2, 0.2, (2, 4)), "choose the rule 'gradation'"),

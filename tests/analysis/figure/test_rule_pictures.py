@@ -126,6 +126,7 @@ def test_what_is_refused(weights: tuple[Path, Path], tmp_path: Path, capsys: pyt
         (("temperatures", *given, "--rows", "lskdd"), "unknown row lskdd"),
         (("temperatures", *given, "--set", "temperature.tauu=3"), "no rule of temperatures would change"),
         (("temperatures", *given, "--rows", "lskd", "--set", "temperature.tau=0"), "tau is 0.0; it must be above 0"),
+        (("temperatures", *given, "--rows", "kd", "--set", "lr=0.1"), "no rule of kd would change"),
         (
             ("temperatures", *given, "--rows", "dtkd"),
             "DTKD gives depends on the student: name its weights by --student",
