@@ -46,7 +46,7 @@ def test_numbers_stand_beside_the_other_fields() -> None:
         (Temperature(0, "lskd", rate=0.2, numbers=params(tau=2)), "lskd takes tau; given: r, tau"),
         (Temperature(0, "lskd", numbers=params(tau=0)), "lskd: tau is 0.0; it must be above 0"),
         (Temperature(4, "eakd", numbers=params(bound=9)), "eakd takes T, entropy_temperature, bound; given: T, bound"),
-        (Temperature(0, "dtkd"), "dtkd takes T; given: none"),
+        (Temperature(0, "dtkd"), "dtkd takes T, sharpness; given: none"),
         (Temperature(0, "lskd", numbers=params(tau=1e300)), r"1e\+300 must lie between 1e-18 and 1e\+18"),
         (Temperature(1e-300), "1e-300 must lie between 1e-18"),
         (Temperature(4, "lksd"), r"unknown temperature rule 'lksd' \(did you mean lskd\?\): use one of ats, ctkd"),
