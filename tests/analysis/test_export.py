@@ -217,7 +217,7 @@ def test_the_command_merges(tmp_path: Path) -> None:
     [
         (("--results", "good"), "nothing to do: give --csv FILE"),
         (("--results", "good", "--curves", "c.txt"), "name a file that ends in .csv or .parquet"),
-        (("--cvs", "a.csv"), "unrecognized arguments: --cvs a.csv (see python "),
+        (("--cvs", "a.csv"), "unrecognized arguments: --cvs a.csv (see "),
         (("--csv", "a.csv"), "folder results of the ledger does not exist"),
         (("--results", "empty", "--csv", "a.csv"), "there is no ledger empty/ledger.sqlite: run a sweep first"),
         (("--results", "bad", "--csv", "a.csv"), "is no ledger"),

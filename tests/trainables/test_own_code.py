@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from forked import call
 
 from analysis.paper import tables
 from analysis.record.settings import Settings, student_spec, teacher_spec
@@ -202,7 +201,9 @@ def test_a_checkout_with_unknown_modules_is_dirty(tmp_path: Path) -> None:
     code = "from trainables.storage.provenance import surroundings as s; print(s('cpu')['dirty'])"
 
     def dirty() -> str:
-        done = call(exec, f"import sys; sys.path.insert(0, '.'); {code}", {}, cwd=tmp_path)
+        done = subprocess.run(
+            [sys.executable, "-B", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
     assert dirty() == "False", "other files that git does not know are no code"

@@ -20,6 +20,7 @@ from ekd_core import (
     partners,
 )
 from ekd_core.rules import Samples
+from ekd_core.rules.plain import Plain
 from ekd_core.softening import Temperature as TemperatureOf
 from trainables.data.random_streams import Purpose, generator
 from trainables.data.stream import Chunk, Stream, normalise, to_device
@@ -65,6 +66,8 @@ class View:
     def temperature(self, spec: RunSpec) -> TemperatureOf:
         """What a run's rule makes of the samples; 1 for a run without one, and where the rule asks for the student."""
         rule, temperature = rule_of(spec), spec.temperature
+        if isinstance(rule, Plain):
+            return rule.temperature
         if rule is None or rule.STUDENT or temperature is None:
             return 1.0
         key = temperature, spec.membership

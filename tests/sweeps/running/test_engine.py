@@ -164,7 +164,7 @@ def test_jobs_that_fail_do_not_stop_the_others(seen: Seen) -> None:
 
 def test_every_reason_is_one_line_that_says_what_happened(seen: Seen) -> None:
     reasons = seen.outcome.failed | seen.outcome.not_run
-    assert "No space left on device" in reasons[LOST_TEACHER.run_id]
+    assert "no space left on device" in reasons[LOST_TEACHER.run_id]
     assert reasons[PACK[1].run_id] == "diverged: nan"
     folder = run_dir(seen.results, GARBLED.run_id)
     assert reasons[GARBLED.run_id].startswith(f"cannot use {folder}/result.json (it is damaged): delete {folder}")
