@@ -10,9 +10,7 @@ SECONDS := 1200
 SOME_SLOW := \
 	tests/sweeps/running/test_ray_internals.py \
 	tests/sweeps/running/test_surroundings.py \
-	tests/sweeps/test_campaign.py::test_a_few_faults \
-	tests/sweeps/running/test_cluster.py::test_a_table_on_three_nodes \
-	tests/sweeps/test_search.py::test_an_enlarged_search_trains_only_what_is_new
+	tests/sweeps/test_campaign.py::test_a_few_faults
 
 .PHONY: demo test test-oldest test-slow test-some-slow check format docs clean
 
