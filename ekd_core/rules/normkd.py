@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ekd_core.rules import Rule, Samples, check_above_0
+from ekd_core.rules import Samples
+from ekd_core.rules.lskd import LSKD
 from ekd_core.softening import Softening, deviation
 
 
 @dataclass(frozen=True)
-class NormKD(Rule):
+class NormKD(LSKD):
     """T = tau sigma, sigma the standard deviation over the classes of each network's logits; factor (tau sigma_t)^2.
 
     The gradient flows through the student's sigma. It has the softmaxes of LSKD and another weight.
     """
-
-    STUDENT = True
-
-    tau: float
-
-    def __post_init__(self) -> None:
-        check_above_0(tau=self.tau)
 
     def soften(self, samples: Samples) -> Softening:
         assert samples.student is not None

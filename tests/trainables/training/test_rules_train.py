@@ -9,13 +9,17 @@ import pytest
 import torch
 from small_jobs import VANILLA, GivenTeacher, Recorder, assert_same, outcome, stop_after, train
 
-from ekd_core import rules
+from ekd_core import kd_loss, rules
+from ekd_core.rules import Samples
+from ekd_core.rules.lskd import LSKD
 from trainables import job
 from trainables.baselines import multi_plain
 from trainables.data.stream import WHOLE
 from trainables.errors import UserError
 from trainables.job import Execution
-from trainables.methods import make
+from trainables.methods import Batch, make
+from trainables.methods.kd_equal import EqualKD, Scale
+from trainables.models import Outputs
 from trainables.recipes import DIGITS, Treatment, dkd, energy_kd, kd
 from trainables.rivals import (
     ats,
@@ -141,8 +145,28 @@ def test_the_learned_temperature_has_moved_and_is_saved(alone: Trained) -> None:
     assert theta.item() != 1.0
 
 
-def test_equal_weights_have_the_gradient_of_kd(alone: Trained) -> None:
-    """LSKD's gradient at the start is not that of KD: its measured scale is not 1, and it is kept."""
+def test_a_measured_weight_gives_the_gradient_of_kd() -> None:
+    """By LSKD, whose own gradient is another: the mean over the samples is that of 0.9 KD at T = 4."""
+    method = EqualKD(ce=0.1, kd=0.9, reference=4)
+    teacher, student = (3 * torch.randn(32, 10, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    student.requires_grad_()
+
+    def batch() -> Batch:
+        softening = LSKD(2).soften(Samples(teacher, student))
+        return Batch(student, torch.zeros(32).long(), 1, softening, teacher=Outputs.of_logits(teacher), extra=scale)
+
+    def pull(loss: torch.Tensor) -> float:
+        (gradient,) = torch.autograd.grad(loss, student)
+        return gradient.norm(dim=1).mean().item()
+
+    scale = Scale()
+    wanted = pull(0.9 * kd_loss(student, teacher, 4.0))
+    assert pull(method.distillation_loss(Outputs.of_logits(student), batch())) != pytest.approx(wanted, rel=0.1)
+    method.measure(Outputs.of_logits(student), batch())
+    assert pull(method.distillation_loss(Outputs.of_logits(student), batch())) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_measured_weight_is_kept_with_the_weights(alone: Trained) -> None:
     runs, results = alone
     scale = torch.load(weights_path(results, runs["equal_lskd"].run_id), weights_only=True)["method"]["value"]
     assert scale.item() > 0
