@@ -28,7 +28,8 @@ if __package__ in (None, ""):
 from analysis import paper
 from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger
-from analysis.record.settings import Settings, deviations, parse_pair, teacher_spec
+from analysis.record.settings import Settings, deviations, parse_pair
+from analysis.record.specs import teacher_spec
 from analysis.reporting.search_results import Finalist, Searched, write_search
 from analysis.table import names
 from sweeps.display.outcome import LOG, heading, report, resumable, typed

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.figure import embedding
-from analysis.record.settings import Settings, student_spec
+from analysis.record.settings import Settings
+from analysis.record.specs import student_spec
 from analysis.table import names
 from analysis.table.layout import Row
 from analysis.table.resolved import ResolvedPart, ResolvedTable

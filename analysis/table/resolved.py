@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from analysis.record.settings import Settings, assistant_spec, parse_pair, student_spec, teacher_spec, vanilla_spec
+from analysis.record.settings import Settings, parse_pair
+from analysis.record.specs import assistant_spec, student_spec, teacher_spec, vanilla_spec
 from analysis.table.layout import Block, Part, Row, Table
 from analysis.table.titles import title
 from trainables.errors import UserError

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from analysis.claim.power import of_runs, sensitivity, spread
 from analysis.record.entry import Entry
-from analysis.record.settings import teacher_spec
+from analysis.record.specs import teacher_spec
 from analysis.table import names
 from analysis.table.grid import make_grid
 from analysis.table.protocol import protocol

@@ -10,7 +10,8 @@ from typing import Any
 
 from analysis import paper
 from analysis.paper import temperatures
-from analysis.record.settings import Settings, student_spec
+from analysis.record.settings import Settings
+from analysis.record.specs import student_spec
 from analysis.table.layout import Row
 from sweeps.request.request import check_methods
 from sweeps.searching.space import LONG, Scalar, Space, has_field

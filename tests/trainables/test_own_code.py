@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from analysis.paper import tables
-from analysis.record.settings import Settings, student_spec, teacher_spec
+from analysis.record.settings import Settings
+from analysis.record.specs import student_spec, teacher_spec
 from analysis.table.resolved import resolve
 from trainables import models, own_code
 from trainables.errors import UserError

@@ -9,7 +9,8 @@ import pytest
 from made_up import cells
 
 from analysis import paper
-from analysis.record.settings import Settings, deviations, from_json, student_spec
+from analysis.record.settings import Settings, deviations, from_json
+from analysis.record.specs import student_spec
 from analysis.table.grid import make_grid
 from analysis.table.resolved import resolve
 from trainables.baselines import takd

@@ -7,7 +7,8 @@ from dataclasses import replace
 from made_up import cells
 
 from analysis import paper
-from analysis.record.settings import Settings, assistant_spec, deviations, student_spec, teacher_spec
+from analysis.record.settings import Settings, deviations
+from analysis.record.specs import assistant_spec, student_spec, teacher_spec
 from trainables.baselines import dml
 from trainables.recipes import CIFAR100, TINYIMAGENET, VANILLA, VGG_13_8, Pair, Treatment, cutmix, dkd, kd
 from trainables.spec import RunSpec, from_json

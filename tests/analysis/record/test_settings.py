@@ -9,15 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.record.settings import (
-    Settings,
-    deviations,
-    from_json,
-    parse_pair,
-    student_spec,
-    teacher_spec,
-    vanilla_spec,
-)
+from analysis.record.settings import Settings, deviations, from_json, parse_pair
+from analysis.record.specs import student_spec, teacher_spec, vanilla_spec
 from trainables.errors import UserError
 from trainables.recipes import (
     CIFAR100,

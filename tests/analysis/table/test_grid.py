@@ -14,7 +14,8 @@ from scipy import stats  # type: ignore[import-untyped]
 
 from analysis import paper
 from analysis.record.entry import Entry, entry_of
-from analysis.record.settings import Settings, teacher_spec, vanilla_spec
+from analysis.record.settings import Settings
+from analysis.record.specs import teacher_spec, vanilla_spec
 from analysis.table.grid import Grid, make_grid
 from analysis.table.resolved import resolve
 from analysis.table.value import Value

@@ -15,7 +15,8 @@ from plans import plan_of
 
 from analysis import paper
 from analysis.record.entry import Entry, entry_of
-from analysis.record.settings import Settings, teacher_spec, vanilla_spec
+from analysis.record.settings import Settings
+from analysis.record.specs import teacher_spec, vanilla_spec
 from analysis.table.layout import Block, Part, Row, Table
 from sweeps.display.forecast import count_cells, of_other_code
 from sweeps.planning.plan import MOST_STUDENTS, JobKind, Plan
