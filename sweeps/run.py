@@ -42,6 +42,9 @@ from trainables.own_code import hash_program
 from trainables.spec import RunSpec
 from trainables.storage.runs import has_weights
 
+MANY_RUNS = 1000
+"""More of varied fields are trained only with --yes."""
+
 if TYPE_CHECKING:
     from sweeps.planning.estimate import CostEstimate
     from sweeps.planning.teacher_caches import TeacherCaches
@@ -127,6 +130,8 @@ def sweep(options: Options, request: Request, command: str) -> int:
             stack.enter_context(hold_driver_lock(where.results))
         entries = known(where.results, request.run_ids)
         plan = plan_of(where, request, entries)
+        if request.settings.vary and not options.yes:
+            check_size(plan, where)
         resources = check_all(where, request, plan.all_runs.values()) if plan.jobs else None
         if is_new:
             stack.enter_context(hold_driver_lock(where.results))
@@ -141,6 +146,21 @@ def sweep(options: Options, request: Request, command: str) -> int:
             remember(ledger, where, request, command)
         show_results(where, request, ledger.entries(request.run_ids))
     return report(outcome, command)
+
+
+def check_size(plan: Plan, where: Where) -> None:
+    """Refuse very many runs of varied fields, which may be an accident, and say what they would cost."""
+    from sweeps.display import forecast
+    from sweeps.planning.teacher_caches import find_teacher_caches
+
+    runs = sum(len(job.specs) for job in plan.jobs)
+    if runs <= MANY_RUNS:
+        return
+    resources = planned_resources(where)
+    caches = find_teacher_caches(plan.jobs, where.data_dir, where.teacher_cache * 10**9)
+    cost = estimated(plan, where.data_dir, resources, max(1, resources.devices_at_once(cores_here())), caches)
+    hours = forecast.hours_words(cost.device_hours)
+    raise UserError(f"--vary asks for {runs:,} runs, about {hours} on one device: add --yes to train them")
 
 
 def plan_of(where: Where, request: Request, entries: dict[str, Entry]) -> Plan:
@@ -197,9 +217,9 @@ def remember(ledger: Ledger, where: Where, request: Request, command: str) -> No
 
 
 def print_plan(plan: Plan, request: Request) -> None:
-    from sweeps.display.forecast import images, of_other_code, one_line
+    from sweeps.display.forecast import of_other_code, one_line, remarks
 
-    print("\n".join([one_line(plan, request), *of_other_code(plan), *images(request)]), flush=True)
+    print("\n".join([one_line(plan, request), *of_other_code(plan), *remarks(request)]), flush=True)
 
 
 def show_results(where: Where, request: Request, entries: dict[str, Entry]) -> None:

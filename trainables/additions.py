@@ -4,6 +4,8 @@ of an error in one."""
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import pkgutil
 import sys
 import traceback
 from pathlib import Path
@@ -14,6 +16,20 @@ from trainables.errors import UserError
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("ekd_core.rules", "trainables.methods", "trainables.datasets", "trainables.models", "analysis.paper")
 DEBUG_HINT = "--debug shows the whole traceback"
+
+
+def folders_of(package: str) -> list[Path]:
+    """The folders of a package, which is not imported."""
+    top, *inner = package.split(".")
+    found = importlib.util.find_spec(top)
+    assert found is not None
+    return [Path(folder, *inner) for folder in found.submodule_search_locations or ()]
+
+
+def modules_in(package: str) -> tuple[str, ...]:
+    """The public modules of a package; neither it nor they are imported."""
+    found = pkgutil.iter_modules(map(str, folders_of(package)))
+    return tuple(sorted(each.name for each in found if not each.name.startswith("_")))
 
 
 def load(package: str, name: str, attribute: str, kind: type) -> Any:

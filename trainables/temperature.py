@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.util
-import pkgutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from trainables.additions import modules_in
 from trainables.canonical import Canonical, Params
 from trainables.errors import UserError
 
@@ -19,18 +17,13 @@ KNOWN = (*ENDS, "plain", "gradation")
 """Rules whose numbers are fields of their own."""
 
 
-def rule_folders() -> list[Path]:
-    """The folders of `ekd_core.rules`, which is not imported, nor torch."""
-    found = importlib.util.find_spec("ekd_core")
-    assert found is not None
-    return [Path(folder) / "rules" for folder in found.submodule_search_locations or ()]
+RULES = "ekd_core.rules"
 
 
 @functools.cache
 def rule_names() -> tuple[str, ...]:
     """The rules, by their files; none is imported."""
-    found = pkgutil.iter_modules(map(str, rule_folders()))
-    return tuple(sorted(each.name for each in found if not each.name.startswith("_")))
+    return modules_in(RULES)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figure.style import BLUE, FORMATS, GRAPH, GREEN, RED, plain, saved, set_title
+from analysis.figure.varied_charts import draw_varied
 from analysis.table import captions, names
 from analysis.table.command_line import write
 from analysis.table.grid import Grid
@@ -56,6 +57,8 @@ def draw(grid: Grid) -> Figure:
     parts = grid.resolved.parts
     if not grid.values:
         raise UserError(f"no row of {grid.table.key} was asked for: there is nothing to draw")
+    if any(row.varied for part in parts for row in part.rows):
+        return draw_varied(grid)
     most = max(len(part.pairs) for part in parts)
     columns = most if most <= WIDEST else WIDEST - 1
     places = _places(parts, columns)

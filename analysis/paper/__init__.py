@@ -1,4 +1,7 @@
-"""The paper's tables as data: one module a table, whose `TABLE` is found by looking into this folder; and `claims`."""
+"""The paper's tables as data: one module a table, whose `TABLE` is found by looking into this folder; and `claims`.
+
+ABLATION is the name of a table of any rows, whose fields a sweep varies.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ import pkgutil
 import re
 from functools import cache
 
-from analysis.table.layout import Table
-from trainables.additions import load
+from analysis.table.layout import Block, Part, Row, Table
+from trainables.additions import load, modules_in
 from trainables.commands import did_you_mean
 from trainables.errors import UserError
+from trainables.recipes import Pair, Recipe, Treatment
+
+ABLATION = "ablation"
 
 
 def _natural(name: str) -> list[str | int]:
@@ -25,9 +31,33 @@ def tables() -> dict[str, Table]:
     return {name: load(__name__, name, "TABLE", Table) for name in names}
 
 
+@cache
+def ablation() -> Table:
+    """The rows of all tables of accuracies, and a row for each other method, with the method's own defaults."""
+    trained = [table for table in tables().values() if table.kind.compares_accuracies]
+    rows = {row.key: row for table in reversed(trained) for part in table.parts for row in part.rows}
+    own = {name: _row_of_method(name) for name in modules_in("trainables.methods") if name not in (*rows, "vanilla")}
+    return Table(
+        key=ABLATION,
+        title="Ablation",
+        parts=(Part("main", "", lambda recipe: recipe.pairs, (Block((*rows.values(), *own.values())),)),),
+        caption="Top-1 accuracy (%) of the student.",
+    )
+
+
+def _row_of_method(name: str) -> Row:
+    def treat(recipe: Recipe, pair: Pair) -> Treatment:
+        from trainables import methods  # With torch.
+
+        method = methods.find(name)
+        return Treatment(name, temperature=recipe.temperature if method.TEMPERED else None, peer=method.PEER)
+
+    return Row(name, name, treat)
+
+
 def find(name: str) -> Table:
     """The table of that name (in any case)."""
-    known = tables()
+    known = {**tables(), ABLATION: ablation()}
     table = known.get(name.lower())
     if table is None:
         hint = f" ({near})" if (near := did_you_mean(name, known)) else ""

@@ -42,6 +42,8 @@ SHORT = {
     "rule": "temperature.rule",
 }
 """The paper's names of fields."""
+STUDENT = "student"
+"""What `vary` may name besides a run's fields."""
 LISTS = ("milestones", "temperature.values")
 _OWN = tuple(field.name for field in dataclasses.fields(RunSpec) if field.name not in (*NESTED, *_DECIDED, "params"))
 
@@ -56,7 +58,9 @@ class Settings:
     teachers that were given rather than trained. overrides: (dotted field of a run, JSON value), applied to every
     student that has the field. imbalance: of the training set's classes; None for the recipe's own. assistant: of every
     pair (TAKD) instead of its own. tail_teachers: the teachers of a long-tailed data set train on the long tail too.
-    recipe_of: the data set by whose schedule and hyperparameters all train; empty for their own.
+    recipe_of: the data set by whose schedule and hyperparameters all train; empty for their own. vary: (dotted field,
+    or `student`, and the JSON of its values): every combination of values makes a row of its own of each row that has
+    the fields.
     """
 
     dataset: str = "cifar100"
@@ -74,19 +78,20 @@ class Settings:
     assistant: str = ""
     tail_teachers: bool = False
     recipe_of: str = ""
+    vary: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise UserError(f"seeds {self.seeds} must be at least 1")
-        for path, _ in self.overrides:
+        for path in (*dict(self.overrides), *(dict(self.vary).keys() - {STUDENT})):
             check_override(path)
 
     def as_json(self) -> str:
         fields = dataclasses.asdict(self)
-        if not self.recipe_of:
-            # So that what is named by a hash of the settings keeps its name.
-            del fields["recipe_of"]
-        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+        # What is named by a hash of the settings keeps its name.
+        later = {name for name in ("recipe_of", "vary") if not fields[name]}
+        kept = {name: value for name, value in fields.items() if name not in later}
+        return json.dumps(kept, sort_keys=True, separators=(",", ":"))
 
     @property
     def recipe(self) -> Recipe:
@@ -124,6 +129,7 @@ class Settings:
             "--assistant": self.assistant,
             "--recipe": self.recipe_of,
             "--set": tuple(f"{path}={value}" for path, value in self.overrides),
+            "--vary": tuple(f"{short_name(path)}={','.join(map(word_of, values))}" for path, values in self.vary),
         }
         usual = {"--seeds": 3, "--train-fraction": 1.0, "--precision": "fp32"}
         words = ["--tail-teachers"] if self.tail_teachers else []
@@ -150,6 +156,7 @@ def from_json(text: str) -> Settings:
             fields[name] = _words(fields[name])
         for name in ("teachers", "overrides"):
             fields[name] = tuple((key, value) for key, value in fields[name])
+        fields["vary"] = tuple((path, _words(values)) for path, values in fields.get("vary", ()))
         for field in dataclasses.fields(Settings):
             if field.name in fields:
                 fields[field.name] = coerce(fields[field.name], hints[field.name])
@@ -162,6 +169,17 @@ def _words(names: Any) -> tuple[Any, ...]:
     if not isinstance(names, list):
         raise TypeError(f"{names!r} is no list")
     return tuple(names)
+
+
+def word_of(text: str) -> str:
+    """A JSON value as it is written on the command line: a string without its quotes."""
+    value = parse_value(text)
+    return value if isinstance(value, str) else text
+
+
+def short_name(path: str) -> str:
+    """The paper's name of a field, if it has one: `T+` of `temperature.plus`."""
+    return next((short for short, known in SHORT.items() if known == path), path)
 
 
 def check_override(path: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from analysis.record.settings import NESTED, Settings, parse_value
+from trainables.errors import UserError
 from trainables.own_code import with_own_code
 from trainables.recipes import TEACHER_SEED, VANILLA, Pair, Recipe, Schedule, Treatment, kd
 from trainables.spec import PLAIN, Params, RunSpec, with_fields
@@ -14,8 +16,6 @@ from trainables.temperature import KNOWN
 
 def _base(settings: Settings, student: str, schedule: Schedule, seed: int, lr: float | None = None) -> RunSpec:
     source = settings.recipe
-    if settings.epochs is not None:
-        schedule = schedule.scaled(settings.epochs)
     return RunSpec(
         dataset=settings.dataset,
         data=settings.data,
@@ -39,14 +39,16 @@ def teacher_spec(settings: Settings, network: str) -> RunSpec:
     """The run that trains a teacher: the network alone, always by the plain schedule, one seed for all tables."""
     if settings.recipe.whole and not settings.tail_teachers:
         settings = replace(settings, dataset=settings.recipe.whole, imbalance=None)
-    return with_own_code(_base(settings, network, settings.recipe.plain, TEACHER_SEED))
+    schedule = settings.recipe.plain
+    shortened = schedule if settings.epochs is None else schedule.scaled(settings.epochs)
+    return with_own_code(_base(settings, network, shortened, TEACHER_SEED))
 
 
 def _override(spec: RunSpec, overrides: dict[str, Any], recipe: Recipe) -> RunSpec:
     """`spec` with all the fields set that it has: a method's own parameters, a temperature's plus, ... only there."""
     if not overrides:
         return spec
-    own = {path: value for path, value in overrides.items() if _has(spec, path, overrides)}
+    own = {path: value for path, value in overrides.items() if has_field(spec, path, overrides)}
     if spec.peer is not None:
         peer = str(overrides.get("peer", spec.peer))
         own = {"peer_lr": recipe.lr_of(peer)} | own
@@ -64,7 +66,8 @@ def _number(path: str) -> bool:
     return outer == "temperature" and inner not in NESTED["temperature"]
 
 
-def _has(spec: RunSpec, path: str, overrides: dict[str, Any]) -> bool:
+def has_field(spec: RunSpec, path: str, overrides: Mapping[str, Any]) -> bool:
+    """Whether a run has a field to set, once some others are set to JSON values."""
     outer, _, inner = path.partition(".")
     if not inner:
         return spec.peer is not None or outer not in ("peer", "peer_lr")
@@ -84,11 +87,25 @@ def _has(spec: RunSpec, path: str, overrides: dict[str, Any]) -> bool:
     return inner == "rule" or inner in used
 
 
-def student_spec(settings: Settings, pair: Pair, treatment: Treatment, seed: int, *, timing: bool = False) -> RunSpec:
-    """The run that trains `pair.student` by `treatment`; `VANILLA` is the student without a teacher."""
-    schedule = settings.recipe.schedule_of(treatment)
+def student_spec(
+    settings: Settings,
+    pair: Pair,
+    treatment: Treatment,
+    seed: int,
+    *,
+    varied: Sequence[tuple[str, str]] = (),
+    timing: bool = False,
+) -> RunSpec:
+    """The run that trains `pair.student` by `treatment`; `VANILLA` is the student without a teacher.
+
+    varied: fields of this run that are set, and the JSON of their values.
+    """
+    overrides = {path: parse_value(value) for path, value in (*settings.overrides, *varied)}
+    usual = settings.recipe.schedule_of(treatment)
+    epochs = overrides.pop("epochs", settings.epochs)
+    schedule = usual if epochs is None else usual.scaled(_counted(epochs))
     spec = _base(settings, pair.student, schedule, seed, treatment.lr)
-    shorter = 1.0 if settings.epochs is None else settings.epochs / schedule.epochs
+    shorter = schedule.epochs / usual.epochs
     temperature = PLAIN if treatment.method == "vanilla" else treatment.temperature
     if temperature is not None:
         temperature = replace(temperature, numbers=_with_warmup(temperature.numbers, shorter))
@@ -108,8 +125,13 @@ def student_spec(settings: Settings, pair: Pair, treatment: Treatment, seed: int
         membership=treatment.membership,
         **taught,
     )
-    overrides = {path: parse_value(value) for path, value in settings.overrides}
     return with_own_code(_override(spec, overrides, settings.recipe))
+
+
+def _counted(epochs: Any) -> int:
+    if type(epochs) is not int or epochs < 1:
+        raise UserError(f"epochs must be a whole number, 1 or more, not {epochs}")
+    return epochs
 
 
 def _with_warmup(numbers: Params, shorter: float) -> Params:

@@ -54,7 +54,8 @@ class Snapshot:
     def chapters(self) -> list[Chapter]:
         """Every table that any sweep asked for, by the latest sweep that named it."""
         latest = {name: sweep for sweep in self.sweeps for name in sweep.tables}
-        return [_chapter(table, latest[table.key], self) for table in tables() if table.key in latest]
+        known = [*tables(), paper.ablation()]
+        return [_chapter(table, latest[table.key], self) for table in known if table.key in latest]
 
 
 def read_snapshot(results: Path, metric: str = "best") -> Snapshot:

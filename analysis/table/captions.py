@@ -25,7 +25,9 @@ def caption(grid: Grid) -> str:
     table, settings = grid.table, grid.settings
     epochs = names.epochs(*grid.epochs)
     numbers = table.kind.describe(grid.metric, settings.seeds, epochs, grid.devices, of_paper=table.of_paper)
-    of_runs = (_differences(grid), _accuracies(grid), _energies(grid)) if grid.table.kind.trains else ()
+    of_runs = (
+        (_differences(grid), _near_best(grid), _accuracies(grid), _energies(grid)) if grid.table.kind.trains else ()
+    )
     sentences = [grid.table.caption, numbers, *of_runs, _protocol(grid), _beside(grid)]
     return " ".join(sentence for sentence in sentences if sentence)
 
@@ -185,6 +187,15 @@ def _differences(grid: Grid) -> str:
             "been the best and all columns."
         )
     return words
+
+
+def _near_best(grid: Grid) -> str:
+    if not any(value.near_best for value in grid.values):
+        return ""
+    return (
+        "Marked of each row's combinations: the best, and those that a paired t-test with Holm's correction does not "
+        f"tell from it (p >= {ALPHA:g})."
+    )
 
 
 def _energies(grid: Grid) -> str:

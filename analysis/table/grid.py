@@ -11,7 +11,7 @@ from analysis.table import published
 from analysis.table.kinds import HyperparameterTable
 from analysis.table.layout import Block, Difference, Part, Table, increase_key
 from analysis.table.resolved import CellKey, ResolvedPart, ResolvedTable, resolve
-from analysis.table.stats import holm, paired, summarise
+from analysis.table.stats import ALPHA, holm, paired, summarise
 from analysis.table.value import Value
 from trainables.errors import UserError
 from trainables.recipes import TEACHER_SEED, Pair
@@ -252,7 +252,11 @@ class _Maker:
             self.value(part, "row", row.key, row.label, pair, self.resolved.cells[part.key, row.key, pair])
             for row in block.rows
         ]
-        rows = {value.row: value for value in (_mark_best(made) if self.table.kind.compares_accuracies else made)}
+        if self.table.kind.compares_accuracies:
+            made = _mark_best(made)
+        if any(row.varies for row in block.rows):
+            made = _mark_near_best(made)
+        rows = {value.row: value for value in made}
         derived = [self.difference(part, difference, rows) for difference in block.differences]
         return [*rows.values(), *(value for value in derived if value is not None)]
 
@@ -300,6 +304,21 @@ def _mark_best(values: list[Value]) -> list[Value]:
     return [
         replace(v, best=v.mean is not None and v.state == "done" and round(v.mean, 2) == max(means)) for v in values
     ]
+
+
+def _mark_near_best(values: list[Value]) -> list[Value]:
+    """The rows marked that a paired t-test, with Holm's correction over the block, does not tell from the best one."""
+    best = max((value for value in values if value.best), key=lambda value: value.mean or 0.0, default=None)
+    if best is None:
+        return values
+    others = [value for value in values if value.n > 1 and value.row != best.row]
+    tests = {value.row: paired(best.by_seed, value.by_seed) for value in others}
+    ps = {row: found.estimate.p() for row, found in tests.items() if found is not None}
+    same = {row for row, p in ps.items() if p is None and tests[row].summary.mean == 0}  # type: ignore[union-attr]
+    known = {row: p for row, p in ps.items() if p is not None}
+    corrected = dict(zip(known, holm([*known.values()]), strict=True))
+    near = same | {row for row, p in corrected.items() if p >= ALPHA}
+    return [replace(value, near_best=value.row in near and not value.best) for value in values]
 
 
 def make_grid(resolved: ResolvedTable, entries: Mapping[str, Entry], metric: str = "best") -> Grid:

@@ -52,8 +52,8 @@ def _number(text: str) -> str:
 
 def _main(entry: Shown) -> str:
     text = _number(entry.text)
-    bold = rf"\textbf{{{text}}}" if entry.best else text
-    return bold + (rf" {{\scriptsize $\pm$ {escape(entry.spread)}}}" if entry.spread else "")
+    text = rf"\textbf{{{text}}}" if entry.best else rf"\textit{{{text}}}" if entry.near_best else text
+    return text + (rf" {{\scriptsize $\pm$ {escape(entry.spread)}}}" if entry.spread else "")
 
 
 def _rows(line: Line) -> list[list[str]]:

@@ -22,12 +22,16 @@ class Row:
         label: Its name in print.
         treat: Returns how a student is taught, for the recipe of a data set and a pair of networks.
         note: A sentence below the table (an assumption, a lost number).
+        varied: Fields of its runs that are set, and the JSON of their values.
+        varies: The key of the row of which this is one combination of varied fields.
     """
 
     key: str
     label: str
     treat: Callable[[Recipe, Pair], Treatment]
     note: str = ""
+    varied: tuple[tuple[str, str], ...] = ()
+    varies: str = ""
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,9 @@ def text(sheet: Sheet, width: int = TEXT_WIDTH) -> str:
         fits = max(len(line) for line in wide) <= width
         lines = wide if fits else _text_panel(panel, stacked=True)
         parts.append("\n".join([panel.title, *lines] if panel.title else lines))
-    marked = any(entry.best for panel in sheet.panels for line in panel.lines for entry in line.entries)
+    marked = any(entry.best for entry in sheet.entries)
     legend = " In brackets: the best of its block." if marked else ""
+    legend += " With ~: not told from it." if any(entry.near_best for entry in sheet.entries) else ""
     paragraphs = [_wrapped(paragraph, width) for paragraph in (sheet.caption + legend, *sheet.notes)]
     return "\n\n".join([*parts, *paragraphs]) + "\n"
 
@@ -42,7 +43,7 @@ def _wrapped(paragraph: str, width: int) -> str:
 
 
 def _text_entry(entry: Shown) -> tuple[str, str]:
-    main = f"[{entry.text}]" if entry.best else entry.text
+    main = f"[{entry.text}]" if entry.best else f"~{entry.text}" if entry.near_best else entry.text
     main += f" ± {entry.spread}" if entry.spread else ""
     return main, entry.aside
 
@@ -73,7 +74,8 @@ def markdown_text(string: str) -> str:
 
 
 def _md_entry(entry: Shown) -> str:
-    words = [f"**{markdown_text(entry.text)}**" if entry.best else markdown_text(entry.text)]
+    mark = "**" if entry.best else "*" if entry.near_best else ""
+    words = [f"{mark}{markdown_text(entry.text)}{mark}"]
     words += [f"± {markdown_text(entry.spread)}"] if entry.spread else []
     words += [f"<sub>({markdown_text(entry.paper)})</sub>"] if entry.paper else []
     return " ".join([*words, *([f"<sub>{markdown_text(entry.remark)}</sub>"] if entry.remark else [])])

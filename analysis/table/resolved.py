@@ -10,6 +10,7 @@ from analysis.record.settings import Settings, parse_pair
 from analysis.record.specs import assistant_spec, student_spec, teacher_spec, vanilla_spec
 from analysis.table.layout import Block, Part, Row, Table
 from analysis.table.titles import title
+from analysis.table.varied import REFERENCE, Combinations, combine, with_students
 from trainables.errors import UserError
 from trainables.recipes import Pair
 from trainables.spec import RunSpec, flatten
@@ -20,11 +21,13 @@ CellKey = tuple[str, str, Pair]
 
 @dataclass(frozen=True)
 class ResolvedPart:
-    """A part with the rows and the pairs that were asked for."""
+    """A part with the rows and the pairs that were asked for. left_out: combinations of varied fields that no run can
+    have, a line each."""
 
     part: Part
     blocks: tuple[Block, ...]
     pairs: tuple[Pair, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -68,7 +71,7 @@ class ResolvedTable:
         settings, timing = self.settings, self.table.kind.timed
         return {
             (part.key, row.key, pair): tuple(
-                student_spec(settings, pair, row.treat(settings.recipe, pair), seed, timing=timing)
+                student_spec(settings, pair, row.treat(settings.recipe, pair), seed, varied=row.varied, timing=timing)
                 for seed in self.seeds
             )
             for part in self.parts
@@ -127,16 +130,19 @@ def resolve(table: Table, settings: Settings) -> ResolvedTable:
 
 
 def _resolve_part(part: Part, settings: Settings, pairs: tuple[Pair, ...]) -> ResolvedPart:
-    chosen = (
-        replace(
-            block,
-            rows=tuple(
-                _labelled(row, settings, pairs) for row in block.rows if not settings.rows or row.key in settings.rows
-            ),
-        )
-        for block in part.blocks
-    )
-    return ResolvedPart(part, tuple(block for block in chosen if block.rows), pairs)
+    pairs = with_students(pairs, settings)
+    asked = {*settings.rows} or {row.key for row in part.rows}
+    shown = {*asked, REFERENCE} if settings.vary else asked
+    blocks: list[Block] = []
+    left_out: list[str] = []
+    for block in part.blocks:
+        rows = [row for row in block.rows if row.key in shown]
+        blocks.append(replace(block, rows=tuple(_labelled(row, settings, pairs) for row in rows)))
+        for row in rows if settings.vary else ():
+            found = combine(row, settings, pairs) if row.key in asked else Combinations()
+            blocks.append(Block(tuple(_labelled(each, settings, pairs) for each in found.rows)))
+            left_out += found.left_out
+    return ResolvedPart(part, tuple(block for block in blocks if block.rows), pairs, tuple(left_out))
 
 
 def _labelled(row: Row, settings: Settings, pairs: tuple[Pair, ...]) -> Row:
@@ -147,7 +153,7 @@ def _labelled(row: Row, settings: Settings, pairs: tuple[Pair, ...]) -> Row:
     plain = replace(settings, overrides=())
     for pair in pairs:
         treatment = row.treat(settings.recipe, pair)
-        usual, own = (flatten(student_spec(each, pair, treatment, 1)) for each in (plain, settings))
+        usual, own = (flatten(student_spec(each, pair, treatment, 1, varied=row.varied)) for each in (plain, settings))
         changed |= {path: value for path, value in settings.overrides if own.get(path) != usual.get(path)}
     words = ", ".join(f"{path} = {value}" for path, value in changed.items())
     return replace(row, label=f"{row.label}, set {words}") if words else row

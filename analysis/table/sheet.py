@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from analysis.table import captions, names
 from analysis.table.grid import Grid
 from analysis.table.kinds import HyperparameterTable
 from analysis.table.layout import increase_key
+from analysis.table.matrix import Axis, Varied, effect, varied_of
 from analysis.table.resolved import ResolvedPart
 from analysis.table.stats import ALPHA
 from analysis.table.value import Value
@@ -19,7 +20,10 @@ NOTHING = "—"
 
 @dataclass(frozen=True)
 class Shown:
-    """One entry: `text` ± `spread` (`paper`); `note` and `lost` say how many runs it has and how many failed."""
+    """One entry: `text` ± `spread` (`paper`); `note` and `lost` say how many runs it has and how many failed.
+
+    near_best: of varied fields, not told from the best one by a paired test.
+    """
 
     text: str
     spread: str = ""
@@ -27,6 +31,7 @@ class Shown:
     note: str = ""
     lost: str = ""
     best: bool = False
+    near_best: bool = False
 
     @property
     def remark(self) -> str:
@@ -65,6 +70,10 @@ class Sheet:
     caption: str
     notes: tuple[str, ...]
 
+    @property
+    def entries(self) -> tuple[Shown, ...]:
+        return tuple(entry for panel in self.panels for line in panel.lines for entry in line.entries)
+
 
 def make_sheet(grid: Grid) -> Sheet:
     """The table laid out as in the paper."""
@@ -76,7 +85,55 @@ def make_panels(grid: Grid) -> tuple[Panel, ...]:
     parts = grid.resolved.parts
     if grid.table.kind.timed:
         return tuple(_rates(grid, part, pair) for part in parts for pair in part.pairs)
-    return tuple(_panel(grid, part) for part in parts)
+    return tuple(panel for part in parts for panel in _panels_of(grid, part))
+
+
+def _panels_of(grid: Grid, part: ResolvedPart) -> Iterator[Panel]:
+    """The part; of two varied fields a matrix for each row and pair instead of the combinations, of more their main
+    effects too."""
+    varied = [each for pair in part.pairs for each in varied_of(grid, part, pair)]
+    apart = {each.row.key for each in varied if len(each.axes) == 2}
+    kept = [replace(block, rows=tuple(row for row in block.rows if row.varies not in apart)) for block in part.blocks]
+    yield _panel(grid, replace(part, blocks=tuple(block for block in kept if block.rows)))
+    for each in varied:
+        if len(each.axes) == 2:
+            yield _matrix(each)
+        elif len(each.axes) > 2:
+            yield _effects(each)
+
+
+def _matrix(varied: Varied) -> Panel:
+    """The first field down, the second across."""
+    down, across = varied.axes
+    lines = tuple(
+        Line(
+            f"{down.name} = {word}",
+            tuple(
+                show(varied.cells[first, second]) if (first, second) in varied.cells else Shown(NOTHING)
+                for second in across.values
+            ),
+        )
+        for first, word in zip(down.values, down.words, strict=True)
+    )
+    return Panel(varied.title, (("", *(f"{across.name} = {word}" for word in across.words)),), (lines,))
+
+
+def _effects(varied: Varied) -> Panel:
+    """Of each value of each field the mean over all combinations that have it."""
+
+    def shown(axis: Axis, value: str) -> Shown:
+        found = effect(varied, axis, value)
+        spread = "" if found.std is None else percent(found.std)
+        return Shown(percent(found.mean), spread) if found.n else Shown(NOTHING)
+
+    groups = tuple(
+        tuple(
+            Line(f"{axis.name} = {word}", (shown(axis, value),))
+            for value, word in zip(axis.values, axis.words, strict=True)
+        )
+        for axis in varied.axes
+    )
+    return Panel(f"Main effects: {varied.title}", (("", "Mean of all combinations"),), groups)
 
 
 def show(value: Value) -> Shown:
@@ -95,7 +152,7 @@ def show(value: Value) -> Shown:
     text = write(value.mean)
     spread = "" if value.std is None else f"{value.std:.{len(text.partition('.')[2])}f}"
     note = "" if value.n == value.asked else f"{value.n}/{value.asked} seeds"
-    return Shown(text, spread, paper, note, lost, value.best)
+    return Shown(text, spread, paper, note, lost, value.best, value.near_best)
 
 
 def _spread(value: Value) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.record.settings import Settings
+from analysis.record.settings import Settings, short_name
 from analysis.table import names
 from analysis.table.layout import PAPER_TITLE, Table
 from trainables import datasets
@@ -11,10 +11,14 @@ from trainables import datasets
 def title(table: Table, settings: Settings) -> str:
     """The table's title with the data set of the settings. On other data than the paper's it is no table of the paper,
     which stands behind it as the one that it follows."""
-    if settings.dataset == table.dataset and not settings.data:
+    on_its_data = settings.dataset == table.dataset and not settings.data
+    if on_its_data and not settings.vary:
         return table.title
     match = PAPER_TITLE.fullmatch(table.title)
-    words = _on(match[2] if match else table.title, names.dataset(table.dataset), images(settings))
+    own = match[2] if match else table.title
+    if settings.vary:
+        own += f": {names.listed([short_name(path) for path, _ in settings.vary])} varied"
+    words = own if on_its_data else _on(own, names.dataset(table.dataset), images(settings))
     return f"{words[0].upper()}{words[1:]} (after {match[1]} of the Energy KD paper)" if match else words
 
 

@@ -133,9 +133,10 @@ def _print(parts: list[RenderableType]) -> None:
     console.print(Group(*parts), soft_wrap=False)
 
 
-def images(request: Request) -> list[str]:
-    """What the images are that are not the published ones."""
-    return [f"data: {source}" for _, source in request.images]
+def remarks(request: Request) -> list[str]:
+    """What the images are that are not the published ones, and the combinations of varied fields that are left out."""
+    left_out = dict.fromkeys(line for table in request.resolved for part in table.parts for line in part.left_out)
+    return [*(f"data: {source}" for _, source in request.images), *(f"left out: {line}" for line in left_out)]
 
 
 def one_line(plan: Plan, request: Request) -> str:
@@ -198,7 +199,7 @@ def _lines(plan: Plan, request: Request) -> list[str]:
     cell_count, saved = count_cells(request)
     shared = f"; {count(saved, 'run')} saved by sharing" if saved else ""
     lines = [f"{count(cell_count, 'cell')} in {count(len(request.tables), 'table')}{shared}"]
-    lines += [*images(request), *_teachers(plan, request)]
+    lines += [*remarks(request), *_teachers(plan, request)]
     if plan.failed:
         lines.append(f"{count(len(plan.failed), 'run')} failed earlier and will not be tried again without --retry")
     lines += of_other_code(plan)

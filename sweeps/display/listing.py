@@ -8,16 +8,16 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import trainables
 from analysis.record.settings import Settings
 from analysis.table import names as printed
 from analysis.table.layout import Part, Table
 from analysis.table.resolved import resolve
 from sweeps.running.recovery import known
 from trainables import datasets
+from trainables.additions import folders_of
 from trainables.errors import UserError
 from trainables.mixing import OPERATIONS, SELECTIONS
-from trainables.temperature import rule_folders
+from trainables.temperature import RULES
 
 WIDTH = 110
 
@@ -29,13 +29,13 @@ def listing(tables: Sequence[Table], networks: Iterable[str], data_dir: Path, re
     for table in tables:
         lines += ["", *_table(table, results)]
     lines += ["", "", "METHODS  each runs, in the tables' rows; their numbers can be changed with --set", ""]
-    lines += _described(Path(folder) / "methods" for folder in trainables.__path__)
+    lines += _described(folders_of("trainables.methods"))
     lines += ["  takd                KD by an assistant that KD by the teacher has trained (rows with an assistant)"]
     lines += [""]
     lines += _wrapped("  mixing.operation    ", OPERATIONS)
     lines += _wrapped("  mixing.selection    ", SELECTIONS)
     lines += ["", "", "RULES THAT SET TEMPERATURES  for kd, some for dkd too: --set temperature.rule=NAME", ""]
-    lines += _described(rule_folders())
+    lines += _described(folders_of(RULES))
     lines += ["", "", "PAIRS  each runs, by all methods that can serve it; any two networks make one: --pairs T/S", ""]
     lines += _pairs(tables)
     lines += ["", "", "NETWORKS  each runs", "", *_wrapped("  ", networks)]

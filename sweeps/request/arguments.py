@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from analysis import paper
 from analysis.record.settings import Settings
 from analysis.table.command_line import parse_override
+from analysis.table.varied import parse_varied
 from trainables.commands import Parser, command_name, did_you_mean, parse_path
 from trainables.datasets import at_side, names
 from trainables.errors import UserError
@@ -32,6 +33,7 @@ examples:
   {run} all --plan                          the whole paper: what it would cost
   {run} table5 --pairs resnet56/resnet20 --rows kd kd_he_da_40 --teachers checkpoints/
   {run} table4 --rows energy_kd --set temperature.rule=reversed
+  {run} ablation --rows energy_kd --pairs resnet56/resnet20 --vary T+=1,2,4 T-=-1,-2,-3
 
 The same command again resumes: what is finished is never trained twice. Exit status: 0 all done, 1 something failed or
 was not run, 2 bad input."""
@@ -87,6 +89,7 @@ class Options:
     settings: Settings
     overrides: tuple[tuple[str, str], ...]
     where: Where
+    yes: bool = False
     plan: bool = False
     json: bool = False
     list: bool = False
@@ -147,6 +150,16 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--pairs", nargs="+", default=(), metavar="T/S", help="teacher/student columns, not the paper's")
     what.add_argument("--rows", nargs="+", default=(), metavar="KEY", help="only these rows (--list shows their keys)")
     what.add_argument("--assistant", default="", metavar="NETWORK", help="between teacher and student in TAKD's rows")
+    what.add_argument(
+        "--vary",
+        nargs="+",
+        action="extend",
+        type=parse_varied,
+        default=[],
+        metavar="FIELD=VALUES",
+        help="a row for every combination: T+=1,2,4 T-=-1,-2 r=0.1:0.5:0.1 student=resnet8,resnet20",
+    )
+    what.add_argument("--yes", action="store_true", help="train more than a thousand runs of varied fields")
     add_what(what)
     add_where(parser.add_argument_group("where to train"))
     modes = parser.add_argument_group("instead of training")

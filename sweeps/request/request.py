@@ -15,6 +15,7 @@ from analysis.table.layout import Table
 from analysis.table.resolved import ResolvedTable, check_rows, resolve
 from sweeps.request.arguments import Options, Where
 from sweeps.request.teacher_weights import TeacherWeights, find_each, published
+from sweeps.request.vary import check_combinations, check_vary, students_of
 from trainables import datasets
 from trainables.commands import count, did_you_mean
 from trainables.errors import UserError
@@ -82,7 +83,12 @@ def make_request(options: Options) -> Request:
         pairs=tuple(dict.fromkeys(asked.pairs)),
         rows=tuple(dict.fromkeys(asked.rows)),
     )
+    if tables == (paper.ablation(),) and not settings.rows:
+        raise UserError(f"{paper.ABLATION} has the rows of all tables: name some, for example --rows kd energy_kd")
     _check_rows(tables, settings)
+    if settings.vary:
+        _check_networks(students_of(settings), "--vary student")
+        check_vary(tables, settings, dict(options.overrides), MOST_RUNS)
     _check_size(tables, settings)
     mixed = not settings.dataset
     found = {
@@ -98,6 +104,9 @@ def make_request(options: Options) -> Request:
     )
     if settings.tail_teachers and _specs(tables, settings) == _specs(tables, replace(settings, tail_teachers=False)):
         raise UserError(f"--tail-teachers: no run of {' '.join(table.key for table in tables)} would change")
+    if settings.vary:
+        check_combinations(tables, settings)
+        check_methods(_specs(tables, settings))
     if options.overrides:
         settings = _overridden(tables, settings, options.overrides)
     return Request(tables, settings, given, tuple((name, source.source) for name, source in found.items()))
@@ -108,6 +117,8 @@ def named(name: str) -> Sequence[Table]:
     tables = paper.tables()
     if name.lower() == ALL:
         return list(tables.values())
+    if name.lower() == paper.ABLATION:
+        return [paper.ablation()]
     if name.lower() not in tables:
         hint = closest(name, tables) or f": use one of {', '.join(tables)} or {ALL}"
         raise UserError(f"unknown table {name!r}{hint} (--list shows all)")

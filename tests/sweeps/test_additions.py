@@ -18,9 +18,8 @@ from small_jobs import train
 
 from analysis import paper
 from analysis.record.settings import Settings
-from ekd_core import rules
 from ekd_core.rules import Samples
-from trainables import methods, models, temperature
+from trainables import additions, methods, models, temperature
 from trainables.additions import place_of
 from trainables.datasets import load
 from trainables.errors import UserError
@@ -49,7 +48,7 @@ def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Add]:
             folder.mkdir(parents=True)
             found = import_module(package)
             monkeypatch.setattr(found, "__path__", [*found.__path__, str(folder)])
-            monkeypatch.setattr("trainables.temperature.rule_folders", lambda: [*map(Path, rules.__path__)])
+            monkeypatch.setattr(additions, "folders_of", lambda name: [*map(Path, import_module(name).__path__)])
         (folder / f"{module}.py").write_text(code)
         added.append(f"{package}.{module}")
         forget()
@@ -62,7 +61,7 @@ def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Add]:
 
 
 def forget() -> None:
-    for cached in (paper.tables, methods.find, models._networks, temperature.rule_names, make_rule):
+    for cached in (paper.tables, paper.ablation, methods.find, models._networks, temperature.rule_names, make_rule):
         cached.cache_clear()
 
 
