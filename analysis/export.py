@@ -167,10 +167,7 @@ def _command(given: Sequence[str]) -> int:
         merge(options.results, options.merge)
     if frames:
         with Ledger.open(options.results / "ledger.sqlite", readonly=True) as ledger:
-            entries, asked = (
-                ledger.all(),
-                asked_for(ledger.sweeps(), {**paper.tables(), paper.ABLATION: paper.ablation()}),
-            )
+            entries, asked = ledger.all(), asked_for(ledger.sweeps(), paper.find)
         for path, encode in ((options.csv, csv_bytes), (options.parquet, parquet_bytes)):
             if path:
                 write(path, encode(to_frame(entries, asked)))

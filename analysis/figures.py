@@ -19,7 +19,6 @@ if __package__ in (None, ""):
     check_environment(__file__)
 
 
-from analysis import paper
 from analysis.figure import from_weights
 from analysis.figure.charts import form_of, write_figure
 from analysis.figure.observations import Folders, digest, given
@@ -29,7 +28,7 @@ from analysis.record.settings import Settings
 from analysis.table.command_line import ledger_path, parse_override, settings_of_sweep, write
 from analysis.table.layout import Table
 from analysis.table.resolved import ResolvedTable, check_rows, resolve
-from analysis.tables import add_table, load_chosen
+from analysis.tables import add_table, find_table, load_chosen
 from trainables import datasets
 from trainables.commands import Parser, command_name, parse_path, run_command
 from trainables.errors import UserError
@@ -78,7 +77,7 @@ def _command(arguments: Sequence[str]) -> int:
     add_table(parser, "write this .png, .pdf or .svg (default: tables/TABLE.png and .pdf in the results)")
     _add_arguments_of_weights(parser)
     options = parser.parse_args(arguments)
-    table = paper.find(options.table) if options.table else None
+    table = find_table(options.table, options.results) if options.table else None
     if (table is None or table.kind.needs_weights or not options.weights) and (
         given_too := [f"--{name}" for name in _OF_RULES if vars(options)[_OF_RULES[name]]]
     ):

@@ -17,6 +17,7 @@ from analysis import paper
 from analysis.record.ledger import Ledger
 from analysis.table.command_line import add_arguments, ledger_path, settings_of_sweep, write
 from analysis.table.grid import Grid, make_grid
+from analysis.table.layout import Table
 from analysis.table.render import FORMATS, render
 from analysis.table.resolved import resolve
 from analysis.table.sheet import Sheet
@@ -26,11 +27,20 @@ from trainables.errors import UserError
 EXTENSIONS = {"latex": "tex", "markdown": "md", "csv": "csv", "html": "html"}
 
 
+def find_table(name: str, results: Path) -> Table:
+    """The table of that name; a user's own as the latest sweep that asked for it defined it."""
+    if name.lower() in (*paper.tables(), paper.ABLATION) or not ledger_path(results).exists():
+        return paper.find(name)
+    with Ledger.open(ledger_path(results), readonly=True) as ledger:
+        return paper.find(name, ledger.settings_of(name))
+
+
 def load_grid(name: str, results: Path, *, sweep: int | None = None, metric: str = "best") -> Grid:
     """A table's numbers from a results folder, by the settings of its latest sweep or of the `sweep`-th (from 1)."""
-    table = paper.find(name)
+    table = find_table(name, results)
     with Ledger.open(ledger_path(results), readonly=True) as ledger:
         settings = settings_of_sweep(ledger, table, sweep, results)
+        table = paper.find(name, settings)
         if not any(part.rows for part in table.parts):
             raise UserError(f"{table.key} has no numbers: {command_name('figures')} {table.key} draws it")
         resolved = resolve(table, settings)

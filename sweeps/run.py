@@ -34,7 +34,7 @@ from sweeps.request.request import ALL, Request, make_request, named
 from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest, known
 from trainables import datasets
-from trainables.commands import count, run_command
+from trainables.commands import command_name, count, run_command
 from trainables.console import keep_log
 from trainables.cores import cores_here
 from trainables.errors import UserError
@@ -56,17 +56,41 @@ def main(argv: Sequence[str]) -> int:
         options = parse(argv)
         if options.list:
             return list_names(options)
-        request = make_request(options)
+        request = requested(options)
+        if options.save:
+            return save(options.save, request)
         if options.plan:
             return show_plan(options, request)
         return sweep(options, request, typed("run.py", argv))
+
+
+def requested(options: Options) -> Request:
+    """The request; an error in an experiment's file names the line."""
+    if options.experiment is None:
+        return make_request(options)
+    try:
+        request = make_request(options)
+    except UserError as error:
+        raise options.experiment.explain(error) from error
+    options.experiment.check(request.settings)
+    return request
+
+
+def save(path: Path, request: Request) -> int:
+    """Write what is asked for as an experiment's file."""
+    from analysis.table.command_line import write
+    from sweeps.request.experiment_file import write_experiment
+
+    write(path, write_experiment([table.key for table in request.tables], request.settings).encode())
+    print(f"written: {path}; {command_name('run')} {path} trains it")
+    return 0
 
 
 def list_names(options: Options) -> int:
     from sweeps.display.listing import listing
     from trainables.models import names
 
-    tables = [table for name in options.tables or [ALL] for table in named(name)]
+    tables = [table for name in options.tables or [ALL] for table in named(name, options.settings)]
     print(listing(tables, names(), options.where.data_dir, options.where.results))
     return 0
 

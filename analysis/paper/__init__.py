@@ -9,6 +9,8 @@ import pkgutil
 import re
 from functools import cache
 
+from analysis.record.settings import Settings
+from analysis.table.experiment import own_table
 from analysis.table.layout import Block, Part, Row, Table
 from trainables.additions import load, modules_in
 from trainables.commands import did_you_mean
@@ -55,9 +57,12 @@ def _row_of_method(name: str) -> Row:
     return Row(name, name, treat)
 
 
-def find(name: str) -> Table:
-    """The table of that name (in any case)."""
+def find(name: str, settings: Settings | None = None) -> Table:
+    """The table of that name (in any case): of the program, ABLATION, or the own one of some settings."""
     known = {**tables(), ABLATION: ablation()}
+    if settings is not None and settings.own_table:
+        own = own_table(settings.own_table, ablation().parts[0].rows)
+        known |= {own.key.lower(): own}
     table = known.get(name.lower())
     if table is None:
         hint = f" ({near})" if (near := did_you_mean(name, known)) else ""

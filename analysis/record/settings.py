@@ -60,7 +60,7 @@ class Settings:
     pair (TAKD) instead of its own. tail_teachers: the teachers of a long-tailed data set train on the long tail too.
     recipe_of: the data set by whose schedule and hyperparameters all train; empty for their own. vary: (dotted field,
     or `student`, and the JSON of its values): every combination of values makes a row of its own of each row that has
-    the fields.
+    the fields. own_table: the JSON of the definition of a user's own table, if one was asked for.
     """
 
     dataset: str = "cifar100"
@@ -79,6 +79,7 @@ class Settings:
     tail_teachers: bool = False
     recipe_of: str = ""
     vary: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    own_table: str = ""
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -89,7 +90,7 @@ class Settings:
     def as_json(self) -> str:
         fields = dataclasses.asdict(self)
         # What is named by a hash of the settings keeps its name.
-        later = {name for name in ("recipe_of", "vary") if not fields[name]}
+        later = {name for name in ("recipe_of", "vary", "own_table") if not fields[name]}
         kept = {name: value for name, value in fields.items() if name not in later}
         return json.dumps(kept, sort_keys=True, separators=(",", ":"))
 

@@ -129,8 +129,8 @@ def student_spec(
 
 
 def _counted(epochs: Any) -> int:
-    if type(epochs) is not int or epochs < 1:
-        raise UserError(f"epochs must be a whole number, 1 or more, not {epochs}")
+    if type(epochs) is not int:
+        raise UserError(f"epochs must be a whole number, not {epochs}")
     return epochs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,8 +55,11 @@ class Snapshot:
     def chapters(self) -> list[Chapter]:
         """Every table that any sweep asked for, by the latest sweep that named it."""
         latest = {name: sweep for sweep in self.sweeps for name in sweep.tables}
-        known = [*tables(), paper.ablation()]
-        return [_chapter(table, latest[table.key], self) for table in known if table.key in latest]
+        known = [table for table in tables() if table.key in latest]
+        for name in latest.keys() - {table.key for table in known}:
+            with contextlib.suppress(UserError):  # A table that is gone.
+                known.append(paper.find(name, latest[name].settings))
+        return [_chapter(table, latest[table.key], self) for table in known]
 
 
 def read_snapshot(results: Path, metric: str = "best") -> Snapshot:

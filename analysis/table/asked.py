@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from analysis.record.entry import Entry
 from analysis.record.ledger import Sweep
+from analysis.record.settings import Settings
 from analysis.table.layout import Table
 from analysis.table.resolved import resolve
 from trainables.errors import UserError
@@ -21,15 +22,15 @@ class Asked:
     alone: frozenset[str] = frozenset()
 
 
-def asked_for(sweeps: Iterable[Sweep], tables: Mapping[str, Table]) -> Asked:
-    """tables: those that there are; one that is gone, or its row or data set, names no runs."""
+def asked_for(sweeps: Iterable[Sweep], find: Callable[[str, Settings], Table]) -> Asked:
+    """find: the table of a name; one that is gone, or its row or data set, names no runs."""
     rows: dict[str, str] = {}
     alone: set[str] = set()
     for key, settings in dict.fromkeys((key, sweep.settings) for sweep in sweeps for key in sweep.tables):
-        if key not in tables or not tables[key].kind.trains:
-            continue
         with contextlib.suppress(UserError):
-            resolved = resolve(tables[key], settings)
+            resolved = resolve(find(key, settings), settings)
+            if not resolved.table.kind.trains:
+                continue
             runs = {spec: row for (_, row, _), specs in resolved.cells.items() for spec in specs}
             rows |= {one.run_id: row for spec, row in runs.items() for one in (spec, *spec.earlier)}
             alone |= {spec.run_id for specs in resolved.untaught.values() for spec in specs}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from analysis.record.settings import Settings, short_name
 from analysis.table import names
 from analysis.table.layout import PAPER_TITLE, Table
@@ -11,6 +13,8 @@ from trainables import datasets
 def title(table: Table, settings: Settings) -> str:
     """The table's title with the data set of the settings. On other data than the paper's it is no table of the paper,
     which stands behind it as the one that it follows."""
+    if settings.own_table and json.loads(settings.own_table)["title"] == table.title:
+        return table.title
     on_its_data = settings.dataset == table.dataset and not settings.data
     if on_its_data and not settings.vary:
         return table.title

@@ -14,6 +14,7 @@ from analysis import paper
 from analysis.record.settings import Settings
 from analysis.table.command_line import parse_override
 from analysis.table.varied import parse_varied
+from sweeps.request.experiment_file import Experiment, is_experiment, read_experiment
 from trainables.commands import Parser, command_name, did_you_mean, parse_path
 from trainables.datasets import at_side, names
 from trainables.errors import UserError
@@ -83,13 +84,17 @@ class Options:
 
     settings: without what must be looked up: images, given teachers, the tables' own data set, the overrides.
     overrides: of --set, not checked yet.
+    experiment: the file that says it, if there is one.
+    save: the file to write what is asked for to.
     """
 
     tables: tuple[str, ...]
     settings: Settings
     overrides: tuple[tuple[str, str], ...]
     where: Where
+    experiment: Experiment | None = None
     yes: bool = False
+    save: Path | None = None
     plan: bool = False
     json: bool = False
     list: bool = False
@@ -98,6 +103,13 @@ class Options:
 def parse(argv: Sequence[str]) -> Options:
     """The options of a command line; raises UserError, or SystemExit after --help."""
     options = make_options(parse_known(_parser(), argv))
+    if files := [word for word in options.tables if is_experiment(word)]:
+        if len(options.tables) > 1:
+            raise UserError(f"{files[0]} is an experiment, which names its tables: give it alone")
+        options = _of_experiment(read_experiment(parse_path(files[0])), [word for word in argv if word != files[0]])
+    if options.save is not None and (options.save.exists() or not is_experiment(options.save.name)):
+        wrong = "is there already" if options.save.exists() else "does not end in .toml"
+        raise UserError(f"--save {options.save}: it {wrong}; name a new file that ends in .toml")
     if options.json and not options.plan:
         raise UserError(
             f"--json goes with --plan; {command_name('tables')} TABLE --format json gives a table's numbers"
@@ -105,6 +117,17 @@ def parse(argv: Sequence[str]) -> Options:
     if not options.tables and not options.list:
         raise UserError("name a table, for example table5; --list shows all of them")
     return options
+
+
+def _of_experiment(experiment: Experiment, others: Sequence[str]) -> Options:
+    """The options of an experiment's file, and behind them the others of the command line."""
+    try:
+        make_options(parse_known(_parser(), experiment.arguments))
+    except UserError as error:
+        raise experiment.explain(error) from error
+    options = make_options(parse_known(_parser(), [*experiment.arguments, *others]))
+    settings = dataclasses.replace(options.settings, own_table=experiment.own_table)
+    return dataclasses.replace(options, settings=settings, experiment=experiment)
 
 
 def parse_known(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
@@ -145,7 +168,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"all, {', '.join(paper.tables())}")
+    tables = f"all, {', '.join(paper.tables())}, {paper.ABLATION} (any rows), or an experiment's FILE.toml"
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=tables)
     what = parser.add_argument_group("what to train")
     what.add_argument("--pairs", nargs="+", default=(), metavar="T/S", help="teacher/student columns, not the paper's")
     what.add_argument("--rows", nargs="+", default=(), metavar="KEY", help="only these rows (--list shows their keys)")
@@ -164,6 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     add_where(parser.add_argument_group("where to train"))
     modes = parser.add_argument_group("instead of training")
     modes.add_argument("--plan", action="store_true", help="show runs, protocol, device-hours, disk; train nothing")
+    modes.add_argument("--save", type=parse_path, metavar="FILE.toml", help="write what is asked for as an experiment")
     modes.add_argument("--json", action="store_true", help="with --plan: one JSON object")
     modes.add_argument("--list", action="store_true", help="show what can be named here")
     parser.add_argument("--debug", action="store_true", help="full tracebacks, and what Ray says")

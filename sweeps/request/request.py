@@ -68,8 +68,8 @@ class Request:
 
 def make_request(options: Options) -> Request:
     """The request of a command line; refuses what does not exist or contradicts itself."""
-    tables = tuple({table.key: table for name in options.tables for table in named(name)}.values())
     asked = options.settings
+    tables = tuple({table.key: table for name in options.tables for table in named(name, asked)}.values())
     if asked.dataset:
         _check_dataset(asked.dataset)
     if asked.recipe_of:
@@ -112,17 +112,16 @@ def make_request(options: Options) -> Request:
     return Request(tables, settings, given, tuple((name, source.source) for name, source in found.items()))
 
 
-def named(name: str) -> Sequence[Table]:
-    """The table of that name, or all."""
+def named(name: str, settings: Settings | None = None) -> Sequence[Table]:
+    """The table of that name, also of the settings' own one, or all of the program's."""
     tables = paper.tables()
     if name.lower() == ALL:
         return list(tables.values())
-    if name.lower() == paper.ABLATION:
-        return [paper.ablation()]
-    if name.lower() not in tables:
-        hint = closest(name, tables) or f": use one of {', '.join(tables)} or {ALL}"
+    own = settings is not None and settings.own_table
+    if name.lower() not in (*tables, paper.ABLATION) and not own:
+        hint = closest(name, tables) or f": use one of {', '.join(tables)}, {paper.ABLATION} or {ALL}"
         raise UserError(f"unknown table {name!r}{hint} (--list shows all)")
-    return [tables[name.lower()]]
+    return [paper.find(name, settings)]
 
 
 def list_datasets(tables: Iterable[Table], settings: Settings) -> list[str]:

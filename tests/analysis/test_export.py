@@ -116,11 +116,9 @@ def test_kinds_and_rows_tell_the_runs_apart(tmp_path: Path) -> None:
     trial = replace(specs_of(table, settings)[0], holdout=0.1)
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
         ledger.record(made_up_result(trial, 40.0))
-        entries, asked = ledger.all(), asked_for([*ledger.sweeps()], paper.tables())
+        entries, asked = ledger.all(), asked_for([*ledger.sweeps()], paper.find)
         gone = replace(ledger.sweeps()[0], tables=("gone",))
-        assert (
-            asked_for([gone, replace(gone, tables=("table1",), settings=Settings("gone"))], paper.tables()) == Asked()
-        )
+        assert asked_for([gone, replace(gone, tables=("table1",), settings=Settings("gone"))], paper.find) == Asked()
     found = to_frame(entries, asked).set_index("run_id")
     counts = found["kind"].value_counts().to_dict()
     assert counts == {"distilled": 4, "alone": 2, "teacher": 1, "assistant": 1, "trial": 1}

@@ -18,8 +18,8 @@ from trainables.spec import PRECISIONS
 NETWORK = st.sampled_from(["resnet56", "vgg13", "wrn_40_2"])
 FRACTION = st.floats(0, 1, exclude_min=True)
 VALUE = st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.booleans() | st.lists(st.integers())
-FROM_FOLDERS = {"data", "teachers"}
-"""What settings hold of the images and the teachers is computed from their folders."""
+FROM_FILES = {"data", "teachers", "own_table"}
+"""What settings hold of the images, the teachers and an experiment's table comes from their files."""
 
 
 def written(field: str, value: Any) -> str:
@@ -80,7 +80,8 @@ def test_every_setting_has_an_option_or_comes_from_a_folder() -> None:
         assistant="vgg13",
         tail_teachers=True,
         recipe_of="imagenet",
+        vary=(("lr", ("1",)),),
     )
     same = {name for name, value in usual.items() if getattr(other, name) == value}
-    assert same == FROM_FOLDERS
-    assert len([word for word in other.options() if word.startswith("--")]) == len(usual) - len(FROM_FOLDERS)
+    assert same == FROM_FILES
+    assert len([word for word in other.options() if word.startswith("--")]) == len(usual) - len(FROM_FILES)

@@ -1,0 +1,148 @@
+"""A table of a user's own, from the definition in an experiment's file: rows of other tables, and rows as data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+from analysis.record.settings import SHORT
+from analysis.table.layout import Block, Part, Row, Table
+from trainables.canonical import coerce
+from trainables.errors import UserError
+from trainables.recipes import Pair, Recipe, Schedule, Treatment
+from trainables.spec import Mixing, Temperature, params
+from trainables.temperature import with_numbers
+
+_TEMPERATURE = {short: path.partition(".")[2] for short, path in SHORT.items()}
+PLAIN_FIELDS: dict[str, type] = {
+    "lr": float,
+    "epochs": int,
+    "long": bool,
+    "assistant": str,
+    "membership": str,
+    "method": str,
+}
+"""Of a row: what is one word or number."""
+OF_ROW: dict[str, type] = PLAIN_FIELDS | {
+    "key": str,
+    "label": str,
+    "note": str,
+    "from": str,
+    "milestones": list,
+    "params": dict,
+    "temperature": dict,
+    "mixing": dict,
+}
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A table as data.
+
+    Attributes:
+        key: Its name in files and on the command line.
+        title: In print.
+        caption: One sentence or more.
+        rows: Keys of rows of other tables, and own rows as the JSON of their fields (OF_ROW).
+    """
+
+    key: str
+    title: str = ""
+    caption: str = ""
+    rows: tuple[str, ...] = field(default=())
+
+    def as_json(self) -> str:
+        fields = {"key": self.key, "title": self.title, "caption": self.caption, "rows": self.rows}
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+
+
+def read_definition(text: str) -> Definition:
+    """The definition that `as_json` wrote."""
+    fields = json.loads(text)
+    return Definition(**{**fields, "rows": tuple(fields["rows"])})
+
+
+def make_table(definition: Definition, known: Mapping[str, Row]) -> Table:
+    """The table; refuses unknown rows and fields, and two rows of one key. known: the rows of other tables."""
+    rows: dict[str, Row] = {}
+    for text in definition.rows:
+        row = make_row(json.loads(text), known) if text.startswith("{") else _find(text, known)
+        if row.key in rows:
+            raise UserError(f"two rows are called {row.key}: give one another key")
+        rows[row.key] = row
+    return Table(
+        key=definition.key,
+        title=definition.title or definition.key,
+        parts=(Part("main", "", lambda recipe: recipe.pairs, (Block(tuple(rows.values())),)),),
+        caption=definition.caption or "Top-1 accuracy (%) of the student.",
+    )
+
+
+def _find(key: str, known: Mapping[str, Row]) -> Row:
+    if key not in known:
+        from trainables.commands import did_you_mean
+
+        near = did_you_mean(key, known)
+        raise UserError(f"unknown row {key!r}{f' ({near})' if near else ''}: ekd run --list shows all")
+    return known[key]
+
+
+def make_row(fields: Mapping[str, Any], known: Mapping[str, Row]) -> Row:
+    """A row from its fields: another row (`from`) or a method, with other numbers."""
+    if not fields.get("key"):
+        raise UserError("a row needs a key, its name for --rows")
+    key = str(fields["key"])
+    if "from" in fields and "method" in fields:
+        raise UserError(f"row {key}: `from` names a row to start from, `method` a method: give one of the two")
+    base = _find(str(fields.get("from") or fields.get("method") or "kd"), known)
+    try:
+        changes = _changes(fields)
+    except (TypeError, ValueError, UserError) as error:
+        raise UserError(f"row {key}: {error}") from error
+
+    def treat(recipe: Recipe, pair: Pair) -> Treatment:
+        return _changed(base.treat(recipe, pair), changes, fields, recipe)
+
+    label, note = str(fields.get("label", key)), str(fields.get("note", ""))
+    return Row(key, label, treat, note)
+
+
+def _changes(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a treatment that a row sets, but for its schedule."""
+    changes: dict[str, Any] = {
+        name: coerce(fields[name], PLAIN_FIELDS[name])
+        for name in ("lr", "long", "assistant", "membership")
+        if name in fields
+    }
+    if "params" in fields:
+        changes["params"] = params(**fields["params"])
+    if "temperature" in fields:
+        named = {_TEMPERATURE.get(name, name): value for name, value in fields["temperature"].items()}
+        if isinstance(named.get("values"), list):
+            named["values"] = tuple(named["values"])
+        changes["temperature"] = Temperature(**with_numbers(named))
+    if "mixing" in fields:
+        changes["mixing"] = Mixing(**fields["mixing"])
+    return changes
+
+
+def _changed(treatment: Treatment, changes: Mapping[str, Any], fields: Mapping[str, Any], recipe: Recipe) -> Treatment:
+    """The treatment with other numbers: those of the method's own `params` one by one, the rest as a whole."""
+    own = dict(changes)
+    if "params" in own:
+        own["params"] = params(**(dict(treatment.params) | dict(own["params"])))
+    if "epochs" in fields or "milestones" in fields:
+        usual = recipe.schedule_of(replace(treatment, **own))
+        scaled = usual.scaled(fields["epochs"]) if "epochs" in fields else usual
+        marks: Sequence[int] = fields.get("milestones", scaled.milestones)
+        own["schedule"] = Schedule(scaled.epochs, tuple(marks))
+    return replace(treatment, **own)
+
+
+@cache
+def own_table(text: str, known: tuple[Row, ...]) -> Table:
+    """The table of a definition's JSON."""
+    return make_table(read_definition(text), {row.key: row for row in known})
