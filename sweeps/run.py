@@ -56,6 +56,8 @@ def main(argv: Sequence[str]) -> int:
         options = parse(argv)
         if options.list:
             return list_names(options)
+        if options.from_mdistiller and options.save:
+            return translate(options.from_mdistiller, options.save)
         request = requested(options)
         if options.save:
             return save(options.save, request)
@@ -82,6 +84,20 @@ def save(path: Path, request: Request) -> int:
     from sweeps.request.experiment_file import write_experiment
 
     write(path, write_experiment([table.key for table in request.tables], request.settings).encode())
+    print(f"written: {path}; {command_name('run')} {path} trains it")
+    return 0
+
+
+def translate(config: Path, path: Path) -> int:
+    """Write the experiment of a configuration file of mdistiller, and say what has no counterpart."""
+    from analysis.table.command_line import write
+    from sweeps.request.experiment_file import write_experiment
+    from sweeps.request.mdistiller import read_config
+
+    found = read_config(config, path.stem)
+    write(path, write_experiment([path.stem], found.settings).encode())
+    for line in found.told:
+        print(f"not translated: {line}")
     print(f"written: {path}; {command_name('run')} {path} trains it")
     return 0
 

@@ -86,6 +86,7 @@ class Options:
     overrides: of --set, not checked yet.
     experiment: the file that says it, if there is one.
     save: the file to write what is asked for to.
+    from_mdistiller: a configuration file to translate.
     """
 
     tables: tuple[str, ...]
@@ -95,6 +96,7 @@ class Options:
     experiment: Experiment | None = None
     yes: bool = False
     save: Path | None = None
+    from_mdistiller: Path | None = None
     plan: bool = False
     json: bool = False
     list: bool = False
@@ -114,6 +116,8 @@ def parse(argv: Sequence[str]) -> Options:
         raise UserError(
             f"--json goes with --plan; {command_name('tables')} TABLE --format json gives a table's numbers"
         )
+    if options.from_mdistiller is not None:
+        return _translated(options)
     if not options.tables and not options.list:
         raise UserError("name a table, for example table5; --list shows all of them")
     return options
@@ -128,6 +132,13 @@ def _of_experiment(experiment: Experiment, others: Sequence[str]) -> Options:
     options = make_options(parse_known(_parser(), [*experiment.arguments, *others]))
     settings = dataclasses.replace(options.settings, own_table=experiment.own_table)
     return dataclasses.replace(options, settings=settings, experiment=experiment)
+
+
+def _translated(options: Options) -> Options:
+    """The options that ask for the experiment of a configuration file."""
+    if options.save is None or options.tables:
+        raise UserError("--from-mdistiller CONFIG.yaml goes with --save FILE.toml, and with no table")
+    return dataclasses.replace(options, tables=(options.save.stem,))
 
 
 def parse_known(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
@@ -189,6 +200,9 @@ def _parser() -> argparse.ArgumentParser:
     modes = parser.add_argument_group("instead of training")
     modes.add_argument("--plan", action="store_true", help="show runs, protocol, device-hours, disk; train nothing")
     modes.add_argument("--save", type=parse_path, metavar="FILE.toml", help="write what is asked for as an experiment")
+    modes.add_argument(
+        "--from-mdistiller", type=parse_path, metavar="CONFIG.yaml", help="with --save: translate a file of mdistiller"
+    )
     modes.add_argument("--json", action="store_true", help="with --plan: one JSON object")
     modes.add_argument("--list", action="store_true", help="show what can be named here")
     parser.add_argument("--debug", action="store_true", help="full tracebacks, and what Ray says")

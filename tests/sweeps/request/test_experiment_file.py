@@ -47,7 +47,19 @@ def requested(path: Path, text: str, *more: str) -> Request:
 
 
 def test_a_file_is_what_the_command_would_be(tmp_path: Path) -> None:
-    words = ["table5", "--dataset", "digits", "--rows", "kd", "kd_he_da_40", "--seeds", "2", "--set", "lr=0.1", "mixing.rate=0.3"]
+    words = [
+        "table5",
+        "--dataset",
+        "digits",
+        "--rows",
+        "kd",
+        "kd_he_da_40",
+        "--seeds",
+        "2",
+        "--set",
+        "lr=0.1",
+        "mixing.rate=0.3",
+    ]
     by_command = make_request(parse([*words, "--vary", "T=2,4", "--train-fraction", "0.5"]))
     text = write_experiment(["table5"], by_command.settings)
     assert requested(tmp_path / "mine.toml", text) == by_command
