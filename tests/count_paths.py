@@ -12,6 +12,7 @@ Counts a table cell too: `table_cell`.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 import tempfile
 from collections.abc import Callable
@@ -41,7 +42,8 @@ def count(work: Callable[[], Any], begin: CodeType | None = None) -> Functions:
         nonlocal begun
         code = frame.f_code
         begun = begun or code is begin
-        if event == "call" and begun and code.co_filename.startswith(PACKAGES) and "<" not in code.co_name:
+        function = code.co_flags & inspect.CO_OPTIMIZED and "<" not in code.co_name  # not the body of a class
+        if event == "call" and begun and code.co_filename.startswith(PACKAGES) and function:
             file = str(Path(code.co_filename).relative_to(ROOT))
             found.setdefault(file, {})[code.co_qualname] = None
 

@@ -15,6 +15,9 @@ Params = tuple[tuple[str, float], ...]
 """Numbers of a method or of a rule, by their names, sorted."""
 
 
+_hints = functools.cache(typing.get_type_hints)
+
+
 def _exact_float(value: float) -> float:
     """A finite float equal to `value`, without the sign of zero: -0.0 and 0.0 are one number."""
     try:
@@ -26,11 +29,6 @@ def _exact_float(value: float) -> float:
     if exact != value:
         raise UserError(f"{value} cannot be part of a run: it has too many digits")
     return exact + 0.0
-
-
-@functools.cache
-def _annotations(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
 
 
 def coerce(value: Any, annotation: Any) -> Any:
@@ -63,9 +61,8 @@ class Canonical:
     """A dataclass of typed fields that becomes canonical JSON."""
 
     def __post_init__(self) -> None:
-        hints = _annotations(typing.cast(Any, type(self)))
-        for field in dataclasses.fields(typing.cast(Any, self)):
-            object.__setattr__(self, field.name, coerce(getattr(self, field.name), hints[field.name]))
+        for name, kind in _hints(typing.cast(Any, type(self))).items():
+            object.__setattr__(self, name, coerce(getattr(self, name), kind))
         self.validate()
 
     def validate(self) -> None:

@@ -43,8 +43,7 @@ SHIPPED = {
     ),
     "trainables/storage": "__init__ checkpoints job_file locks provenance runs stopping writer",
     "trainables/training": (
-        "__init__ cpu_memory cuda_graphs cuda_streams distributed evaluation selection steps student teacher_cache "
-        "teachers views"
+        "__init__ cpu_memory cuda_graphs cuda_streams distributed evaluation steps student teacher_cache teachers views"
     ),
 }
 """By folder, the modules of the packages that train. A new module of the program belongs here."""
@@ -70,7 +69,8 @@ def hash_own(method: str, dataset: str, networks: frozenset[str], rule: str = "p
 
     Of networks that the program does not have, all own modules beside its networks count.
     """
-    return _hashed(_own_files(method, dataset, networks, rule))
+    files = _own_files(method, dataset, networks, rule)
+    return _hashed(files) if files else ""
 
 
 def beside_packages(specs: Iterable[RunSpec]) -> list[str]:
@@ -87,11 +87,19 @@ def _needs(spec: RunSpec) -> tuple[str, str, frozenset[str], str]:
 
 
 def _own_files(method: str, dataset: str, networks: frozenset[str], rule: str) -> set[Path]:
+    """The own files among the modules that a run needs and what these import, and so on."""
     at_side = re.sub(r"_\d+$", "", dataset)
-    first = [f"{METHODS}/{method}", f"{RULES}/{rule}", f"{DATASETS}/{dataset}", f"{DATASETS}/{at_side}"]
+    waiting = [f"{METHODS}/{method}", f"{RULES}/{rule}", f"{DATASETS}/{dataset}", f"{DATASETS}/{at_side}"]
     if not networks <= {*NETWORKS.split()}:
-        first += [_name(path).removesuffix("/__init__") for path in _modules(MODELS) if _is_own(path)]
-    return _reached(first)
+        waiting += [_name(path).removesuffix("/__init__") for path in _modules(MODELS) if _is_own(path)]
+    found: set[Path] = set()
+    while waiting:
+        module = waiting.pop()
+        for path in (ROOT / f"{module}.py", ROOT / module / "__init__.py"):
+            if module and path not in found and path.is_file() and _is_own(path):
+                found.add(path)
+                waiting += _imports(path)
+    return found
 
 
 @cache
@@ -117,23 +125,10 @@ def _is_own(path: Path) -> bool:
 
 
 def _hashed(files: Iterable[Path]) -> str:
-    """Of names and contents; ends of lines count as one whatever the system. Empty for no files."""
+    """Of names and contents; ends of lines count as one whatever the system."""
     contents = {_name(path): path.read_bytes().replace(b"\r\n", b"\n") for path in files}
     lines = [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in sorted(contents.items())]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:DIGITS] if lines else ""
-
-
-def _reached(modules: Iterable[str]) -> set[Path]:
-    """The own files among some modules and what these import, and so on."""
-    found: set[Path] = set()
-    waiting = [*modules]
-    while waiting:
-        module = waiting.pop()
-        for path in (ROOT / f"{module}.py", ROOT / module / "__init__.py"):
-            if module and path not in found and path.is_file() and _is_own(path):
-                found.add(path)
-                waiting += _imports(path)
-    return found
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:DIGITS]
 
 
 def _imports(path: Path) -> Iterator[str]:

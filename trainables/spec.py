@@ -244,7 +244,7 @@ def from_dict(fields: dict[str, Any]) -> RunSpec:
     if isinstance(fields.get("params"), dict):
         fields["params"] = tuple(sorted(fields["params"].items()))
     spec: RunSpec = _nested(RunSpec, fields)
-    return spec if revision is None else spec.as_of(revision)
+    return spec if revision in (None, spec.revision) else spec.as_of(revision)
 
 
 def from_record(fields: dict[str, Any]) -> RunSpec:

@@ -100,14 +100,11 @@ def read_entry(result: Mapping[str, Any]) -> Entry:
     lists = {name: tuple(map(tuple, result.get(name) or ())) for name in ("curve", "shares")}
     seconds = tuple(map(float, result.get("epoch_seconds") or ()))
     plain = {name: result.get(name) for name in _PLAIN}
-    numbers = {name: _typed(limits, result.get(name)) for name, limits in NUMBERS.items()}
+    found = {name: result.get(name) for name in NUMBERS}
+    numbers = {name: value if value is None else NUMBERS[name].kind(value) for name, value in found.items()}
     provenance = dict(result.get("provenance") or {})
     spec = from_record(result["spec"])
     return Entry(spec=spec, epoch_seconds=seconds, provenance=provenance, **plain, **numbers, **lists)  # type: ignore[arg-type]
-
-
-def _typed(limits: Limits, value: Any) -> float | int | None:
-    return None if value is None else limits.kind(value)
 
 
 def check_result(result: Any) -> None:

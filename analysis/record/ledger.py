@@ -138,9 +138,9 @@ def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _result(row: Sequence[Any]) -> dict[str, Any]:
+def _result(row: sqlite3.Row) -> dict[str, Any]:
     """The result that was recorded as `row`, as far as its JSON can be read."""
-    result: dict[str, Any] = {"schema": RESULT_SCHEMA} | dict(zip(_COLUMNS, row, strict=True))
+    result: dict[str, Any] = {"schema": RESULT_SCHEMA} | dict.fromkeys(_LATER["runs"]) | dict(row)
     for name in _JSON_COLUMNS:
         try:
             result[name] = [] if name in _LATER["runs"] and result[name] is None else json.loads(result[name])
@@ -219,9 +219,8 @@ class Ledger:
     def sweeps(self) -> list[Sweep]:
         """Every sweep that was asked for, the latest last."""
         with _told(self.path):
-            columns = self._columns("sweeps", _SWEEP)
-            rows = self._connection.execute(f"SELECT {columns} FROM sweeps ORDER BY asked, rowid").fetchall()
-        return [self._sweep(*row) for row in rows]
+            rows = self._connection.execute("SELECT * FROM sweeps ORDER BY asked, rowid").fetchall()
+        return [self._sweep(**dict(row)) for row in rows]
 
     def settings_of(self, table: str) -> Settings | None:
         """The settings of the latest sweep that named `table`, else of the latest of all."""
@@ -248,17 +247,11 @@ class Ledger:
                 self._connection.execute(_REMEMBER, sweep.row)
             return Merged(added, replaced, kept, conflicts, self._connection.total_changes - before)
 
-    def _columns(self, table: str, names: Iterable[str]) -> str:
-        """The columns of a query, NULL for those that an earlier schema lacks."""
-        lacking = _lacking(self._connection, table)
-        return ", ".join(f"NULL AS {name}" if name in lacking else name for name in names)
-
     def _read(
         self, where: str, values: Sequence[str] = (), make: Callable[[dict[str, Any]], Entry] = read_entry
     ) -> Iterator[Entry]:
         with _told(self.path):
-            columns = self._columns("runs", _COLUMNS)
-            for row in self._connection.execute(f"SELECT {columns} FROM runs {where}", values):
+            for row in self._connection.execute(f"SELECT * FROM runs {where}", values):
                 try:
                     yield make(_result(row))
                 except NewerError as error:
@@ -269,12 +262,14 @@ class Ledger:
                         "copy, or delete that row of its table `runs` (sqlite3) and run the sweep again"
                     ) from error
 
-    def _sweep(self, asked: str, tables: str, settings: str, command: str, *folders: str | None) -> Sweep:
+    def _sweep(
+        self, asked: str, tables: str, settings: str, command: str, data_dir: str | None = "", teachers: str | None = ""
+    ) -> Sweep:
         try:
             names = json.loads(tables)
             if not (isinstance(names, list) and all(isinstance(text, str) for text in (asked, command, *names))):
                 raise ValueError("its time, tables and command are not all texts")
-            return Sweep(asked, tuple(names), settings_from_json(settings), command, *(each or "" for each in folders))
+            return Sweep(asked, tuple(names), settings_from_json(settings), command, data_dir or "", teachers or "")
         except (UserError, TypeError, ValueError, RecursionError) as error:
             raise UserError(
                 f"the sweep of {asked} in the ledger {self.path} is damaged: {error}; restore the ledger from a "
@@ -321,6 +316,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     uri = path.absolute().as_uri() + "?mode=rw"
     connection = sqlite3.connect(uri, uri=True, timeout=WAIT_SECONDS, isolation_level=None)
     connection.text_factory = lambda text: text.decode(errors="replace")
+    connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA synchronous = EXTRA")
     return connection
 
@@ -360,16 +356,12 @@ def _try_writing(connection: sqlite3.Connection) -> None:
     """Fail now and not after hours of training: write, and take it back. A ledger of an earlier schema gets the columns
     that it lacks; its rows stay as they are."""
     connection.execute("BEGIN IMMEDIATE")
-    missing = [(table, name) for table in _LATER for name in _lacking(connection, table)]
+    known = {table: {name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")} for table in _LATER}
+    missing = [(table, name) for table, later in _LATER.items() for name in later - known[table]]
     for table, name in missing:
         connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} TEXT")
     connection.execute(f"PRAGMA user_version = {SCHEMA}")
     connection.execute("COMMIT" if missing else "ROLLBACK")
-
-
-def _lacking(connection: sqlite3.Connection, table: str) -> set[str]:
-    """The columns of this schema that a table lacks."""
-    return _LATER[table] - {name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")}
 
 
 def _make(path: Path) -> None:

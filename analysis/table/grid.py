@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from analysis.record.entry import Entry
 from analysis.record.settings import Settings
 from analysis.table import published
 from analysis.table.kinds import HyperparameterTable
-from analysis.table.layout import Block, Difference, Part, Table, increase_key
+from analysis.table.layout import Difference, Part, Table, increase_key
 from analysis.table.resolved import CellKey, ResolvedPart, ResolvedTable, resolve
 from analysis.table.stats import ALPHA, holm, paired, summarise
 from analysis.table.value import Value
@@ -68,10 +68,15 @@ class _Maker:
         self.tests: dict[_Test, float] = {}
 
     def beside(self, part: Part, value: Value) -> Value:
-        """An entry with the paper's number, if it has one."""
+        """An entry with the paper's number, or with what another table prints for the same runs."""
         if not self.resolved.on_paper_data:
             return value
-        number = published.look_up(self.table.key, part.key, value.row, value.pair) or self.elsewhere(part, value)
+        number = published.look_up(self.table.key, part.key, value.row, value.pair)
+        for table in self.table.published_in if number is None else ():
+            for other in table.parts:
+                printed = published.look_up(table.key, other.key, value.row, value.pair)
+                if number is None and printed is not None and self.same_runs(part, value, table, other):
+                    number = printed
         if number is None:
             return value
         value = replace(value, paper=number.value, source=number.source, paper_runs=number.runs)
@@ -81,15 +86,6 @@ class _Maker:
         """An entry whose number in the paper is of that test epoch."""
         other = value.kind != "teacher" and epoch not in ("", published.UNKNOWN, self.metric)
         return replace(value, paper_epoch=epoch, of_another_epoch=other)
-
-    def elsewhere(self, part: Part, value: Value) -> published.Published | None:
-        """What another table prints for the same runs."""
-        for table in self.table.published_in:
-            for other in table.parts:
-                number = published.look_up(table.key, other.key, value.row, value.pair)
-                if number is not None and self.same_runs(part, value, table, other):
-                    return number
-        return None
 
     def same_runs(self, part: Part, value: Value, table: Table, other: Part) -> bool:
         """Whether another table asks for the same; a teacher or a student alone is the same in all of one data set."""
@@ -150,9 +146,6 @@ class _Maker:
         }
         return {seed: number for seed, number in numbers.items() if number is not None}
 
-    def student(self, part: Part, pair: Pair) -> Value:
-        return self.value(part, "student", "student", "Student Acc.", pair, self.resolved.untaught[pair])
-
     def teacher(self, part: Part, pair: Pair) -> Value:
         """The accuracy of the weights that taught: as its students' runs measured it, or else after its last epoch."""
         students = [
@@ -189,7 +182,7 @@ class _Maker:
         """The row of the highest mean among some, minus another, paired over the seeds that both have.
 
         The seeds choose the best row and measure its difference, so the difference is too large on average, the more
-        so the closer the rows are; its p-value (`_tested`) allows for the choice.
+        so the closer the rows are; its p-value (see `make_grid`) allows for the choice.
         """
         best = [rows[key] for key in derived.best if key in rows]
         if not best or derived.minus not in rows:
@@ -246,20 +239,6 @@ class _Maker:
         )
         return self.beside(part, made)
 
-    def column(self, part: Part, block: Block, pair: Pair) -> list[Value]:
-        """One block of one pair: its rows with the best one marked, then its differences."""
-        made = [
-            self.value(part, "row", row.key, row.label, pair, self.resolved.cells[part.key, row.key, pair])
-            for row in block.rows
-        ]
-        if self.table.kind.compares_accuracies:
-            made = _mark_best(made)
-        if any(row.varies for row in block.rows):
-            made = _mark_near_best(made)
-        rows = {value.row: value for value in made}
-        derived = [self.difference(part, difference, rows) for difference in block.differences]
-        return [*rows.values(), *(value for value in derived if value is not None)]
-
     def settings_of(self, part: Part, pair: Pair) -> list[Value]:
         """The temperatures that the runs of a part's one row are trained with."""
         (row,) = part.rows
@@ -272,28 +251,32 @@ class _Maker:
         return [self.beside(part, value) for value in made]
 
     def part(self, resolved: ResolvedPart) -> list[Value]:
-        """All entries of a part, column after column."""
-        part = resolved.part
-        if isinstance(self.table.kind, HyperparameterTable):
+        """All entries of a part, column after column: of each block its rows, the best one marked, then its
+        differences."""
+        part, kind, cells = resolved.part, self.table.kind, self.resolved.cells
+        if isinstance(kind, HyperparameterTable):
             return [value for pair in resolved.pairs for value in self.settings_of(part, pair)]
         values: list[Value] = []
         for pair in resolved.pairs:
             if part.accuracies:
-                values += [self.teacher(part, pair), self.student(part, pair)]
-            rows = [value for block in resolved.blocks for value in self.column(part, block, pair)]
-            bases = [value for value in rows if value.row in self.table.kind.baselines]
+                alone = self.resolved.untaught[pair]
+                values += [
+                    self.teacher(part, pair),
+                    self.value(part, "student", "student", "Student Acc.", pair, alone),
+                ]
+            rows: list[Value] = []
+            for block in resolved.blocks:
+                made = [self.value(part, "row", r.key, r.label, pair, cells[part.key, r.key, pair]) for r in block.rows]
+                if kind.compares_accuracies:
+                    made = _mark_best(made)
+                if any(row.varies for row in block.rows):
+                    made = _mark_near_best(made)
+                by_key = {value.row: value for value in made}
+                derived = [self.difference(part, difference, by_key) for difference in block.differences]
+                rows += [*made, *(value for value in derived if value is not None)]
+            bases = [value for value in rows if value.row in kind.baselines]
             values += [*rows, *(self.increase(part, value, base) for base in bases for value in rows)]
         return values
-
-
-def _tested(values: Iterable[Value], tests: Mapping[_Test, float]) -> Iterator[Value]:
-    """The differences with their p-values, by Holm's correction over the table's comparisons.
-
-    Every row that could have been the best counts as a comparison, so the choice of the best is corrected for.
-    """
-    corrected = dict(zip(tests, holm([*tests.values()]), strict=True))
-    for value in values:
-        yield replace(value, p=corrected.get((value.part, value.row, value.pair, value.chosen)))
 
 
 def _mark_best(values: list[Value]) -> list[Value]:
@@ -322,12 +305,17 @@ def _mark_near_best(values: list[Value]) -> list[Value]:
 
 
 def make_grid(resolved: ResolvedTable, entries: Mapping[str, Entry], metric: str = "best") -> Grid:
-    """The numbers of a table, from the runs' records by id (see `ResolvedTable.run_ids`)."""
+    """The numbers of a table, from the runs' records by id (see `ResolvedTable.run_ids`).
+
+    The p-values of differences are corrected by Holm's method over the table's comparisons. Every row that could have
+    been the best counts as one, so the choice of the best is corrected for.
+    """
     if metric not in METRICS:
         raise UserError(f"unknown metric {metric!r}: use best or last (test epoch)")
     maker = _Maker(resolved, entries, metric)
     specs = [spec for found in resolved.cells.values() for spec in found]
-    values = [value for part in resolved.parts for value in maker.part(part)]
+    values = {(value.part, value.row, value.pair): value for part in resolved.parts for value in maker.part(part)}
+    corrected = dict(zip(maker.tests, holm([*maker.tests.values()]), strict=True))
     devices = {str(entry.provenance["device"]) for entry in maker.found(specs) if entry.provenance.get("device")}
     old = {
         spec.run_id
@@ -337,7 +325,7 @@ def make_grid(resolved: ResolvedTable, entries: Mapping[str, Entry], metric: str
     return Grid(
         resolved,
         metric,
-        {(value.part, value.row, value.pair): value for value in _tested(values, maker.tests)},
+        {key: replace(value, p=corrected.get((*key, value.chosen))) for key, value in values.items()},
         epochs=tuple(sorted({spec.epochs for spec in specs})),
         shortened=resolved.on_paper_data and maker.shortened,
         devices=tuple(sorted(devices)),

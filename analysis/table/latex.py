@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from itertools import groupby
 
 from analysis.table.layout import PAPER_TITLE
@@ -70,25 +69,25 @@ def _rows(line: Line) -> list[list[str]]:
 def tabular(panel: Panel) -> str:
     """The panel with rules between its groups; equal neighbouring heads are one, but for those of the last line."""
     *shared, last = panel.heads
-    lines = [rf"\begin{{tabular}}{{l{'c' * (len(last) - 1)}}}", r"\toprule"]
-    lines += [_joined(_spanning(name, len([*same])) for name, same in groupby(head)) for head in shared]
-    lines.append(_joined(map(escape, last)))
-    for group in panel.groups:
-        lines += [r"\midrule", *(_joined(row) for line in group for row in _rows(line))]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
-
-
-def _joined(entries: Iterable[str]) -> str:
-    return " & ".join(entries) + r" \\"
-
-
-def _spanning(name: str, columns: int) -> str:
-    return escape(name) if columns == 1 else rf"\multicolumn{{{columns}}}{{c}}{{{escape(name)}}}"
+    heads = []
+    for head in shared:
+        spans = [(escape(name), len([*same])) for name, same in groupby(head)]
+        heads.append([name if n == 1 else rf"\multicolumn{{{n}}}{{c}}{{{name}}}" for name, n in spans])
+    blocks = [
+        [*heads, [*map(escape, last)]],
+        *([row for line in group for row in _rows(line)] for group in panel.groups),
+    ]
+    body = "\n\\midrule\n".join("\n".join(" & ".join(row) + r" \\" for row in block) for block in blocks)
+    begin = rf"\begin{{tabular}}{{l{'c' * (len(last) - 1)}}}"
+    return "\n".join([begin, r"\toprule", body, r"\bottomrule", r"\end{tabular}"])
 
 
 def latex(sheet: Sheet) -> str:
     """A table environment to paste, and behind it the notes, which would not fit on its page with a tall table."""
-    label, short = f"tab:ekd-{sheet.key}", escape(_short(sheet.title))
+    label, title = f"tab:ekd-{sheet.key}", sheet.title
+    if match := PAPER_TITLE.fullmatch(title):
+        title = f"{match[2][0].upper()}{match[2][1:]} ({match[1]} of the Energy KD paper)"
+    short = escape(title)
     columns = max((len(panel.heads[0]) for panel in sheet.panels), default=0)
     lines = sum(len(_rows(line)) for panel in sheet.panels for line in panel.lines)
     out = [
@@ -108,9 +107,3 @@ def latex(sheet: Sheet) -> str:
         notes = escape(" ".join(sheet.notes))
         out.append(rf"{{\footnotesize\emergencystretch=3em\noindent Notes to Table~\ref{{{label}}}: {notes}\par}}")
     return "\n".join([*out, ""])
-
-
-def _short(title: str) -> str:
-    """`Table 1: methods` as `Methods (Table 1 of the Energy KD paper)`; another title as it is."""
-    match = PAPER_TITLE.fullmatch(title)
-    return f"{match[2][0].upper()}{match[2][1:]} ({match[1]} of the Energy KD paper)" if match else title

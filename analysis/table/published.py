@@ -25,7 +25,7 @@ EPOCHS = ("last", "best", "mixed", UNKNOWN)
 
 @dataclass(frozen=True)
 class Published:
-    """A number as printed (`text`) and where. Empty teacher and student: the paper does not name the pair.
+    """A number, as printed (`text`), and where. Empty teacher and student: the paper does not name the pair.
 
     epoch: the test epoch of an accuracy, one of EPOCHS (`mixed`: the best epoch of one row minus the last of another);
     empty for other numbers. runs: how many runs it is the mean of; None where no source says it.
@@ -36,13 +36,10 @@ class Published:
     teacher: str
     student: str
     text: str
+    value: float
     source: str
     epoch: str = ""
     runs: int | None = None
-
-    @property
-    def value(self) -> float:
-        return float(self.text)
 
     @property
     def copied(self) -> bool:
@@ -65,20 +62,15 @@ def published(table: str) -> dict[tuple[str, str, str, str], Published]:
 
 def _number(line: Mapping[str, str | None]) -> Published:
     texts = {name: line[name] or "" for name in ("part", "row", "teacher", "student", "source")}
-    number = Published(text=line["value"] or "", epoch=line.get("epoch", "") or "", runs=_runs(line), **texts)
-    if not math.isfinite(number.value):
-        raise ValueError(f"{number.text} is no number")
-    if "epoch" in line and number.epoch not in EPOCHS:
-        raise ValueError(f"{number.epoch!r} is none of {', '.join(EPOCHS)}")
-    return number
-
-
-def _runs(line: Mapping[str, str | None]) -> int | None:
-    text = line.get("runs", UNKNOWN)
-    runs = None if text == UNKNOWN else int(text or "")
+    text, epoch, times = line["value"] or "", line.get("epoch", "") or "", line.get("runs", UNKNOWN)
+    value, runs = float(text), None if times == UNKNOWN else int(times or "")
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number")
+    if "epoch" in line and epoch not in EPOCHS:
+        raise ValueError(f"{epoch!r} is none of {', '.join(EPOCHS)}")
     if runs is not None and runs < 1:
-        raise ValueError(f"{text!r} is no number of runs")
-    return runs
+        raise ValueError(f"{times!r} is no number of runs")
+    return Published(text=text, value=value, epoch=epoch, runs=runs, **texts)
 
 
 def look_up(table: str, part: str, row: str, pair: Pair) -> Published | None:

@@ -170,8 +170,7 @@ def _lacks(value: Value) -> str:
     return "" if value.state == "done" else "incomplete"
 
 
-def percent(number: float) -> str:
-    return f"{number:.2f}"
+percent = "{:.2f}".format
 
 
 def seconds(number: float) -> str:
@@ -179,9 +178,9 @@ def seconds(number: float) -> str:
 
 
 _WRITE: dict[str, Callable[[float], str]] = {
-    "difference": lambda points: f"{points:+z.2f}",
-    "increase": lambda increase: f"{increase:+z.2f}%",
-    "setting": lambda number: f"{number:.1f}",
+    "difference": "{:+z.2f}".format,
+    "increase": "{:+z.2f}%".format,
+    "setting": "{:.1f}".format,
 }
 
 

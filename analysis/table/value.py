@@ -21,8 +21,8 @@ class Value:
     of_another_epoch: whether the paper's number is known to be of another test epoch than the mean. alike: then, the
     same runs at the paper's epoch. runs: the ids of the runs asked for. measured, seeds: the number of each run that
     has one, and its seed; of a difference, those of the seeds that both rows have. chosen, p: of a difference, the row
-    that was the best, and the p-value of `_tested`. near_best: of varied fields, whether a paired test does not tell
-    the entry from the best one. partial: one of the rows that a difference is made of lacks runs.
+    that was the best, and its p-value. near_best: of varied fields, whether a paired test does not tell the entry from
+    the best one. partial: one of the rows that a difference is made of lacks runs.
     """
 
     part: str

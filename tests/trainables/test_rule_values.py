@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
 import pytest
 import torch
+from small_jobs import VANILLA
 from torch import Tensor
 
 from ekd_core import energy
 from trainables.models import Outputs
 from trainables.rule_values import AT_ONCE, PARTS, rule_values
+from trainables.rules import make_rule
 from trainables.spec import Temperature, params
 from trainables.training.evaluation import Scores
 from trainables.training.teachers import Teacher, TeacherFacts
@@ -40,7 +43,9 @@ def test_energies_are_cut_as_in_training(temperature: Temperature, membership: s
     context = TeacherContext(cast(Teacher, None), facts)
     index = torch.arange(SIZE)
     view = View(torch.empty(SIZE), LABELS, Outputs.of_logits(TEACHER), ((0, SIZE),), index, context)
-    trained = context.temperature(view, temperature, membership)
+    taught = replace(VANILLA, method="kd", teacher="resnet8", teacher_source="sha256:0")
+    spec = replace(taught, temperature=temperature, membership=membership)
+    trained = view.temperature(spec, make_rule(temperature))
     assert isinstance(trained, Tensor)
     found = values(temperature, membership=membership)
     assert [*found] == [*PARTS]

@@ -91,7 +91,7 @@ class Steps:
     def prepare(self, views: Views) -> None:
         """Make everything of a chunk that the steps share with those of other students, and count."""
         spec, weak = self.spec, views.weak
-        weak.temperature(spec)
+        weak.temperature(spec, self.rule)
         if self._strong:
             _ = views.strong
         if self.method.BATCH_STATISTICS:
@@ -100,7 +100,7 @@ class Steps:
             mixed = views.mixed(spec.mixing, spec.membership)
             self.mixed += len(mixed.images)
             if len(mixed.images):
-                mixed.temperature(spec)
+                mixed.temperature(spec, self.rule)
         if self._low_and_high is not None:
             self.sums[1:] += weak.count_ends(spec.membership, self._low_and_high)
         if self._to_measure:
@@ -171,7 +171,7 @@ class Steps:
         """
         spec, chunk = self.spec, views.chunk
         start, end = view.bounds[number]
-        temperature = (tempered or view).temperature(spec)
+        temperature = (tempered or view).temperature(spec, self.rule)
         teacher = None
         if spec.teacher is not None:
             answers = views.batch_answers if self.method.BATCH_STATISTICS else view.teacher

@@ -40,14 +40,10 @@ from trainables.training.cuda_graphs import Capture, RecordedSteps
 from trainables.training.distributed import all_gather, all_reduce, convert_batch_norms, current_share, wrap_ddp
 from trainables.training.evaluation import Scores
 from trainables.training.steps import Steps, StudentModule
+from trainables.training.teachers import TeacherFacts
 from trainables.training.views import TeacherContext
 
 Made = TypeVar("Made")
-
-NUMBERS = (
-    *("best_top1", "best_top5", "best_epoch", "last_top1", "last_top5", "last_loss", "train_loss"),
-    *("parameters", "weights_sha256", "teacher_sha256", "teacher_top1", "teacher_top5"),
-)
 
 
 @dataclass
@@ -65,11 +61,6 @@ class Record:
     shares: list[list[float | None]] = field(default_factory=list)
     started: str = ""
     unreadable: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def best(self) -> list[float] | None:
-        """The epoch of the highest top-1; the first of equals."""
-        return max(self.curve, key=lambda row: row[2], default=None)
 
 
 def initial_model(spec: RunSpec, num_classes: int) -> Network:
@@ -209,39 +200,15 @@ class Student:
         if self.share.rank != 0:
             return
         self.writer.wait(self.spec.run_id)
-        record, spec = self.record, self.spec
-        best = record.best
-        last = Scores(*record.curve[-1][2:]) if record.curve else None
-        facts = context.facts if context and spec.teacher else None
-        digest = None
+        spec, digest = self.spec, None
         if reason is None:
             extra = {} if self.extra is None else self.extra.state_dict()
             if self.learned is not None:
                 extra |= {f"rule.{name}": tensor for name, tensor in self.learned.state_dict().items()}
             digest = save_weights(self.model, weights_path(self.results, spec.run_id), extra)
-        write_result(
-            self.results,
-            _result(spec, reason, provenance)
-            | {
-                "best_top1": best[2] if best else None,
-                "best_top5": best[3] if best else None,
-                "best_epoch": int(best[0]) if best else None,
-                "last_top1": last.top1 if last else None,
-                "last_top5": last.top5 if last else None,
-                "last_loss": last.loss if last else None,
-                "train_loss": record.curve[-1][1] if record.curve else None,
-                "epochs": record.epoch,
-                "seconds": record.seconds,
-                "epoch_seconds": record.epoch_seconds,
-                "parameters": sum(p.numel() for p in self.model.parameters()),
-                "weights_sha256": digest,
-                "teacher_sha256": facts.sha256 if facts else None,
-                "teacher_top1": facts.scores.top1 if facts else None,
-                "teacher_top5": facts.scores.top5 if facts else None,
-                "curve": record.curve,
-                "shares": record.shares,
-            },
-        )
+        facts = context.facts if context and spec.teacher else None
+        parameters = sum(p.numel() for p in self.model.parameters())
+        write_result(self.results, _result(spec, reason, provenance, self.record, parameters, digest, facts))
         drop_checkpoints(self.results, spec.run_id)
 
 
@@ -279,11 +246,21 @@ def check_rule(method: Method, rule: Rule, spec: RunSpec) -> None:
 
 def write_refusal(spec: RunSpec, results: Path, reason: str, provenance: dict[str, Any]) -> None:
     """The result of a run that could not begin."""
-    numbers = dict.fromkeys(NUMBERS) | {"epochs": 0, "seconds": 0.0, "epoch_seconds": [], "curve": [], "shares": []}
-    write_result(results, _result(spec, reason, provenance) | numbers)
+    write_result(results, _result(spec, reason, provenance, Record()))
 
 
-def _result(spec: RunSpec, reason: str | None, provenance: dict[str, Any]) -> dict[str, Any]:
+def _result(
+    spec: RunSpec,
+    reason: str | None,
+    provenance: dict[str, Any],
+    record: Record,
+    parameters: int | None = None,
+    digest: str | None = None,
+    facts: TeacherFacts | None = None,
+) -> dict[str, Any]:
+    """best: of the epoch of the highest top-1, the first of equals."""
+    best = max(record.curve, key=lambda row: row[2], default=None)
+    last = record.curve[-1] if record.curve else None
     return {
         "schema": RESULT_SCHEMA,
         "run_id": spec.run_id,
@@ -292,6 +269,23 @@ def _result(spec: RunSpec, reason: str | None, provenance: dict[str, Any]) -> di
         "status": "done" if reason is None else "failed",
         "reason": reason,
         "provenance": provenance,
+        "best_top1": best[2] if best else None,
+        "best_top5": best[3] if best else None,
+        "best_epoch": int(best[0]) if best else None,
+        "last_top1": last[2] if last else None,
+        "last_top5": last[3] if last else None,
+        "last_loss": last[4] if last else None,
+        "train_loss": last[1] if last else None,
+        "epochs": record.epoch,
+        "seconds": record.seconds,
+        "epoch_seconds": record.epoch_seconds,
+        "parameters": parameters,
+        "weights_sha256": digest,
+        "teacher_sha256": facts.sha256 if facts else None,
+        "teacher_top1": facts.scores.top1 if facts else None,
+        "teacher_top5": facts.scores.top5 if facts else None,
+        "curve": record.curve,
+        "shares": record.shares,
     }
 
 

@@ -66,9 +66,6 @@ class TeacherCache:
 
         A job that needs an epoch that another one computes waits for it.
         """
-        self._logits, self._epoch = to_device(self._find(epoch), self.stream.device).float(), epoch
-
-    def _find(self, epoch: int) -> Tensor:
         path = self.folder / f"epoch-{epoch}.logits"
         logits = None
         if self._usable:
@@ -83,7 +80,9 @@ class TeacherCache:
             except OSError as error:
                 self._usable = False
                 self.notes.append(f"no teacher cache from epoch {epoch} on: {reason_of(error)}")
-        return self._compute(epoch) if logits is None else logits
+        if logits is None:
+            logits = self._compute(epoch)
+        self._logits, self._epoch = to_device(logits, self.stream.device).float(), epoch
 
     def _compute(self, epoch: int) -> Tensor:
         logits = [self.teacher.logits(chunk.images) for chunk in self.stream.epoch(epoch)]

@@ -7,27 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
 
-from ekd_core import (
-    cutmix,
-    energy,
-    energy_thresholds,
-    mixup,
-    partners,
-)
-from ekd_core.rules import Samples
+from ekd_core import cutmix, energy, energy_thresholds, mixup, partners, select
+from ekd_core.rules import Rule, Samples
 from ekd_core.rules.plain import Plain
 from ekd_core.softening import Temperature as TemperatureOf
 from trainables.data.random_streams import Purpose, generator
 from trainables.data.stream import Chunk, Stream, normalise, to_device
 from trainables.models import Outputs
-from trainables.rules import make_rule, rule_of
 from trainables.spec import Mixing, RunSpec, Temperature
-from trainables.training.selection import Selection, select_all, select_by_score
 from trainables.training.teacher_cache import TeacherCache
 from trainables.training.teachers import Teacher, TeacherFacts
 
@@ -63,17 +55,25 @@ class View:
         assert self.teacher is not None
         return energy(self.teacher.logits)
 
-    def temperature(self, spec: RunSpec) -> TemperatureOf:
+    def scores(self, membership: str) -> Tensor:
+        """(n,) of the samples, see TeacherContext."""
+        assert self.context is not None
+        return self.context.ranks[self.index] if membership == "image" else self.energies
+
+    def temperature(self, spec: RunSpec, rule: Rule | None) -> TemperatureOf:
         """What a run's rule makes of the samples; 1 for a run without one, and where the rule asks for the student."""
-        rule, temperature = rule_of(spec), spec.temperature
         if isinstance(rule, Plain):
             return rule.temperature
-        if rule is None or rule.STUDENT or temperature is None:
+        if rule is None or rule.STUDENT or spec.temperature is None:
             return 1.0
-        key = temperature, spec.membership
+        key = spec.temperature, spec.membership
         if key not in self._temperatures:
             assert self.context is not None
-            self._temperatures[key] = self.context.temperature(self, temperature, spec.membership)
+            assert self.teacher is not None
+            cuts = self.context.cuts(spec, rule)
+            scores = None if cuts is None else self.scores(spec.membership)
+            samples = Samples(self.teacher.logits, labels=self.labels, scores=scores, cuts=cuts)
+            self._temperatures[key] = rule.soften(samples)
         return self._temperatures[key]
 
     def count_ends(self, membership: str, end: float) -> Tensor:
@@ -81,7 +81,7 @@ class View:
         key = membership, end
         if key not in self._ends:
             assert self.context is not None
-            scores, (low, high) = self.context.scores(self, membership), self.context.thresholds(membership, end)
+            scores, (low, high) = self.scores(membership), self.context.thresholds(membership, end)
             self._ends[key] = torch.stack([(scores < low).sum(), (scores > high).sum()])
         return self._ends[key]
 
@@ -97,20 +97,16 @@ class TeacherContext:
     def __init__(self, teacher: Teacher, facts: TeacherFacts, cache: TeacherCache | None = None) -> None:
         self.teacher, self.facts, self.cache = teacher, facts, cache
         self._thresholds: dict[tuple[str, float], tuple[Tensor, Tensor]] = {}
-        self._cuts: dict[tuple[str, Temperature], Tensor | None] = {}
+        self._cuts: dict[tuple[str, Temperature | None], Tensor | None] = {}
 
     @cached_property
-    def _ranks(self) -> Tensor:
+    def ranks(self) -> Tensor:
         """(N,) of the images by their energy, the lowest 0; of equal energies the first image comes first."""
         return self.facts.energies["image"].argsort(stable=True).argsort().float()
 
     def _reference(self, membership: str) -> Tensor:
         """(N,) the scores of the training set."""
-        return self._ranks if membership == "image" else self.facts.energies["view"]
-
-    def scores(self, view: View, membership: str) -> Tensor:
-        """(n,) of a view's samples."""
-        return self._ranks[view.index] if membership == "image" else view.energies
+        return self.ranks if membership == "image" else self.facts.energies["view"]
 
     def thresholds(self, membership: str, end: float) -> tuple[Tensor, Tensor]:
         """The scores below and above which the share `end` of the training set lies."""
@@ -119,21 +115,13 @@ class TeacherContext:
             self._thresholds[key] = energy_thresholds(self._reference(membership), end, end)
         return self._thresholds[key]
 
-    def cuts(self, membership: str, temperature: Temperature) -> Tensor | None:
-        """Where the rule cuts the scores of the training set; None if it does not."""
-        key = membership, temperature
+    def cuts(self, spec: RunSpec, rule: Rule) -> Tensor | None:
+        """Where a run's rule cuts the scores of the training set; None if it does not."""
+        key = spec.membership, spec.temperature
         if key not in self._cuts:
-            scores = None if temperature.end is None else self._reference(membership)
-            self._cuts[key] = None if scores is None else make_rule(temperature).cuts(scores)
+            cut = spec.temperature is not None and spec.temperature.end is not None
+            self._cuts[key] = rule.cuts(self._reference(spec.membership)) if cut else None
         return self._cuts[key]
-
-    def temperature(self, view: View, temperature: Temperature, membership: str) -> TemperatureOf:
-        """What the rule makes of every sample of a view."""
-        assert view.teacher is not None
-        cuts = self.cuts(membership, temperature)
-        scores = None if cuts is None else self.scores(view, membership)
-        samples = Samples(view.teacher.logits, labels=view.labels, scores=scores, cuts=cuts)
-        return make_rule(temperature).soften(samples)
 
 
 @dataclass(frozen=True)
@@ -196,12 +184,11 @@ class Views:
 
     def _mix(self, mixing: Mixing, membership: str) -> View:
         chunk = self.chunk
-        selection = self._select(mixing, membership)
-        rows = selection.rows
+        rows, bounds = self._select(mixing, membership)
         step = chunk.step[rows]
         partner = partners(step, chunk.mixing[rows])
         images, labels, index = chunk.images[rows], chunk.labels[rows], chunk.index[rows]
-        keep, centre = self._draw(mixing, len(selection.bounds))
+        keep, centre = self._draw(mixing, len(bounds))
         if mixing.operation == "cutmix":
             mixed, kept = cutmix(images, partner, keep[step], centre[step])
         else:
@@ -212,15 +199,21 @@ class Views:
         larger, index = (torch.where(first, own, own[partner]) for own in (labels, index))
         others = torch.where(first, labels[partner], labels) if mixing.target == "both" else None
         teacher = self._ask(mixed) if len(rows) else None
-        return View(mixed, larger, teacher, selection.bounds, index, self.context, mixed=True, others=others)
+        return View(mixed, larger, teacher, bounds, index, self.context, mixed=True, others=others)
 
-    def _select(self, mixing: Mixing, membership: str) -> Selection:
+    def _select(self, mixing: Mixing, membership: str) -> tuple[Tensor, tuple[tuple[int, int], ...]]:
+        """(m,) the rows that are mixed, in steps where they are two or more, and where each step's lie among them.
+        Waits for the device unless all are mixed."""
         chunk = self.chunk
         if mixing.end is None:
-            return select_all(chunk.bounds, chunk.labels.device)
+            return torch.arange(chunk.bounds[-1], device=chunk.labels.device), tuple(pairwise(chunk.bounds))
         assert self.context is not None
-        scores, thresholds = self.context.scores(self.weak, membership), self.context.thresholds(membership, mixing.end)
-        return select_by_score(scores, chunk.step, len(chunk.bounds) - 1, mixing, thresholds)
+        thresholds = self.context.thresholds(membership, mixing.end)
+        marked = select(self.weak.scores(membership), mixing.selection, *thresholds)
+        counts = chunk.step.new_zeros(len(chunk.bounds) - 1).index_add_(0, chunk.step, marked.to(chunk.step.dtype))
+        rows = (marked & (counts >= 2)[chunk.step]).nonzero().squeeze(1)
+        sizes = [size if size >= 2 else 0 for size in counts.tolist()]
+        return rows, tuple(pairwise(accumulate(sizes, initial=0)))
 
     def _draw(self, mixing: Mixing, steps: int) -> tuple[Tensor, Tensor]:
         """One share of the image that stays, Beta(alpha, alpha), and one box centre for each step of the chunk."""

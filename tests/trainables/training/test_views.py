@@ -18,6 +18,7 @@ from trainables.data.stream import BatchStream, Chunk, normalise
 from trainables.data.strong import strong
 from trainables.datasets import load
 from trainables.models import Network
+from trainables.rules import make_rule
 from trainables.spec import Mixing, Temperature, params
 from trainables.training.evaluation import Scores
 from trainables.training.teachers import TeacherFacts
@@ -52,7 +53,7 @@ def views(chunk: Chunk, teaching: TeacherContext | None, *, seed: int = 3, featu
 
 
 def temperatures_of(view: View, rule: Temperature) -> float | Tensor:
-    return view.temperature(replace(ENERGY_KD, temperature=rule))
+    return view.temperature(replace(ENERGY_KD, temperature=rule), make_rule(rule))
 
 
 def calls(teaching: TeacherContext) -> list[int]:
