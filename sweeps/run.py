@@ -237,7 +237,7 @@ def train(
     from sweeps.running.engine import execute
 
     remembered = False
-    with follow(plan, request.tables, request.settings, entries, results=where.results) as show:
+    with follow(plan, request.resolved, entries, results=where.results) as show:
 
         def on_event(event: Event) -> None:
             nonlocal remembered

@@ -190,7 +190,8 @@ class Ledger:
         try:
             row = _row(entry_of(result))
         except UserError as error:
-            raise UserError(f"run {_id_of(result)} cannot be recorded: {error}") from error
+            run_id = result.get("run_id") if isinstance(result, dict) else "?"
+            raise UserError(f"run {run_id} cannot be recorded: {error}") from error
         with self._transaction():
             return self._connection.execute(_INSERT, row).rowcount > 0
 
@@ -288,10 +289,6 @@ class Ledger:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
-
-
-def _id_of(result: Any) -> str:
-    return str(result.get("run_id")) if isinstance(result, dict) else "?"
 
 
 def _missing(path: Path) -> str:

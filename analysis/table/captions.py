@@ -12,6 +12,7 @@ from analysis.table.resolved import ResolvedTable
 from analysis.table.stats import ALPHA
 from analysis.table.titles import images
 from analysis.table.value import Value
+from trainables.commands import count
 
 SIGNIFICANT = "§"
 
@@ -51,10 +52,9 @@ def _changed(grid: Grid) -> str:
 def _outdated(grid: Grid) -> str:
     if not grid.outdated:
         return ""
-    runs = "1 run" if grid.outdated == 1 else f"{grid.outdated} runs"
     return (
-        f"The ledger also has {runs} of an earlier version, in which the same settings meant something else. They are "
-        "kept but not shown; the same sweep trains them again."
+        f"The ledger also has {count(grid.outdated, 'run')} of an earlier version, in which the same settings meant "
+        "something else. They are kept but not shown; the same sweep trains them again."
     )
 
 
@@ -144,7 +144,7 @@ def training(grid: Grid) -> str:
     words = [names.dataset(settings.dataset), names.epochs(*grid.epochs)]
     if settings.train_fraction != 1:
         words.append(f"{settings.train_fraction:.3g} of the training images")
-    return ", ".join([*words, "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"])
+    return ", ".join([*words, count(settings.seeds, "seed")])
 
 
 def protocol(grid: Grid) -> list[str]:

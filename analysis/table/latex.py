@@ -6,7 +6,7 @@ import re
 from itertools import groupby
 
 from analysis.table.layout import PAPER_TITLE
-from analysis.table.sheet import Line, Panel, Sheet, Shown
+from analysis.table.sheet import Line, Panel, Sheet
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -49,21 +49,20 @@ def _number(text: str) -> str:
     return f"${match[1]}${escape(match[2])}" if match else escape(text)
 
 
-def _main(entry: Shown) -> str:
-    text = _number(entry.text)
-    text = rf"\textbf{{{text}}}" if entry.best else rf"\textit{{{text}}}" if entry.near_best else text
-    return text + (rf" {{\scriptsize $\pm$ {escape(entry.spread)}}}" if entry.spread else "")
-
-
 def _rows(line: Line) -> list[list[str]]:
     """The paper's numbers, and what is missing, stand below on lines of their own: six columns then fit a page."""
+    first = [escape(line.label)]
+    for entry in line.entries:
+        text = _number(entry.text)
+        text = rf"\textbf{{{text}}}" if entry.best else rf"\textit{{{text}}}" if entry.near_best else text
+        first.append(text + (rf" {{\scriptsize $\pm$ {escape(entry.spread)}}}" if entry.spread else ""))
     below = [
         [f"({_number(entry.paper)})" if entry.paper else "" for entry in line.entries],
         [escape(entry.note) for entry in line.entries],
         [escape(entry.lost) for entry in line.entries],
     ]
     small = [[rf"{{\scriptsize {text}}}" if text else "" for text in texts] for texts in below if any(texts)]
-    return [[escape(line.label), *(_main(entry) for entry in line.entries)], *(["", *texts] for texts in small)]
+    return [first, *(["", *texts] for texts in small)]
 
 
 def tabular(panel: Panel) -> str:

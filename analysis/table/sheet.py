@@ -143,7 +143,14 @@ def show(value: Value) -> Shown:
     if value.kind in ("increase", "difference"):
         if value.mean is None:
             return Shown(NOTHING, paper=paper)
-        return Shown(write(value.mean), _spread(value), paper, _lacks(value))
+        spread = "" if value.std is None else f"{value.std:.2f}"
+        if spread and value.p is not None and value.p < ALPHA:
+            spread += captions.SIGNIFICANT
+        # Incomplete: another row may still become the best.
+        note = "" if value.state == "done" else "incomplete"
+        if value.kind == "difference" and len(value.measured) < value.asked:
+            note = f"{len(value.measured)}/{value.asked} seeds"
+        return Shown(write(value.mean), spread, paper, note)
     if value.mean is None and value.state == "failed":
         return Shown("failed", paper=paper)
     lost = f"{value.failed} failed" if value.failed else ""
@@ -153,21 +160,6 @@ def show(value: Value) -> Shown:
     spread = "" if value.std is None else f"{value.std:.{len(text.partition('.')[2])}f}"
     note = "" if value.n == value.asked else f"{value.n}/{value.asked} seeds"
     return Shown(text, spread, paper, note, lost, value.best, value.near_best)
-
-
-def _spread(value: Value) -> str:
-    """The standard deviation of the differences, marked where they are significant."""
-    if value.std is None:
-        return ""
-    significant = value.p is not None and value.p < ALPHA
-    return f"{value.std:.2f}{captions.SIGNIFICANT if significant else ''}"
-
-
-def _lacks(value: Value) -> str:
-    """`2/3 seeds` where a difference has fewer; `incomplete` where another row may still become the best."""
-    if value.kind == "difference" and len(value.measured) < value.asked:
-        return f"{len(value.measured)}/{value.asked} seeds"
-    return "" if value.state == "done" else "incomplete"
 
 
 percent = "{:.2f}".format

@@ -29,11 +29,8 @@ def title(table: Table, settings: Settings) -> str:
 def images(settings: Settings) -> str:
     """The data set as it is printed; `own images in the form of ImageNet` where they are none that were published."""
     printed = names.dataset(settings.dataset)
-    return f"own images in the form of {printed}" if settings.data and _is_published(settings.dataset) else printed
-
-
-def _is_published(dataset: str) -> bool:
-    return datasets.find(dataset).published is not None
+    published = settings.data and datasets.find(settings.dataset).published is not None
+    return f"own images in the form of {printed}" if published else printed
 
 
 def _on(words: str, own: str, here: str) -> str:

@@ -20,10 +20,8 @@ from rich.live import Live
 from rich.text import Text
 
 from analysis.record.entry import Entry
-from analysis.record.settings import Settings
 from analysis.table.grid import Grid, make_grid
-from analysis.table.layout import Table
-from analysis.table.resolved import resolve
+from analysis.table.resolved import ResolvedTable
 from sweeps.display.live_table import RunProgress, board, height, summary
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, MachineLeftOut, RunEnded
@@ -187,10 +185,6 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d} h"
 
 
-def students(job: PlannedJob) -> str:
-    return f"{len(job.specs)} students" if len(job.specs) > 1 else "1 student"
-
-
 class Lines:
     """For files and pipes: lines, each written at once."""
 
@@ -206,7 +200,7 @@ class Lines:
         match event:
             case JobStarted(job):
                 self._said[job.key] = self.state.clock()
-                self._say(f"started  {job.key}  ({students(job)})")
+                self._say(f"started  {job.key}  ({count(len(job.specs), 'student')})")
             case EpochDone(job, report) if report.resumed:
                 self._resumed(job, report)
             case EpochDone(job, report) if report.epoch > 0:
@@ -242,9 +236,8 @@ class Lines:
 class Screen:
     """For a terminal: the tables, the jobs under way, and how far all is. Drawn by another thread."""
 
-    def __init__(self, state: State, tables: Sequence[Table], settings: Settings, entries: Mapping[str, Entry]) -> None:
-        self.state, self.tables = state, [resolve(table, settings) for table in tables]
-        self.entries = dict(entries)
+    def __init__(self, state: State, tables: Sequence[ResolvedTable], entries: Mapping[str, Entry]) -> None:
+        self.state, self.tables, self.entries = state, tables, dict(entries)
         self._grids: list[Grid] | None = None
         self._lock = threading.Lock()
 
@@ -261,7 +254,8 @@ class Screen:
                 self._grids = [make_grid(table, self.entries) for table in self.tables]
             small = console.height < SMALL_HEIGHT
             jobs = self._job_lines(options.max_width, SMALL_JOBS if small else MOST_JOBS)
-            failures = self._failure_lines(1 if small else MOST_FAILURES)
+            most = 1 if small else MOST_FAILURES
+            failures = [_one_line(trouble, "red") for trouble in self.state.troubles[-most:]]
             footer = [*jobs, *failures, self._overall()]
             yield Group(*self._tables(console, options.max_width, console.height - len(footer) - 1), *footer)
 
@@ -287,16 +281,15 @@ class Screen:
             left = running.left(now)
             begins = f"from epoch {running.resumed}/{running.epochs}" if running.resumed else "starting"
             where = f"epoch {running.epoch}/{running.epochs}" if running.epoch else begins
-            tail = f"  {students(running.job)}  {where}" + (f"  {duration(left)} left" if left is not None else "")
+            tail = f"  {count(len(running.job.specs), 'student')}  {where}" + (
+                f"  {duration(left)} left" if left is not None else ""
+            )
             name = Text(running.job.key)
             name.truncate(max(10, width - len(tail)), overflow="ellipsis")
             lines.append(name + Text(tail, "cyan"))
         if len(jobs) > most:
             lines.append(Text(f"and {len(jobs) - most} more jobs", "dim"))
         return lines
-
-    def _failure_lines(self, most: int) -> list[Text]:
-        return [_one_line(trouble, "red") for trouble in self.state.troubles[-most:]]
 
     def _overall(self) -> Text:
         left = self.state.left
@@ -313,8 +306,7 @@ def _one_line(text: str, style: str) -> Text:
 @contextmanager
 def follow(
     plan: Plan,
-    tables: Sequence[Table],
-    settings: Settings,
+    tables: Sequence[ResolvedTable],
     entries: Mapping[str, Entry],
     out: TextIO | None = None,
     *,
@@ -326,7 +318,7 @@ def follow(
     """
     state, out = State(plan), out or sys.stdout
     try:
-        with _shown(Screen(state, tables, settings, entries), plan, out, results) as show:
+        with _shown(Screen(state, tables, entries), plan, out, results) as show:
             yield show
     finally:
         for line in unreadable_images(state.unreadable):

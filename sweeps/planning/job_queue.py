@@ -126,13 +126,11 @@ class JobQueue:
                 return
             for job in self._waiting:
                 if job.key in lost:
-                    self._not_run |= {spec.run_id: self._why(lost[job.key]) for spec in job.specs}
+                    teacher = lost[job.key]
+                    why = self._failed.get(teacher) or self._not_run.get(teacher) or "it is not part of the plan"
+                    words = f"its teacher {self._names.get(teacher, teacher)} is missing: {why}"
+                    self._not_run |= dict.fromkeys((spec.run_id for spec in job.specs), words)
             self._waiting = [job for job in self._waiting if job.key not in lost]
 
     def _lost(self, need: str, coming: set[str]) -> bool:
         return need in self._failed or (need not in self._trained and need not in coming)
-
-    def _why(self, teacher: str) -> str:
-        name = self._names.get(teacher, teacher)
-        reason = self._failed.get(teacher) or self._not_run.get(teacher) or "it is not part of the plan"
-        return f"its teacher {name} is missing: {reason}"

@@ -162,16 +162,11 @@ def make_plan(
             spec.run_id for job in jobs for spec in job.specs if any(old.run_id in entries for old in spec.earlier)
         ),
         other_code=frozenset(
-            run_id for run_id, run in wanted.items() if run.done and _sources(entries[run_id]) not in ("", sources)
-        )
-        if sources
-        else frozenset(),
+            run_id
+            for run_id, run in wanted.items()
+            if sources and run.done and entries[run_id].provenance.get("sources") not in (None, "", sources)
+        ),
     )
-
-
-def _sources(entry: Entry) -> str:
-    """The hash of the sources that trained a run; empty where the record does not name it."""
-    return str(entry.provenance.get("sources") or "")
 
 
 def _by_id(specs: Iterable[RunSpec]) -> dict[str, RunSpec]:

@@ -16,6 +16,7 @@ from rich.console import Console
 from analysis import paper
 from analysis.record.entry import Entry, entry_of
 from analysis.record.settings import Settings
+from analysis.table.resolved import resolve
 from sweeps.display.progress import QUIET_SECONDS, REDRAWS_A_SECOND, Lines, Screen, State, duration, follow
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.running.events import EpochDone, JobFailed, JobStarted, RunEnded
@@ -180,7 +181,7 @@ def drawn(screen: Screen, width: int, height: int) -> str:
 @pytest.fixture
 def screen(plan: Plan, state: State, clock: Clock) -> Screen:
     """One cell done, one with a failure, one under way with a seed done, the rest waiting."""
-    screen = Screen(state, [TABLE], SETTINGS, {})
+    screen = Screen(state, [resolve(TABLE, SETTINGS)], {})
     taught = [job for job in plan.jobs if job.kind == "distilled" and job.specs[0].student == "resnet20"]
     first, second = sorted(taught, key=lambda job: job.specs[0].seed)
     by_treatment = {spec.treatment: spec for spec in second.specs}
@@ -237,7 +238,7 @@ def test_tables_that_do_not_fit_become_one_line() -> None:
     """First come those with runs under way."""
     tables = [paper.find(name) for name in ("table5", "table4", "table13")]
     plan = plan_of(tables, SETTINGS, {}, pack=1)
-    screen = Screen(State(plan), tables, SETTINGS, {})
+    screen = Screen(State(plan), [resolve(table, SETTINGS) for table in tables], {})
     screen(JobStarted(next(job for job in plan.jobs if job.specs[0].temperature.rule == "low")))
     text = drawn(screen, 160, 24)
     assert "table5  54 cells: 0 done" in text
@@ -256,7 +257,7 @@ def test_a_terminal_gets_the_table_and_a_pipe_gets_lines(plan: Plan, monkeypatch
         monkeypatch.delenv(name, raising=False)
     terminal, pipe = Terminal(), io.StringIO()
     for out in (terminal, pipe):
-        with follow(plan, [TABLE], SETTINGS, {}, out) as on_event:
+        with follow(plan, [resolve(TABLE, SETTINGS)], {}, out) as on_event:
             on_event(JobStarted(plan.jobs[0]))
     assert "\x1b[" in terminal.getvalue()
     assert "Table 5" in terminal.getvalue()
@@ -273,7 +274,7 @@ def test_the_log_of_a_terminal_has_the_lines_of_a_pipe(
 
     def main(arguments: object) -> int:
         keep_log(tmp_path / "log", "a command")
-        with follow(plan, [TABLE], SETTINGS, {}) as on_event:
+        with follow(plan, [resolve(TABLE, SETTINGS)], {}) as on_event:
             on_event(JobStarted(plan.jobs[0]))
             print("stopping")
         return 0
@@ -292,7 +293,7 @@ def test_a_log_on_a_full_disk_ends_no_sweep(plan: Plan, monkeypatch: pytest.Monk
 
     def main(arguments: object) -> int:
         keep_log(Path("/dev/full"), "a command")
-        with follow(plan, [TABLE], SETTINGS, {}) as on_event:
+        with follow(plan, [resolve(TABLE, SETTINGS)], {}) as on_event:
             on_event(JobStarted(plan.jobs[0]))
         return 0
 
