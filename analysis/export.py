@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,7 +27,7 @@ from analysis import paper
 from analysis.record.entry import CURVE_FIELDS, NUMBERS, Entry
 from analysis.record.ledger import Ledger
 from analysis.table.asked import Asked, asked_for, kinds
-from analysis.table.command_line import write
+from analysis.table.command_line import STANDARD_OUTPUT, write
 from trainables.commands import Parser, command_name, count, parse_path, run_command
 from trainables.errors import UserError, reason_of
 from trainables.shares import FIELDS, means
@@ -122,8 +122,9 @@ def parquet_bytes(frame: pd.DataFrame) -> bytes:
     return frame.to_parquet(index=False)
 
 
-def merge(results: Path, others: Sequence[Path]) -> None:
-    """Take other ledgers over into that of `results`, which no sweep may be writing meanwhile."""
+def merge(results: Path, others: Sequence[Path], news: TextIO | None = None) -> None:
+    """Take other ledgers over into that of `results`, which no sweep may be writing meanwhile. news: where it is told
+    what was taken (default: standard output)."""
     with contextlib.ExitStack() as lock:
         try:
             results.mkdir(parents=True, exist_ok=True)
@@ -138,7 +139,8 @@ def merge(results: Path, others: Sequence[Path]) -> None:
                 done = ledger.merge(other)
             print(
                 f"{path}: {done.added} runs added, {done.replaced} failed runs replaced, {done.kept} kept, "
-                f"{done.sweeps} sweeps added; {done.conflicts} conflicts (done in both, other weights: ours kept)"
+                f"{done.sweeps} sweeps added; {done.conflicts} conflicts (done in both, other weights: ours kept)",
+                file=news,
             )
 
 
@@ -148,7 +150,7 @@ def _command(given: Sequence[str]) -> int:
     )
     add = parser.add_argument
     add("--results", type=parse_path, default=Path("results"), help="the folder with ledger.sqlite")
-    add("--csv", type=parse_path, metavar="FILE", help="write every run to FILE")
+    add("--csv", type=parse_path, metavar="FILE", help="write every run to FILE (-: standard output)")
     add("--parquet", type=parse_path, metavar="FILE", help="write every run to FILE")
     add("--curves", type=parse_path, metavar="FILE", help="write every epoch of every run to FILE (.csv or .parquet)")
     another = "take over the runs and sweeps of another ledger.sqlite (may be repeated)"
@@ -158,24 +160,28 @@ def _command(given: Sequence[str]) -> int:
     frames = options.csv or options.parquet or options.curves
     if not (frames or options.merge):
         raise UserError("nothing to do: give --csv FILE, --parquet FILE, --curves FILE or --merge LEDGER")
-    if options.curves and options.curves.suffix not in (".csv", ".parquet"):
+    if options.curves and options.curves != STANDARD_OUTPUT and options.curves.suffix not in (".csv", ".parquet"):
         raise UserError(f"--curves {options.curves}: name a file that ends in .csv or .parquet")
     outputs = [path.absolute() for path in (options.csv, options.parquet, options.curves) if path]
     if len(set(outputs)) < len(outputs):
         raise UserError("--csv, --parquet and --curves would write the same file: name one for each")
+    news = sys.stderr if STANDARD_OUTPUT in (options.csv, options.parquet, options.curves) else sys.stdout
     if options.merge:
-        merge(options.results, options.merge)
+        merge(options.results, options.merge, news)
     if frames:
         with Ledger.open(options.results / "ledger.sqlite", readonly=True) as ledger:
             entries, asked = ledger.all(), asked_for(ledger.sweeps(), paper.find)
         for path, encode in ((options.csv, csv_bytes), (options.parquet, parquet_bytes)):
             if path:
                 write(path, encode(to_frame(entries, asked)))
-                print(f"{count(len(entries), 'run')} written to {path}")
+                print(f"{count(len(entries), 'run')} written to {path}", file=news)
         if options.curves:
-            frame, encode = to_curves(entries, asked), csv_bytes if options.curves.suffix == ".csv" else parquet_bytes
+            frame, encode = (
+                to_curves(entries, asked),
+                parquet_bytes if options.curves.suffix == ".parquet" else csv_bytes,
+            )
             write(options.curves, encode(frame))
-            print(f"{count(len(frame), 'epoch')} written to {options.curves}")
+            print(f"{count(len(frame), 'epoch')} written to {options.curves}", file=news)
     return 0
 
 

@@ -22,7 +22,16 @@ from torch.nn.functional import interpolate
 
 from trainables.cores import cores_here
 from trainables.data.file_source import FileSource
-from trainables.data.image_files import FORMATS, Box, Decoder, DecodeRequest, decoded, describe, random_box, resized
+from trainables.data.image_files import (
+    FORMATS,
+    Box,
+    Decoder,
+    DecodeRequest,
+    decoded,
+    random_box,
+    resized,
+    why_unreadable,
+)
 from trainables.data.loader import PART, Loader, in_parts
 from trainables.data.random_streams import Purpose, generator
 
@@ -157,9 +166,9 @@ def fault(turn: Turn) -> str:
     try:
         turn()
     except ImportError as error:
-        return f"{describe(error)[:120]}: {HOW}"
+        return f"{why_unreadable(error)[:120]}: {HOW}"
     except (OSError, RuntimeError) as error:
-        return describe(error)
+        return why_unreadable(error)
     return ""
 
 

@@ -28,9 +28,9 @@ from sweeps.display.outcome import LOG, heading, report, resumable, typed
 from sweeps.planning.job_queue import Outcome
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.resources import Resources, gpus_here
-from sweeps.request.arguments import DATA_DIR, Options, Where, parse
+from sweeps.request.arguments import ALL, DATA_DIR, Options, Where, parse
 from sweeps.request.checks import check_all, check_images, check_models, check_writable, planned_resources
-from sweeps.request.request import ALL, Request, make_request, named
+from sweeps.request.request import Request, make_request, named
 from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest, known
 from trainables import datasets

@@ -39,7 +39,9 @@ def load(package: str, name: str, attribute: str, kind: type) -> Any:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        raise UserError(f"cannot load {package}.{name}: {describe(error)}") from error
+        raise UserError(f"cannot load {package}.{name}: {in_one_line(error)}") from error
+    if hasattr(module, "__path__") and (hidden := Path(module.__path__[0]).with_suffix(".py")).exists():
+        raise UserError(f"the folder {shown(hidden.with_suffix(''))} hides {shown(hidden)}: rename one of them")
     found = getattr(module, attribute, None)
     if not isinstance(found, kind) and not (isinstance(found, type) and issubclass(found, kind)):
         file = shown(Path(str(module.__file__)))
@@ -51,7 +53,7 @@ def load(package: str, name: str, attribute: str, kind: type) -> Any:
     return found
 
 
-def describe(error: BaseException) -> str:
+def in_one_line(error: BaseException) -> str:
     """An error in one line, with the line of an added module that it comes from."""
     text = " ".join(str(error).split()) or "no message"
     return with_place(error, f"{type(error).__name__}: {text}")

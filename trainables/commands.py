@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from trainables.additions import describe, place_of
+from trainables.additions import in_one_line, place_of
 from trainables.console import GONE, tolerant_streams
 from trainables.errors import BAD_INPUT, UserError, describe_failure, reason_of
 
@@ -104,7 +104,7 @@ def _tell(error: Exception) -> tuple[str, int] | None:
         return str(error), BAD_INPUT
     if isinstance(error, OSError) and (error.filename is not None or place_of(error) is None):
         return str(UserError(describe_failure(error))), BAD_INPUT
-    return (describe(error), FAILED) if place_of(error) is not None else None
+    return (in_one_line(error), FAILED) if place_of(error) is not None else None
 
 
 def parse_path(text: str) -> Path:

@@ -82,6 +82,15 @@ class Tolerant(io.TextIOBase):
             self.stream.write(text)
         return len(text)
 
+    def write_bytes(self, content: bytes) -> None:
+        """Write bytes as they are, whatever the letters of the terminal; as text where a stream takes nothing else."""
+        self.flush()
+        with self._losing():
+            if (buffer := getattr(self.stream, "buffer", None)) is None:
+                self.stream.write(content.decode())
+            else:
+                buffer.write(content)
+
     def flush(self) -> None:
         with self._losing():
             self.stream.flush()
@@ -120,6 +129,12 @@ def tolerant_streams() -> Iterator[Tolerant]:
             if out.log is not None:
                 with contextlib.suppress(OSError):
                     out.log.close()
+
+
+def write_bytes(content: bytes) -> None:
+    """Write bytes to standard output."""
+    out = sys.stdout if isinstance(sys.stdout, Tolerant) else Tolerant(sys.stdout)
+    out.write_bytes(content)
 
 
 def _open_missing() -> None:

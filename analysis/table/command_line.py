@@ -12,9 +12,11 @@ from analysis.record.settings import LISTS, SHORT, Settings
 from analysis.table.grid import METRICS
 from analysis.table.layout import Table
 from trainables.commands import command_name, parse_path
+from trainables.console import write_bytes
 from trainables.errors import UserError, reason_of
 from trainables.storage.runs import write_atomically
 
+STANDARD_OUTPUT = Path("-")
 SQLITE = b"SQLite format 3\0"
 """How the file of a database begins."""
 
@@ -78,7 +80,11 @@ def check_output(path: Path) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write what a command was asked for. A device or a pipe is written into and stays what it is."""
+    """Write what a command was asked for; STANDARD_OUTPUT means what it says. A device or a pipe is written into and
+    stays what it is."""
+    if path == STANDARD_OUTPUT:
+        write_bytes(content)
+        return
     try:
         check_output(path)
         path.parent.mkdir(parents=True, exist_ok=True)

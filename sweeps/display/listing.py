@@ -112,7 +112,7 @@ def _dataset(name: str, data_dir: Path) -> str:
 
 def _images(name: str, data_dir: Path | None) -> str:
     try:
-        return datasets.count_images(name, data_dir, imbalance=datasets.find(name).recipe.imbalance).describe()
+        return datasets.count_images(name, data_dir, imbalance=datasets.find(name).recipe.imbalance).in_words()
     except UserError as error:
         return f"cannot be used: {error}"
 

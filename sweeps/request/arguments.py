@@ -23,6 +23,8 @@ from trainables.storage.job_file import Execution
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
+ALL = "all"
+"""The name of all tables together."""
 DATA_DIR = Path("data")
 """Of the images, where none is named."""
 EXAMPLES = """\
@@ -104,7 +106,13 @@ class Options:
 
 def parse(argv: Sequence[str]) -> Options:
     """The options of a command line; raises UserError, or SystemExit after --help."""
-    options = make_options(parse_known(_parser(), argv))
+    parser = _parser()
+    options = make_options(parse_known(parser, argv))
+    known = (*paper.tables(), paper.ABLATION, ALL)
+    for word in options.tables:
+        unknown = word.lower() not in known and not is_experiment(word) and not did_you_mean(word, known)
+        if unknown and (lone := _lone_option(parser, argv, word)):
+            raise UserError(f"unknown table {word!r}: {lone} (--list shows all)")
     if files := [word for word in options.tables if is_experiment(word)]:
         if len(options.tables) > 1:
             raise UserError(f"{files[0]} is an experiment, which names its tables: give it alone")
@@ -146,10 +154,20 @@ def parse_known(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[st
     found, unknown = parser.parse_known_intermixed_args(argv)
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
-        near = did_you_mean(unknown[0].partition("=")[0], known)
+        near = _lone_option(parser, argv, unknown[0]) or did_you_mean(unknown[0].partition("=")[0], known)
         hint = f": {near}" if near else ""
-        raise UserError(f"unknown option {unknown[0]}{hint} (see {parser.prog} --help)")
+        what = "option" if unknown[0].startswith("-") else "word"
+        raise UserError(f"unknown {what} {unknown[0]}{hint} (see {parser.prog} --help)")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in vars(found).items()}
+
+
+def _lone_option(parser: argparse.ArgumentParser, argv: Sequence[str], word: str) -> str:
+    """`--teachers takes one DIR|FILE`, if a word that is not understood follows the value of such an option."""
+    for option, _, after in zip(argv, argv[1:], argv[2:], strict=False):
+        action = parser._option_string_actions.get(option)
+        if after == word and not word.startswith("-") and action is not None and action.nargs is None:
+            return f"{option} takes one {action.metavar or 'value'}"
+    return ""
 
 
 def make_options(fields: Mapping[str, Any]) -> Options:

@@ -22,7 +22,8 @@ def check_writable(results: Path) -> None:
     """Refuse a results folder that cannot be made or written, without making it yet."""
     there = next(folder for folder in (results, *results.parents) if folder.exists())
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        reason = "is not writable" if there.is_dir() else "is a file"
+        what = "a file" if there.is_file() else "a pipe, a socket or a device"
+        reason = "is not writable" if there.is_dir() else f"is {what}"
         raise UserError(f"cannot write to the results folder {results}: {there} {reason}; choose --results")
     for folder in (results / name for name in ("runs", "jobs", "tables")):
         if os.path.lexists(folder) and not folder.is_dir():
@@ -64,8 +65,7 @@ def check_models(data_dir: Path, request: Request, runs: Collection[RunSpec]) ->
     from sweeps.request import teacher_weights
     from trainables.data.file_source import AUGMENTATIONS
     from trainables.data.stream import PADDING, WHOLE
-    from trainables.methods import make
-    from trainables.training.student import check_method
+    from trainables.methods import check_method, make
 
     for spec in runs:
         check_method(make(spec.method, spec.params), spec, WHOLE)

@@ -13,7 +13,7 @@ from analysis import paper
 from analysis.record.settings import Settings, parse_pair
 from analysis.table.layout import Table
 from analysis.table.resolved import ResolvedTable, check_rows, resolve
-from sweeps.request.arguments import Options, Where
+from sweeps.request.arguments import ALL, Options, Where
 from sweeps.request.teacher_weights import TeacherWeights, find_each, published
 from sweeps.request.vary import check_combinations, check_vary, students_of
 from trainables import datasets
@@ -25,7 +25,6 @@ from trainables.spec import RunSpec, flatten
 if TYPE_CHECKING:
     from trainables.data.source import Source
 
-ALL = "all"
 TORCHVISION = "torchvision-weights"
 MOST_RUNS = 50_000
 """Whose fields and ids are worked out in half a minute."""

@@ -15,13 +15,14 @@ from analysis.record.specs import student_spec
 from analysis.table.layout import Row
 from sweeps.request.request import check_methods
 from sweeps.searching.space import LONG, Scalar, Space, has_field
+from trainables.commands import did_you_mean
 from trainables.errors import UserError
 from trainables.recipes import Pair, Recipe, Treatment, energy_kd, energy_temperature
 from trainables.rivals import TREATMENTS
 from trainables.spec import PLAIN, RunSpec, flatten
 from trainables.temperature import ENDS
 
-TABLES = ("table1", "table5", "direction", "temperatures")
+TABLES = ("table1", "table5", "direction", "temperatures", "weights", "logits")
 RULES = replace(temperatures.KD, key="temperatures", label="KD by rule")
 """Not of a table: KD, by KD's schedule whatever the rule of its temperature."""
 SEED = 1
@@ -43,7 +44,11 @@ def place_of(row: Row) -> tuple[str, str]:
 def find_row(key: str) -> Row:
     known = rows()
     if key not in known:
-        raise UserError(f"unknown row {key!r} in --row: use one of {', '.join(sorted(known))}")
+        own = [row.key for part in paper.find(key).parts for row in part.rows] if key in TABLES else []
+        hint = (
+            did_you_mean(key, known, most=3) if not own else f"a table, of which one row is searched: {', '.join(own)}"
+        )
+        raise UserError(f"unknown row {key!r} in --row: {hint or 'use one of ' + ', '.join(sorted(known))}")
     return known[key]
 
 

@@ -157,6 +157,15 @@ def test_the_columns_do_not_depend_on_which_run_comes_first() -> None:
     assert list(to_frame(entries).columns) == list(to_frame(reversed(entries)).columns)
 
 
+def test_a_dash_is_standard_output(tmp_path: Path) -> None:
+    """Nothing else is written there, and no file of that name."""
+    write(tmp_path / "ledger.sqlite", result_of(spec_of(1)), failed(ALONE))
+    done = export(tmp_path, "--results", tmp_path, "--csv", "-", "--curves", "a.csv")
+    assert list(pd.read_csv(io.StringIO(done.stdout))["status"]) == ["done", "failed"]
+    assert "epochs written to a.csv" in done.stderr
+    assert not (tmp_path / "-").exists()
+
+
 def test_csv_is_read_back() -> None:
     table, again = frame(), pd.read_csv(io.BytesIO(csv_bytes(frame())), dtype={"seed": int})
     assert list(again.columns) == list(table.columns)

@@ -128,6 +128,16 @@ def test_a_network_as_its_page_has_it(add: Add, command: Command, tmp_path: Path
     assert sorted(done) == ["at", "kd", "vanilla", "vanilla"]
 
 
+def test_a_folder_that_hides_a_module_is_named(add: Add) -> None:
+    code = BLOCKS["trainables/methods/mine"]
+    hidden = add("trainables/methods/mine", code)
+    (hidden.parent / "mine").mkdir()
+    (hidden.parent / "mine" / "__init__.py").write_text(code)
+    forget()
+    with pytest.raises(UserError, match=f"the folder {hidden.with_suffix('')} hides {hidden}: rename one of them"):
+        methods.find("mine")
+
+
 def test_a_network_of_a_name_that_there_is_already_is_refused(add: Add) -> None:
     add("trainables/models/plain", BLOCKS["trainables/models/plain"].replace('"plain16"', '"resnet8"'))
     with pytest.raises(UserError, match="plain: there is a network resnet8 already: choose another name"):

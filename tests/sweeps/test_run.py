@@ -34,6 +34,10 @@ needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a 
         (["tabel5"], "unknown table 'tabel5': did you mean table5 or "),
         (["table99"], "unknown table 'table99': did you mean table9 or table1 or table2? (--list shows all)"),
         (["xyzzy"], "unknown table 'xyzzy': use one of direction, figure3, figure4"),
+        (["table5", "--teachers", "a", "b"], "unknown table 'b': --teachers takes one DIR|FILE"),
+        (["table5", "--dataset", "digits", "imagenet"], "unknown table 'imagenet': --dataset takes one NAME"),
+        (["table5", "--seeds", "2", "tabel1"], "unknown table 'tabel1': did you mean table1"),
+        (["table5", "--image-size", "48"], "--image-size is of your own images: add --dataset imagefolder"),
         (["table8", "--imbalance", "abc"], "argument --imbalance: must be above 0 and at most 1, not 'abc'"),
         (["table8", "--imbalance", "0"], "argument --imbalance: must be above 0 and at most 1, not '0'"),
         (["table3", "--plan", "--gpus", "2", "--gpus-per-job", "4"], "--gpus-per-job 4: the sweep has 2 GPUs"),
@@ -88,6 +92,13 @@ def test_a_file_in_the_place_of_a_folder_is_told_before_training(name: str, tmp_
     (tmp_path / name).touch()
     with pytest.raises(UserError, match=f"{tmp_path / name} is no folder, and a sweep writes below it"):
         check_writable(tmp_path)
+
+
+def test_a_results_folder_that_is_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    for results in (pipe, pipe / "results"):
+        with pytest.raises(UserError, match=f"{results}: {pipe} is a pipe, a socket or a device; choose --results"):
+            check_writable(results)
 
 
 @needs_no_gpu

@@ -31,7 +31,13 @@ COMMON = ("--pair", "resnet20/resnet8", "--dataset", "digits", "--gpus", "0", "-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--row", "nothing"], "unknown row 'nothing' in --row"),
+        (["--row", "nothing"], "unknown row 'nothing' in --row: use one of"),
+        (["--row", "energykd"], "unknown row 'energykd' in --row: did you mean energy_kd or"),
+        (["--row", "weights"], "'weights' in --row: a table, of which one row is searched: kd_w0.9,"),
+        (["--row", "lskd_w9", "--space", "T=2:6"], "T = 2.0 would change nothing in a run of lskd_w9"),
+        (["--row", "rld", "--space", "params.nothing=1:2"], "rld has no params.nothing"),
+        (["digits"], "unknown word digits: --results takes one DIR"),
+        (["--image-size", "48"], "--image-size 48: the images of digits have a fixed size"),
         (["--space", "T=8:2"], "8 is not below 2"),
         (["--space", "params.beta=1:2"], "a run of the row energy_kd has no params.beta"),
         (["--row", "kd", "--space", "T+=0:1"], r"T\+ = .* would change nothing in a run of kd"),

@@ -305,6 +305,8 @@ def test_a_cache_of_whole_gigabytes(tmp_path: Path) -> None:
         ('"device": "cpu"', '"device": "tpu"', "its device is 'tpu', neither cpu nor cuda"),
         ('"results": "', '"results": "\\u0000', "is no path"),
         ('"results": "', '"results": "\\ud800', "UnicodeEncodeError: .* surrogates not allowed"),
+        ('"runs": ', '"epochs": 3, "runs": ', "a job has nothing called epochs"),
+        ('"threads": 0', '"gpus": 0', "a job has nothing called gpus"),
     ],
 )
 def test_a_job_for_no_such_machine(said: str, instead: str, message: str, tmp_path: Path) -> None:

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from trainables.data.stream import Share
 from trainables.errors import UserError
-from trainables.methods import Batch, find, make, whole_batches
+from trainables.methods import Batch, check_method, find, make, whole_batches
 from trainables.methods.ofd import OFD
 from trainables.models import Outputs, build
 from trainables.models.checkpoint import load_state
 from trainables.spec import RunSpec, params
-from trainables.training.student import check_method
 
 
 def ofd(teacher: GivenTeacher, **changes: int) -> RunSpec:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from trainables.data.cifar_python import AGAIN, Arrays
-from trainables.data.decoding import UNREADABLE, describe, in_threads
+from trainables.data.decoding import UNREADABLE, in_threads, why_unreadable
 from trainables.errors import UserError
 from trainables.storage.runs import check_regular
 
@@ -117,4 +117,4 @@ def _pixels(file: Path, png: bytes) -> np.ndarray:
                 )
             return np.asarray(image)
     except UNREADABLE as error:
-        raise UserError(f"{file} has a damaged image ({describe(error)}): {AGAIN}") from error
+        raise UserError(f"{file} has a damaged image ({why_unreadable(error)}): {AGAIN}") from error

@@ -24,7 +24,7 @@ class ImageCounts:
     def train_size(self) -> int:
         return sum(self.train_per_class)
 
-    def describe(self) -> str:
+    def in_words(self) -> str:
         """The training images for people, and whether their numbers are those of a folder or a published total."""
         doubt = " (the published total, as if all classes were equal: its folder is not here)" if self.evenly else ""
         return counts_in_words(self.train_per_class) + doubt

@@ -14,6 +14,10 @@ from trainables.data.stream import PADDING, WHOLE, BatchStream, Share, normalise
 from trainables.data.subset import select
 from trainables.errors import UserError
 
+MOST_NAMED = 20
+Faults = Mapping[int, tuple[str, str]]
+"""The images of a split that cannot be decoded, by position: path and why."""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -59,10 +63,8 @@ class Contents:
     mean: Channels
     std: Channels
     source: str
-    damaged: Mapping[str, str] = field(default_factory=dict)
-    """By path, why an image cannot be decoded."""
-    missing: tuple[int, ...] = ()
-    """The positions of the test images among them."""
+    train_faults: Faults = field(default_factory=dict)
+    test_faults: Faults = field(default_factory=dict)
 
     def assemble(
         self, name: str, *, imbalance: float = 1.0, train_fraction: float = 1.0, holdout: float = 0.0
@@ -76,6 +78,9 @@ class Contents:
             holdout=holdout,
         )
         print_of_all = fingerprint(self.train.take(subset.kept), self.test)
+        tested: Faults = {} if holdout else self.test_faults
+        trained = (self.train_faults[position] for position in subset.kept.tolist() if position in self.train_faults)
+        damaged = dict([*trained, *tested.values()])
         return Dataset(
             name,
             self.classes,
@@ -84,16 +89,16 @@ class Contents:
             self.mean,
             self.std,
             of_part(print_of_all, holdout),
-            self.source + subset.sentence,
-            self.damaged,
-            () if holdout else self.missing,
+            self.source + subset.sentence + _remark(damaged),
+            damaged,
+            tuple(tested),
         )
 
 
 @dataclass(frozen=True)
 class Dataset(Source):
     """A data set in memory. `fingerprint`: of images and labels of both splits as they are here (see `of_part`).
-    damaged, missing: as in Contents."""
+    damaged: by path, why an image cannot be decoded. missing: the positions of the test images among them."""
 
     name: str
     classes: tuple[str, ...]
@@ -174,6 +179,18 @@ class Dataset(Source):
         for part in share.parts(len(data), size):
             rows = slice(part.start, part.stop)
             yield normalise(data.images[rows], self.mean, self.std), labels[rows]
+
+
+def _remark(damaged: Mapping[str, str]) -> str:
+    """What to add to the line that says where the images come from."""
+    if not damaged:
+        return ""
+    named = "; ".join(f"{path} ({why})" for path, why in [*damaged.items()][:MOST_NAMED])
+    more = f"; and {len(damaged) - MOST_NAMED} more" if len(damaged) > MOST_NAMED else ""
+    return (
+        f"; images that cannot be read (the next of its class takes the place of a training image, a test image "
+        f"counts as wrong): {named}{more}"
+    )
 
 
 def fingerprint(train: Split, test: Split) -> str:

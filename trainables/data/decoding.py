@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from trainables.cores import cores_here
-from trainables.data.dataset import Split
+from trainables.data.dataset import Faults, Split
 from trainables.data.folders import Files, FolderListing
 from trainables.errors import UserError
 from trainables.storage.runs import check_regular
@@ -44,7 +44,6 @@ UNREADABLE = (
 
 MOST_THREADS = 8
 BLOCK = 200
-MOST_NAMED = 20
 FILE = re.compile(r" (<_io\.BytesIO object at \w+>|'.*')$", re.DOTALL)
 """How Pillow names what it cannot identify."""
 DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -58,28 +57,13 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Ite
 
 @dataclass(frozen=True)
 class Decoded:
-    """Both splits of image folders, in the order of their files.
-
-    unreadable: by path, why an image cannot be decoded. A training image of those has the pixels of the next of its
-    class; a test image is black. missing: the positions of those test images.
-    """
+    """Both splits of image folders, in the order of their files. A training image that cannot be decoded has the pixels
+    of the next of its class; a test image is black."""
 
     train: Split
     test: Split
-    unreadable: Mapping[str, str]
-    missing: tuple[int, ...]
-
-    @property
-    def remark(self) -> str:
-        """What to add to the line that says where the images come from."""
-        if not self.unreadable:
-            return ""
-        named = "; ".join(f"{path} ({why})" for path, why in [*self.unreadable.items()][:MOST_NAMED])
-        more = f"; and {len(self.unreadable) - MOST_NAMED} more" if len(self.unreadable) > MOST_NAMED else ""
-        return (
-            f"; images that cannot be read (the next of its class takes the place of a training image, a test image "
-            f"counts as wrong): {named}{more}"
-        )
+    train_faults: Faults
+    test_faults: Faults
 
 
 def read_splits(listing: FolderListing, side: int, read: Callable[[Path], np.ndarray]) -> Decoded:
@@ -90,9 +74,11 @@ def read_splits(listing: FolderListing, side: int, read: Callable[[Path], np.nda
     test, missing = _read(listing.test, side, read)
     for index in missing:
         _next_whole(listing.test, test.labels, missing, index)
-    unreadable = {str(listing.train.files[index][0]): why for index, why in bad.items()}
-    unreadable |= {str(listing.test.files[index][0]): why for index, why in missing.items()}
-    return Decoded(train, test, unreadable, tuple(missing))
+    return Decoded(train, test, _named(listing.train, bad), _named(listing.test, missing))
+
+
+def _named(files: Files, faults: Mapping[int, str]) -> Faults:
+    return {index: (str(files.files[index][0]), why) for index, why in faults.items()}
 
 
 def _next_whole(files: Files, labels: torch.Tensor, bad: Mapping[int, str], index: int) -> int:
@@ -117,10 +103,10 @@ def _read(files: Files, side: int, read: Callable[[Path], np.ndarray]) -> tuple[
                 check_regular(path)
                 images[index] = read(path)
             except UNREADABLE as error:
+                faults[index] = why_unreadable(error)
                 if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                     # The disk or the rights, not the image: with another image in its place the run would be another.
-                    raise UserError(f"cannot read {path}: {describe(error)}; give the same command again") from error
-                faults[index] = describe(error)
+                    raise UserError(f"cannot read {path}: {faults[index]}; give the same command again") from error
         return faults
 
     faults: dict[int, str] = {}
@@ -130,7 +116,7 @@ def _read(files: Files, side: int, read: Callable[[Path], np.ndarray]) -> tuple[
     return Split(torch.from_numpy(images), labels), faults
 
 
-def describe(error: BaseException) -> str:
+def why_unreadable(error: BaseException) -> str:
     """An exception in one line, without the path."""
     words = error.strerror if isinstance(error, OSError) and error.strerror else FILE.sub("", str(error))
     return " ".join(words.split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""The files of a user's own image folders: train/CLASS/* and val/CLASS/* (or test/CLASS/*). Free of torch."""
+"""The files of a user's own image folders: train/CLASS/* and val/CLASS/* (or see TESTED). Free of torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif",
 PARQUET = ("*.parquet", "data/*.parquet", "*/*.parquet", "snapshots/*/*.parquet", "snapshots/*/*/*.parquet")
 """Where the hub's data sets, and its cache, have them."""
 FROM_PARQUET = "docs/extend/images.md has a script that writes them as train/CLASS/* and val/CLASS/*"
-LAYOUT = "own images are train/CLASS/*.png and val/CLASS/*.png (or test/CLASS/*.png) in --data-dir DIR"
+TESTED = ("val", "test", "validation", "valid")
+"""What the folder may be called that is tested on: the first that is there."""
+LAYOUT = "own images are train/CLASS/*.png and val/CLASS/*.png (or test/, validation/, valid/) in --data-dir DIR"
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def scan(data_dir: Path | None) -> FolderListing:
     if not root.is_dir():
         raise UserError(f"{root} is no folder: {LAYOUT}")
     train = root / "train"
-    test = next((root / split for split in ("val", "test") if (root / split).is_dir()), None)
+    test = next((root / split for split in TESTED if (root / split).is_dir()), None)
     if not (train.is_dir() or test) and (table := next((each for place in PARQUET for each in root.glob(place)), None)):
         raise UserError(f"{root} has parquet files ({table.name}), and own images are read from files: {FROM_PARQUET}")
     if not train.is_dir() or test is None:

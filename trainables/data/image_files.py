@@ -24,7 +24,7 @@ from PIL.ExifTags import Base
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from trainables.data.decoding import UNREADABLE, describe, in_rgb
+from trainables.data.decoding import UNREADABLE, in_rgb, why_unreadable
 from trainables.data.folders import Files
 from trainables.data.random_streams import Purpose, generator
 from trainables.errors import UserError
@@ -137,12 +137,12 @@ class Decoder:
                 content = read_file(Path(files.path(candidate)))
             except OSError as error:
                 check_class(files, candidate, error)
-                unreadable[candidate] = describe(error)
+                unreadable[candidate] = why_unreadable(error)
                 continue
             try:
                 return decoded(content, self.side, draw, upright=self.upright)
             except UNREADABLE as error:
-                unreadable[candidate] = describe(error)
+                unreadable[candidate] = why_unreadable(error)
         return None
 
 
@@ -153,9 +153,9 @@ def check_class(files: ImageFiles, index: int, error: OSError) -> None:
         with os.scandir(folder):
             pass
     except OSError as larger:
-        raise UserError(f"cannot list {folder} any more ({describe(larger)}): {AGAIN}") from larger
+        raise UserError(f"cannot list {folder} any more ({why_unreadable(larger)}): {AGAIN}") from larger
     if not any(_opens(files.path(other)) for other in files.from_here(index)):
-        raise UserError(f"none of the images in {folder} can be read ({describe(error)}): {AGAIN}") from error
+        raise UserError(f"none of the images in {folder} can be read ({why_unreadable(error)}): {AGAIN}") from error
 
 
 def _opens(path: str) -> bool:

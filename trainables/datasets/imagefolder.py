@@ -1,4 +1,4 @@
-"""A user's own images: train/CLASS/* and val/CLASS/* (or test/CLASS/*), of any size, made square.
+"""A user's own images: train/CLASS/* and val/CLASS/* (or test/, validation/, valid/), of any size, made square.
 
 Small ones (LARGEST_IN_MEMORY and below) are all decoded at the start, the shorter side resized, the centre kept. Larger
 ones go the way of ImageNet's: they stay in their files, are cropped at random to train, and have ImageNet's recipe.
@@ -51,9 +51,7 @@ def read(data_dir: Path | None, *, download: bool, side: int = SIDE) -> Contents
     how = f"the centre at {side}x{side} pixels, normalised by their own mean and deviation"
     source = f"images in {listing.train.folder} and {listing.test.folder.name}/, {how}; {_defaults(side)}"
     source += f"; {ignored} files that are no images were ignored" if ignored else ""
-    return Contents(
-        listing.classes, found.train, found.test, mean, std, source + found.remark, found.unreadable, found.missing
-    )
+    return Contents(listing.classes, found.train, found.test, mean, std, source, found.train_faults, found.test_faults)
 
 
 def find_files(data_dir: Path | None, *, download: bool, side: int) -> FileContents:

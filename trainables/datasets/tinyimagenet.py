@@ -68,9 +68,9 @@ def read(data_dir: Path | None, *, download: bool) -> Contents:
         found.test,
         mean,
         std,
-        source + found.remark,
-        found.unreadable,
-        found.missing,
+        source,
+        found.train_faults,
+        found.test_faults,
     )
 
 

@@ -22,6 +22,7 @@ from ekd_core.rules import Rule
 from ekd_core.softening import Softening, Temperature
 from trainables.additions import load as load_addition
 from trainables.commands import did_you_mean
+from trainables.data.stream import WHOLE, Share
 from trainables.errors import UserError
 from trainables.models import Outputs
 from trainables.rules import rule_of
@@ -236,3 +237,35 @@ def make(name: str, params: Params) -> Method:
             f"given: {', '.join(sorted(given)) or 'none'}"
         )
     return cls(**given)
+
+
+def check_method(method: Method, spec: RunSpec, share: Share) -> None:
+    """Refuse a run that its method cannot serve."""
+    if (spec.teacher is not None) != method.TEACHER:
+        raise UserError(f"{spec.method} {'needs a teacher' if method.TEACHER else 'has no teacher'}")
+    if (spec.peer is not None) != method.PEER:
+        raise UserError(f"{spec.method} {'needs a peer network' if method.PEER else 'has no peer network'}")
+    if method.TEMPERED and spec.temperature is None:
+        raise UserError(f"{spec.method} needs a temperature")
+    if (rule := rule_of(spec)) is not None:
+        check_rule(method, rule, spec)
+    if spec.mixing is not None and not method.MIXES:
+        raise UserError(
+            f"{spec.method} has no loss on mixed images: mix with kd or dkd (a method of your own: MIXES = True and a "
+            "mixed_loss)"
+        )
+    if share != WHOLE and whole_batches(spec):
+        what = "mixing" if spec.mixing is not None else spec.method
+        raise UserError(f"{what} needs whole batches, which devices cannot share: --gpus-per-job 1")
+
+
+def check_rule(method: Method, rule: Rule, spec: RunSpec) -> None:
+    """Refuse a rule of the temperature with which the method's loss, or that on mixed images, is not defined."""
+    assert spec.temperature is not None
+    name = spec.temperature.rule
+    if method.TEMPERED and not method.takes(rule):
+        raise UserError(f"{spec.method} is not defined with the temperature rule {name}: use the method kd")
+    if spec.mixing is not None and rule.LABELS:
+        raise UserError(
+            f"the temperature rule {name} looks at the label, of which a mixed image has two: use no mixing"
+        )

@@ -48,6 +48,9 @@ def read_job(path: Path) -> tuple[list[RunSpec], Execution]:
     try:
         job = json.loads(read_file(path))
         execution = dict(job["execution"])
+        known = Execution.__dataclass_fields__.keys()
+        if unknown := [*(job.keys() - {"runs", "execution"}), *(execution.keys() - known)]:
+            raise ValueError(f"a job has nothing called {min(unknown)}")
         kinds = {
             "results": str,
             "device": str,

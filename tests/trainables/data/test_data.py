@@ -55,7 +55,7 @@ import sys
 from pathlib import Path
 from trainables.datasets import names
 from trainables.datasets import count_images, needs_fingerprint
-count_images('cifar100_lt', None, 0.1, 0.5).describe()
+count_images('cifar100_lt', None, 0.1, 0.5).in_words()
 for root in sys.argv[1:]:
     place = Path(root) if root else None
     count_images('tinyimagenet', place), needs_fingerprint('tinyimagenet', place)

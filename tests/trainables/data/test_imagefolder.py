@@ -112,6 +112,19 @@ def test_imagefolder_test_instead_of_val_and_other_files(folder: Path) -> None:
     assert "3 files that are no images were ignored" in after.source
 
 
+def test_the_folder_that_is_tested_on(folder: Path) -> None:
+    """Where there are several, `test` goes before `validation`: as before the latter was known."""
+    before = load("imagefolder", folder)
+    for name in ("valid", "validation", "test"):
+        (folder / "val").rename(folder / name)
+        shutil.copytree(folder / name, folder / "val")
+        shutil.rmtree(folder / "val")
+        after = load("imagefolder", folder)
+        assert after.fingerprint == before.fingerprint
+        assert f"train and {name}/" in after.source
+        shutil.copytree(folder / name, folder / "val")
+
+
 @pytest.mark.parametrize("size", [(60, 40), (40, 60), (200, 37), (20, 30)])
 def test_resize_and_centre_crop_against_torchvision(tmp_path: Path, size: tuple[int, int]) -> None:
     smooth = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
@@ -195,6 +208,11 @@ def test_damaged_images_end_nothing_and_are_all_named(folder: Path, content: byt
     labels = torch.cat([labels for _, labels in data.scan("test", 4)])
     assert labels.tolist() == [0] * 3 + [1] * 3 + [2, UNREADABLE, 2]
     assert data.test_labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    thin = load("imagefolder", folder, train_fraction=0.6)
+    assert set(thin.unreadable) == {str(path) for path in places if path != places[1]}
+    assert str(places[1]) not in thin.source
+    held_out = load("imagefolder", folder, holdout=0.2)
+    assert set(held_out.unreadable) == {str(path) for path in places[:2]}
     for path in (folder / "val" / "digit2").iterdir():
         path.write_bytes(b"")
     assert f"none of the images in {folder / 'val' / 'digit2'} can be decoded" in refused(folder)

@@ -115,15 +115,15 @@ def test_a_class_that_would_lose_all_its_images_is_named() -> None:
 
 
 def test_counts_for_people() -> None:
-    assert count_images("cifar100", None).describe() == "500 a class, 50,000 images"
-    assert count_images("cifar100_lt", None, 1.0, 0.5).describe() == "500 .. 250 a class, 36,029 images"
-    assert count_images("tinyimagenet", None).describe() == "500 a class, 100,000 images"
+    assert count_images("cifar100", None).in_words() == "500 a class, 50,000 images"
+    assert count_images("cifar100_lt", None, 1.0, 0.5).in_words() == "500 .. 250 a class, 36,029 images"
+    assert count_images("tinyimagenet", None).in_words() == "500 a class, 100,000 images"
     assert (
         count_images("imagenet", None)
-        .describe()
+        .in_words()
         .startswith("1,282 .. 1,281 a class, 1,281,167 images (the published total")
     )
-    assert "published" in count_images("imagenet", None, 0.1).describe()
+    assert "published" in count_images("imagenet", None, 0.1).in_words()
 
 
 def test_published_images_need_no_fingerprint() -> None:

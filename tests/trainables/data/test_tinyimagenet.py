@@ -97,7 +97,7 @@ def test_facts(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     before = sorted(root.rglob("*"))
     assert count_images("tinyimagenet", tmp_path) == ImageCounts(3, 64, (TRAIN,) * 3, 9)
     assert needs_fingerprint("tinyimagenet", tmp_path)
-    assert count_images("tinyimagenet", tmp_path, 1.0, 0.5).describe() == "6 .. 3 a class, 13 images"
+    assert count_images("tinyimagenet", tmp_path, 1.0, 0.5).in_words() == "6 .. 3 a class, 13 images"
     assert sorted(root.rglob("*")) == before
     thin = load("tinyimagenet", tmp_path, train_fraction=0.4, imbalance=0.5)
     assert torch.bincount(thin.train_labels).tolist() == [3, 2, 2]

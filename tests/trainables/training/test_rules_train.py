@@ -17,7 +17,7 @@ from trainables.baselines import multi_plain
 from trainables.data.stream import WHOLE
 from trainables.errors import UserError
 from trainables.job import Execution
-from trainables.methods import Batch, make
+from trainables.methods import Batch, check_method, make
 from trainables.methods.kd_equal import EqualKD, Scale
 from trainables.models import Outputs
 from trainables.recipes import DIGITS, Treatment, dkd, energy_kd, kd
@@ -41,7 +41,6 @@ from trainables.rivals import (
 )
 from trainables.spec import Mixing, RunSpec
 from trainables.storage.runs import weights_path
-from trainables.training.student import check_method
 
 PAIR = DIGITS.pairs[0]
 OF_RULES: dict[str, Treatment] = {
