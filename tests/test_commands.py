@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,22 @@ def test_every_command_has_a_name_and_refuses_in_one_line(name: str, capsys: pyt
 def test_an_unknown_command_names_the_closest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tabels"]) == 2
     assert capsys.readouterr().err.startswith("error: unknown command 'tabels' (did you mean tables?): use one of run,")
+
+
+def test_a_table_is_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table5", "--plan"]) == 2
+    assert "(ekd run table5 trains it, ekd tables table5 shows it)" in capsys.readouterr().err
+
+
+def test_a_long_dash_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """As text programs make of two short ones."""
+    assert main(["run", "table5", "\N{EM DASH}plan"]) == 2
+    assert "plan begins with a long dash: write --plan, with two short ones" in capsys.readouterr().err
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"ekd \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
 def test_help_names_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,3 +91,4 @@ def test_words() -> None:
     assert (count(0, "run"), count(1, "run"), count(2, "run")) == ("0 runs", "1 run", "2 runs")
     assert did_you_mean("RESNET2", ("resnet20", "vgg8")) == "did you mean resnet20?"
     assert did_you_mean("zzz", ("resnet20",)) == ""
+    assert did_you_mean("--lr", ("--help",)) == ""

@@ -31,6 +31,8 @@ COMMANDS = {
 """By its name below `ekd`, the module of a command."""
 SCRIPTS = {Path(__file__).resolve().parents[1] / module.partition(".")[0] for module in COMMANDS.values()}
 """The folders of their scripts."""
+LONG_DASH = re.compile(r"[–—][a-z][a-z-]*")
+"""An option as word processors and web pages write it."""
 RECORDED = re.compile(r"^python \w+/(\w+)\.py\b")
 FAILED = 1
 STOPPED = 130
@@ -85,6 +87,9 @@ def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] |
 
 def _end(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     try:
+        for word in arguments:
+            if LONG_DASH.fullmatch(word):
+                raise UserError(f"{word} begins with a long dash: write --{word[1:]}, with two short ones")
         return main(arguments)
     except KeyboardInterrupt:
         return STOPPED
@@ -121,8 +126,9 @@ def parse_path(text: str) -> Path:
 
 
 def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
-    """`did you mean X?` of the known words that are most like `word` in any case; empty where none is like it."""
-    alike = {each: difflib.SequenceMatcher(None, each.lower(), word.lower()).ratio() for each in known}
+    """`did you mean X?` of the known words most like `word`, but for case and the dashes of options, else empty."""
+    bare = word.lower().strip("-")
+    alike = {each: difflib.SequenceMatcher(None, each.lower().strip("-"), bare).ratio() for each in known}
     near = sorted((each for each in alike if alike[each] >= NEAR), key=lambda each: -alike[each])[:most]
     return f"did you mean {' or '.join(near)}?" if near else ""
 

@@ -42,10 +42,13 @@ SHORT = {
     "rule": "temperature.rule",
 }
 """The paper's names of fields."""
+MINUS = "\N{MINUS SIGN}"
+"""How printed pages write what a command line has as a hyphen."""
 STUDENT = "student"
 """What `vary` may name besides a run's fields."""
 LISTS = ("milestones", "temperature.values")
-_OWN = tuple(field.name for field in dataclasses.fields(RunSpec) if field.name not in (*NESTED, *_DECIDED, "params"))
+OWN = tuple(field.name for field in dataclasses.fields(RunSpec) if field.name not in (*NESTED, *_DECIDED, "params"))
+"""The fields of a run that can be set and are single values."""
 
 
 @dataclass(frozen=True)
@@ -190,9 +193,9 @@ def check_override(path: str) -> None:
         return
     if not dot and outer in _DECIDED:
         raise UserError(f"{outer} cannot be overridden: the table and the other options decide it")
-    if (outer != "params" or not inner) and (dot or outer not in _OWN):
+    if (outer != "params" or not inner) and (dot or outer not in OWN):
         nested = [f"{name}.{field}" for name, fields in NESTED.items() for field in fields]
-        raise UserError(f"unknown field {path!r} of a run: use one of {', '.join([*_OWN, *nested])}, params.NAME")
+        raise UserError(f"unknown field {path!r} of a run: use one of {', '.join([*OWN, *nested])}, params.NAME")
 
 
 def parse_value(value: str) -> Any:

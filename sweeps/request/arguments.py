@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from analysis import paper
-from analysis.record.settings import Settings
+from analysis.record.settings import OWN, SHORT, Settings
 from analysis.table.command_line import parse_override
 from analysis.table.varied import parse_varied
 from sweeps.request.experiment_file import Experiment, is_experiment, read_experiment
@@ -25,6 +25,12 @@ T = TypeVar("T")
 N = TypeVar("N", int, float)
 ALL = "all"
 """The name of all tables together."""
+ELSEWHERE = {
+    **dict.fromkeys(("--device", "--cpu", "--no-cuda"), "--gpus 0 trains on the CPU"),
+    "--resume": "the same command again goes on where it was",
+    "--seed": "--seeds N trains the seeds 1 to N",
+}
+"""Options of other programs, and what there is instead."""
 DATA_DIR = Path("data")
 """Of the images, where none is named."""
 EXAMPLES = """\
@@ -153,12 +159,22 @@ def parse_known(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[st
     """The options by name, lists as tuples; refuses an option that there is not."""
     found, unknown = parser.parse_known_intermixed_args(argv)
     if unknown:
-        known = [option for action in parser._actions for option in action.option_strings]
-        near = _lone_option(parser, argv, unknown[0]) or did_you_mean(unknown[0].partition("=")[0], known)
-        hint = f": {near}" if near else ""
+        hint = f": {near}" if (near := _instead(parser, argv, unknown[0])) else ""
         what = "option" if unknown[0].startswith("-") else "word"
         raise UserError(f"unknown {what} {unknown[0]}{hint} (see {parser.prog} --help)")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in vars(found).items()}
+
+
+def _instead(parser: argparse.ArgumentParser, argv: Sequence[str], word: str) -> str:
+    """What to write instead of a word that is not understood."""
+    name = word.partition("=")[0]
+    field = name.strip("-").replace("-", "_")
+    if name in ELSEWHERE:
+        return ELSEWHERE[name]
+    if name.startswith("-") and field in (*SHORT, *OWN):
+        return f"write --set {field}=VALUE"
+    known = [option for action in parser._actions for option in action.option_strings]
+    return _lone_option(parser, argv, word) or did_you_mean(name, known)
 
 
 def _lone_option(parser: argparse.ArgumentParser, argv: Sequence[str], word: str) -> str:
@@ -200,8 +216,11 @@ def _parser() -> argparse.ArgumentParser:
     tables = f"all, {', '.join(paper.tables())}, {paper.ABLATION} (any rows), or an experiment's FILE.toml"
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=tables)
     what = parser.add_argument_group("what to train")
-    what.add_argument("--pairs", nargs="+", default=(), metavar="T/S", help="teacher/student columns, not the paper's")
-    what.add_argument("--rows", nargs="+", default=(), metavar="KEY", help="only these rows (--list shows their keys)")
+    for name, metavar, words in (
+        ("--pairs", "T/S", "teacher/student columns, not the paper's"),
+        ("--rows", "KEY", "only these rows (--list shows their keys)"),
+    ):
+        what.add_argument(name, nargs="+", action="extend", default=[], metavar=metavar, help=words)
     what.add_argument("--assistant", default="", metavar="NETWORK", help="between teacher and student in TAKD's rows")
     what.add_argument(
         "--vary",

@@ -54,6 +54,13 @@ def test_every_field_comes_back(asked: Settings) -> None:
     assert dataclasses.replace(options.settings, overrides=options.overrides) == asked
 
 
+def test_options_that_are_given_twice_add_up() -> None:
+    rows, pairs = ("kd", "dkd"), ("resnet20/resnet8", "resnet14/resnet8")
+    each = [word for row, pair in zip(rows, pairs, strict=True) for word in ("--rows", row, "--pairs", pair)]
+    found = parse(["table5", *each]).settings
+    assert (found.rows, found.pairs) == (rows, pairs)
+
+
 @pytest.mark.parametrize("form", [["--data-dir", "my images"], ["--data-dir=my images"]])
 def test_a_request_made_again_from_its_settings(form: list[str]) -> None:
     words = ["table8", "--imbalance", "0.1", "--tail-teachers", "--pairs", "vgg13/vgg8", "--set", "lr=0.02", *form]

@@ -19,6 +19,7 @@ from trainables.errors import UserError
         ("T=2:8", Range("T", Float(2, 8))),
         ("temperature.base=2:8", Range("T", Float(2, 8))),
         ("T-=-4:0", Range("T-", Float(-4, 0))),
+        ("T\N{MINUS SIGN} = \N{MINUS SIGN}4:0", Range("T-", Float(-4, 0))),
         ("lr=0.01:0.1:log", Range("lr", Float(0.01, 0.1, log=True))),
         ("r=0.1:0.5:0.1", Range("r", Float(0.1, 0.5, step=0.1))),
         ("rule=energy,reversed", Range("rule", Choice(("energy", "reversed")))),
@@ -37,6 +38,7 @@ def test_words(text: str, expected: Range) -> None:
     [
         (["T"], "write FIELD=LOW:HIGH"),
         (["T=4"], "two values or more"),
+        (["T=[2,8]"], r"--space T=\[2,8\]: write FIELD=LOW:HIGH"),
         (["T=4,4"], "two values or more"),
         (["T=a:b"], "write FIELD"),
         (["T=1:inf"], "write FIELD"),
