@@ -27,7 +27,7 @@ from analysis import paper
 from analysis.record.entry import CURVE_FIELDS, NUMBERS, Entry
 from analysis.record.ledger import Ledger
 from analysis.table.asked import Asked, asked_for, kinds
-from analysis.table.command_line import STANDARD_OUTPUT, write
+from analysis.table.command_line import STANDARD_OUTPUT, parse_text_path, write
 from trainables.commands import Parser, command_name, count, parse_path, run_command
 from trainables.errors import UserError, reason_of
 from trainables.shares import FIELDS, means
@@ -150,7 +150,7 @@ def _command(given: Sequence[str]) -> int:
     )
     add = parser.add_argument
     add("--results", type=parse_path, default=Path("results"), help="the folder with ledger.sqlite")
-    add("--csv", type=parse_path, metavar="FILE", help="write every run to FILE (-: standard output)")
+    add("--csv", type=parse_text_path, metavar="FILE", help="write every run to FILE (-: standard output)")
     add("--parquet", type=parse_path, metavar="FILE", help="write every run to FILE")
     add("--curves", type=parse_path, metavar="FILE", help="write every epoch of every run to FILE (.csv or .parquet)")
     another = "take over the runs and sweeps of another ledger.sqlite (may be repeated)"
@@ -162,6 +162,8 @@ def _command(given: Sequence[str]) -> int:
         raise UserError("nothing to do: give --csv FILE, --parquet FILE, --curves FILE or --merge LEDGER")
     if options.curves and options.curves != STANDARD_OUTPUT and options.curves.suffix not in (".csv", ".parquet"):
         raise UserError(f"--curves {options.curves}: name a file that ends in .csv or .parquet")
+    if options.parquet and options.parquet.suffix.lower() == ".csv":
+        raise UserError(f"--parquet {options.parquet}: write it by --csv, or choose another ending")
     outputs = [path.absolute() for path in (options.csv, options.parquet, options.curves) if path]
     if len(set(outputs)) < len(outputs):
         raise UserError("--csv, --parquet and --curves would write the same file: name one for each")

@@ -74,7 +74,7 @@ def _command(arguments: Sequence[str]) -> int:
         prog=command_name("figures"),
         description="Draw a table or figure of the paper: from the ledger alone, or from weights and images.",
     )
-    add_table(parser, "write this .png, .pdf or .svg (default: tables/TABLE.png and .pdf in the results)")
+    add_table(parser, "write this .png, .pdf or .svg (default: tables/TABLE.png and .pdf in the results)", parse_path)
     _add_arguments_of_weights(parser)
     options = parser.parse_args(arguments)
     table = find_table(options.table, options.results) if options.table else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -15,13 +15,13 @@ if __package__ in (None, ""):
 
 from analysis import paper
 from analysis.record.ledger import Ledger
-from analysis.table.command_line import add_arguments, ledger_path, settings_of_sweep, write
+from analysis.table.command_line import add_arguments, ledger_path, parse_text_path, settings_of_sweep, write
 from analysis.table.grid import Grid, make_grid
 from analysis.table.layout import Table
 from analysis.table.render import FORMATS, render
 from analysis.table.resolved import resolve
 from analysis.table.sheet import Sheet
-from trainables.commands import Parser, as_called, command_name, parse_path, run_command
+from trainables.commands import Parser, as_called, command_name, run_command
 from trainables.errors import UserError
 
 EXTENSIONS = {"latex": "tex", "markdown": "md", "csv": "csv", "html": "html"}
@@ -81,11 +81,11 @@ def _list(results: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def add_table(parser: argparse.ArgumentParser, out: str) -> None:
-    """What tables.py and figures.py have in common."""
+def add_table(parser: argparse.ArgumentParser, out: str, path: Callable[[str], Path]) -> None:
+    """What tables.py and figures.py have in common. out, path: words and type of --out."""
     parser.add_argument("table", nargs="?", help=f"one of {', '.join(paper.tables())}")
     add_arguments(parser)
-    parser.add_argument("--out", type=parse_path, help=out)
+    parser.add_argument("--out", type=path, help=out)
 
 
 def load_chosen(options: argparse.Namespace) -> Grid:
@@ -104,7 +104,7 @@ def _command(arguments: Sequence[str]) -> int:
         "--format", default="text", choices=FORMATS, metavar="FORMAT", help=f"{', '.join(FORMATS)} (default: text)"
     )
     parser.add_argument("--list", action="store_true", help="list the tables and the sweeps of the ledger")
-    add_table(parser, "write this file (default: print)")
+    add_table(parser, "write this file (default: print)", parse_text_path)
     options = parser.parse_args(arguments)
     if options.list:
         sys.stdout.write(_list(options.results))

@@ -165,6 +165,8 @@ class Ledger:
             _check_file(path)
         except FileNotFoundError:
             raise UserError(_missing(path)) from None
+        except NotADirectoryError:
+            raise UserError(f"cannot open the ledger {path}: {path.parent} is no folder; name one") from None
         except OSError as error:
             raise UserError(f"cannot open the ledger {path}: {reason_of(error)}") from error
         with _told(path), contextlib.ExitStack() as unless_opened:

@@ -17,6 +17,8 @@ from trainables.errors import UserError, reason_of
 from trainables.storage.runs import write_atomically
 
 STANDARD_OUTPUT = Path("-")
+NO_TEXT = (".bz2", ".gz", ".parquet", ".pdf", ".png", ".pq", ".svg", ".xlsx", ".xz", ".zip", ".zst")
+"""Endings of files that other programs do not read as the text that is in them."""
 SQLITE = b"SQLite format 3\0"
 """How the file of a database begins."""
 
@@ -33,6 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser, *, sweep: bool = True) -> Non
         number = f"with the settings of the K-th sweep (see {command_name('tables')} --list)"
         parser.add_argument("--sweep", type=int, metavar="K", help=number)
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+
+
+def parse_text_path(text: str) -> Path:
+    """The path of a file of text; for `add_argument`."""
+    path = parse_path(text)
+    if path.suffix.lower() in NO_TEXT:
+        raise argparse.ArgumentTypeError(
+            f"{text} will be text, and {path.suffix} says otherwise: choose another ending"
+        )
+    return path
 
 
 def parse_override(text: str) -> tuple[str, str]:

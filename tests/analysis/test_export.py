@@ -224,6 +224,9 @@ def test_the_command_merges(tmp_path: Path) -> None:
     [
         (("--results", "good"), "nothing to do: give --csv FILE"),
         (("--results", "good", "--curves", "c.txt"), "name a file that ends in .csv or .parquet"),
+        (("--results", "good", "--csv", "a.csv.gz"), "a.csv.gz will be text, and .gz says otherwise"),
+        (("--results", "good", "--parquet", "a.csv"), "--parquet a.csv: write it by --csv"),
+        (("--results", "good/ledger.sqlite", "--csv", "a.csv"), "good/ledger.sqlite is no folder; name one"),
         (("--cvs", "a.csv"), "unrecognized arguments: --cvs a.csv (see "),
         (("--csv", "a.csv"), "folder results of the ledger does not exist"),
         (("--results", "empty", "--csv", "a.csv"), "there is no ledger empty/ledger.sqlite: run a sweep first"),

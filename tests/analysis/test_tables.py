@@ -116,6 +116,7 @@ def test_a_list_of_tables_and_sweeps(results: Path, tmp_path: Path, capsys: pyte
         (["table5", "--sweep", "x"], "invalid int value"),
         (["table5", "--nonsense"], "unrecognized arguments: --nonsense"),
         (["table5", "--results", "/no/such/folder"], "/no/such/folder"),
+        (["table5", "--out", "t5.png"], "argument --out: t5.png will be text, and .png says otherwise"),
         (["table5", "--out", "/proc/nowhere/t.tex"], "cannot write /proc/nowhere/t.tex"),
     ],
 )
