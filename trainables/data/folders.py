@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -90,7 +91,14 @@ def _check_same(train: Path, classes: tuple[str, ...], test: Path, others: tuple
     ):
         if missing:
             named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-            raise UserError(f"{there} lacks class folders that {here} has ({named}): both need the same classes")
+            alike = [(name, other) for name in missing for other in {*classes, *others} if _look_alike(name, other)]
+            hint = f" ({alike[0][0]!a} and {alike[0][1]!a} are two names)" if alike else ""
+            raise UserError(f"{there} lacks class folders that {here} has ({named}): both need the same classes{hint}")
+
+
+def _look_alike(one: str, other: str) -> bool:
+    """Whether two names differ in their case, their spaces or the form of their accents alone."""
+    return one != other and len({unicodedata.normalize("NFKC", name).casefold().strip() for name in (one, other)}) == 1
 
 
 def _files(split: Path, classes: tuple[str, ...]) -> Files:

@@ -185,6 +185,14 @@ def test_faulty_imagefolder(folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
     said("has no val/ or test/ folder")
 
 
+@pytest.mark.parametrize("name", ["e\u0301te\u0301", "\u00c9t\u00e9", "\u00e9t\u00e9 "])
+def test_names_that_look_alike_are_told_apart(name: str, folder: Path) -> None:
+    """As copies from another system have them."""
+    (folder / "train" / "digit0").rename(folder / "train" / "\u00e9t\u00e9")
+    (folder / "val" / "digit0").rename(folder / "val" / name)
+    assert f"('\\xe9t\\xe9' and {name!a} are two names)" in refused(folder)
+
+
 def test_images_of_one_colour(folder: Path) -> None:
     for path in folder.glob("train/*/*.png"):
         Image.new("RGB", (16, 16), (9, 9, 9)).save(path)
