@@ -42,8 +42,6 @@ SHORT = {
     "rule": "temperature.rule",
 }
 """The paper's names of fields."""
-MINUS = "\N{MINUS SIGN}"
-"""How printed pages write what a command line has as a hyphen."""
 STUDENT = "student"
 """What `vary` may name besides a run's fields."""
 LISTS = ("milestones", "temperature.values")
@@ -184,6 +182,12 @@ def word_of(text: str) -> str:
 def short_name(path: str) -> str:
     """The paper's name of a field, if it has one: `T+` of `temperature.plus`."""
     return next((short for short, known in SHORT.items() if known == path), path)
+
+
+def split_field(text: str) -> tuple[str, str, str]:
+    """FIELD=VALUE as its parts; a minus sign as pages print it is a hyphen."""
+    field, equals, value = (part.strip() for part in text.replace("\N{MINUS SIGN}", "-").partition("="))
+    return field, equals, value
 
 
 def check_override(path: str) -> None:

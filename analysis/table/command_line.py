@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.record.ledger import Ledger
-from analysis.record.settings import LISTS, MINUS, SHORT, Settings
+from analysis.record.settings import LISTS, SHORT, Settings, split_field
 from analysis.table.grid import METRICS
 from analysis.table.layout import Table
 from trainables.commands import command_name, parse_path
@@ -50,7 +50,7 @@ def parse_text_path(text: str) -> Path:
 def parse_override(text: str) -> tuple[str, str]:
     """FIELD=VALUE as a field and its JSON text. A value with commas is a list, and so is any of a field that holds a
     list; what is no JSON is a word."""
-    field, equals, value = (part.strip() for part in text.replace(MINUS, "-").partition("="))
+    field, equals, value = split_field(text)
     if not (field and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} should be FIELD=VALUE, for example mixing.rate=0.4")
     field = SHORT.get(field, field)

@@ -10,7 +10,17 @@ from decimal import Decimal, InvalidOperation
 from itertools import product
 from typing import Any
 
-from analysis.record.settings import LISTS, SHORT, STUDENT, Settings, check_override, parse_value, short_name, word_of
+from analysis.record.settings import (
+    LISTS,
+    SHORT,
+    STUDENT,
+    Settings,
+    check_override,
+    parse_value,
+    short_name,
+    split_field,
+    word_of,
+)
 from analysis.record.specs import has_field, student_spec
 from analysis.table.layout import Row
 from trainables.errors import UserError
@@ -26,7 +36,7 @@ REFERENCE = "kd"
 
 def parse_varied(text: str) -> tuple[str, tuple[str, ...]]:
     """FIELD=A,B,... or FIELD=LOW:HIGH:STEP as a field and the JSON of its values, each once."""
-    field, equals, values = text.partition("=")
+    field, equals, values = split_field(text)
     if not (field and equals and values.strip(",")):
         raise argparse.ArgumentTypeError(f"{text!r} should be FIELD=A,B,... or FIELD=LOW:HIGH:STEP, such as T+=1,2,4")
     path = SHORT.get(field, field)

@@ -113,6 +113,7 @@ class Options:
 def parse(argv: Sequence[str]) -> Options:
     """The options of a command line; raises UserError, or SystemExit after --help."""
     parser = _parser()
+    check_once(argv)
     options = make_options(parse_known(parser, argv))
     known = (*paper.tables(), paper.ABLATION, ALL)
     for word in options.tables:
@@ -153,6 +154,14 @@ def _translated(options: Options) -> Options:
     if options.save is None or options.tables:
         raise UserError("--from-mdistiller CONFIG.yaml goes with --save FILE.toml, and with no table")
     return dataclasses.replace(options, tables=(options.save.stem,))
+
+
+def check_once(argv: Sequence[str]) -> None:
+    """Refuse a list that is given twice, of which the first would be lost."""
+    given = [word.partition("=")[0] for word in argv]
+    for option in ("--rows", "--pairs", "--space"):
+        if given.count(option) > 1:
+            raise UserError(f"{option} is given twice: write all behind one, {option} A B")
 
 
 def parse_known(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
@@ -220,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--pairs", "T/S", "teacher/student columns, not the paper's"),
         ("--rows", "KEY", "only these rows (--list shows their keys)"),
     ):
-        what.add_argument(name, nargs="+", action="extend", default=[], metavar=metavar, help=words)
+        what.add_argument(name, nargs="+", default=(), metavar=metavar, help=words)
     what.add_argument("--assistant", default="", metavar="NETWORK", help="between teacher and student in TAKD's rows")
     what.add_argument(
         "--vary",

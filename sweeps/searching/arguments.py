@@ -58,7 +58,7 @@ def parse(argv: Sequence[str]) -> SearchOptions:
     add(
         "--row", default="energy_kd", metavar="KEY", help=f"what to vary: a row of {', '.join(TABLES)}; {RULES.key}: KD"
     )
-    add("--space", nargs="+", action="extend", metavar="RANGE", help=f"default: {' '.join(USUAL)}")
+    add("--space", nargs="+", metavar="RANGE", help=f"default: {' '.join(USUAL)}")
     add("--sampler", choices=SAMPLERS, default="", help="default: tpe with --prune or rules, else gp")
     add("--prune", action="store_true", help="stop trials below the median, after the first fall of the learning rate")
     add(
@@ -73,6 +73,7 @@ def parse(argv: Sequence[str]) -> SearchOptions:
     arguments.add_what(parser.add_argument_group("what to train"))
     arguments.add_where(parser.add_argument_group("where to train"))
     parser.add_argument("--debug", action="store_true", help="full tracebacks, and what Ray says")
+    arguments.check_once(argv)
     found = arguments.parse_known(parser, argv)
     row = find_row(found["row"])
     table, key = place_of(row)

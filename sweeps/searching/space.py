@@ -19,7 +19,7 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from analysis.record.settings import LISTS, MINUS, SHORT, check_override
+from analysis.record.settings import LISTS, SHORT, check_override, split_field
 from analysis.record.trial import Scalar
 from trainables.errors import UserError
 from trainables.temperature import ENDS, rule_names
@@ -103,15 +103,9 @@ class Range:
         return f"{self.name}={self.values.low:g}:{self.values.high:g}{last}"
 
 
-def _parts(text: str) -> tuple[str, str, str]:
-    """Field, `=` and values of a range; a minus sign as it is printed is a hyphen."""
-    field, equals, values = text.replace(MINUS, "-").partition("=")
-    return field.strip(), equals, values.strip()
-
-
 def parse_range(text: str, of_rules: Collection[str] = ()) -> Range:
     """A range as it is written on the command line. of_rules: numbers of rules, which may have their short names."""
-    field, equals, values = _parts(text)
+    field, equals, values = split_field(text)
     name = LONG.get(field, field)
     own = name.removeprefix(_NESTED) in of_rules
     name = name.removeprefix(_NESTED) if own else name
@@ -288,7 +282,7 @@ def parse_space(words: Sequence[str], rule: str = "") -> Space:
 
     rule: of the runs, where it is not searched.
     """
-    fields = {LONG.get(field, field): values for field, _, values in map(_parts, words)}
+    fields = {LONG.get(field, field): values for field, _, values in map(split_field, words)}
     rules = {*fields.get("rule", rule).split(",")} & {*rule_names()}
     numbers = {name for each in rules for name in _fields_of(each)} - {path.removeprefix(_NESTED) for path in LONG}
     return Space(tuple(sorted((parse_range(word, numbers) for word in words), key=lambda each: each.name)))
