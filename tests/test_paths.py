@@ -76,16 +76,12 @@ def test_a_name_that_cannot_be(
     assert_refused(status, capsys.readouterr().err)
 
 
-def test_folders_of_another_user(work: Path) -> None:
+def assert_all_refused(work: Path, commands: list[list[str]]) -> None:
     """By a process that no folder is open to: root without its rights to others' files, or nobody in particular."""
     without = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
-    closed = work / "closed"
-    closed.mkdir()
-    closed.chmod(0)
     before = without if os.getuid() == 0 else ()
     if before and (shutil.which("setpriv") is None or subprocess.run([*before, "true"], check=False).returncode):
         pytest.skip("setpriv cannot take rights from root here")
-    commands = [[*command, str(place)] for place in (closed, closed / "deep" / "x") for command in COMMANDS]
     done = subprocess.run(
         [*before, sys.executable, "-c", RUN_ALL, str(ROOT), json.dumps(commands)],
         cwd=work,
@@ -93,11 +89,33 @@ def test_folders_of_another_user(work: Path) -> None:
         encoding="utf-8",
         check=False,
     )
-    closed.chmod(0o700)
     assert done.returncode == 0, done.stderr
     for (status, err), command in zip(json.loads(done.stdout), commands, strict=True):
         assert status == 2, (command, err)
         assert_refused(status, err)
+
+
+def test_folders_of_another_user(work: Path) -> None:
+    closed = work / "closed"
+    closed.mkdir()
+    closed.chmod(0)
+    try:
+        places = (closed, closed / "deep" / "x")
+        assert_all_refused(work, [[*command, str(place)] for place in places for command in COMMANDS])
+    finally:
+        closed.chmod(0o700)
+
+
+def test_a_results_folder_of_two_users(work: Path) -> None:
+    """Both may write the folder, and what the other wrote in it can only be read."""
+    (shared := work / "shared").mkdir()
+    two_runs(shared)
+    (shared / "lock").touch()
+    for path in shared.iterdir():
+        path.chmod(0o444)
+    search = ("search", "--pair", "resnet8/resnet8", "--dataset", "digits", "--gpus", "0")
+    merge = ("export", "--merge", "good/ledger.sqlite")
+    assert_all_refused(work, [[*command, "--results", str(shared)] for command in (SMALL, search, merge)])
 
 
 def test_home_is_resolved_alike(

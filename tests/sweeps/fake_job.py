@@ -27,6 +27,9 @@ from trainables.storage.runs import read_result, run_dir, write_atomically, writ
 from trainables.storage.stopping import forget_stop, is_asked_to_stop
 
 EPOCH_SECONDS = float(os.environ.get("FAKE_EPOCH_SECONDS", "0"))
+TOGETHER = int(os.environ.get("FAKE_TOGETHER", "0"))
+"""How many runs must have begun before any goes on; waited for at most PATIENCE seconds."""
+PATIENCE = 300
 
 
 def spec(student: str = "net", seed: int = 1, *, epochs: int = 3, teacher: RunSpec | None = None) -> RunSpec:
@@ -51,6 +54,9 @@ def train(specs: Sequence[RunSpec], execution: Execution) -> Iterator[EpochRepor
         for one in specs:
             run_dir(execution.results, one.run_id).mkdir(parents=True, exist_ok=True)
             locks.enter_context(hold_lock(run_dir(execution.results, one.run_id) / "lock", seconds=60))
+        deadline = time.monotonic() + PATIENCE
+        while len(list((execution.results / "runs").iterdir())) < TOGETHER and time.monotonic() < deadline:
+            time.sleep(0.05)
         done = tuple(s.run_id for s in specs if read_result(execution.results, s.run_id) is not None)
         if done:
             yield EpochReport(0, epochs, finished=done)

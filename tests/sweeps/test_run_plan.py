@@ -197,6 +197,34 @@ def test_a_part_of_imagenet_is_told(command: Command, tmp_path: Path, monkeypatc
     assert (status, out.splitlines()[1]) == (0, told)
 
 
+@pytest.mark.parametrize(
+    ("options", "how", "defaults"),
+    [
+        (
+            (),
+            "the centre at 32x32 pixels, normalised by their own mean",
+            "at this size --recipe cifar100 and its crops",
+        ),
+        (
+            ("--image-size", "224"),
+            "random crops at 224x224 pixels, normalised by ImageNet's mean",
+            "at this size --recipe imagenet and its crops",
+        ),
+    ],
+)
+def test_the_plan_says_what_is_made_of_own_images(
+    options: tuple[str, ...], how: str, defaults: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    own_images(tmp_path / "mine", 1)
+    words = ("table5", "--dataset", "imagefolder", "--data-dir", "mine", "--pairs", "resnet8/resnet8", "--rows", "kd")
+    status, out, _ = command(*words, "--gpus", "0", "--plan", *options)
+    said = " ".join(out.split())
+    assert status == 0
+    assert how in said
+    assert defaults in said
+
+
 def test_own_images_are_part_of_a_runs_identity(command: Command, tmp_path: Path) -> None:
     own_images(tmp_path / "mine", 1)
     words = ("table5", "--dataset", "imagefolder", "--data-dir", "mine", "--pairs", "resnet8/resnet8", "--rows", "kd")

@@ -354,7 +354,7 @@ def test_a_job_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_fraction_of_a_gpu_lets_that_many_jobs_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray counts GPUs, so it can be told of some that are not there."""
     monkeypatch.setattr("sweeps.planning.resources.gpus_here", lambda: ["not there"] * 2)
-    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "1")
+    monkeypatch.setenv("FAKE_TOGETHER", "4")
     seeds = [spec("net", seed) for seed in range(1, 7)]
     shared = sweep(tmp_path, plan(*map(job, seeds)), Resources(gpus=2, gpus_per_job=0.5))
     assert shared.outcome.complete
