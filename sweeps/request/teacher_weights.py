@@ -15,6 +15,8 @@ from trainables.errors import UserError, reason_of
 from trainables.storage.runs import hash_file
 
 EXTENSIONS = (".pth", ".pt", ".tar", ".ckpt", ".bin", ".safetensors")
+PART = re.compile(r"-\d+-of-\d+\.")
+"""In the names of files that are parts of one, as the hub has large weights."""
 COMMUNITY = "ckpt_epoch_240.pth"
 NAMING = "name a teacher's file NETWORK.pth, for example resnet56.pth"
 
@@ -83,7 +85,9 @@ def _in_folder(folder: Path, network: str) -> Path | None:
     if len(candidates) > 1:
         two = " and ".join(str(path.relative_to(folder)) for path in candidates[:2])
         more = f" and {len(candidates) - 2} more" if len(candidates) > 2 else ""
-        raise UserError(f"{folder} has several weights of {network} ({two}{more}): name one file or leave one")
+        parts = all(PART.search(path.name) for path in candidates)
+        how = "they are parts of one file: join them into one" if parts else "name one file or leave one"
+        raise UserError(f"{folder} has several weights of {network} ({two}{more}): {how}")
     return candidates[0] if candidates else None
 
 

@@ -181,9 +181,15 @@ def _safetensors(content: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def _check_whole(content: bytes, path: Path) -> None:
-    """Refuse TorchScript; BadZipFile where a part differs from its checksum, which torch.load does not look at."""
+    """Refuse TorchScript and other archives; BadZipFile where a part has another checksum (torch.load does not look)."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+        names = archive.namelist()
+        if not any(name.endswith("data.pkl") for name in names):
+            inside = ", ".join(names[:2]) or "nothing"
+            raise UserError(
+                f"{path} is an archive with {inside} in it: unpack it, or give a file that torch.save wrote"
+            )
+        if any(name.endswith("/constants.pkl") for name in names):
             raise UserError(
                 f"{path} is a TorchScript program: save its weights alone, "
                 '{"model": torch.jit.load(FILE).state_dict()}'

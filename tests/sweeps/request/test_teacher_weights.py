@@ -101,3 +101,10 @@ def test_weights_that_fit_pass_and_others_are_told_by_their_keys(tmp_path: Path)
         check(find(tmp_path, ["resnet8"], "digits"), {"digits": 100})
     with pytest.raises(UserError, match=r"does not fit resnet14: layer1\.1\.conv1\.weight is missing"):
         check(find(tmp_path / "resnet8.pth", ["resnet14"], "digits"), {"digits": 10})
+
+
+def test_parts_of_one_file_are_no_choice(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"resnet20-0000{number}-of-00002.bin").write_bytes(b"")
+    with pytest.raises(UserError, match="they are parts of one file: join them into one"):
+        find(tmp_path, ["resnet20"], "digits")

@@ -433,6 +433,11 @@ def test_what_is_taken_for_weights_is_named(content: bytes, words: str, tmp_path
     assert words in refusal(lambda: load_state(path))
 
 
+def test_an_archive_of_other_files_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **{"conv1.weight": np.zeros(3)})
+    assert "is an archive with conv1.weight.npy in it: unpack it, or" in refusal(lambda: load_state(tmp_path / "a.npz"))
+
+
 def test_a_program_of_torchscript_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     with zipfile.ZipFile(path, "w") as archive:
