@@ -181,7 +181,7 @@ def _safetensors(content: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def _check_whole(content: bytes, path: Path) -> None:
-    """Refuse TorchScript and other archives; BadZipFile where a part has another checksum (torch.load does not look)."""
+    """Refuse TorchScript, other archives; BadZipFile where a part has another checksum (torch.load does not care)."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = archive.namelist()
         if not any(name.endswith("data.pkl") for name in names):
