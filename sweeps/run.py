@@ -83,7 +83,10 @@ def save(path: Path, request: Request) -> int:
     from analysis.table.command_line import write
     from sweeps.request.experiment_file import write_experiment
 
-    write(path, write_experiment([table.key for table in request.tables], request.settings).encode())
+    write(
+        path,
+        write_experiment([table.key for table in request.tables], request.settings, path.absolute().parent).encode(),
+    )
     print(f"written: {path}; {command_name('run')} {path} trains it")
     return 0
 

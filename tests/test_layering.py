@@ -35,6 +35,7 @@ DEPARTMENTS = {
         "temperature mixing",
         "canonical",
         "commands",
+        "used_files",
         "additions",
         "errors error_texts time_limits console cores environment",
     ),

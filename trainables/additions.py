@@ -5,17 +5,70 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import pkgutil
 import sys
 import traceback
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from trainables.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
+Found = TypeVar("Found", bound=Callable[..., Any])
 PACKAGES = ("ekd_core.rules", "trainables.methods", "trainables.datasets", "trainables.models", "analysis.paper")
 DEBUG_HINT = "--debug shows the whole traceback"
+
+
+_roots: list[Path] = []
+_caches: list[Any] = []
+ORIGINS = "origins.json"
+"""In a root: by the path of each file in it, the file that it is a copy of."""
+
+
+def remembered(function: Found) -> Found:
+    """`functools.cache` of what depends on which modules there are."""
+    cached: Any = cache(function)
+    _caches.append(cached)
+    return cached
+
+
+def add_root(folder: Path) -> None:
+    """Look for modules in `folder` too, where they lie as in the packages (trainables/methods/mine.py)."""
+    if folder not in _roots:
+        _roots.append(folder)
+        importlib.invalidate_caches()
+        forget()
+
+
+def remove_root(folder: Path) -> None:
+    """Look there no longer."""
+    _roots.remove(folder)
+    for package in [sys.modules[name] for name in PACKAGES if name in sys.modules]:
+        package.__path__ = [place for place in package.__path__ if not Path(place).is_relative_to(folder)]
+    forget()
+
+
+def forget() -> None:
+    """Look anew which modules there are."""
+    for cached in _caches:
+        cached.cache_clear()
+
+
+def roots() -> list[Path]:
+    """The folder of the packages, and those of files that lie elsewhere."""
+    return [ROOT, *_roots]
+
+
+def origins() -> dict[Path, Path]:
+    """Of each file that was copied into a root, where it is from."""
+    found: dict[Path, Path] = {}
+    for root in _roots:
+        own: dict[str, str] = json.loads((root / ORIGINS).read_text(encoding="utf-8"))
+        found |= {root / name: Path(origin) for name, origin in own.items()}
+    return found
 
 
 def folders_of(package: str) -> list[Path]:
@@ -23,7 +76,8 @@ def folders_of(package: str) -> list[Path]:
     top, *inner = package.split(".")
     found = importlib.util.find_spec(top)
     assert found is not None
-    return [Path(folder, *inner) for folder in found.submodule_search_locations or ()]
+    own = [Path(folder, *inner) for folder in found.submodule_search_locations or ()]
+    return own + [root.joinpath(top, *inner) for root in _roots]
 
 
 def modules_in(package: str) -> tuple[str, ...]:
@@ -35,6 +89,8 @@ def modules_in(package: str) -> tuple[str, ...]:
 def load(package: str, name: str, attribute: str, kind: type) -> Any:
     """What a module of a package defines under `attribute`: an instance of `kind`, or a class that inherits from it."""
     try:
+        parent = importlib.import_module(package)
+        parent.__path__ = list(dict.fromkeys([*parent.__path__, *map(str, folders_of(package))]))
         module = importlib.import_module(f"{package}.{name}")
     except UserError:
         raise
@@ -83,5 +139,6 @@ def _is_added(file: Path) -> bool:
 
 
 def shown(file: Path) -> str:
-    """A file as people name it: from the project's folder, if it is in there."""
+    """A file as people name it: from the project's folder, if it is in there; of a copy the file that was copied."""
+    file = origins().get(file, file)
     return str(file.relative_to(ROOT)) if file.is_relative_to(ROOT) else str(file)

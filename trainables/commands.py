@@ -16,6 +16,7 @@ from typing import NoReturn
 from trainables.additions import in_one_line, place_of
 from trainables.console import GONE, tolerant_streams
 from trainables.errors import BAD_INPUT, UserError, describe_failure, reason_of
+from trainables.used_files import split_arguments, use
 
 COMMANDS = {
     "run": "sweeps.run",
@@ -69,6 +70,7 @@ def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] |
     nor does an error in a module that anybody may add.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    main = _with_files(main)
     with tolerant_streams() as out:
         try:
             status = _end(main, arguments)
@@ -83,6 +85,17 @@ def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] |
         if out.lost.errno not in GONE:
             print(f"error: cannot write to standard output: {reason_of(out.lost)}", file=sys.stderr)
         return status or FAILED
+
+
+def _with_files(main: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]], int]:
+    """The same, once the files behind --use, which every command takes, are used."""
+
+    def run(arguments: Sequence[str]) -> int:
+        files, rest = split_arguments(arguments)
+        use(files)
+        return main(rest)
+
+    return run
 
 
 def _end(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:

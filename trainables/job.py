@@ -51,6 +51,7 @@ from trainables.training.student import Student, hold_folder, write_refusal
 from trainables.training.teacher_cache import GB, open_teacher_cache
 from trainables.training.teachers import load_teacher, measure_teacher, teacher_file
 from trainables.training.views import TeacherContext, Views
+from trainables.used_files import use_shared
 
 LOCK_SECONDS = 60
 AMPERE = 8
@@ -138,6 +139,7 @@ def run(specs: Sequence[RunSpec], execution: Execution) -> Iterator[EpochReport]
     A run's numbers do not depend on which others it is trained with, nor on how often it was stopped and resumed.
     The processes of a torch.distributed group train the runs together; the first of them writes.
     """
+    use_shared(execution.used)
     if outdated := [spec.name for spec in specs if spec.outdated]:
         raise UserError(f"{outdated[0]} is a run of an earlier version: leave its `revision` out to train the newest")
     if changed := [name_of(spec) for spec in specs if with_own_code(spec) != spec]:

@@ -10,9 +10,9 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
 
+from trainables.additions import remembered, roots
 from trainables.spec import RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,7 +27,7 @@ SHIPPED = {
     "trainables": (
         "__init__ additions baselines canonical commands console cores environment error_texts errors evaluate job "
         "mixing observe own_code ray_trial recipes rivals rule_values rules run_names shares spec temperature "
-        "time_limits"
+        "time_limits used_files"
     ),
     "trainables/data": (
         "__init__ cifar_parquet cifar_python counts dataset decoding definition fetching file_source folders "
@@ -63,7 +63,7 @@ def with_own_code(spec: RunSpec) -> RunSpec:
     return spec if code == spec.code else dataclasses.replace(spec, code=code)
 
 
-@cache
+@remembered
 def hash_own(method: str, dataset: str, networks: frozenset[str], rule: str = "plain") -> str:
     """A hash of the user's own modules that a run needs, with those that they import; empty where it needs none.
 
@@ -76,7 +76,8 @@ def hash_own(method: str, dataset: str, networks: frozenset[str], rule: str = "p
 def beside_packages(specs: Iterable[RunSpec]) -> list[str]:
     """The own files that some runs need and that lie beside the packages, which alone go to the machines of a
     cluster."""
-    found = {path.relative_to(ROOT) for needs in set(map(_needs, specs)) for path in _own_files(*needs)}
+    files = {path for needs in set(map(_needs, specs)) for path in _own_files(*needs)}
+    found = {path.relative_to(ROOT) for path in files if path.is_relative_to(ROOT)}
     return sorted(str(path) for path in found if path.parts[0] not in _PACKAGES)
 
 
@@ -95,14 +96,15 @@ def _own_files(method: str, dataset: str, networks: frozenset[str], rule: str) -
     found: set[Path] = set()
     while waiting:
         module = waiting.pop()
-        for path in (ROOT / f"{module}.py", ROOT / module / "__init__.py"):
+        places = [place for root in roots() for place in (root / f"{module}.py", root / module / "__init__.py")]
+        for path in places:
             if module and path not in found and path.is_file() and _is_own(path):
                 found.add(path)
                 waiting += _imports(path)
     return found
 
 
-@cache
+@remembered
 def hash_program() -> str:
     """A hash of the sources that train, without a user's own methods, rules, data sets and networks."""
     places = tuple(f"{place}/" for place in (METHODS, RULES, DATASETS, MODELS))
@@ -112,11 +114,12 @@ def hash_program() -> str:
 
 def _name(path: Path) -> str:
     """`trainables/methods/kd` of that file."""
-    return path.relative_to(ROOT).with_suffix("").as_posix()
+    root = next(root for root in reversed(roots()) if path.is_relative_to(root))
+    return path.relative_to(root).with_suffix("").as_posix()
 
 
 def _modules(folder: str) -> list[Path]:
-    return sorted((ROOT / folder).rglob("*.py"))
+    return [path for root in roots() for path in sorted((root / folder).rglob("*.py"))]
 
 
 def _is_own(path: Path) -> bool:
@@ -133,7 +136,7 @@ def _hashed(files: Iterable[Path]) -> str:
 
 def _imports(path: Path) -> Iterator[str]:
     """The modules of this folder that a file imports anywhere, with the packages that they are in."""
-    package = path.relative_to(ROOT).parts[:-1]
+    package = _name(path).split("/")[:-1]
     try:
         nodes = [*ast.walk(ast.parse(path.read_bytes()))]
     except (SyntaxError, ValueError):

@@ -29,6 +29,7 @@ from trainables.job import EpochReport, Execution, load_data
 from trainables.spec import RunSpec
 from trainables.storage.runs import read_result
 from trainables.storage.stopping import is_stopped
+from trainables.used_files import use_shared
 
 Train = Callable[..., Iterator[EpochReport]]
 """Trains runs with an execution, as `job.run` does."""
@@ -109,6 +110,7 @@ def make_trial(
 def _prepare(execution: Execution, specs: Sequence[RunSpec], machines: CheckedMachines | None) -> None:
     """Make this process ready to train; refuse a machine that joined later and lacks what the others have."""
     _end_with_parent()
+    use_shared(execution.used)
     if machines is not None and _node() not in machines.nodes:
         why = find_fault(execution, specs, machines.mark)
         if why is not None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import cache
 
 from ekd_core import rules
 from ekd_core.rules import Rule
-from trainables.additions import load
+from trainables.additions import load, remembered
 from trainables.commands import did_you_mean
 from trainables.errors import UserError
 from trainables.spec import RunSpec
@@ -39,7 +38,7 @@ def _load(name: str) -> type[Rule]:
     return cls
 
 
-@cache
+@remembered
 def make_rule(temperature: Temperature) -> Rule:
     """The rule with its numbers; refuses a number that it does not have, and one without a default that is missing."""
     name = temperature.rule

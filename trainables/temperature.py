@@ -7,7 +7,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.additions import modules_in
+from trainables.additions import modules_in, remembered
 from trainables.canonical import Canonical, Params
 from trainables.errors import UserError
 
@@ -20,7 +20,7 @@ KNOWN = (*ENDS, "plain", "gradation")
 RULES = "ekd_core.rules"
 
 
-@functools.cache
+@remembered
 def rule_names() -> tuple[str, ...]:
     """The rules, by their files; none is imported."""
     return modules_in(RULES)

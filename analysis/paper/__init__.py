@@ -5,14 +5,12 @@ ABLATION is the name of a table of any rows, whose fields a sweep varies.
 
 from __future__ import annotations
 
-import pkgutil
 import re
-from functools import cache
 
 from analysis.record.settings import Settings
 from analysis.table.experiment import own_table
 from analysis.table.layout import Block, Part, Row, Table
-from trainables.additions import load, modules_in
+from trainables.additions import load, modules_in, remembered
 from trainables.commands import did_you_mean
 from trainables.errors import UserError
 from trainables.recipes import Pair, Recipe, Treatment
@@ -25,15 +23,14 @@ def _natural(name: str) -> list[str | int]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-@cache
+@remembered
 def tables() -> dict[str, Table]:
     """Every table (and figure) by its name, which is its module's."""
-    modules = (module.name for module in pkgutil.iter_modules(__path__))
-    names = sorted((name for name in modules if name != "claims" and not name.startswith("_")), key=_natural)
+    names = sorted((name for name in modules_in(__name__) if name != "claims"), key=_natural)
     return {name: load(__name__, name, "TABLE", Table) for name in names}
 
 
-@cache
+@remembered
 def ablation() -> Table:
     """The rows of all tables of accuracies, and a row for each other method, with the method's own defaults."""
     trained = [table for table in tables().values() if table.kind.compares_accuracies]

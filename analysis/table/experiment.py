@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any
 
 from analysis.record.settings import SHORT
 from analysis.table.layout import Block, Part, Row, Table
+from trainables.additions import remembered
 from trainables.canonical import coerce
 from trainables.errors import UserError
 from trainables.recipes import Pair, Recipe, Schedule, Treatment
@@ -142,7 +142,7 @@ def _changed(treatment: Treatment, changes: Mapping[str, Any], fields: Mapping[s
     return replace(treatment, **own)
 
 
-@cache
+@remembered
 def own_table(text: str, known: tuple[Row, ...]) -> Table:
     """The table of a definition's JSON."""
     return make_table(read_definition(text), {row.key: row for row in known})

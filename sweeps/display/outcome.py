@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from sweeps.planning.job_queue import Outcome
 from trainables.commands import FAILED, as_called, count
+from trainables.used_files import used
 
 MOST_REASONS = 12
 LOG = "sweep.log"
@@ -24,7 +25,7 @@ def heading(command: str) -> str:
 
 def typed(script: str, argv: Sequence[str]) -> str:
     """The command that was given, as it is recorded: wherever the checkout lies."""
-    return shlex.join(["python", f"sweeps/{script}", *argv])
+    return shlex.join(["python", f"sweeps/{script}", *used(), *argv])
 
 
 def report(outcome: Outcome, command: str) -> int:

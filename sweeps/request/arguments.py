@@ -20,6 +20,7 @@ from trainables.datasets import at_side, names
 from trainables.errors import UserError
 from trainables.spec import PRECISIONS
 from trainables.storage.job_file import Execution
+from trainables.used_files import share
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -83,6 +84,7 @@ class Where:
             command=command,
             teacher_cache_gb=self.teacher_cache,
             cuda_graphs=self.cuda_graphs,
+            used=share(self.results),
         )
 
 

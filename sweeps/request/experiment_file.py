@@ -1,7 +1,8 @@
 """An experiment as a TOML file: what a command asks for, to be run again on any machine.
 
 The keys are the options of a sweep (`train_fraction = 0.1` is --train-fraction 0.1), with [set] and [vary]. A file that
-names no `tables` defines a table of its own under the file's name: title, caption, rows by key and [[row]].
+names no `tables` defines a table of its own under the file's name: title, caption, rows by key and [[row]]. `use` names
+files of methods, rules, networks or tables, from the file's folder.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from analysis.record.settings import Settings, parse_value, short_name
 from analysis.table.experiment import OF_ROW, Definition, make_table, read_definition
 from trainables.commands import did_you_mean
 from trainables.errors import UserError, reason_of
+from trainables.used_files import use, used
 
 ENDING = ".toml"
 OPTIONS: dict[str, type] = {
@@ -44,7 +46,7 @@ OF_TABLE: dict[str, type] = {"title": str, "caption": str, "row": list}
 """Keys of a table of one's own."""
 PINNED: dict[str, type] = {"data": str, "teachers": dict}
 """What a run's identity has of images and given teachers: checked, for the files are another machine's."""
-KEYS = OPTIONS | OF_TABLE | PINNED
+KEYS = OPTIONS | OF_TABLE | PINNED | {"use": list}
 _WORDS = {
     str: "a string",
     int: "a whole number",
@@ -106,6 +108,7 @@ def read_experiment(path: Path) -> Experiment:
         raise UserError(f"{path} is no TOML file: {error}") from error
     for key, value in fields.items():
         _check(path, text, key, value)
+    use([(path.parent / name).absolute() for name in fields.get("use", ())])
     own = "" if "tables" in fields else _definition(path, text, fields).as_json()
     tables = fields.get("tables", [path.stem])
     arguments = (*tables, *_arguments(fields, own=bool(own)))
@@ -118,7 +121,7 @@ def _check(path: Path, text: str, key: str, value: Any) -> None:
         _refuse(path, text, key, f"unknown key {key!r}{f': {near}' if near else ''}; there are {', '.join(KEYS)}")
     if not _is(value, KEYS[key]):
         _refuse(path, text, key, f"{key} must be {_WORDS[KEYS[key]]}, not {json.dumps(value, default=str)}")
-    if key in ("tables", "pairs", "rows") and not all(isinstance(each, str) and each for each in value):
+    if key in ("tables", "pairs", "rows", "use") and not all(isinstance(each, str) and each for each in value):
         _refuse(path, text, key, f"{key} must be a list of strings")
     if key == "row" and not all(isinstance(each, dict) for each in value):
         _refuse(path, text, key, "write each row as [[row]]")
@@ -202,9 +205,10 @@ def _line_of_error(text: str, message: str) -> int | None:
     return None
 
 
-def write_experiment(tables: Sequence[str], settings: Settings) -> str:
-    """The TOML text that asks for some tables under some settings."""
-    out: list[str] = []
+def write_experiment(tables: Sequence[str], settings: Settings, folder: Path | None = None) -> str:
+    """The TOML text that asks for some tables under some settings. folder: of the file."""
+    files = [_seen_from(folder, Path(word)) for word in used()[1:]]
+    out = [f"use = {_toml(files)}"] if files else []
     definition = read_definition(settings.own_table) if settings.own_table else None
     if definition is None:
         out.append(f"tables = {_toml(list(tables))}")
@@ -231,6 +235,10 @@ def write_experiment(tables: Sequence[str], settings: Settings) -> str:
         if row.startswith("{"):
             out += ["", "[[row]]", *(f"{key} = {_toml(value)}" for key, value in json.loads(row).items())]
     return "\n".join([*out, ""])
+
+
+def _seen_from(folder: Path | None, file: Path) -> str:
+    return str(file.relative_to(folder)) if folder is not None and file.is_relative_to(folder) else str(file)
 
 
 def _grouped(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:

@@ -41,6 +41,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (place / "trainables/methods/mine.py").write_text(MINE)
     (place / "trainables/methods/_mine.py").write_text("import helper\n")
     monkeypatch.setattr(own_code, "ROOT", place)
+    monkeypatch.setattr(own_code, "roots", lambda: [place])
     _forget()
     yield place
     _forget()

@@ -6,13 +6,12 @@ functions only, because planning must not wait for them.
 
 from __future__ import annotations
 
-import pkgutil
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.additions import load as load_addition
+from trainables.additions import modules_in, remembered
 from trainables.data.counts import ImageCounts
 from trainables.data.definition import DatasetDefinition
 from trainables.errors import UserError
@@ -23,10 +22,10 @@ if TYPE_CHECKING:
 
 def names() -> tuple[str, ...]:
     """The data sets, by the files of this folder; none is imported."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
+    return modules_in(__name__)
 
 
-@cache
+@remembered
 def find(name: str) -> DatasetDefinition:
     """The data set of that name, which may end in an image size (`imagefolder_224`); refuses an unknown one."""
     base, _, side = name.rpartition("_")

@@ -9,11 +9,9 @@ student.
 from __future__ import annotations
 
 import dataclasses
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 from ekd_core.rules import Rule
 from ekd_core.softening import Softening, Temperature
 from trainables.additions import load as load_addition
+from trainables.additions import modules_in, remembered
 from trainables.commands import did_you_mean
 from trainables.data.stream import WHOLE, Share
 from trainables.errors import UserError
@@ -202,10 +201,10 @@ def warm_up(epoch: int, warmup: float) -> float:
 
 def names() -> tuple[str, ...]:
     """The methods, by the files of this folder; none is imported."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
+    return modules_in(__name__)
 
 
-@cache
+@remembered
 def find(name: str) -> type[Method]:
     """The method of that name; refuses an unknown one."""
     if name not in names():

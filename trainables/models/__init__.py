@@ -7,9 +7,7 @@ own.
 from __future__ import annotations
 
 import difflib
-import pkgutil
 from collections.abc import Callable
-from functools import cache
 
 from trainables import additions
 from trainables.errors import UserError
@@ -43,21 +41,21 @@ _OTHERS = ("checkpoint", "network", "published")
 """Modules here that define no networks."""
 
 
-@cache
+@additions.remembered
 def _networks() -> dict[str, Callable[[int], Network]]:
     """The program's networks, in the order of the tables, and then those that were added."""
     found: dict[str, Callable[[int], Network]] = {}
     for shipped in _SHIPPED:
         found |= shipped.NETWORKS
     known = {*_OTHERS, *(shipped.__name__.rpartition(".")[2] for shipped in _SHIPPED)}
-    for module in pkgutil.iter_modules(__path__):
-        if module.name not in known and not module.name.startswith("_"):
-            added = additions.load(__name__, module.name, "NETWORKS", dict)
+    for module in additions.modules_in(__name__):
+        if module not in known:
+            added = additions.load(__name__, module, "NETWORKS", dict)
             if wrong := [str(name) for name, make in added.items() if not callable(make)]:
                 what = "is no function of the number of classes"
-                raise UserError(f"{__name__}.{module.name}: {wrong[0]} of NETWORKS {what}: see docs/extend/networks.md")
+                raise UserError(f"{__name__}.{module}: {wrong[0]} of NETWORKS {what}: see docs/extend/networks.md")
             if twice := sorted(found.keys() & added.keys()):
-                raise UserError(f"{__name__}.{module.name}: there is a network {twice[0]} already: choose another name")
+                raise UserError(f"{__name__}.{module}: there is a network {twice[0]} already: choose another name")
             found |= added
     return found
 

@@ -13,6 +13,7 @@ from trainables.errors import UserError, reason_of
 from trainables.own_code import with_own_code
 from trainables.spec import RunSpec, from_dict
 from trainables.storage.runs import read_file
+from trainables.used_files import use_shared
 
 DEVICES = ("cpu", "cuda")
 MOST_THREADS = 1024
@@ -31,6 +32,7 @@ class Execution:
     command: the command line that asked for the job, for the record.
     teacher_cache_gb: gigabytes that all teacher caches together may take; 0 for no cache.
     cuda_graphs: record steps as CUDA graphs and replay those of several students on CUDA streams.
+    used: the folder with the files of a user's own, see `used_files.share`; empty for none.
     """
 
     results: Path
@@ -41,6 +43,7 @@ class Execution:
     command: str = ""
     teacher_cache_gb: float = 0.0
     cuda_graphs: bool = False
+    used: str = ""
 
 
 def read_job(path: Path) -> tuple[list[RunSpec], Execution]:
@@ -58,6 +61,7 @@ def read_job(path: Path) -> tuple[list[RunSpec], Execution]:
             "threads": int,
             "teacher_cache_gb": float,
             "cuda_graphs": bool,
+            "used": str,
         }
         if type(execution.get("teacher_cache_gb")) is int:
             execution["teacher_cache_gb"] = float(execution["teacher_cache_gb"])
@@ -71,6 +75,7 @@ def read_job(path: Path) -> tuple[list[RunSpec], Execution]:
         execution["results"] = _path(execution["results"])
         execution["data_dir"] = _path(execution["data_dir"]) if execution.get("data_dir") else None
         execution["teachers"] = tuple((str(digest), str(file)) for digest, file in execution.get("teachers", ()))
+        use_shared(execution.get("used", ""))
         return [_read_run(fields) for fields in job["runs"]], Execution(**execution)
     except OSError as error:
         raise UserError(f"cannot read {path}: {reason_of(error)}") from error
