@@ -8,7 +8,6 @@ python analysis/export.py --results DIR --merge OTHER.sqlite
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from collections.abc import Collection, Iterable, Sequence
@@ -29,10 +28,10 @@ from analysis.record.ledger import Ledger
 from analysis.table.asked import Asked, asked_for, kinds
 from analysis.table.command_line import STANDARD_OUTPUT, parse_text_path, write
 from trainables.commands import Parser, command_name, count, parse_path, run_command
-from trainables.errors import UserError, reason_of
+from trainables.errors import UserError
 from trainables.shares import FIELDS, means
 from trainables.spec import flatten
-from trainables.storage.locks import hold_lock
+from trainables.storage.locks import hold_driver_lock
 
 _FIRST = ("run_id", "name", "kind", "row", "treatment", "status", "reason")
 _LAST = ("weights_sha256", "teacher_sha256")
@@ -125,15 +124,7 @@ def parquet_bytes(frame: pd.DataFrame) -> bytes:
 def merge(results: Path, others: Sequence[Path], news: TextIO | None = None) -> None:
     """Take other ledgers over into that of `results`, which no sweep may be writing meanwhile. news: where it is told
     what was taken (default: standard output)."""
-    with contextlib.ExitStack() as lock:
-        try:
-            results.mkdir(parents=True, exist_ok=True)
-            lock.enter_context(hold_lock(results / "lock", seconds=0))
-        except OSError as error:
-            raise UserError(f"cannot write the results folder {results}: {reason_of(error)}") from error
-        except UserError as error:
-            raise UserError(f"a sweep is running on {results}: merge when it has ended") from error
-        ledger = lock.enter_context(Ledger.open(results / "ledger.sqlite"))
+    with hold_driver_lock(results), Ledger.open(results / "ledger.sqlite") as ledger:
         for path in others:
             with Ledger.open(path, readonly=True) as other:
                 done = ledger.merge(other)

@@ -31,7 +31,6 @@ from sweeps.planning.resources import Resources, gpus_here
 from sweeps.request.arguments import ALL, DATA_DIR, Options, Where, parse
 from sweeps.request.checks import check_all, check_images, check_models, check_writable, planned_resources
 from sweeps.request.request import Request, make_request, named
-from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest, known
 from trainables import datasets
 from trainables.commands import command_name, count, run_command
@@ -40,6 +39,7 @@ from trainables.cores import cores_here
 from trainables.errors import UserError
 from trainables.own_code import hash_program
 from trainables.spec import RunSpec
+from trainables.storage.locks import hold_driver_lock
 from trainables.storage.runs import has_weights
 
 MANY_RUNS = 1000

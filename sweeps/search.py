@@ -39,7 +39,6 @@ from sweeps.planning.job_queue import JobQueue, Outcome
 from sweeps.planning.plan import JobKind, Plan, job_of, packed
 from sweeps.request.checks import check_all, check_writable
 from sweeps.request.request import Request, make_request
-from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest
 from sweeps.searching.arguments import SearchOptions, parse
 from sweeps.searching.packs import Packs
@@ -49,6 +48,7 @@ from trainables.commands import count, run_command
 from trainables.console import keep_log
 from trainables.errors import UserError
 from trainables.spec import RunSpec
+from trainables.storage.locks import hold_driver_lock
 from trainables.storage.runs import has_weights, run_dir
 
 if TYPE_CHECKING:

@@ -209,12 +209,10 @@ class Job:
         cache = None
         features = any(find_method(spec.method).FEATURES for spec in self.specs)
         if execution.teacher_cache_gb and not first.timing and not features:
-            longest, most_bytes = (
-                replace(first, epochs=max(s.epochs for s in self.specs)),
-                execution.teacher_cache_gb * GB,
-            )
+            longest = replace(first, epochs=max(spec.epochs for spec in self.specs))
+            most = execution.teacher_cache_gb * GB
             cache = stack.enter_context(
-                open_teacher_cache(longest, self.dataset, self.stream, teacher, digest, results, most_bytes, self.notes)
+                open_teacher_cache(longest, self.dataset, self.stream, teacher, digest, results, most, self.notes)
             )
         return TeacherContext(teacher, known, cache)
 

@@ -109,7 +109,8 @@ def estimate(
     costs = _measure(specs, data_dir, device, threads, busy, seconds)
     took = time.perf_counter() - began
     by_job = seconds_by_job(plan.jobs, costs_of(costs), data_dir, caches.spared)
-    sizes = sorted((sum(_checkpoint(spec, costs) for spec in job.specs) for job in plan.jobs), reverse=True)
+    # Weights and momentum while a run is under way, and those of the epoch before.
+    sizes = sorted((sum(4 * costs[_student(spec)].bytes for spec in job.specs) for job in plan.jobs), reverse=True)
     under_way = max(1, at_once // min(devices))
     disk = sum(costs[_student(spec)].bytes + RECORD_BYTES for spec in specs) + sum(sizes[:under_way])
     steps = "a few steps" if device == "cuda" else f"a few steps on {threads} thread{'s' * (threads > 1)}"
@@ -128,11 +129,6 @@ def estimate(
 def costs_of(costs: dict[_Work, Cost]) -> CostOf:
     """The cost of a network within a run."""
     return lambda spec, network: costs[_student(spec) if network == spec.student else _asked(spec)]
-
-
-def _checkpoint(spec: RunSpec, costs: dict[_Work, Cost]) -> int:
-    """Weights and momentum while a run is under way, and those of the epoch before."""
-    return 4 * costs[_student(spec)].bytes
 
 
 def _work(spec: RunSpec, network: str) -> _Work:

@@ -238,7 +238,7 @@ def test_the_command_merges(tmp_path: Path) -> None:
         (("--results", "good", "--csv", "a.csv", "--curves", "a.csv"), "would write the same file: name one for each"),
         (("--results", "good", "--merge", "gone.sqlite"), "there is no ledger gone.sqlite"),
         (("--results", "good", "--merge", "bad/ledger.sqlite"), "is no ledger"),
-        (("--results", "file", "--merge", "good/ledger.sqlite"), "cannot write the results folder file"),
+        (("--results", "file", "--merge", "good/ledger.sqlite"), "cannot write to the results folder file"),
         (("--results", "bad", "--merge", "good/ledger.sqlite"), "is no ledger"),
     ],
 )
@@ -262,5 +262,5 @@ def test_no_merge_under_a_running_sweep(tmp_path: Path) -> None:
     with hold_lock(tmp_path / "lock", seconds=0):
         done = export(tmp_path, "--results", tmp_path, "--merge", tmp_path / "other")
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"a sweep is running on {tmp_path}: merge when it has ended" in done.stderr
+    assert f"another sweep uses {tmp_path} (" in done.stderr
     assert not (tmp_path / "ledger.sqlite").exists()

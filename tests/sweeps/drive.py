@@ -15,11 +15,11 @@ from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from sweeps.planning.resources import Resources
 from sweeps.running.engine import execute
 from sweeps.running.events import Event
-from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest
 from trainables import time_limits
 from trainables.commands import run_command
 from trainables.job import Execution
+from trainables.storage.locks import hold_driver_lock
 
 
 def show(event: Event) -> None:

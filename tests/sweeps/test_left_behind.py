@@ -18,12 +18,12 @@ from sweeps.display.progress import Lines, State
 from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from sweeps.running.cluster import make_temporary_folder
 from sweeps.running.events import EpochDone
-from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest
 from sweeps.running.tune_adapter import forget_experiments
 from trainables.errors import UserError
 from trainables.job import EpochReport
 from trainables.storage.checkpoints import checkpoint_paths
+from trainables.storage.locks import hold_driver_lock
 from trainables.storage.runs import run_dir, weights_path, write_result
 
 

@@ -16,10 +16,10 @@ from plans import plan_of
 from analysis import paper
 from analysis.record.ledger import Ledger
 from sweeps.request.checks import check_writable
-from sweeps.running.lock import hold_driver_lock
 from trainables.errors import UserError
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
+from trainables.storage.locks import hold_driver_lock
 from trainables.storage.runs import run_dir
 
 SCRIPT = Path(__file__).resolve().parents[2] / "sweeps" / "run.py"

@@ -10,10 +10,10 @@ from fake_job import result, spec
 
 from analysis.record.ledger import Ledger
 from sweeps.running import recovery
-from sweeps.running.lock import hold_driver_lock
 from sweeps.running.recovery import ingest, wait_for_result
 from trainables import time_limits
 from trainables.errors import UserError
+from trainables.storage.locks import hold_driver_lock
 from trainables.storage.runs import read_result, run_dir, write_result
 
 
