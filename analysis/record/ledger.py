@@ -223,7 +223,9 @@ class Ledger:
         """Every sweep that was asked for, the latest last."""
         with _told(self.path):
             rows = self._connection.execute("SELECT * FROM sweeps ORDER BY asked, rowid").fetchall()
-        return [self._sweep(**dict(row)) for row in rows]
+        return [
+            self._sweep(**{name: value for name, value in row.items() if name in _SWEEP}) for row in map(dict, rows)
+        ]
 
     def settings_of(self, table: str) -> Settings | None:
         """The settings of the latest sweep that named `table`, else of the latest of all."""
