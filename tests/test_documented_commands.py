@@ -22,6 +22,8 @@ from documented import MADE, RAYS, ROOT, TEXTS, code, help_of, matches, ours, wr
 from analysis import paper
 from analysis.record.settings import Settings
 from sweeps import run
+from sweeps.request.arguments import parse as parse_run
+from sweeps.request.request import make_request
 from sweeps.search import make_search
 from sweeps.searching.arguments import parse as parse_search
 from trainables.commands import COMMANDS, run_command
@@ -29,6 +31,7 @@ from trainables.models import build
 from trainables.models.checkpoint import save_weights
 from trainables.spec import RunSpec
 from trainables.storage.job_file import Execution, job_json
+from trainables.used_files import stop_using, used
 
 STANDS_FOR = {"TABLE": "table5", "FOLDER": "results"}
 FILES = ("FILE", "WEIGHTS", "wrn_16_2_energykd", "wrn_16_2.pth")
@@ -38,6 +41,11 @@ LESS = {
     "search": ("--trials", "2", "--top", "1"),
 }
 SHORT = ("--epochs", "1", "--seeds", "1", "--train-fraction", "0.1")
+
+
+QUESTION = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "ablations.md").read_text(), re.DOTALL)[0]
+METHOD = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extend" / "methods.md").read_text(), re.DOTALL)[0]
+CONFIG = "DISTILLER: {TYPE: DKD, TEACHER: vgg13, STUDENT: vgg8}\nSOLVER: {WEIGHT_DECAY: 5e-4}\n"
 
 
 def weights(path: Path, network: str, classes: int) -> None:
@@ -55,6 +63,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made_up.write_ledger(folder / "results", [paper.find("table5")], settings)
     figure = [paper.find("figure3")]
     made_up.write_ledger(folder / "results", figure, Settings(pairs=("resnet56/resnet20",)))
+    (folder / "question.toml").write_text(QUESTION)
+    asked = make_request(parse_run([str(folder / "question.toml")])).settings
+    made_up.write_ledger(folder / "results", [paper.find("question", asked)], asked)
     for name in FILES:
         weights(folder / name, "wrn_16_2", 10)
     weights(folder / "resnet20_energykd", "resnet20", 10)
@@ -97,9 +108,17 @@ def test_a_written_command_works(
     if one[0] != "sweeps/run.py":
         check(one, desk, monkeypatch, capsys)
         return
+    if "--save" not in one:
+        (tmp_path / "question.toml").write_text(QUESTION)
+    (tmp_path / "my_method.py").write_text(METHOD.replace("weight: float", "weight: float = 2"))
+    config = tmp_path / "configs" / "cifar100" / "dkd" / "vgg13_vgg8.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text(CONFIG)
     weights(tmp_path / "checkpoints" / "resnet56.pth", "resnet56", 100)
     weights(tmp_path / "wrn_16_2_energykd", "wrn_16_2", 100)
     check(one, tmp_path, monkeypatch, capsys)
+    for word in used()[1:]:
+        stop_using(Path(word))
 
 
 def examples(name: str, patch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
