@@ -39,8 +39,16 @@ DEPARTMENTS = {
         "additions",
         "errors error_texts time_limits console cores environment",
     ),
-    "analysis": ("tables figures report export claims", "reporting", "figure", "paper", "claim", "table", "record"),
-    "sweeps": ("ekd run search", "display searching", "running", "request", "planning"),
+    "analysis": (
+        "results tables figures report export claims",
+        "reporting",
+        "figure",
+        "paper",
+        "claim",
+        "table",
+        "record",
+    ),
+    "sweeps": ("api ekd run search", "display searching", "running", "request", "planning"),
 }
 """Of each package, top down: the commands, then the departments and single modules. Those on one line, commands apart,
 do not import each other."""

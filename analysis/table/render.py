@@ -130,7 +130,7 @@ def html(sheet: Sheet) -> str:
     return _TEMPLATES.get_template("table.html").render(sheet=sheet)
 
 
-def _tidy(grid: Grid, value: Value) -> dict[str, Any]:
+def tidy(grid: Grid, value: Value) -> dict[str, Any]:
     """One entry under the names of the CSV's columns."""
     pair = {"teacher": value.pair.teacher, "student": value.pair.student}
     named: dict[str, Any] = {"table": grid.table.key, "metric": grid.metric} | pair
@@ -142,7 +142,7 @@ def to_csv(grid: Grid) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, (*_TIDY, *_TIDY_NUMBERS), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_tidy(grid, value) for value in grid.values)
+    writer.writerows(tidy(grid, value) for value in grid.values)
     return buffer.getvalue()
 
 
@@ -162,7 +162,7 @@ def to_json(grid: Grid) -> str:
                 "settings": json.loads(grid.settings.as_json()),
                 "devices": grid.devices,
                 "entries": [
-                    _tidy(grid, value)
+                    tidy(grid, value)
                     | {"chosen": value.chosen, "measured": value.measured, "seeds": value.seeds, "runs": value.runs}
                     for value in grid.values
                 ],
