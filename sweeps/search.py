@@ -47,6 +47,7 @@ from sweeps.searching.space import parse_space
 from trainables.commands import count, run_command
 from trainables.console import keep_log
 from trainables.errors import UserError
+from trainables.network_names import file_name
 from trainables.spec import RunSpec
 from trainables.storage.locks import hold_driver_lock
 from trainables.storage.runs import has_weights, run_dir
@@ -124,7 +125,7 @@ class _Searching:
         points = [{}, *(point for point, _ in search.starts().values())]
         asked += sorted({code for point in points if (code := search.trial(point).code)})
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:6]
-        pair = f"{search.pair.teacher}-{search.pair.student}"
+        pair = file_name(f"{search.pair.teacher}-{search.pair.student}")
         return f"{search.settings.dataset}-{pair}-{search.row.key}-{self.sampler}-{digest}"
 
     def run(self) -> int:

@@ -32,7 +32,7 @@ DEPARTMENTS = {
         "rules",
         "own_code",
         "spec",
-        "temperature mixing",
+        "temperature mixing network_names",
         "canonical",
         "commands",
         "used_files",

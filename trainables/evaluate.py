@@ -60,8 +60,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, float | int | str]:
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("no CUDA device is visible: use --device cpu")
-    classes = datasets.count_images(options.dataset, options.data_dir).num_classes
-    model = build(options.arch, classes)
+    counts = datasets.count_images(options.dataset, options.data_dir)
+    model = build(options.arch, counts.num_classes, counts.side)
     digest = load_weights(model, options.weights, options.arch)
     normalisation = datasets.find(options.dataset).recipe.normalisation
     dataset = datasets.load(options.dataset, options.data_dir).normalised(normalisation).to(device)

@@ -204,7 +204,7 @@ class Job:
         """The teacher that the runs share, with a cache where they need logits alone and nobody measures its cost."""
         execution, results = self.execution, self.execution.results
         path = teacher_file(first, results, dict(execution.teachers))
-        teacher, digest = load_teacher(first, path, num_classes=self.dataset.num_classes, device=execution.device)
+        teacher, digest = load_teacher(first, path, self.dataset)
         known = measure_teacher(teacher, digest, self.dataset, self.stream, self.specs, results)
         cache = None
         features = any(find_method(spec.method).FEATURES for spec in self.specs)

@@ -137,7 +137,7 @@ def _opened(network: str, weights: Path, images: Images, device: str) -> tuple[N
     dataset = source.normalised(images.normalisation).to(device)
     if images.data and not dataset.fingerprint.startswith(images.data):
         raise UserError(f"the images in {images.data_dir} have changed since the networks were trained on them")
-    model = build(network, dataset.num_classes)
+    model = build(network, dataset.num_classes, dataset.side)
     digest = load_weights(model, weights, network)
     model = model.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
     said = {"classes": dataset.classes, "fingerprint": dataset.fingerprint, "sha256": digest}

@@ -26,8 +26,8 @@ SHIPPED = {
     ),
     "trainables": (
         "__init__ additions baselines canonical commands console cores environment error_texts errors evaluate job "
-        "mixing observe own_code ray_trial recipes rivals rule_values rules run_names shares spec temperature "
-        "time_limits used_files"
+        "mixing network_names observe own_code ray_trial recipes rivals rule_values rules run_names shares spec "
+        "temperature time_limits used_files"
     ),
     "trainables/data": (
         "__init__ cifar_parquet cifar_python counts dataset decoding definition fetching file_source folders "
@@ -38,8 +38,8 @@ SHIPPED = {
         "__init__ _features abkd at crd dist dkd dml fitnet kd kd_equal multi nkd ofd pkt reviewkd rkd rld vanilla vid"
     ),
     "trainables/models": (
-        "__init__ _plain_types checkpoint imagenet_resnet mobilenetv1 mobilenetv2 network published resnet resnet50 "
-        "shufflenet_v1 shufflenet_v2 vgg wrn"
+        "__init__ _plain_types checkpoint imagenet_resnet library mobilenetv1 mobilenetv2 network published resnet "
+        "resnet50 shufflenet_v1 shufflenet_v2 vgg wrn"
     ),
     "trainables/storage": "__init__ checkpoints job_file locks provenance runs stopping writer",
     "trainables/training": (
@@ -91,7 +91,7 @@ def _own_files(method: str, dataset: str, networks: frozenset[str], rule: str) -
     """The own files among the modules that a run needs and what these import, and so on."""
     at_side = re.sub(r"_\d+$", "", dataset)
     waiting = [f"{METHODS}/{method}", f"{RULES}/{rule}", f"{DATASETS}/{dataset}", f"{DATASETS}/{at_side}"]
-    if not networks <= {*NETWORKS.split()}:
+    if not {network for network in networks if ":" not in network} <= {*NETWORKS.split()}:
         waiting += [_name(path).removesuffix("/__init__") for path in _modules(MODELS) if _is_own(path)]
     found: set[Path] = set()
     while waiting:

@@ -18,6 +18,7 @@ from typing import Any
 from trainables.canonical import Canonical, Params
 from trainables.errors import NewerError, UserError
 from trainables.mixing import Mixing
+from trainables.network_names import file_name, without_modules
 from trainables.temperature import Temperature, with_numbers
 
 AUGMENTATIONS = ("none", "crop", "crop_flip", "crop8_flip", "random_resized_crop_flip")
@@ -98,6 +99,8 @@ class RunSpec(Canonical):
             raise UserError(f"unknown membership {self.membership!r}: use one of {', '.join(MEMBERSHIPS)}")
         if self.end is None:
             object.__setattr__(self, "membership", "view")
+        if self.method == "vanilla":
+            object.__setattr__(self, "student", without_modules(self.student))
         if self.peer_lr == self.lr:
             object.__setattr__(self, "peer_lr", None)
         object.__setattr__(self, "revision", self._newest)
@@ -214,7 +217,7 @@ class RunSpec(Canonical):
 
     def named(self, words: str) -> str:
         """The name with some words behind the treatment."""
-        pair = "-".join(filter(None, (self.teacher or self.peer, self.student)))
+        pair = "-".join(map(file_name, filter(None, (self.teacher or self.peer, self.student))))
         timing = "-timing" * self.timing
         return f"{self.dataset}-{pair}-{self.treatment}{words}{timing}-e{self.epochs}-s{self.seed}-{self.run_id[:6]}"
 

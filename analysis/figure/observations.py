@@ -27,6 +27,7 @@ from analysis.table.resolved import ResolvedPart, ResolvedTable
 from trainables import datasets
 from trainables.commands import command_name
 from trainables.errors import UserError, reason_of
+from trainables.network_names import file_name
 from trainables.own_code import hash_own
 from trainables.recipes import Pair, energy_kd, energy_temperature
 from trainables.run_names import name_of
@@ -214,7 +215,7 @@ def _kept(
     if own := hash_own("", settings.dataset, frozenset([weights.network])):
         images += f" {own}"
     key = hashlib.sha256(f"{kind} {weights.network} {weights.sha256} {images} {more}".encode()).hexdigest()[:24]
-    path = place.results / "observations" / f"{kind}-{weights.network}-{key}.npz"
+    path = place.results / "observations" / f"{kind}-{file_name(weights.network)}-{key}.npz"
     known, classes = _read(path), datasets.class_names(settings.dataset, place.data_dir)
     if known is None or (classes and classes != tuple(known.get("classes", np.empty(0)).tolist())):
         known = make()

@@ -207,11 +207,11 @@ def _random_images(name: str, facts: ImageCounts, size: int, device: str) -> Dat
 
 
 @functools.cache
-def _random_teacher(network: str, num_classes: int, device: str, precision: str) -> Teacher:
+def _random_teacher(network: str, num_classes: int, side: int, device: str, precision: str) -> Teacher:
     from trainables.models import build
     from trainables.training.teachers import Teacher
 
-    return Teacher(build(network, num_classes), device=device, precision=precision)
+    return Teacher(build(network, num_classes, side), device=device, precision=precision)
 
 
 def _alone(spec: RunSpec, network: str) -> RunSpec:
@@ -263,7 +263,7 @@ def _cost(
 
     context = None
     if spec.teacher is not None:
-        teacher = _random_teacher(spec.teacher, facts.num_classes, device, spec.precision)
+        teacher = _random_teacher(spec.teacher, facts.num_classes, facts.side, device, spec.precision)
         energies = dict.fromkeys(MEMBERSHIPS, torch.zeros(size, device=device))
         context = TeacherContext(teacher, TeacherFacts("", Scores(0, 0, 0), energies))
     with tempfile.TemporaryDirectory() as nowhere:

@@ -12,6 +12,7 @@ from analysis.record.entry import Entry
 from analysis.table.kinds import PictureTable
 from analysis.table.resolved import ResolvedTable
 from trainables.errors import UserError
+from trainables.network_names import file_name
 from trainables.spec import RunSpec
 from trainables.storage.runs import stream_key
 
@@ -232,7 +233,7 @@ def job_of(kind: JobKind, specs: Sequence[RunSpec], needs: frozenset[str] = froz
     first = specs[0]
     students = list(dict.fromkeys(spec.student for spec in specs))
     shown = "+".join(students) if len(students) <= NAMED_STUDENTS else f"{len(students)}-networks"
-    pair = f"{first.teacher}-{shown}" if first.teacher else shown
+    pair = file_name(f"{first.teacher}-{shown}" if first.teacher else shown)
     what = first.treatment if kind is JobKind.DISTILLED and len(specs) == 1 else kind
     size = f"-x{len(specs)}" if len(specs) > 1 else ""
     digest = hashlib.sha256(" ".join(sorted(spec.run_id for spec in specs)).encode()).hexdigest()[:6]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from sweeps.planning.images import count_images
@@ -61,23 +61,23 @@ def check_images(data_dir: Path, runs: Collection[RunSpec]) -> None:
 
 def check_models(data_dir: Path, request: Request, runs: Collection[RunSpec]) -> None:
     """Refuse numbers that a method does not take, what its flags say that it cannot do, crops that the images cannot
-    have, and given teachers that do not fit."""
+    have, networks that the images do not fit, and given teachers that do not fit."""
     from sweeps.request import teacher_weights
     from trainables.data.file_source import AUGMENTATIONS
     from trainables.data.stream import PADDING, WHOLE
     from trainables.methods import check_method, make
+    from trainables.models import library
 
     for spec in runs:
         check_method(make(spec.method, spec.params), spec, WHOLE)
         crops = AUGMENTATIONS if datasets.find(spec.dataset).streamed else tuple(PADDING)
         if spec.augmentation not in crops:
             raise UserError(f"{spec.dataset} has no augmentation {spec.augmentation!r}: use one of {', '.join(crops)}")
-    teacher_weights.check(request.given, _classes(data_dir, runs))
-
-
-def _classes(data_dir: Path, runs: Iterable[RunSpec]) -> dict[str, int]:
-    """How many classes each data set has."""
-    return {spec.dataset: count_images(spec, data_dir).num_classes for spec in runs}
+    counts = {spec.dataset: count_images(spec, data_dir) for spec in runs}
+    asked = {(name, spec.dataset) for spec in runs for name in (spec.student, spec.teacher, spec.peer) if name}
+    for name, dataset in sorted(asked):
+        library.check(name, counts[dataset].num_classes, counts[dataset].side)
+    teacher_weights.check(request.given, counts)
 
 
 def find_resources(where: Where) -> Resources:

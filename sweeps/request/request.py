@@ -174,12 +174,10 @@ def _check_networks(asked: Sequence[str], option: str) -> None:
     usual = {name for each in recipes for pair in each.pairs for name in (pair.teacher, pair.student)}
     if all(network in usual for network in asked):
         return
-    from trainables.models import names
+    from trainables.models import check_name
 
     for network in asked:
-        if network not in names():
-            hint = closest(network, names()) or f": use one of {', '.join(names())}"
-            raise UserError(f"unknown network {network!r} in {option}{hint}")
+        check_name(network, option)
 
 
 def _check_rows(tables: Sequence[Table], settings: Settings) -> None:

@@ -1,7 +1,8 @@
 """Teachers that were trained elsewhere: their files found by the networks' names, then checked (that needs torch).
 
 In a folder a network's weights are `NETWORK.pth`, `NETWORK_anything.pth` or `NETWORK-anything` (any usual extension or
-none), or lie in a folder of such a name, as in the community's `resnet56_vanilla/ckpt_epoch_240.pth`.
+none), or lie in a folder of such a name, as in the community's `resnet56_vanilla/ckpt_epoch_240.pth`. Those of
+`timm:resnet18` and the like are `timm_resnet18.pth` and so on, whatever its arguments and modules.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainables.data.counts import ImageCounts
 from trainables.errors import UserError, reason_of
+from trainables.network_names import file_name, parse
 from trainables.storage.runs import hash_file
 
 EXTENSIONS = (".pth", ".pt", ".tar", ".ckpt", ".bin", ".safetensors")
@@ -100,7 +103,9 @@ def _listed(folder: Path) -> list[Path]:
 
 def _named(entry: Path, network: str) -> bool:
     """resnet8.pth and resnet8_best are resnet8's, resnet8x4.pth is not."""
-    return re.match(rf"{re.escape(network)}(?![0-9A-Za-z])", entry.name, re.IGNORECASE) is not None
+    asked = parse(network)
+    name = file_name(asked.base if asked else network)
+    return re.match(rf"{re.escape(name)}(?![0-9A-Za-z])", entry.name, re.IGNORECASE) is not None
 
 
 def _weights(entry: Path) -> list[Path]:
@@ -123,10 +128,11 @@ def _digest(path: Path) -> str:
         raise UserError(f"cannot read the teacher's weights {path}: {reason_of(error)}") from error
 
 
-def check(given: Sequence[TeacherWeights], num_classes: Mapping[str, int]) -> None:
-    """Refuse weights that are damaged or of another network or data set. num_classes: of each data set."""
+def check(given: Sequence[TeacherWeights], counts: Mapping[str, ImageCounts]) -> None:
+    """Refuse weights that are damaged or of another network or data set. counts: of each data set."""
     from trainables.models import build
     from trainables.models.checkpoint import load_weights
 
     for teacher in given:
-        load_weights(build(teacher.network, num_classes[teacher.dataset]), teacher.path, teacher.network)
+        images = counts[teacher.dataset]
+        load_weights(build(teacher.network, images.num_classes, images.side), teacher.path, teacher.network)

@@ -91,6 +91,7 @@ class Setup:
         labels: The labels of the whole training set, (M,).
         num_classes: How many classes there are.
         peer: The name of the network that learns beside the student, if the run has one.
+        side: Of the images, in pixels, for a network that is made for one size.
     """
 
     student: Outputs
@@ -99,6 +100,7 @@ class Setup:
     labels: Tensor
     num_classes: int
     peer: str | None = None
+    side: int | None = None
 
 
 class Method(ABC):

@@ -30,7 +30,7 @@ class DML(Method):
 
     def extra(self, setup: Setup) -> nn.Module:
         assert setup.peer is not None
-        return build(setup.peer, setup.num_classes)
+        return build(setup.peer, setup.num_classes, setup.side)
 
     def loss(self, student: Outputs, batch: Batch) -> Tensor:
         assert batch.extra is not None

@@ -1,7 +1,7 @@
 """Networks, by the names under which the community shares their checkpoints.
 
 Any module that is added here and defines NETWORKS, a dict from a name to a function of the number of classes, adds its
-own.
+own. `library` has those of timm and torchvision.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import difflib
 from collections.abc import Callable
 
 from trainables import additions
+from trainables.commands import did_you_mean
 from trainables.errors import UserError
 from trainables.models import (
     imagenet_resnet,
+    library,
     mobilenetv1,
     mobilenetv2,
     resnet,
@@ -23,6 +25,7 @@ from trainables.models import (
     wrn,
 )
 from trainables.models.network import Network, Outputs
+from trainables.network_names import parse
 
 __all__ = ["Network", "Outputs", "build", "names"]
 
@@ -37,7 +40,7 @@ _SHIPPED = (
     imagenet_resnet,
     mobilenetv1,
 )
-_OTHERS = ("checkpoint", "network", "published")
+_OTHERS = ("checkpoint", "library", "network", "published")
 """Modules here that define no networks."""
 
 
@@ -61,17 +64,33 @@ def _networks() -> dict[str, Callable[[int], Network]]:
 
 
 def names() -> tuple[str, ...]:
-    """The names that `build` knows."""
+    """The names that `build` knows beside those of libraries."""
     return tuple(_networks())
 
 
-def build(name: str, num_classes: int) -> Network:
-    """A network with fresh weights, drawn from torch's global generator alone (`torch.manual_seed` fixes them)."""
-    if name not in _networks():
-        raise UserError(f"unknown network {name!r}: use one of {', '.join(_closest_first(name))}")
+def build(name: str, num_classes: int, side: int | None = None) -> Network:
+    """A network with fresh weights, drawn from torch's global generator alone (`torch.manual_seed` fixes them).
+
+    side: of the images, for networks of libraries that are made for one; None for the library's own.
+    """
     if num_classes < 2:
         raise UserError(f"a network needs two classes or more, not {num_classes}")
+    if asked := parse(name):
+        return library.make(asked, num_classes, side)
+    if name not in _networks():
+        raise UserError(f"unknown network {name!r}: use one of {', '.join(_closest_first(name))}")
     return _networks()[name](num_classes)
+
+
+def check_name(name: str, option: str) -> None:
+    """Refuse an unknown network that an option names, without making one."""
+    asked = parse(name)
+    known = library.names(asked.library) if asked else names()
+    base = asked.architecture if asked else name
+    if base not in known:
+        near = did_you_mean(base, known, most=3)
+        hint = near or ("its library has none of that name" if asked else f"use one of {', '.join(known)}")
+        raise UserError(f"unknown network {name!r} in {option}: {hint}")
 
 
 def _closest_first(name: str) -> list[str]:

@@ -72,7 +72,7 @@ def load_weights(model: nn.Module, path: str | Path, name: str) -> str:
     for key, value in own.items():
         if key.endswith(OPTIONAL_SUFFIX):
             state[key] = state.get(key, torch.zeros_like(value, device="cpu")).to(value.dtype)
-    _check_fit(own, state, _classifier(model), path, name)
+    _check_fit(own, state, _classifier(model, own), path, name)
     model.load_state_dict(state)
     return hashlib.sha256(content).hexdigest()
 
@@ -251,10 +251,11 @@ def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
         state = {key.removeprefix(wrapper): value for key, value in state.items()}
 
 
-def _classifier(model: nn.Module) -> list[str]:
-    """The keys of the last linear layer; none where there is no such layer."""
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    return [f"{linear[-1]}.weight", f"{linear[-1]}.bias"] if linear else []
+def _classifier(model: nn.Module, own: Mapping[str, Tensor]) -> list[str]:
+    """The keys, in the network's state, of the last linear layer; none where there is no such layer."""
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    places = [parameter.data_ptr() for parameter in linear[-1].parameters()] if linear else []
+    return [key for key, value in own.items() if value.data_ptr() in places]
 
 
 def _check_fit(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,12 @@ class Outputs(NamedTuple):
 
 
 class Network(nn.Module, ABC):
-    """An image classifier. It maps images (N, 3, H, W), H and W at least 16, to logits (N, C)."""
+    """An image classifier. It maps images (N, 3, H, W), H and W at least 16, to logits (N, C).
+
+    TRACED: torch.fx can follow `forward_features`, so that a teacher's norms can be folded into its convolutions.
+    """
+
+    TRACED: ClassVar[bool] = True
 
     @abstractmethod
     def forward_features(self, images: Tensor) -> Outputs:

@@ -7,11 +7,13 @@ import platform
 import subprocess
 from datetime import UTC, datetime
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from trainables.network_names import LIBRARIES
 from trainables.own_code import hash_program, is_checkout
 
 LONGEST_REASON = 200
@@ -84,6 +86,13 @@ def _commit() -> dict[str, Any]:
     return {"commit": _git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed or unknown)}
 
 
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
 @cache
 def surroundings(device: str) -> dict[str, Any]:
     """Commit, sources, versions and device of this process."""
@@ -92,6 +101,7 @@ def surroundings(device: str) -> dict[str, Any]:
         "sources": hash_program(),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        **{library: _version(library) for library in LIBRARIES},
         "device": torch.cuda.get_device_name() if device == "cuda" else processor(),
         "driver": _driver() if device == "cuda" else None,
     }

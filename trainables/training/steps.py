@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -18,6 +20,7 @@ from trainables.methods import Batch, Method
 from trainables.models import Network, Outputs
 from trainables.rules import rule_of
 from trainables.spec import RunSpec
+from trainables.training.distributed import current_share
 from trainables.training.evaluation import autocast
 from trainables.training.views import View, Views
 
@@ -33,8 +36,9 @@ class StudentModule(nn.Module):
         self.network, self.extra, self.learned, self.features = network, extra, learned, features
 
     def forward(self, images: Tensor) -> Outputs:
-        outputs = self.network.forward_features(images)
-        return outputs if self.features else Outputs.of_logits(outputs.logits)
+        if self.features:
+            return self.network.forward_features(images)
+        return Outputs.of_logits(self.network(images))
 
 
 class Steps:
@@ -68,6 +72,7 @@ class Steps:
         self._to_measure = False
         self._low_and_high = spec.end
         self._strong = method.wants_strong
+        self._draws: bool | None = None
         self._autocast = autocast(self.device.type, spec.precision)
 
     @property
@@ -77,7 +82,7 @@ class Steps:
 
     def fixed(self, epoch: int) -> bool:
         """Whether loss and rule are the same functions of a batch's tensors in this and in every later epoch."""
-        return self.method.fixed(epoch) and (self.rule is None or self.rule.fixed(epoch))
+        return not self._draws and self.method.fixed(epoch) and (self.rule is None or self.rule.fixed(epoch))
 
     def begin_epoch(self, epoch: int) -> None:
         """Set the learning rates of an epoch: x lr_decay after each milestone."""
@@ -109,7 +114,7 @@ class Steps:
     def _measure(self, views: Views) -> None:
         """Show the method the untrained student, whose running statistics stay as they are."""
         batch, module = self._batch(views, views.weak, 0), copy.deepcopy(self.module)
-        with torch.no_grad(), self._autocast:
+        with torch.no_grad(), self._autocast, self._seeded(batch):
             student = module(batch.images).map(Tensor.float)
         student = student._replace(logits=student.logits.requires_grad_())
         self.method.measure(student, self._soften(student, batch))
@@ -142,19 +147,31 @@ class Steps:
     def update(self) -> None:
         self.optimizer.step()
 
+    @contextlib.contextmanager
+    def _seeded(self, batch: Batch) -> Iterator[None]:
+        """What is drawn inside from torch's global generator, as by dropout, depends on the run, the epoch and the step
+        alone. Notes whether anything was."""
+        random = torch.cuda if self.device.type == "cuda" else torch
+        with torch.random.fork_rng(devices=[self.device] if random is torch.cuda else []):
+            torch.manual_seed(batch.draw_seed() ^ (1 + batch.mixed + 2 * current_share().rank))
+            before = random.get_rng_state()
+            yield
+            self._draws = self._draws or not torch.equal(before, random.get_rng_state())
+
     def learn(self, batch: Batch) -> Tensor:
         """Forward and backward pass; gradients are added to what is there. Returns the loss."""
-        with self._autocast:
-            student = self.parallel(batch.images)
-            strong = None if batch.strong is None else self.parallel(batch.strong.images)
-        student = student.map(Tensor.float)
-        batch = self._soften(student, batch)
-        if strong is not None:
-            loss = self.method.two_view_loss(student, strong.map(Tensor.float), batch)
-        elif batch.mixed:
-            loss = self.method.mixed_loss(student, batch)
-        else:
-            loss = self.method.loss(student, batch)
+        with contextlib.nullcontext() if self._draws is False else self._seeded(batch):
+            with self._autocast:
+                student = self.parallel(batch.images)
+                strong = None if batch.strong is None else self.parallel(batch.strong.images)
+            student = student.map(Tensor.float)
+            batch = self._soften(student, batch)
+            if strong is not None:
+                loss = self.method.two_view_loss(student, strong.map(Tensor.float), batch)
+            elif batch.mixed:
+                loss = self.method.mixed_loss(student, batch)
+            else:
+                loss = self.method.loss(student, batch)
         if not isinstance(loss, Tensor) or loss.ndim:
             found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
             raise UserError(f"the loss of {self.spec.method} is {found}: return a tensor of one number, the mean")

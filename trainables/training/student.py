@@ -20,6 +20,7 @@ from trainables.errors import UserError, describe_failure
 from trainables.methods import Method, Setup, check_method, make
 from trainables.models import Network, build
 from trainables.models.checkpoint import save_weights
+from trainables.network_names import without_modules
 from trainables.rules import rule_of
 from trainables.run_names import name_of
 from trainables.shares import asked
@@ -62,9 +63,10 @@ class Record:
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
-def initial_model(spec: RunSpec, num_classes: int) -> Network:
+def initial_model(spec: RunSpec, num_classes: int, side: int | None = None) -> Network:
     """The network with initial weights that depend on (network, seed) alone."""
-    return _seed_torch(spec.seed, Purpose.INITIAL_WEIGHTS, spec.student, lambda: build(spec.student, num_classes))
+    name = without_modules(spec.student)
+    return _seed_torch(spec.seed, Purpose.INITIAL_WEIGHTS, name, lambda: build(spec.student, num_classes, side))
 
 
 def _seed_torch(seed: int, purpose: Purpose, name: str, make: Callable[[], Made]) -> Made:
@@ -99,7 +101,7 @@ class Student:
         self.method = make(spec.method, spec.params)
         rule = rule_of(spec)
         check_method(self.method, spec, self.share)
-        self.model = initial_model(spec, dataset.num_classes)
+        self.model = initial_model(spec, dataset.num_classes, dataset.side)
         self.extra = self._make_extra(dataset, context)
         if self.method.BATCH_STATISTICS and context is not None:
             # Made and moved to the device now, not within an epoch.
@@ -132,6 +134,7 @@ class Student:
             teacher_norms=context.teacher.norms if context else (),
             labels=dataset.train_labels,
             num_classes=dataset.num_classes,
+            side=dataset.side,
             peer=self.spec.peer,
         )
         return _seed_torch(self.spec.seed, Purpose.METHOD_MODULES, self.spec.method, lambda: self.method.extra(setup))

@@ -25,6 +25,7 @@ from torch import Tensor
 from trainables.data.source import Source
 from trainables.data.stream import WHOLE, BatchStream, Chunk, Stream, to_device
 from trainables.errors import reason_of
+from trainables.network_names import file_name
 from trainables.own_code import hash_own
 from trainables.spec import RunSpec
 from trainables.storage.locks import LockHeldError, hold_lock
@@ -154,7 +155,7 @@ def _key(spec: RunSpec, source: Source, stream: Stream, teacher: Teacher, digest
     images = f"{source.fingerprint} {spec.seed} {spec.batch_size} {spec.augmentation} {stream.version}"
     own = hash_own("", spec.dataset, frozenset(filter(None, [spec.teacher])))
     identity = f"{digest} {images} {spec.precision} {where['device']} {where['torch']} {how}{own}"
-    return f"{spec.teacher}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
+    return f"{file_name(spec.teacher or '')}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
 
 
 def _reserve(folder: Path, need: int, most_bytes: float) -> bool:

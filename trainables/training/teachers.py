@@ -23,6 +23,7 @@ from trainables.data.stream import Stream
 from trainables.errors import UserError
 from trainables.models import Network, Outputs, build
 from trainables.models.checkpoint import load_weights
+from trainables.network_names import file_name
 from trainables.run_names import name_of
 from trainables.spec import RunSpec
 from trainables.storage.locks import hold_lock
@@ -45,8 +46,9 @@ BATCH = {"cpu": 64, "cuda": 2048}
 class Teacher:
     """A frozen network in evaluation mode (but for `batch_outputs`). Answers are float32, at the run's precision.
 
-    Its normalisation layers are folded into the convolutions before them: the same function, in fewer passes. `norms`
-    are the weights and biases, before folding, of the norm before each of its preactivations but the first.
+    Its normalisation layers are folded into the convolutions before them, if torch.fx can follow it: the same function,
+    in fewer passes. `norms` are the weights and biases, before folding, of the norm before each of its preactivations
+    but the first.
     """
 
     def __init__(self, model: Network, *, device: str, precision: str) -> None:
@@ -58,8 +60,9 @@ class Teacher:
         )
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.device = torch.device(device)
-        self.model = fuse(_Whole(model)).to(device).to(memory_format=torch.channels_last).to(self.dtype)
-        self._logits = _first_output_only(cast(GraphModule, self.model))
+        whole = cast(GraphModule, fuse(_Whole(model))) if model.TRACED else _Whole(copy.deepcopy(model))
+        self.model = whole.to(device).to(memory_format=torch.channels_last).to(self.dtype)
+        self._logits: nn.Module = whole.network if isinstance(whole, _Whole) else _first_output_only(whole)
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
@@ -145,14 +148,14 @@ def teacher_file(spec: RunSpec, results: Path, given: dict[str, str]) -> Path:
     return Path(given[digest])
 
 
-def load_teacher(spec: RunSpec, path: Path, *, num_classes: int, device: str) -> tuple[Teacher, str]:
+def load_teacher(spec: RunSpec, path: Path, dataset: Source) -> tuple[Teacher, str]:
     """The teacher of a run and the sha256 of its weights file; refuses a file that is not the one in the spec."""
     assert spec.teacher is not None
-    model = build(spec.teacher, num_classes)
+    model = build(spec.teacher, dataset.num_classes, dataset.side)
     digest = load_weights(model, path, spec.teacher)
     if spec.teacher_run is None and spec.teacher_source != f"sha256:{digest}":
         raise UserError(f"teacher file {path} has changed since the sweep was planned: start the sweep again")
-    return Teacher(model, device=device, precision=spec.precision), digest
+    return Teacher(model, device=dataset.device.type, precision=spec.precision), digest
 
 
 def measure_teacher(
@@ -161,6 +164,8 @@ def measure_teacher(
     """What the runs of a job need to know of their teacher. Each answer is kept in `results/teachers`, under all that
     its bits depend on, and computed once, by all devices of a job."""
     spec, share = specs[0], stream.share
+    assert spec.teacher is not None
+    network = file_name(spec.teacher)
     device = surroundings(teacher.device.type)["device"]
     always = f"{digest} {dataset.fingerprint} {spec.precision} {device} {torch.get_num_threads()}"
     augmented = f"{stream.seed} {spec.augmentation} {stream.version}"
@@ -172,7 +177,7 @@ def measure_teacher(
 
     def kept(name: str, more: str, make: Callable[[], Tensor]) -> Tensor:
         key = hashlib.sha256(f"{name} {always} {more}".encode()).hexdigest()[:24]
-        return _kept(results / "teachers" / f"{spec.teacher}-{name}-{key}.pt", make)
+        return _kept(results / "teachers" / f"{network}-{name}-{key}.pt", make)
 
     scores = kept("scores", "", lambda: torch.tensor(evaluate([teacher.logits], dataset)[0]).double())
     energies = {

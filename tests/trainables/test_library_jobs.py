@@ -1,0 +1,94 @@
+"""Networks of timm as teacher and student: the same numbers alone, together and resumed, in both precisions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from small_jobs import VANILLA, assert_same, outcome, stop_after, train
+
+from trainables.models import build
+from trainables.models.checkpoint import save_weights
+from trainables.spec import Mixing, RunSpec, Temperature, params
+from trainables.storage.job_file import Execution
+
+pytest.importorskip("timm", reason="timm is not installed")
+
+CNN = "timm:test_efficientnet"
+VIT = "timm:test_vit+patch_size=4+depth=2"
+DROPPING = f"{VIT}+drop_path_rate=0.5+proj_drop_rate=0.2"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "timm_test_efficientnet.pth"
+    return save_weights(build(CNN, 10, 16), path), path
+
+
+def execution(results: Path, weights: tuple[str, Path], **changes: object) -> Execution:
+    digest, path = weights
+    return replace(Execution(results, teachers=((digest, str(path)),), threads=1), **changes)  # type: ignore[arg-type]
+
+
+def students(digest: str, precision: str = "fp32") -> list[RunSpec]:
+    kd = replace(
+        VANILLA,
+        student=VIT,
+        method="kd",
+        params=params(ce=0.1, kd=0.9),
+        teacher=CNN,
+        teacher_source=f"sha256:{digest}",
+        precision=precision,
+    )
+    return [
+        kd,
+        replace(kd, temperature=Temperature(4, "energy", 2, -2, 0.2)),
+        replace(kd, student=DROPPING, mixing=Mixing("cutmix")),
+        replace(kd, student=CNN),
+    ]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_alone_is_packed_is_resumed(weights: tuple[str, Path], tmp_path: Path, precision: str) -> None:
+    specs = students(weights[0], precision)
+    for spec in specs:
+        train([spec], execution(tmp_path / "alone", weights))
+    train(specs, execution(tmp_path / "packed", weights, teacher_cache_gb=1.0))
+    stop_after(specs, execution(tmp_path / "resumed", weights), 1)
+    train(specs, execution(tmp_path / "resumed", weights, teacher_cache_gb=1.0))
+    assert_same(tmp_path / "alone", tmp_path / "packed", specs)
+    assert_same(tmp_path / "alone", tmp_path / "resumed", specs)
+    assert {result["status"] for spec in specs for result in [outcome(tmp_path / "alone", spec)[1]]} == {"done"}
+
+
+@pytest.mark.parametrize(
+    ("method", "numbers"),
+    [
+        ("at", {"ce": 1, "weight": 10, "power": 2}),
+        ("fitnet", {"ce": 1, "weight": 1, "feature": 2}),
+        ("rkd", {"ce": 1, "distance": 1, "angle": 1}),
+        ("vid", {"ce": 1, "weight": 1, "variance": 5, "eps": 1e-5}),
+        ("crd", {"ce": 1, "weight": 1, "dimensions": 8, "negatives": 16, "temperature": 0.1, "momentum": 0.5}),
+    ],
+)
+def test_methods_on_features(weights: tuple[str, Path], tmp_path: Path, method: str, numbers: dict[str, float]) -> None:
+    first, *_ = students(weights[0])
+    spec = replace(first, method=method, params=params(**numbers), temperature=None)
+    train([spec], execution(tmp_path, weights))
+    assert outcome(tmp_path, spec)[1]["status"] == "done"
+
+
+def test_methods_on_preactivations_are_refused_in_one_line(weights: tuple[str, Path], tmp_path: Path) -> None:
+    first, *_ = students(weights[0])
+    spec = replace(first, method="ofd", params=params(ce=1, weight=1), temperature=None)
+    (refused, *_) = train([spec], execution(tmp_path, weights))
+    assert refused.failed[spec.run_id].startswith("ofd cannot serve this pair: each network needs two preactivations")
+
+
+def test_which_modules_features_come_from_changes_no_teacher() -> None:
+    plain, chosen = (replace(VANILLA, student=name) for name in (CNN, f"{CNN}@blocks.1+blocks.2"))
+    assert plain.run_id == chosen.run_id
+    assert plain.name.startswith("digits-timm_test_efficientnet-vanilla-")
