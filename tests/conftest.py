@@ -48,9 +48,9 @@ def ekd_data() -> Path:
 @pytest.fixture(scope="session")
 def cifar100_contents(ekd_data: Path) -> Contents:
     """All images of the real CIFAR-100: decoded once, which takes seconds."""
-    from trainables.datasets import cifar100
+    from trainables.datasets.cifar100 import DATASET
 
-    return cifar100.read(ekd_data / "data" / "cifar100", download=False)
+    return DATASET.read(ekd_data / "data" / "cifar100", download=False)
 
 
 @pytest.fixture(scope="session")

@@ -30,10 +30,10 @@ SHIPPED = {
         "temperature time_limits used_files"
     ),
     "trainables/data": (
-        "__init__ cifar_parquet cifar_python counts dataset decoding definition fetching file_source folders "
-        "image_files loader random_streams source stream strong subset tinyimagenet_folders"
+        "__init__ cifar cifar_files cifar_parquet cifar_python counts dataset decoding definition fetching file_source "
+        "folders image_files loader parquet random_streams source stream strong subset tinyimagenet_folders"
     ),
-    "trainables/datasets": "__init__ cifar100 cifar100_lt digits imagefolder imagenet tinyimagenet",
+    "trainables/datasets": "__init__ cifar10 cifar100 cifar100_lt digits imagefolder imagenet tinyimagenet",
     "trainables/methods": (
         "__init__ _features abkd at crd dist dkd dml fitnet kd kd_equal multi nkd ofd pkt reviewkd rkd rld vanilla vid"
     ),

@@ -143,6 +143,9 @@ CIFAR100_LT = replace(
     whole="cifar100",
 )
 
+# CIFAR-10 is not in the paper: CIFAR-100's recipe.
+CIFAR10 = replace(CIFAR100, name="cifar10")
+
 # The paper gives no recipe for TinyImageNet: CIFAR-100's, with the crops and the normalisation of the code from which
 # its CutMix rows come (Wang et al., "What Makes a Good Data Augmentation in Knowledge Distillation", 2022).
 TINYIMAGENET = replace(CIFAR100, name="tinyimagenet", augmentation="crop8_flip", normalisation="imagenet")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from trainables.data.folders import FolderListing
+from trainables.data.folders import FolderListing, file_of
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class ImageCounts:
     test_size: int
     evenly: bool = False
     """The training images are a published total, spread evenly over the classes: those of a folder differ."""
+    own_order: bool = field(default=False, compare=False)
+    """The images of a class come in an order of this copy."""
 
     @property
     def train_size(self) -> int:
@@ -42,4 +44,6 @@ def count_files(listing: FolderListing, side: int) -> ImageCounts:
     counts = [0] * len(listing.classes)
     for _, label in listing.train.files:
         counts[label] += 1
-    return ImageCounts(len(listing.classes), side, tuple(counts), len(listing.test.files))
+    first, _ = listing.train.files[0]
+    own_order = file_of(first) != first
+    return ImageCounts(len(listing.classes), side, tuple(counts), len(listing.test.files), own_order=own_order)

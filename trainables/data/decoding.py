@@ -21,7 +21,7 @@ from PIL import Image
 
 from trainables.cores import cores_here
 from trainables.data.dataset import Faults, Split
-from trainables.data.folders import Files, FolderListing
+from trainables.data.folders import Files, FolderListing, file_of
 from trainables.errors import UserError
 from trainables.storage.runs import check_regular
 
@@ -100,7 +100,7 @@ def _read(files: Files, side: int, read: Callable[[Path], np.ndarray]) -> tuple[
         for index in range(start, min(start + BLOCK, len(images))):
             path = files.files[index][0]
             try:
-                check_regular(path)
+                check_regular(file_of(path))
                 images[index] = read(path)
             except UNREADABLE as error:
                 faults[index] = why_unreadable(error)

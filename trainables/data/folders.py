@@ -17,12 +17,12 @@ from trainables.errors import UserError, reason_of
 SIDE = 32
 THREADS = 16
 EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-PARQUET = ("*.parquet", "data/*.parquet", "*/*.parquet", "snapshots/*/*.parquet", "snapshots/*/*/*.parquet")
-"""Where the hub's data sets, and its cache, have them."""
-FROM_PARQUET = "docs/extend/images.md has a script that writes them as train/CLASS/* and val/CLASS/*"
 TESTED = ("val", "test", "validation", "valid")
 """What the folder may be called that is tested on: the first that is there."""
-LAYOUT = "own images are train/CLASS/*.png and val/CLASS/*.png (or test/, validation/, valid/) in --data-dir DIR"
+LAYOUT = (
+    "own images are train/CLASS/*.png and val/CLASS/*.png (or test/, validation/, valid/), or the hub's train-*.parquet "
+    "and test-*.parquet, in --data-dir DIR"
+)
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,6 @@ def scan(data_dir: Path | None) -> FolderListing:
         raise UserError(f"{root} is no folder: {LAYOUT}")
     train = root / "train"
     test = next((root / split for split in TESTED if (root / split).is_dir()), None)
-    if not (train.is_dir() or test) and (table := next((each for place in PARQUET for each in root.glob(place)), None)):
-        raise UserError(f"{root} has parquet files ({table.name}), and own images are read from files: {FROM_PARQUET}")
     if not train.is_dir() or test is None:
         raise UserError(f"{root} has no {'val/ or test/' if train.is_dir() else 'train/'} folder: {LAYOUT}")
     classes = _classes(train)
@@ -157,9 +155,14 @@ def fingerprint_files(root: Path, splits: Iterable[Files]) -> str:
     return digest.hexdigest()
 
 
+def file_of(path: Path) -> Path:
+    """The file in which an image lies: a parquet file for its rows."""
+    return path.parent if path.parent.suffix == ".parquet" else path
+
+
 def _size(path: Path) -> int:
     try:
-        return os.stat(path).st_size
+        return os.stat(file_of(path)).st_size
     except OSError:
         return -1
 

@@ -25,10 +25,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from trainables.data.decoding import UNREADABLE, in_rgb, why_unreadable
-from trainables.data.folders import Files
+from trainables.data.folders import Files, file_of
+from trainables.data.parquet import read_image
 from trainables.data.random_streams import Purpose, generator
 from trainables.errors import UserError
-from trainables.storage.runs import check_regular, read_file
+from trainables.storage.runs import check_regular
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
 SCALE, RATIO, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
@@ -134,7 +135,7 @@ class Decoder:
             if candidate in unreadable:
                 continue
             try:
-                content = read_file(Path(files.path(candidate)))
+                content = read_image(Path(files.path(candidate)))
             except OSError as error:
                 check_class(files, candidate, error)
                 unreadable[candidate] = why_unreadable(error)
@@ -148,7 +149,7 @@ class Decoder:
 
 def check_class(files: ImageFiles, index: int, error: OSError) -> None:
     """Refuse to go on after the error of one file if its folder or all files of its class have trouble too."""
-    folder = os.path.dirname(files.path(index))
+    folder = os.path.dirname(file_of(Path(files.path(index))))
     try:
         with os.scandir(folder):
             pass
@@ -160,6 +161,7 @@ def check_class(files: ImageFiles, index: int, error: OSError) -> None:
 
 def _opens(path: str) -> bool:
     try:
+        path = str(file_of(Path(path)))
         check_regular(Path(path))
         with open(path, "rb") as file:
             file.read(1)

@@ -117,7 +117,8 @@ def needs_fingerprint(name: str, data_dir: Path | None) -> bool:
         return True
     counted = _count_folder(definition, data_dir)
     return counted is not None and not (
-        (counted.num_classes, counted.train_size, counted.test_size)
+        not counted.own_order
+        and (counted.num_classes, counted.train_size, counted.test_size)
         == (published.num_classes, published.train_size, published.test_size)
         and (published.evenly or counted.train_per_class == published.train_per_class)
     )

@@ -1,4 +1,4 @@
-"""A user's own images: train/CLASS/* and val/CLASS/* (or test/, validation/, valid/), of any size, made square.
+"""A user's own images: train/CLASS/* and val/CLASS/* (or test/, ...), or in parquet files, of any size, made square.
 
 Small ones (LARGEST_IN_MEMORY and below) are all decoded at the start, the shorter side resized, the centre kept. Larger
 ones go the way of ImageNet's: they stay in their files, are cropped at random to train, and have ImageNet's recipe.
@@ -6,6 +6,7 @@ ones go the way of ImageNet's: they stay in their files, are cropped at random t
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -67,7 +68,27 @@ def find_files(data_dir: Path | None, *, download: bool, side: int) -> FileConte
 def _scan(data_dir: Path | None, download: bool) -> FolderListing:
     if download:
         raise UserError("imagefolder is your own images: there is nothing to --download")
-    return scan(data_dir)
+    return _listed(data_dir)
+
+
+def _listed(data_dir: Path | None) -> FolderListing:
+    from trainables.data import parquet
+
+    return parquet.scan(data_dir) or scan(data_dir)
+
+
+def _class_names(data_dir: Path) -> tuple[str, ...]:
+    """None where there is no folder of training images."""
+    from trainables.data import parquet
+
+    tables = parquet.scan(data_dir)
+    return tables.classes if tables else class_names(data_dir)
+
+
+def _unpack(data_dir: Path | None) -> None:
+    from trainables.data import parquet
+
+    parquet.unpack(data_dir)
 
 
 def _defaults(side: int) -> str:
@@ -84,8 +105,9 @@ def square(path: Path, side: int) -> np.ndarray:
     from PIL import Image, ImageOps
 
     from trainables.data.decoding import in_rgb
+    from trainables.data.parquet import read_image
 
-    with Image.open(path) as image:
+    with Image.open(io.BytesIO(read_image(path))) as image:
         image.draft("RGB", (2 * side, 2 * side))
         upright = in_rgb(ImageOps.exif_transpose(image))
         return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BILINEAR))
@@ -103,7 +125,8 @@ def at_side(side: int) -> DatasetDefinition:
         title=f"own images at {side}x{side}",
         recipe=replace(IMAGENET if large else IMAGEFOLDER, name=f"imagefolder_{side}"),
         read=partial(find_files if large else read, side=side),
-        count=lambda data_dir: count_files(scan(data_dir), side),
+        count=lambda data_dir: count_files(_listed(data_dir), side),
+        convert=_unpack if large else None,
         streamed=large,
     )
 
@@ -112,9 +135,9 @@ DATASET = DatasetDefinition(
     title="own images",
     recipe=IMAGEFOLDER,
     read=read,
-    obtain="your own images: DIR/train/CLASS/* and DIR/val/CLASS/* (or test/) with --data-dir DIR, made 32x32 or "
-    "--image-size N",
-    count=lambda data_dir: count_files(scan(data_dir), SIDE),
+    obtain="your own images: DIR/train/CLASS/* and DIR/val/CLASS/* (or test/), or the hub's parquet files, with "
+    "--data-dir DIR, made 32x32 or --image-size N",
+    count=lambda data_dir: count_files(_listed(data_dir), SIDE),
     at_side=at_side,
-    class_names=class_names,
+    class_names=_class_names,
 )

@@ -1,4 +1,5 @@
-"""ImageNet (ILSVRC2012, O. Russakovsky et al., 2015), as class folders: train/CLASS/*.JPEG and val/CLASS/*.JPEG.
+"""ImageNet (ILSVRC2012, O. Russakovsky et al., 2015), as class folders (train/CLASS/*.JPEG and val/CLASS/*.JPEG) or as
+parquet files.
 
 Fewer than the 1,000 classes are allowed: that is a user's subset, told apart by its fingerprint.
 """
@@ -22,19 +23,32 @@ if TYPE_CHECKING:
 SIDE = 224
 PUBLISHED = ImageCounts(1000, SIDE, (1282,) * 167 + (1281,) * 833, 50_000, evenly=True)
 PLACES = (".", "imagenet", "ImageNet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC", "imagenet/ILSVRC/Data/CLS-LOC")
-LAYOUT = f"it is train/CLASS/*.JPEG and val/CLASS/*.JPEG in --data-dir DIR or in DIR/{', DIR/'.join(PLACES[1:])}"
+HUB = ("imagenet1k", "imagenet2012", "ilsvrc")
+"""How the hub's folders of it are called."""
+LAYOUT = (
+    f"it is train/CLASS/*.JPEG and val/CLASS/*.JPEG in --data-dir DIR or in DIR/{', DIR/'.join(PLACES[1:])}, or the "
+    "hub's train-*.parquet and validation-*.parquet there"
+)
 
 
 def find(data_dir: Path | None) -> Path | None:
     """The first of the usual places in `data_dir`, itself among them, that has train/ and val/."""
     if data_dir is None:
         return None
+    from trainables.data import parquet
+
     root = data_dir.expanduser()
-    return next((root / place for place in PLACES if all((root / place / s).is_dir() for s in ("train", "val"))), None)
+    folders = (root / place for place in PLACES if all((root / place / s).is_dir() for s in ("train", "val")))
+    return next(folders, None) or parquet.find_folder(root, *HUB)
 
 
 def scan(root: Path) -> FolderListing:
-    """Both splits by their names alone: no file is opened. Refuses the flat val/ in which ImageNet is distributed."""
+    """Both splits by their names alone, of parquet files by their labels. Refuses the flat val/ in which ImageNet is
+    distributed."""
+    from trainables.data import parquet
+
+    if tables := parquet.scan(root, *HUB):
+        return tables
     val = root / "val"
     try:
         entries = list(os.scandir(val))
@@ -70,14 +84,28 @@ def read(data_dir: Path | None, *, download: bool, side: int = SIDE, workers: in
     return FileContents(root, listing, f"ImageNet in {root}: {classes}, {images}", side, workers)
 
 
+def _class_names(root: Path) -> tuple[str, ...]:
+    from trainables.data import parquet
+
+    tables = parquet.scan(root, *HUB)
+    return tables.classes if tables else folders.class_names(root)
+
+
+def _unpack(data_dir: Path | None) -> None:
+    from trainables.data import parquet
+
+    parquet.unpack(find(data_dir), *HUB)
+
+
 DATASET = DatasetDefinition(
     title="ImageNet",
     recipe=IMAGENET,
     read=read,
-    obtain="class folders train/CLASS/* and val/CLASS/* in --data-dir DIR",
+    obtain="class folders train/CLASS/* and val/CLASS/*, or the hub's parquet files, in --data-dir DIR",
     published=PUBLISHED,
     find=find,
     count=lambda root: count_files(scan(root), SIDE),
-    class_names=folders.class_names,
+    class_names=_class_names,
+    convert=_unpack,
     streamed=True,
 )

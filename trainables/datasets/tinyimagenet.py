@@ -6,6 +6,7 @@ start: a few thousand a second on each core, so a cache would save seconds and n
 
 from __future__ import annotations
 
+import io
 import shutil
 import zipfile
 import zlib
@@ -13,9 +14,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from trainables.data import fetching
+from trainables.data import tinyimagenet_folders as folders
 from trainables.data.counts import ImageCounts, count_files
 from trainables.data.definition import DatasetDefinition
-from trainables.data.tinyimagenet_folders import FOLDER, class_names, convert, find, scan
+from trainables.data.folders import FolderListing
+from trainables.data.tinyimagenet_folders import FOLDER, convert
 from trainables.errors import UserError, reason_of
 from trainables.recipes import TINYIMAGENET
 from trainables.storage.locks import hold_lock
@@ -31,7 +34,22 @@ URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 ARCHIVE = f"{FOLDER}.zip"
 ARCHIVE_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 UNPACKING_SECONDS = 3600
-HOW = f"add --download, or unpack {URL} in --data-dir DIR"
+HUB = ("tinyimagenet",)
+"""How the hub's folders of it are called."""
+HOW = f"add --download, or unpack {URL} or put the hub's train-*.parquet and valid-*.parquet in --data-dir DIR"
+
+
+def find(data_dir: Path | None) -> Path | None:
+    """Its folder, else that of its parquet files."""
+    from trainables.data import parquet
+
+    return folders.find(data_dir) or parquet.find_folder(data_dir, *HUB)
+
+
+def scan(root: Path) -> FolderListing:
+    from trainables.data import parquet
+
+    return parquet.scan(root, *HUB) or folders.scan(root)
 
 
 def read(data_dir: Path | None, *, download: bool) -> Contents:
@@ -63,7 +81,7 @@ def read(data_dir: Path | None, *, download: bool) -> Contents:
             f"not the published {PUBLISHED.train_size:,}, {PUBLISHED.test_size:,} and {PUBLISHED.num_classes}"
         )
     return Contents(
-        class_names(root, listing.classes),
+        folders.class_names(root, listing.classes),
         found.train,
         found.test,
         mean,
@@ -80,8 +98,9 @@ def pixels(path: Path) -> np.ndarray:
     from PIL import Image
 
     from trainables.data.decoding import in_rgb
+    from trainables.data.parquet import read_image
 
-    with Image.open(path) as image:
+    with Image.open(io.BytesIO(read_image(path))) as image:
         if image.size != (SIDE, SIDE):
             raise UserError(
                 f"the image {path} has {image.width}x{image.height} pixels, TinyImageNet's have {SIDE}x{SIDE}: "
@@ -136,7 +155,7 @@ DATASET = DatasetDefinition(
     published=PUBLISHED,
     find=find,
     count=lambda root: count_files(scan(root), SIDE),
-    class_names=lambda root: class_names(root, scan(root).classes),
+    class_names=lambda root: folders.class_names(root, scan(root).classes),
     convert=convert,
     downloadable=True,
 )

@@ -21,9 +21,11 @@ from PIL import Image
 from serving import served
 from torchvision.datasets import CIFAR100
 
+from trainables.data import cifar as reading
 from trainables.data import cifar_parquet, cifar_python
 from trainables.data.dataset import Contents, Dataset, channel_statistics
 from trainables.datasets import cifar100, count_images, load
+from trainables.datasets.cifar100 import FILES
 from trainables.errors import UserError
 
 FINGERPRINT = "971be3f160eca78670a8ae30ac256c796b9c47978f488c78d66cbffe2d46eb90"
@@ -139,7 +141,7 @@ def own_layout(cifar: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def trusted(own_layout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`own_layout`, with its sums in the place of the published ones (its images are in another order)."""
     sums = {name: hashlib.md5((own_layout / name).read_bytes()).hexdigest() for name in ("train", "test")}
-    monkeypatch.setattr(cifar_python, "MD5", sums)
+    monkeypatch.setattr(FILES, "parts", {name: {name: md5} for name, md5 in sums.items()})
     return own_layout
 
 
@@ -154,11 +156,11 @@ def archive(own_layout: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def test_the_published_sums() -> None:
     """torchvision carries them too."""
-    assert dict([*CIFAR100.train_list, *CIFAR100.test_list]) == cifar_python.MD5
+    assert dict([*CIFAR100.train_list, *CIFAR100.test_list]) == cifar_python.sums(FILES)
     assert (CIFAR100.tgz_md5, CIFAR100.url, CIFAR100.filename) == (
-        cifar100.ARCHIVE_MD5,
-        cifar100.URL,
-        cifar100.ARCHIVE,
+        FILES.archive_md5,
+        FILES.url,
+        FILES.archive,
     )
 
 
@@ -185,8 +187,8 @@ def test_a_pickle_with_another_sum_is_never_opened(own_layout: Path, tmp_path: P
 
 def test_even_a_trusted_pickle_can_only_make_arrays(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
-    with pytest.raises(Exception, match="no place in CIFAR-100"):
-        cifar_python.decode(b"cos\nsystem\n(S'touch %s'\ntR." % str(marker).encode())
+    with pytest.raises(Exception, match="no place in CIFAR"):
+        cifar_python.decode(b"cos\nsystem\n(S'touch %s'\ntR." % str(marker).encode(), FILES)
     assert not marker.exists()
 
 
@@ -240,21 +242,21 @@ def test_a_whole_layout_is_found_beside_a_broken_one(parquet: Path, tmp_path: Pa
     (tmp_path / place).mkdir(parents=True, exist_ok=True)
     for file in parquet.glob("*.parquet"):
         (tmp_path / place / file.name).symlink_to(file)
-    broken, whole = cifar100.search(tmp_path)
+    broken, whole = reading.search(FILES, tmp_path)
     assert (broken.layout, whole.layout) == ("python", "parquet")
     assert broken.missing == f"{tmp_path / 'cifar-100-python'} lacks the file 'test'"
     assert (whole.path, whole.missing) == (tmp_path / place, None)
 
 
 def test_the_data_folder_itself_may_be_the_layout(trusted: Path) -> None:
-    assert [(found.path, found.missing) for found in cifar100.search(trusted)] == [(trusted, None)]
+    assert [(found.path, found.missing) for found in reading.search(FILES, trusted)] == [(trusted, None)]
 
 
 def test_shards_are_put_together(small: pa.Table, tmp_path: Path) -> None:
     for number, (start, length) in enumerate([(0, 100), (100, 200)]):
         pq.write_table(small.slice(start, length), tmp_path / f"train-{number:05d}-of-00002.parquet")
     pq.write_table(small, tmp_path / "test-00000-of-00001.parquet")
-    splits = cifar_parquet.read_folder(tmp_path)
+    splits = cifar_parquet.read_folder(tmp_path, FILES)
     assert all((one == other).all() for one, other in zip(splits["train"], splits["test"], strict=True))
     assert splits["test"][1].tolist() == small.column("fine_label").to_pylist()
 
@@ -312,14 +314,14 @@ def test_faulty_parquet(parquet: Path, small: pa.Table, tmp_path: Path) -> None:
 
 def test_wrong_counts(cifar: Dataset) -> None:
     images, labels = cifar.test.images.numpy(), cifar.test.labels.numpy().copy()
-    cifar100.checked("test", images, labels, Path("here"))
+    reading.checked(FILES, "test", images, labels, Path("here"))
     here = int(np.flatnonzero(labels == 83)[0])
     labels[here] = 84
     with pytest.raises(UserError, match="99 test images of 'sweet_pepper'"):
-        cifar100.checked("test", images, labels, Path("here"))
+        reading.checked(FILES, "test", images, labels, Path("here"))
     labels[here] = 100
     with pytest.raises(UserError, match="labels from 0 to 100"):
-        cifar100.checked("test", images, labels, Path("here"))
+        reading.checked(FILES, "test", images, labels, Path("here"))
 
 
 @pytest.fixture
@@ -327,7 +329,7 @@ def server(archive: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The archive's folder over HTTP, in the place of the public address."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with served(archive.parent) as address:
-        monkeypatch.setattr(cifar100, "URL", f"{address}/{archive.name}")
+        monkeypatch.setattr(FILES, "url", f"{address}/{archive.name}")
         yield address
 
 
@@ -335,23 +337,23 @@ def test_download(
     trusted: Path, archive: Path, cifar: Dataset, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fetched, checked, read; not fetched again; a truncated archive is fetched anew."""
-    monkeypatch.setattr(cifar100, "ARCHIVE_MD5", hashlib.md5(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(FILES, "archive_md5", hashlib.md5(archive.read_bytes()).hexdigest())
     folder = tmp_path / "new" / "folder"
     assert load("cifar100", folder, download=True).fingerprint == cifar.fingerprint
     fetched = folder / archive.name
     stamp = fetched.stat().st_mtime_ns
-    monkeypatch.setattr(cifar100, "URL", "http://127.0.0.1:9/nothing-listens-here")
-    cifar100.fetch(folder)
+    monkeypatch.setattr(FILES, "url", "http://127.0.0.1:9/nothing-listens-here")
+    reading.fetch(FILES, folder)
     assert fetched.stat().st_mtime_ns == stamp
-    monkeypatch.setattr(cifar100, "URL", f"{server}/{archive.name}")
+    monkeypatch.setattr(FILES, "url", f"{server}/{archive.name}")
     os.truncate(fetched, 1000)
-    cifar100.fetch(folder)
+    reading.fetch(FILES, folder)
     assert fetched.read_bytes() == archive.read_bytes()
 
 
 def test_failed_download(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for url in (f"{server}/absent.tar.gz", cifar100.URL, "http://127.0.0.1:9/cifar-100-python.tar.gz"):
-        monkeypatch.setattr(cifar100, "URL", url)
+    for url in (f"{server}/absent.tar.gz", FILES.url, "http://127.0.0.1:9/cifar-100-python.tar.gz"):
+        monkeypatch.setattr(FILES, "url", url)
         message = refused(tmp_path / "to", download=True)
         assert f"fetch {url} by hand into {tmp_path / 'to'}" in message
         assert "--dataset digits" in message
@@ -376,16 +378,16 @@ def test_layouts_and_columns_of_the_hub(tmp_path: Path, place: str, train: str, 
     image = pa.array([{"bytes": encoded("RGB", (32, 32)), "path": None}] * 3)
     table = pa.table({columns[0]: image, columns[1]: pa.array([4, 5, 6]), "coarse_label": pa.array([0, 1, 2])})
     pq.write_table(table, folder / train)
-    (part,) = cifar100.search(tmp_path)
+    (part,) = reading.search(FILES, tmp_path)
     assert part.missing == f"{part.path} has no test-*.parquet and no test.parquet"
     pq.write_table(table, folder / train.replace("train", "test"))
-    (whole,) = cifar100.search(tmp_path)
+    (whole,) = reading.search(FILES, tmp_path)
     assert (whole.path.resolve(), whole.missing) == (folder.resolve(), None)
-    assert whole.read(whole.path)["train"][1].tolist() == [4, 5, 6]
+    assert whole.read(whole.path, FILES)["train"][1].tolist() == [4, 5, 6]
 
 
 def test_a_damaged_image_of_a_table_is_told_by_its_file(tmp_path: Path) -> None:
     image = pa.array([{"bytes": b"no image", "path": None}])
     pq.write_table(pa.table({"img": image, "fine_label": pa.array([1])}), tmp_path / "train.parquet")
     with pytest.raises(UserError, match=r"train\.parquet has a damaged image \(cannot identify image file\)"):
-        cifar_parquet.read_file(tmp_path / "train.parquet")
+        cifar_parquet.read_file(tmp_path / "train.parquet", FILES)

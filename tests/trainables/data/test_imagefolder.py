@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
-import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,32 +42,6 @@ def folder(tmp_path: Path) -> Path:
                 image = part.images[part.labels == label][number]
                 Image.fromarray(image.numpy()).save(place / f"{number:03d}.png")
     return root
-
-
-@pytest.mark.parametrize("place", [".", "data", "snapshots/0a1b/data"])
-def test_parquet_is_found_and_the_script_of_the_page_makes_folders_of_it(
-    place: str, folder: Path, tmp_path: Path
-) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    (tables := tmp_path / "hub" / place).mkdir(parents=True)
-    names = {"info": {"features": {"label": {"names": ["digit0", "digit1", "digit2"]}}}}
-    for split, name in (("train", "train"), ("val", "test")):
-        files = sorted((folder / split).rglob("*.png"))
-        rows = [{"image": {"bytes": file.read_bytes()}, "label": int(file.parent.name[-1])} for file in files]
-        table = pa.Table.from_pylist(rows).replace_schema_metadata({"huggingface": json.dumps(names)})
-        pq.write_table(table, tables / f"{name}-00000-of-00001.parquet")
-    message = refused(tmp_path / "hub")
-    assert "has parquet files (t" in message
-    assert "docs/extend/images.md has a script" in message
-    page = (Path(__file__).parents[3] / "docs/extend/images.md").read_text()
-    (script,) = re.findall(r"```python\n(# unpack.py.*?)```", page, re.DOTALL)
-    command = [sys.executable, "-c", script, str(tmp_path / "hub"), str(tmp_path / "photos")]
-    subprocess.run(command, check=True)
-    found, known = load("imagefolder", tmp_path / "photos"), load("imagefolder", folder)
-    assert found.classes == known.classes
-    assert found.fingerprint == known.fingerprint
 
 
 def test_imagefolder(folder: Path) -> None:
