@@ -90,7 +90,8 @@ def _needs(spec: RunSpec) -> tuple[str, str, frozenset[str], str]:
 def _own_files(method: str, dataset: str, networks: frozenset[str], rule: str) -> set[Path]:
     """The own files among the modules that a run needs and what these import, and so on."""
     at_side = re.sub(r"_\d+$", "", dataset)
-    waiting = [f"{METHODS}/{method}", f"{RULES}/{rule}", f"{DATASETS}/{dataset}", f"{DATASETS}/{at_side}"]
+    waiting = [*(f"{METHODS}/{part}" for part in method.split("+")), f"{RULES}/{rule}"]
+    waiting += [f"{DATASETS}/{dataset}", f"{DATASETS}/{at_side}"]
     if not {network for network in networks if ":" not in network} <= {*NETWORKS.split()}:
         waiting += [_name(path).removesuffix("/__init__") for path in _modules(MODELS) if _is_own(path)]
     found: set[Path] = set()

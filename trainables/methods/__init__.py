@@ -3,14 +3,14 @@
 A method is a frozen dataclass of its own numbers (the `params` of a run) that inherits from Method. Its `loss` maps the
 student's outputs and a Batch (images, labels, the teacher's outputs, temperatures) to a scalar. What else it needs it
 declares: class attributes for the networks' features and the like, `extra` for modules of its own that train with the
-student.
+student. `A+B` is the sum of two methods.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -206,9 +206,64 @@ def names() -> tuple[str, ...]:
     return modules_in(__name__)
 
 
+FLAGS = ("TEMPERED", "FEATURES", "COUPLED", "MIXES", "MEASURES")
+"""What a sum has if one of its parts has it."""
+FACTOR = "factor"
+
+
+@dataclass(frozen=True)
+class Sum(Method):
+    """L = ce CE(labels, student) + sum_i factor_i (L_i without its cross-entropy), of the methods i of `A+B`.
+
+    Its numbers: ce, A.factor and B.factor (1 where they are not given), and the methods' own as A.NAME and B.NAME. On
+    mixed images: the methods that have a loss there.
+
+    parts: by name, the factor, and the method, of which the first has all the cross-entropy and the others none.
+    """
+
+    parts: tuple[tuple[str, float, Method], ...]
+
+    def takes(self, rule: Rule) -> bool:
+        return all(method.takes(rule) for _, _, method in self.parts if method.TEMPERED)
+
+    def loss(self, student: Outputs, batch: Batch) -> Tensor:
+        terms = [factor * method.loss(student, _of_part(batch, name)) for name, factor, method in self.parts]
+        return sum(terms[1:], terms[0])
+
+    def mixed_loss(self, student: Outputs, batch: Batch) -> Tensor:
+        mixing = [part for part in self.parts if part[2].MIXES]
+        terms = [factor * method.mixed_loss(student, _of_part(batch, name)) for name, factor, method in mixing]
+        return sum(terms[1:], terms[0])
+
+    def measure(self, student: Outputs, batch: Batch) -> None:
+        for name, _, method in self.parts:
+            if method.MEASURES:
+                method.measure(student, _of_part(batch, name))
+
+    def fixed(self, epoch: int) -> bool:
+        return all(method.fixed(epoch) for _, _, method in self.parts)
+
+    def remark(self, num_classes: int) -> str | None:
+        return next((said for _, _, method in self.parts if (said := method.remark(num_classes))), None)
+
+    def extra(self, setup: Setup) -> nn.Module | None:
+        made = {name: method.extra(setup) for name, _, method in self.parts}
+        modules = {name: module for name, module in made.items() if module is not None}
+        return nn.ModuleDict(modules) if modules else None
+
+
+def _of_part(batch: Batch, name: str) -> Batch:
+    """The batch with the modules of one method of a sum."""
+    modules = batch.extra
+    own = modules[name] if isinstance(modules, nn.ModuleDict) and name in modules else None
+    return dataclasses.replace(batch, extra=own)
+
+
 @remembered
 def find(name: str) -> type[Method]:
-    """The method of that name; refuses an unknown one."""
+    """The method of that name, or the sum `A+B`; refuses an unknown one."""
+    if "+" in name:
+        return _find_sum(name)
     if name not in names():
         hint = f" ({near})" if (near := did_you_mean(name, names())) else ""
         raise UserError(f"unknown method {name!r}{hint}: use one of {', '.join(names())}")
@@ -216,6 +271,28 @@ def find(name: str) -> type[Method]:
     if "__dataclass_fields__" not in vars(method):
         raise UserError(f"the method {name} is no dataclass: write @dataclass(frozen=True) above its class")
     return method
+
+
+def _find_sum(name: str) -> type[Method]:
+    parts = {part: find(part) for part in name.split("+")}
+    if len(parts) < len(name.split("+")):
+        raise UserError(f"the method {name} names one twice: a sum has different methods")
+    for part, method in parts.items():
+        if not method.TEACHER or method.PEER or method.BATCH_STATISTICS or "ce" not in _numbers(part):
+            raise UserError(
+                f"{part} cannot be part of {name}: only a method with a teacher and a cross-entropy `ce` can"
+            )
+    return type("Sum", (Sum,), {flag: any(getattr(part, flag) for part in parts.values()) for flag in FLAGS})
+
+
+def _numbers(name: str) -> dict[str, bool]:
+    """The numbers that a method takes, and whether each must be given."""
+    if "+" not in name:
+        fields = dataclasses.fields(find(name))  # type: ignore[arg-type]
+        return {field.name: field.default is dataclasses.MISSING for field in fields}
+    own = {part: {FACTOR: False} | _numbers(part) for part in name.split("+")}
+    inner = {f"{part}.{number}": must for part in own for number, must in own[part].items() if number != "ce"}
+    return {"ce": True} | inner
 
 
 def whole_batches(spec: RunSpec) -> bool:
@@ -227,17 +304,28 @@ def whole_batches(spec: RunSpec) -> bool:
 
 def make(name: str, params: Params) -> Method:
     """The method with its numbers; refuses a missing number that has no default, or one that it does not have."""
-    cls = find(name)
-    items = dataclasses.fields(cls)  # type: ignore[arg-type]
-    wanted = {item.name for item in items}
-    needed = {item.name for item in items if item.default is dataclasses.MISSING}
-    given = dict(params)
-    if not needed <= set(given) <= wanted:
+    cls, wanted, given = find(name), _numbers(name), dict(params)
+    if not {number for number, must in wanted.items() if must} <= given.keys() <= wanted.keys():
         raise UserError(
             f"method {name} takes the parameters {', '.join(sorted(wanted)) or 'none'}; "
             f"given: {', '.join(sorted(given)) or 'none'}"
         )
-    return cls(**given)
+    return cls(_parts(name, given)) if issubclass(cls, Sum) else cls(**given)
+
+
+def _parts(name: str, given: Mapping[str, float]) -> tuple[tuple[str, float, Method], ...]:
+    """The methods of a sum. The first has the cross-entropy, divided by the factor that multiplies it."""
+    parts: list[tuple[str, float, Method]] = []
+    for part in name.split("+"):
+        own = {key.removeprefix(f"{part}."): value for key, value in given.items() if key.startswith(f"{part}.")}
+        factor = own.pop(FACTOR, 1.0)
+        if not parts and factor <= 0:
+            raise UserError(f"{part}.{FACTOR} of {name} is {factor:g}: that of the first method must be above 0")
+        method = find(part)(**own | {"ce": 0.0 if parts else given["ce"] / factor})
+        if method.wants_strong:
+            raise UserError(f"{part} cannot be part of {name}: it wants strong views")
+        parts.append((part, factor, method))
+    return tuple(parts)
 
 
 def check_method(method: Method, spec: RunSpec, share: Share) -> None:
