@@ -8,7 +8,9 @@ the paper compares itself with are in `baselines`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from trainables.errors import UserError
 from trainables.spec import PLAIN, Mixing, Params, Temperature, params
 
 TEACHER_SEED = 1
@@ -277,3 +279,24 @@ def energy_dkd(source: Recipe, pair: Pair) -> Treatment:
 def he_da_rate_dkd(pair: Pair) -> float:
     """DKD with HE-DA: the paper's rate is lost with its text; the released configurations use these."""
     return 0.4 if pair == RESNET_56_20 else 0.5
+
+
+def sum_of(one: Treatment, two: Treatment) -> Treatment:
+    """Return both methods at once: one's cross-entropy, each method's own numbers, and a factor of 1 for each.
+
+    A temperature, a mixing, a schedule or a learning rate that one of them has is that of the sum; the first's, if
+    both have the same.
+    """
+    if one.assistant or two.assistant or one.peer or two.peer or "vanilla" in (one.method, two.method):
+        raise UserError(f"{one.method}+{two.method}: rows with an assistant, a peer or no teacher cannot be summed")
+    common: dict[str, Any] = {}
+    for name in ("temperature", "mixing", "schedule", "lr"):
+        own, other = getattr(one, name), getattr(two, name)
+        if own is not None and other is not None and own != other:
+            raise UserError(f"{one.method}+{two.method}: the rows have another {name} each, and a run has one")
+        common[name] = other if own is None else own
+    numbers = {f"{each.method}.{name}": value for each in (one, two) for name, value in each.params if name != "ce"}
+    numbers |= {"ce": dict(one.params).get("ce", 1), **{f"{each.method}.factor": 1 for each in (one, two)}}
+    long, membership = one.long or two.long, "image" if "image" in (one.membership, two.membership) else "view"
+    method = f"{one.method}+{two.method}"
+    return Treatment(method, params(**numbers), **common, long=long, membership=membership)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -57,7 +58,9 @@ def _words(spec: RunSpec) -> list[str]:
         return []  # a data set that has gone since
     pair = Pair(spec.teacher or spec.peer or "", spec.student)
     own = _own_rule(spec.temperature)
-    usual = [one for one in _usual(recipe, pair) if one.method == spec.method and _own_rule(one.temperature) == own]
+    known = [*_usual(recipe, pair)]
+    known += _usual_sums(spec.method, known)
+    usual = [one for one in known if one.method == spec.method and _own_rule(one.temperature) == own]
     return [
         *(_of_numbers(spec, usual, recipe) if own else _of_temperature(spec.temperature, usual, recipe, pair)),
         *_of_mixing(spec),
@@ -72,6 +75,15 @@ def _usual(recipe: Recipe, pair: Pair) -> Iterator[Treatment]:
     yield recipes.kd(recipe)
     for treat in _TREATMENTS:
         yield treat(recipe, pair)
+
+
+def _usual_sums(method: str, usual: list[Treatment]) -> Iterator[Treatment]:
+    """How `ablation` teaches by a sum of methods."""
+    one, plus, two = method.partition("+")
+    for first in (each for each in usual if plus and each.method == one):
+        for second in (each for each in usual if each.method == two):
+            with contextlib.suppress(UserError):  # of rows that cannot be summed
+                yield recipes.sum_of(first, second)
 
 
 def _own_rule(temperature: Temperature | None) -> str:

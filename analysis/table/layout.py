@@ -56,10 +56,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive rows and their differences. The best number of the rows is bold."""
+    """Consecutive rows and their differences. The best number of the rows is bold.
+
+    Attributes:
+        more: Returns a row that is not among the rows, by a key that was asked for; None where there is no such row.
+    """
 
     rows: tuple[Row, ...]
     differences: tuple[Difference, ...] = ()
+    more: Callable[[str], Row | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,11 @@ class Part:
     @property
     def rows(self) -> tuple[Row, ...]:
         return tuple(row for block in self.blocks for row in block.rows)
+
+    def has(self, key: str) -> bool:
+        """Whether a row of that key can be asked for."""
+        made = (block.more(key) for block in self.blocks if block.more is not None)
+        return key in {row.key for row in self.rows} or any(row is not None for row in made)
 
 
 @dataclass(frozen=True)

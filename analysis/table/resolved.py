@@ -136,7 +136,8 @@ def _resolve_part(part: Part, settings: Settings, pairs: tuple[Pair, ...]) -> Re
     blocks: list[Block] = []
     left_out: list[str] = []
     for block in part.blocks:
-        rows = [row for row in block.rows if row.key in shown]
+        made = [block.more(key) for key in settings.rows] if block.more is not None else []
+        rows = [row for row in (*block.rows, *made) if row is not None and row.key in shown]
         blocks.append(replace(block, rows=tuple(_labelled(row, settings, pairs) for row in rows)))
         for row in rows if settings.vary else ():
             found = combine(row, settings, pairs) if row.key in asked else Combinations()
@@ -161,7 +162,7 @@ def _labelled(row: Row, settings: Settings, pairs: tuple[Pair, ...]) -> Row:
 
 def check_rows(tables: Sequence[Table], settings: Settings) -> None:
     """Refuse rows that none of the tables has."""
-    known = sorted({row.key for table in tables for part in table.parts for row in part.rows})
-    unknown = [row for row in settings.rows if row not in known]
-    if unknown:
+    parts = [part for table in tables for part in table.parts]
+    known = sorted({row.key for part in parts for row in part.rows})
+    if unknown := [row for row in settings.rows if not any(part.has(row) for part in parts)]:
         raise UserError(f"unknown row {', '.join(unknown)}: {', '.join(t.key for t in tables)} has {', '.join(known)}")

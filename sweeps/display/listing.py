@@ -31,6 +31,7 @@ def listing(tables: Sequence[Table], networks: Iterable[str], data_dir: Path, re
     lines += ["", "", "METHODS  each runs, in the tables' rows; their numbers can be changed with --set", ""]
     lines += _described(folders_of("trainables.methods"))
     lines += ["  takd                KD by an assistant that KD by the teacher has trained (rows with an assistant)"]
+    lines += ["  A+B                 two of these at once: --rows A+B of the table ablation, A and B any two rows"]
     lines += [""]
     lines += _wrapped("  mixing.operation    ", OPERATIONS)
     lines += _wrapped("  mixing.selection    ", SELECTIONS)

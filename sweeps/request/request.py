@@ -181,9 +181,10 @@ def _check_networks(asked: Sequence[str], option: str) -> None:
 
 
 def _check_rows(tables: Sequence[Table], settings: Settings) -> None:
-    known = {row.key for table in tables for part in table.parts for row in part.rows}
+    parts = [part for table in tables for part in table.parts]
+    known = {row.key for part in parts for row in part.rows}
     for row in settings.rows:
-        if row not in known and (hint := closest(row, known)):
+        if not any(part.has(row) for part in parts) and (hint := closest(row, known)):
             raise UserError(f"unknown row {row!r}{hint} (--list shows all rows)")
     check_rows(list(tables), settings)
 
