@@ -16,11 +16,12 @@ if __package__ in (None, ""):
 from analysis import paper
 from analysis.record.ledger import Ledger
 from analysis.table.command_line import add_arguments, ledger_path, parse_text_path, settings_of_sweep, write
+from analysis.table.costs import COLUMNS, with_costs
 from analysis.table.grid import Grid, make_grid
 from analysis.table.layout import Table
-from analysis.table.render import FORMATS, render
+from analysis.table.render import FORMATS, TIDY, render
 from analysis.table.resolved import resolve
-from analysis.table.sheet import Sheet
+from analysis.table.sheet import Sheet, make_sheet
 from trainables.commands import Parser, as_called, command_name, run_command
 from trainables.errors import UserError
 
@@ -103,13 +104,20 @@ def _command(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--format", default="text", choices=FORMATS, metavar="FORMAT", help=f"{', '.join(FORMATS)} (default: text)"
     )
+    parser.add_argument(
+        "--columns", nargs="+", default=(), choices=COLUMNS, metavar="NUMBER", help=f"of networks: {', '.join(COLUMNS)}"
+    )
     parser.add_argument("--list", action="store_true", help="list the tables and the sweeps of the ledger")
     add_table(parser, "write this file (default: print)", parse_text_path)
     options = parser.parse_args(arguments)
     if options.list:
         sys.stdout.write(_list(options.results))
         return 0
-    content = render(load_chosen(options), options.format)
+    grid = load_chosen(options)
+    if options.columns and options.format in TIDY:
+        raise UserError(f"--columns: {options.format} has a line for each number; use another --format")
+    sheet = with_costs(make_sheet(grid), grid, options.columns) if options.columns else None
+    content = render(grid, options.format, sheet)
     if options.out is None:
         sys.stdout.write(content)
     else:

@@ -110,7 +110,7 @@ def list_names(options: Options) -> int:
     from trainables.models import names
 
     tables = [table for name in options.tables or [ALL] for table in named(name, options.settings)]
-    print(listing(tables, names(), options.where.data_dir, options.where.results))
+    print(listing(tables, names(), options.where.data_dir, options.where.results, options.settings.dataset))
     return 0
 
 

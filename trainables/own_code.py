@@ -38,8 +38,8 @@ SHIPPED = {
         "__init__ _features abkd at crd dist dkd dml fitnet kd kd_equal multi nkd ofd pkt reviewkd rkd rld vanilla vid"
     ),
     "trainables/models": (
-        "__init__ _plain_types checkpoint imagenet_resnet library mobilenetv1 mobilenetv2 network published resnet "
-        "resnet50 shufflenet_v1 shufflenet_v2 vgg wrn"
+        "__init__ _plain_types checkpoint cost imagenet_resnet library mobilenetv1 mobilenetv2 network published "
+        "resnet resnet50 shufflenet_v1 shufflenet_v2 vgg wrn"
     ),
     "trainables/storage": "__init__ checkpoints job_file locks provenance runs stopping writer",
     "trainables/training": (

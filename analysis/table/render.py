@@ -177,7 +177,8 @@ def to_json(grid: Grid) -> str:
 
 _OF_SHEET: dict[str, Callable[[Sheet], str]] = {"text": text, "latex": latex, "markdown": markdown, "html": html}
 _OF_GRID: dict[str, Callable[[Grid], str]] = {"csv": to_csv, "json": to_json}
-FORMATS = (*_OF_SHEET, *_OF_GRID)
+TIDY = tuple(_OF_GRID)
+FORMATS = (*_OF_SHEET, *TIDY)
 
 
 def render(grid: Grid, form: str, sheet: Sheet | None = None) -> str:

@@ -14,17 +14,19 @@ from analysis.table.layout import Part, Table
 from analysis.table.resolved import resolve
 from sweeps.running.recovery import known
 from trainables import datasets
-from trainables.additions import folders_of
+from trainables.additions import describe, folders_of
+from trainables.data.counts import ImageCounts
 from trainables.errors import UserError
 from trainables.mixing import OPERATIONS, SELECTIONS
 from trainables.temperature import RULES
 
 WIDTH = 110
+DEFAULT = "cifar100"
 
 
-def listing(tables: Sequence[Table], networks: Iterable[str], data_dir: Path, results: Path) -> str:
+def listing(tables: Sequence[Table], networks: Iterable[str], data_dir: Path, results: Path, dataset: str = "") -> str:
     """The answer to --list. States: of a table, how many of its runs (by its defaults) are done in `results`; of a
-    data set, whether it is in `data_dir`."""
+    data set, whether it is in `data_dir`. dataset: for whose images networks are measured, CIFAR-100's by default."""
     lines = ["TABLES AND FIGURES  each runs; done: of its runs at the paper's settings, in --results"]
     for table in tables:
         lines += ["", *_table(table, results)]
@@ -39,7 +41,11 @@ def listing(tables: Sequence[Table], networks: Iterable[str], data_dir: Path, re
     lines += _described(folders_of(RULES))
     lines += ["", "", "PAIRS  each runs, by all methods that can serve it; any two networks make one: --pairs T/S", ""]
     lines += _pairs(tables)
-    lines += ["", "", "NETWORKS  each runs", "", *_wrapped("  ", networks)]
+    counts = datasets.find(dataset or DEFAULT).published or datasets.find(DEFAULT).published
+    assert counts is not None
+    what = f"parameters and multiply-adds at {counts.side}x{counts.side} pixels and {counts.num_classes} classes"
+    lines += ["", "", f"NETWORKS  each runs; {what}", "", *(f"  {name:<20}{_cost(name, counts)}" for name in networks)]
+    lines += ["  timm:NAME, torchvision:NAME    any classifier of theirs, with the features of its stages"]
     lines += ["", "", "DATA SETS  --dataset NAME (default: the one of the paper's table)", ""]
     lines += [f"  {name:<13}{_dataset(name, data_dir)}" for name in datasets.names()]
     return "\n".join(lines)
@@ -83,6 +89,13 @@ def _pairs(tables: Sequence[Table]) -> list[str]:
         keys = dict.fromkeys(own or [pair.key for pair in datasets.find(dataset).recipe.pairs])
         lines += _wrapped(f"  {printed.dataset(dataset):<20}", keys)
     return lines
+
+
+def _cost(network: str, counts: ImageCounts) -> str:
+    from trainables.models.cost import cost_of, in_words
+
+    cost = cost_of(network, counts.num_classes, counts.side)
+    return f"{in_words(cost.parameters):<10}{in_words(cost.multiply_adds)}"
 
 
 def _described(folders: Iterable[Path]) -> list[str]:

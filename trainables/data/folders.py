@@ -20,8 +20,8 @@ EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif",
 TESTED = ("val", "test", "validation", "valid")
 """What the folder may be called that is tested on: the first that is there."""
 LAYOUT = (
-    "own images are train/CLASS/*.png and val/CLASS/*.png (or test/, validation/, valid/), or the hub's train-*.parquet "
-    "and test-*.parquet, in --data-dir DIR"
+    "own images are train/CLASS/*.png and val/CLASS/*.png (or test/, validation/, valid/), or the hub's "
+    "train-*.parquet and test-*.parquet, in --data-dir DIR"
 )
 
 

@@ -94,6 +94,7 @@ def find_folder(data_dir: Path | None, *names: str) -> Path | None:
     cached = [place for pattern in patterns for place in sorted(root.glob(pattern))]
     fitting = [place for place in cached if _named(place.parts[-3], names)]
     inner = [place for place in _folders(root) if place.name == "data" or _named(place.name, names)]
+    inner += [place / "data" for place in inner if (place / "data").is_dir()]
     places = [root, *inner, *(each for place in fitting for each in (place, *_folders(place)))]
     tables = [place for place in places if _split(place, TRAIN)]
     if len(tables) > 1:
@@ -151,6 +152,8 @@ def _listing(folder: Path, test: str) -> FolderListing:
     words = sorted(value for value in values if isinstance(value, str))
     highest = max((value for value in values if isinstance(value, int)), default=-1)
     classes = tuple(words) or _each_once(named) or tuple(map(str, range(highest + 1)))
+    if words and highest >= 0:
+        raise UserError(f"some labels in {folder} are words ({words[0]!r}) and others whole numbers: use one kind")
     if len(classes) < 2 or highest >= len(classes):
         raise UserError(f"the labels in {folder} are of {max(len(classes), highest + 1)} classes, {len(classes)} named")
     place = {word: label for label, word in enumerate(words)}

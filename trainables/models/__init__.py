@@ -40,7 +40,7 @@ _SHIPPED = (
     imagenet_resnet,
     mobilenetv1,
 )
-_OTHERS = ("checkpoint", "library", "network", "published")
+_OTHERS = ("checkpoint", "cost", "library", "network", "published")
 """Modules here that define no networks."""
 
 

@@ -193,8 +193,9 @@ def _ends(sides: dict[str, int]) -> tuple[str, ...]:
     """Of modules in the order in which they ran, with the sides of their maps."""
     first, *_ = sides
     inner = [name for name in sides if "." in name]
-    if len({*sides.values()}) == 1 and len(inner) >= GROUPS:
-        ends = [inner[len(inner) * (group + 1) // GROUPS - 1] for group in range(GROUPS)]
+    if len({*sides.values()}) == 1 and inner:
+        groups = min(GROUPS, len(inner))
+        ends = [inner[len(inner) * (group + 1) // groups - 1] for group in range(groups)]
     else:
         by_side: dict[int, str] = {}
         for name, side in sides.items():
@@ -207,14 +208,14 @@ def _ends(sides: dict[str, int]) -> tuple[str, ...]:
 @cache
 def names(library: str) -> tuple[str, ...]:
     """The networks of a library, with the prefix that they have here."""
-    found = _opened(library)
+    found = opened(library)
     listed = found.list_models() if library == "timm" else found.list_models(module=found)
     return tuple(f"{library}:{name}" for name in listed)
 
 
 def make(asked: LibraryName, num_classes: int, side: int | None) -> LibraryNetwork:
     """A network with fresh weights for images of that side, of the library's own where none is given."""
-    library, title = _opened(asked.library), asked.base
+    library, title = opened(asked.library), asked.base
     if asked.architecture not in names(asked.library):
         raise UserError(f"unknown network {title!r}: {asked.library} has none of that name")
     arguments: dict[str, Any] = PLAIN.get(asked.name, {}) | dict(asked.arguments) | {"num_classes": num_classes}
@@ -268,7 +269,8 @@ def check(name: str, num_classes: int, side: int) -> None:
         raise UserError(f"{name} cannot take images of {side}x{side} pixels: {reason}") from error
 
 
-def _opened(library: str) -> ModuleType:
+def opened(library: str) -> ModuleType:
+    """The library's module of networks."""
     try:
         return importlib.import_module({"timm": "timm", "torchvision": "torchvision.models"}[library])
     except ImportError as error:

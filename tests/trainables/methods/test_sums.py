@@ -80,7 +80,7 @@ def test_a_sum_needs_what_its_methods_need(teacher: GivenTeacher) -> None:
     [
         ("kd+cdr", {}, r"unknown method 'cdr' \(did you mean crd\?\)"),
         ("kd+kd", {}, "the method kd.kd names one twice"),
-        ("kd+dml", {}, "dml cannot be part of kd.dml: that takes a teacher and a cross-entropy weighed by `ce`"),
+        ("kd+dml", {}, "dml cannot be part of kd.dml: only a method with a teacher and a cross-entropy"),
         ("kd+ofd", {}, "ofd cannot be part of kd.ofd"),
         ("kd+at", {"ce": 1}, "method kd.at takes the parameters at.factor, at.power, at.weight, ce, kd.factor, kd.kd"),
         ("kd+at", {"ce": 1, "kd.kd": 1, "kd.ce": 1} | named("at", AT), "takes the parameters at.factor"),

@@ -19,7 +19,7 @@ from trainables.errors import UserError
 from trainables.models import build, names
 from trainables.models import published as module
 from trainables.models.checkpoint import load_weights, save_weights
-from trainables.models.published import fetch, find_published
+from trainables.models.published import fetch, find_fetched, find_published
 
 WITH_WEIGHTS = ("imagenet_resnet18", "imagenet_resnet34", "imagenet_resnet50")
 NAME = "imagenet_resnet34"
@@ -145,3 +145,44 @@ def test_a_connection_that_breaks(source: Path, tmp_path: Path, monkeypatch: pyt
         fetch(NAME, tmp_path / "here")
     assert "(RemoteDisconnected)" in one_line(caught)
     assert not list((tmp_path / "here").iterdir())
+
+
+def test_weights_in_the_libraries_caches_are_found_and_nothing_is_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    monkeypatch.setattr(module, "sha256", lambda path: "f37072fd" + path.read_text())
+    (place := tmp_path / "torch" / "checkpoints").mkdir(parents=True)
+    assert find_fetched("torchvision:resnet18", tmp_path) is None
+    (place / "resnet18-f37072fd.pth").write_text("")
+    assert find_fetched("torchvision:resnet18", tmp_path) == place / "resnet18-f37072fd.pth"
+    assert find_fetched("torchvision:resnet18+zero_init_residual=true", tmp_path) is None
+    pytest.importorskip("timm", reason="timm is not installed")
+    asked: list[tuple[str, str]] = []
+
+    def cached(repository: str, file: str) -> str | None:
+        asked.append((repository, file))
+        return str(place / file) if file.endswith("bin") else None
+
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", cached)
+    assert find_fetched("timm:resnet18", tmp_path) == place / "pytorch_model.bin"
+    assert asked == [("timm/resnet18.a1_in1k", "model.safetensors"), ("timm/resnet18.a1_in1k", "pytorch_model.bin")]
+    # Made for images that are normalised otherwise.
+    assert find_fetched("timm:test_vit", tmp_path) is None
+
+
+def test_weights_of_timm_are_downloaded_on_demand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("timm", reason="timm is not installed")
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *where: "/".join(where))
+    assert fetch("timm:resnet18", tmp_path) == Path("timm/resnet18.a1_in1k/model.safetensors")
+
+    def fail(*_: str) -> NoReturn:
+        raise RuntimeError("no\nway")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    with pytest.raises(UserError) as caught:
+        fetch("timm:resnet18", tmp_path)
+    assert "timm/resnet18.a1_in1k (no way): try again, or give the file as --teachers timm_resnet18.saf" in one_line(
+        caught
+    )

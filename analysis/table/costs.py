@@ -1,0 +1,45 @@
+"""Lines above a table's rows that say how large its networks are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from analysis.table.grid import Grid
+from analysis.table.sheet import Line, Sheet, Shown
+from trainables import datasets
+from trainables.errors import UserError
+
+COLUMNS = {"parameters": "parameters", "flops": "multiply-adds"}
+"""What can be shown, and how it is called."""
+
+
+def with_costs(sheet: Sheet, grid: Grid, columns: Sequence[str]) -> Sheet:
+    """The table with parameters and multiply-adds of each column's teacher and student."""
+    from trainables.models.cost import cost_of, in_words  # With torch.
+
+    counts = datasets.find(grid.resolved.settings.dataset).published
+    if counts is None:
+        raise UserError("--columns: how large networks are depends on the number of classes, which own images vary")
+    part, *others = grid.resolved.parts
+    if grid.table.kind.timed or not part.pairs:
+        raise UserError(f"--columns: {grid.table.key} has no teachers and students as columns")
+
+    def line(who: str, column: str, networks: Sequence[str]) -> Line:
+        costs = [cost_of(network, counts.num_classes, counts.side) for network in networks]
+        numbers = [cost.parameters if column == "parameters" else cost.multiply_adds for cost in costs]
+        return Line(f"{who} {COLUMNS[column]}", tuple(Shown(in_words(number)) for number in numbers))
+
+    panels = []
+    for panel in sheet.panels:
+        own = next((each for each in (part, *others) if each.part.title == panel.title), None)
+        if own is None:
+            panels.append(panel)
+            continue
+        teachers, students = ([getattr(pair, who) for pair in own.pairs] for who in ("teacher", "student"))
+        sizes = [
+            line(*one) for column in columns for one in (("Teacher", column, teachers), ("Student", column, students))
+        ]
+        first, *rest = panel.groups
+        panels.append(replace(panel, groups=(first, tuple(sizes), *rest)))
+    return replace(sheet, panels=tuple(panels))
