@@ -14,7 +14,7 @@ from analysis.table.layout import Part, Table
 from analysis.table.resolved import resolve
 from sweeps.running.recovery import known
 from trainables import datasets
-from trainables.additions import describe, folders_of
+from trainables.additions import folders_of
 from trainables.data.counts import ImageCounts
 from trainables.errors import UserError
 from trainables.mixing import OPERATIONS, SELECTIONS
