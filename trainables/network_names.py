@@ -11,6 +11,8 @@ from trainables.errors import UserError
 
 LIBRARIES = ("timm", "torchvision")
 FORM = "LIBRARY:NAME, LIBRARY:NAME+ARGUMENT=VALUE or LIBRARY:NAME@MODULE+MODULE"
+MODULES = "@"
+"""Before the modules whose outputs are the features."""
 WORDS = {"true": True, "false": False, "none": None}
 Argument = bool | int | float | str | None | tuple[int, ...]
 
@@ -44,7 +46,7 @@ def parse(network: str) -> LibraryName | None:
         return None
     if library not in LIBRARIES:
         raise UserError(f"unknown library {library!r} of the network {network}: use one of {', '.join(LIBRARIES)}")
-    made, at, modules = rest.partition("@")
+    made, at, modules = rest.partition(MODULES)
     name, *arguments = made.split("+")
     found = [argument.partition("=") for argument in arguments]
     names = [key for key, _, _ in found]
@@ -71,11 +73,6 @@ def _value(text: str) -> Argument:
         except ValueError:
             continue
     return text
-
-
-def without_modules(network: str) -> str:
-    """The network whose weights these are: which modules its features come from does not matter to them."""
-    return network.partition("@")[0]
 
 
 def file_name(network: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from trainables.canonical import Canonical, Params
 from trainables.errors import NewerError, UserError
 from trainables.mixing import Mixing
-from trainables.network_names import file_name, without_modules
+from trainables.network_names import MODULES, file_name
 from trainables.temperature import Temperature, with_numbers
 
 AUGMENTATIONS = ("none", "crop", "crop_flip", "crop8_flip", "random_resized_crop_flip")
@@ -100,7 +100,8 @@ class RunSpec(Canonical):
         if self.end is None:
             object.__setattr__(self, "membership", "view")
         if self.method == "vanilla":
-            object.__setattr__(self, "student", without_modules(self.student))
+            # Which modules the features come from does not matter to the weights.
+            object.__setattr__(self, "student", self.student.partition(MODULES)[0])
         if self.peer_lr == self.lr:
             object.__setattr__(self, "peer_lr", None)
         object.__setattr__(self, "revision", self._newest)

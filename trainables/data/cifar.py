@@ -11,16 +11,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.data import fetching
 from trainables.data.cifar_files import SIDE, CifarFiles
-from trainables.data.counts import ImageCounts
-from trainables.data.definition import DatasetDefinition
 from trainables.errors import UserError
-from trainables.recipes import Recipe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,19 +33,6 @@ class Found:
     layout: str
     missing: str | None
     read: Callable[[Path, CifarFiles], dict[str, Arrays]]
-
-
-def define(cifar: CifarFiles, recipe: Recipe) -> DatasetDefinition:
-    counts = (cifar.per_class["train"],) * len(cifar.classes)
-    return DatasetDefinition(
-        title=cifar.title,
-        recipe=recipe,
-        read=partial(read, cifar),
-        obtain="--download fetches it",
-        published=ImageCounts(len(cifar.classes), SIDE, counts, cifar.per_class["test"] * len(cifar.classes)),
-        find=partial(find, cifar),
-        downloadable=True,
-    )
 
 
 def read(cifar: CifarFiles, data_dir: Path | None, *, download: bool) -> Contents:

@@ -5,8 +5,12 @@ Not in the paper: it is trained by CIFAR-100's recipe.
 
 from __future__ import annotations
 
-from trainables.data.cifar import define
-from trainables.data.cifar_files import CifarFiles
+from functools import partial
+
+from trainables.data.cifar import find, read
+from trainables.data.cifar_files import SIDE, CifarFiles
+from trainables.data.counts import ImageCounts
+from trainables.data.definition import DatasetDefinition
 from trainables.recipes import CIFAR10
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -37,4 +41,12 @@ FILES = CifarFiles(
     labels="labels",
     columns=("label",),
 )
-DATASET = define(FILES, CIFAR10)
+DATASET = DatasetDefinition(
+    title=FILES.title,
+    recipe=CIFAR10,
+    read=partial(read, FILES),
+    obtain="--download fetches it",
+    published=ImageCounts(10, SIDE, (5000,) * 10, 10_000),
+    find=partial(find, FILES),
+    downloadable=True,
+)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from trainables.data.cifar import define
-from trainables.data.cifar_files import CifarFiles
+from functools import partial
+
+from trainables.data.cifar import find, read
+from trainables.data.cifar_files import SIDE, CifarFiles
+from trainables.data.counts import ImageCounts
+from trainables.data.definition import DatasetDefinition
 from trainables.recipes import CIFAR100
 
 # fmt: off
@@ -39,4 +43,12 @@ FILES = CifarFiles(
     labels="fine_labels",
     columns=("fine_label", "label"),
 )
-DATASET = define(FILES, CIFAR100)
+DATASET = DatasetDefinition(
+    title=FILES.title,
+    recipe=CIFAR100,
+    read=partial(read, FILES),
+    obtain="--download fetches it",
+    published=ImageCounts(100, SIDE, (500,) * 100, 10_000),
+    find=partial(find, FILES),
+    downloadable=True,
+)

@@ -58,7 +58,8 @@ class Outputs(NamedTuple):
 class Network(nn.Module, ABC):
     """An image classifier. It maps images (N, 3, H, W), H and W at least 16, to logits (N, C).
 
-    TRACED: torch.fx can follow `forward_features`, so that a teacher's norms can be folded into its convolutions.
+    TRACED: torch.fx can follow `forward_features`, so that a teacher's norms can be folded into its convolutions, and
+    features cost nothing.
     """
 
     TRACED: ClassVar[bool] = True

@@ -18,6 +18,7 @@ from trainables.data.random_streams import Purpose, generator
 from trainables.errors import UserError
 from trainables.methods import Batch, Method
 from trainables.models import Network, Outputs
+from trainables.own_code import NETWORKS
 from trainables.rules import rule_of
 from trainables.spec import RunSpec
 from trainables.training.distributed import current_share
@@ -36,8 +37,9 @@ class StudentModule(nn.Module):
         self.network, self.extra, self.learned, self.features = network, extra, learned, features
 
     def forward(self, images: Tensor) -> Outputs:
-        if self.features:
-            return self.network.forward_features(images)
+        if self.features or self.network.TRACED:
+            outputs = self.network.forward_features(images)
+            return outputs if self.features else Outputs.of_logits(outputs.logits)
         return Outputs.of_logits(self.network(images))
 
 
@@ -72,7 +74,8 @@ class Steps:
         self._to_measure = False
         self._low_and_high = spec.end
         self._strong = method.wants_strong
-        self._draws: bool | None = None
+        # The program's networks draw nothing; of others the first step tells.
+        self._draws = False if {spec.student, spec.peer or spec.student} <= {*NETWORKS.split()} else None
         self._autocast = autocast(self.device.type, spec.precision)
 
     @property

@@ -20,7 +20,7 @@ from trainables.errors import UserError, describe_failure
 from trainables.methods import Method, Setup, check_method, make
 from trainables.models import Network, build
 from trainables.models.checkpoint import save_weights
-from trainables.network_names import without_modules
+from trainables.network_names import MODULES
 from trainables.rules import rule_of
 from trainables.run_names import name_of
 from trainables.shares import asked
@@ -65,7 +65,7 @@ class Record:
 
 def initial_model(spec: RunSpec, num_classes: int, side: int | None = None) -> Network:
     """The network with initial weights that depend on (network, seed) alone."""
-    name = without_modules(spec.student)
+    name = spec.student.partition(MODULES)[0]
     return _seed_torch(spec.seed, Purpose.INITIAL_WEIGHTS, name, lambda: build(spec.student, num_classes, side))
 
 
