@@ -22,7 +22,7 @@ def test_a_table_cell() -> None:
     functions = table_cell()
     assert "analysis/table/latex.py" in functions
     assert sum(map(len, functions.values())) <= 99
-    assert len(functions) <= 23
+    assert len(functions) <= 22
 
 
 def test_only_what_runs_is_counted() -> None:

@@ -85,6 +85,8 @@ def make_panels(grid: Grid) -> tuple[Panel, ...]:
     parts = grid.resolved.parts
     if grid.table.kind.timed:
         return tuple(_rates(grid, part, pair) for part in parts for pair in part.pairs)
+    if not grid.settings.vary:
+        return tuple(_panel(grid, part) for part in parts)
     return tuple(panel for part in parts for panel in _panels_of(grid, part))
 
 
