@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from small_jobs import VANILLA, assert_same, outcome, stop_after, train
 
+from trainables.datasets import load
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
 from trainables.spec import Mixing, RunSpec, Temperature, params
@@ -92,3 +94,28 @@ def test_which_modules_features_come_from_changes_no_teacher() -> None:
     plain, chosen = (replace(VANILLA, student=name) for name in (CNN, f"{CNN}@blocks.1+blocks.2"))
     assert plain.run_id == chosen.run_id
     assert plain.name.startswith("digits-timm_test_efficientnet-vanilla-")
+
+
+def test_a_teacher_and_a_student_of_libraries_on_own_images(tmp_path: Path) -> None:
+    draw = torch.Generator().manual_seed(0)
+    for split, count in (("train", 12), ("val", 4)):
+        for label, level in (("bright", 180), ("dark", 70)):
+            (folder := tmp_path / "photos" / split / label).mkdir(parents=True)
+            for number in range(count):
+                pixels = (level + 20 * torch.randn(40, 48, 3, generator=draw)).clamp(0, 255).byte().numpy()
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    data = load("imagefolder", tmp_path / "photos").fingerprint
+    teacher = replace(VANILLA, dataset="imagefolder", data=data, train_fraction=1.0, student=f"{CNN}@blocks.2+blocks.4")
+    student = replace(
+        teacher,
+        student="torchvision:mobilenet_v3_small",
+        method="at",
+        params=params(ce=1, weight=10, power=2),
+        temperature=None,
+        teacher=f"{CNN}@blocks.2+blocks.4",
+        teacher_source=f"run:{teacher.run_id}",
+    )
+    own = Execution(tmp_path / "results", data_dir=tmp_path / "photos", threads=1)
+    for spec in (teacher, student):
+        train([spec], own)
+        assert outcome(tmp_path / "results", spec)[1]["status"] == "done"
