@@ -10,6 +10,8 @@ from functools import cache
 from trainables.errors import UserError
 
 LIBRARIES = ("timm", "torchvision")
+LONGEST = 100
+"""In a file's name, of which file systems take 255 letters."""
 FORM = "LIBRARY:NAME, LIBRARY:NAME+ARGUMENT=VALUE or LIBRARY:NAME@MODULE+MODULE"
 MODULES = "@"
 """Before the modules whose outputs are the features."""
@@ -76,5 +78,5 @@ def _value(text: str) -> Argument:
 
 
 def file_name(network: str) -> str:
-    """A network's name as part of a file's: `timm_resnet18`. Two networks may share it."""
-    return re.sub(r"[^\w.+=-]", "_", network)
+    """A network's name (or two) as part of a file's: `timm_resnet18`. Several may share it."""
+    return re.sub(r"[^\w.+=-]", "_", network)[:LONGEST]

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from small_jobs import VANILLA, assert_same, outcome, stop_after, train
 
+from sweeps.planning.plan import JobKind, job_of
 from trainables.datasets import load
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
@@ -94,6 +95,9 @@ def test_which_modules_features_come_from_changes_no_teacher() -> None:
     plain, chosen = (replace(VANILLA, student=name) for name in (CNN, f"{CNN}@blocks.1+blocks.2"))
     assert plain.run_id == chosen.run_id
     assert plain.name.startswith("digits-timm_test_efficientnet-vanilla-")
+    longest = job_of(JobKind.TEACHER, [replace(plain, student=f"{CNN}+drop_rate=0.{'1' * 300}")]).name
+    assert len(longest) < 200
+    assert not {*longest} & set(':/@ "')
 
 
 def test_a_teacher_and_a_student_of_libraries_on_own_images(tmp_path: Path) -> None:
