@@ -95,7 +95,7 @@ def test_which_modules_features_come_from_changes_no_teacher() -> None:
     plain, chosen = (replace(VANILLA, student=name) for name in (CNN, f"{CNN}@blocks.1+blocks.2"))
     assert plain.run_id == chosen.run_id
     assert plain.name.startswith("digits-timm_test_efficientnet-vanilla-")
-    longest = job_of(JobKind.TEACHER, [replace(plain, student=f"{CNN}+drop_rate=0.{'1' * 300}")]).name
+    longest = job_of(JobKind.TEACHER, [replace(plain, student=f"{CNN}+drop_rate=0.{'1' * 300}")]).key
     assert len(longest) < 200
     assert not {*longest} & set(':/@ "')
 
