@@ -25,7 +25,7 @@ test-oldest: $(VENV)-oldest/installed
 	$(VENV)-oldest/bin/python -m pytest $(TESTS)
 
 test-slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow or hypothesis" --hypothesis-profile=thorough
 
 test-some-slow: $(VENV)/installed-dev
 	timeout $(SECONDS) $(BIN)/python -m pytest -v -x -m slow $(SOME_SLOW) || \

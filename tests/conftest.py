@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from trainables.data.dataset import Contents, Dataset
 
-settings.register_profile("tests", deadline=None, derandomize=True)
+# The second is that of `make test-slow`.
+for profile, examples in (("tests", 20), ("thorough", 200)):
+    settings.register_profile(
+        profile,
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
 settings.load_profile("tests")
 
 

@@ -9,16 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from trainables.errors import UserError
 from trainables.spec import Mixing, RunSpec, Temperature, from_dict, params
-
-few = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-many = settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 SPEC = RunSpec(
     *("digits", "resnet8", 1, 2, (1,), 0.05),

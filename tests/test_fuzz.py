@@ -19,9 +19,7 @@ from fuzzing import (
     accepts,
     changed,
     ends,
-    few,
     mangled,
-    many,
     result_of,
     texts,
     two_runs,
@@ -47,7 +45,6 @@ from trainables.training.student import Student
 # Runs and jobs
 
 
-@many
 @given(st.one_of(changed(SPEC.as_dict()), VALUES))
 def test_fields_of_a_run(fields: Any) -> None:
     if accepts(lambda: from_dict(fields)):
@@ -57,7 +54,6 @@ def test_fields_of_a_run(fields: Any) -> None:
         assert flatten(spec)
 
 
-@many
 @given(texts(SPEC.as_dict()))
 def test_json_of_a_run(text: str) -> None:
     accepts(lambda: from_json(text))
@@ -66,7 +62,6 @@ def test_json_of_a_run(text: str) -> None:
 JOB = json.loads(job_json([SPEC], Execution(Path("results"), teachers=(("a" * 64, "w.pth"),), threads=1)))
 
 
-@many
 @given(st.one_of(texts(JOB).map(lambda text: text.encode(errors="replace")), mangled(json.dumps(JOB).encode())))
 def test_job_files(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "JOB.json").write_bytes(content)
@@ -80,14 +75,12 @@ def test_job_files(tmp_path: Path, content: bytes) -> None:
 # Results, settings, ledgers
 
 
-@many
 @given(changed(result_of(SPEC)))
 def test_results(result: Any) -> None:
     if accepts(lambda: entry_of(result)):
         assert entry_of(result).run_id == result["run_id"]
 
 
-@many
 @given(
     st.one_of(
         mangled(json.dumps(result_of(SPEC)).encode()),
@@ -114,7 +107,6 @@ def test_a_result_of_another_kind_is_refused_by_its_name(tmp_path: Path, content
         known(tmp_path, [SPEC.run_id])
 
 
-@many
 @given(texts(json.loads(SETTINGS.as_json())))
 def test_settings(text: str) -> None:
     if accepts(lambda: settings_from_json(text)):
@@ -139,7 +131,6 @@ def test_a_whole_ledger_is_read(results: Path) -> None:
     assert accepts(lambda: read_all(results / "ledger.sqlite"))
 
 
-@few
 @given(st.data())
 def test_ledgers_of_other_bytes(results: Path, tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "ledger.sqlite"
@@ -152,7 +143,6 @@ CELLS = st.one_of(
 ).filter(lambda value: not isinstance(value, str) or value.isprintable())
 
 
-@few
 @given(st.data())
 def test_ledgers_of_other_values(results: Path, tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "ledger.sqlite"
@@ -170,7 +160,6 @@ def test_ledgers_of_other_values(results: Path, tmp_path: Path, data: st.DataObj
 LINES = (published.FOLDER / "table5.csv").read_bytes()[:2000]
 
 
-@few
 @given(content=mangled(LINES))
 def test_published_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     (tmp_path / "table5.csv").write_bytes(content)
@@ -189,7 +178,6 @@ def weights() -> bytes:
     return buffer.getvalue()
 
 
-@few
 @given(st.data())
 def test_weights(weights: bytes, tmp_path: Path, data: st.DataObject) -> None:
     (tmp_path / "w.pth").write_bytes(data.draw(mangled(weights)))
@@ -201,7 +189,6 @@ def some_checkpoints(content: bytes) -> st.SearchStrategy[bytes]:
     return st.one_of(mangled(with_checksum(content)), mangled(content).map(with_checksum))
 
 
-@few
 @given(st.data())
 def test_a_checkpoint_of_other_bytes_is_not_used(
     digits: Any, weights: bytes, tmp_path: Path, data: st.DataObject

@@ -16,11 +16,9 @@ from fuzzing import (
     NUMBERS,
     accepts,
     ends,
-    few,
-    many,
     two_runs,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import claims, export, report, tables
@@ -60,7 +58,6 @@ WHAT = ("--dataset", "--teachers", "--seeds", "--epochs", "--train-fraction", "-
 WHERE = ("--gpus", "--gpus-per-job", "--cpus-per-job", "--pack", "--address", "--results", "--retry")
 
 
-@many
 @given(lines_of("--pairs", "--rows", "--assistant", "--plan", "--json", "--list", "--help", *WHAT, *WHERE))
 def test_command_lines_of_a_sweep(empty: Path, argv: list[str]) -> None:
     with contextlib.redirect_stdout(io.StringIO()), help_only():
@@ -68,7 +65,6 @@ def test_command_lines_of_a_sweep(empty: Path, argv: list[str]) -> None:
         accepts(lambda: make_request(arguments.parse(["table5", "--rows", "kd", *argv])))
 
 
-@many
 @given(lines_of("--trials", "--row", "--space", "--sampler", "--prune", "--holdout", "--help", "--top", *WHAT, *WHERE))
 def test_command_lines_of_a_search(empty: Path, argv: list[str]) -> None:
     with contextlib.redirect_stdout(io.StringIO()), help_only():
@@ -80,7 +76,6 @@ HOSTS = st.one_of(ODD, st.sampled_from(["a..b", "a" * 70, ".", "::1", "[::1]", "
 PORTS = st.one_of(ODD, NUMBERS.map(str), st.sampled_from(["80", "²", "٣", "65535", "65536", "-1", "+1", " 1", "1_0"]))
 
 
-@many
 @given(st.one_of(st.tuples(HOSTS, PORTS).map(":".join), HOSTS, st.text(max_size=9)))
 def test_addresses(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     """Nobody is asked for a name, and nobody answers."""
@@ -106,7 +101,6 @@ def test_an_address_of_no_machine_is_refused_in_a_line(address: str) -> None:
 PARTS = st.sampled_from(["T", "T+", "T-", "r", "rule", "lr", "=", ":", ",", "log", "0.1", "2", "-4", "8", "nan"])
 
 
-@many
 @given(st.lists(st.one_of(SPACE, FIELD, st.lists(st.one_of(PARTS, ODD), max_size=8).map("".join)), max_size=3))
 def test_ranges(words: list[str]) -> None:
     if accepts(lambda: parse_space(words)):
@@ -130,27 +124,23 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SHOWN = ("--results", "--metric", "--sweep", "--out", "--help", "best", "last")
 
 
-@few
 @given(argv=lines_of("--format", "--list", "latex", "csv", "json", *SHOWN))
 def test_command_lines_of_tables(empty: Path, results: Path, argv: list[str]) -> None:
     for before in ([], ["table5", "--results", str(results)]):
         ends(tables.main, before + argv)
 
 
-@few
 @given(argv=lines_of("--csv", "--parquet", "--merge", str(Path("ledger.sqlite")), "--results", "--help"))
 def test_command_lines_of_exports(empty: Path, results: Path, argv: list[str]) -> None:
     ends(export.main, ["--csv", "out.csv", *argv, "--results", str(results)])
     ends(export.main, argv)
 
 
-@settings(few, max_examples=15)
 @given(argv=lines_of("--title", "--metric", "--out", "--results", "--help", "best", "last"))
 def test_command_lines_of_reports(empty: Path, results: Path, argv: list[str]) -> None:
     ends(report.main, ["--results", str(results), "--no-pdf", "--out", os.fspath(empty / "report"), *argv])
 
 
-@settings(few, max_examples=15)
 @given(argv=lines_of("--power", "--std", "0.4", "--format", "json", "markdown", *SHOWN))
 def test_command_lines_of_claims(empty: Path, results: Path, argv: list[str]) -> None:
     ends(claims.main, ["--results", str(results), *argv])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
@@ -134,11 +134,11 @@ def test_gradient_against_finite_differences(name: str) -> None:
     if name in ("eakd", "wsld"):
         rule = rules.find(name)(**NUMBERS[name])
         held = rule.soften(Samples(teacher, student, LABELS))
-        assert torch.autograd.gradcheck(lambda each: kd_loss(each, teacher, held), student)
+        assert torch.autograd.gradcheck(lambda each: kd_loss(each, teacher, held), student, fast_mode=True)
         expected = torch.autograd.grad(kd_loss(student, teacher, held), student)
         assert torch.equal(torch.autograd.grad(value(name, student, teacher), student)[0], expected[0])
     else:
-        assert torch.autograd.gradcheck(lambda each: value(name, each, teacher), student)
+        assert torch.autograd.gradcheck(lambda each: value(name, each, teacher), student, fast_mode=True)
 
 
 def test_ctkd_learns_on_the_reversed_gradient() -> None:
@@ -246,7 +246,6 @@ FLOATS = st.one_of(st.sampled_from([0.0, 1e4, -1e4, 1e-6]), st.floats(-1e4, 1e4,
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=25, deadline=None)
 @given(
     arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(2, 5)), elements=FLOATS), st.integers(0, 2), st.data()
 )

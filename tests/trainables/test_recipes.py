@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables import datasets, recipes
@@ -73,7 +73,6 @@ def test_milestones_scale_with_the_epochs(epochs: int, milestones: tuple[int, ..
     assert Schedule(240, (150, 180, 210)).scaled(epochs) == Schedule(epochs, milestones)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 2000), st.sampled_from([schedule for r in RECIPES for schedule in (r.plain, r.energy)]))
 def test_scaled_milestones_rise_inside_the_training(epochs: int, schedule: Schedule) -> None:
     scaled = schedule.scaled(epochs)

@@ -9,7 +9,7 @@ from dataclasses import field, fields, make_dataclass, replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.errors import UserError
@@ -104,7 +104,6 @@ def run(**changes: Any) -> RunSpec:
     return RunSpec(**(usual | changes))
 
 
-@settings(deadline=None)
 @given(specs())
 def test_a_spec_survives_its_json(spec: RunSpec) -> None:
     again = from_json(spec.canonical())
@@ -113,13 +112,11 @@ def test_a_spec_survives_its_json(spec: RunSpec) -> None:
     assert from_dict(json.loads(json.dumps(spec.as_dict()))).canonical() == spec.canonical()
 
 
-@settings(deadline=None)
 @given(specs(), specs())
 def test_ids_are_equal_exactly_where_specs_are(left: RunSpec, right: RunSpec) -> None:
     assert (left.run_id == right.run_id) == (left == right)
 
 
-@settings(deadline=None)
 @given(specs(), st.data())
 def test_every_field_counts(spec: RunSpec, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from([f.name for f in fields(RunSpec) if f.init]))
@@ -131,7 +128,6 @@ def test_every_field_counts(spec: RunSpec, data: st.DataObject) -> None:
     assert (changed.run_id == spec.run_id) == (getattr(changed, name) == getattr(spec, name))
 
 
-@settings(deadline=None, max_examples=30)
 @given(specs())
 def test_the_id_is_a_hash_of_the_fields_without_defaults(spec: RunSpec) -> None:
     given_fields = {f.name: getattr(spec, f.name) for f in fields(spec) if getattr(spec, f.name) != f.default}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from some_results import EPOCHS, failed, query, result_of, spec_of, write
 
@@ -53,7 +53,6 @@ PERCENT = st.floats(0, 100)
 POSITIVE = st.floats(0, allow_infinity=False)
 
 
-@settings(deadline=None, max_examples=25)
 @given(
     st.fixed_dictionaries(
         {

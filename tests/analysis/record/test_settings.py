@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.record.settings import Settings, deviations, from_json, parse_pair
@@ -41,7 +41,6 @@ def overridden(treatment: Treatment, *overrides: tuple[str, str]) -> RunSpec:
     return taught(treatment, overrides=overrides)
 
 
-@settings(deadline=None)
 @given(
     st.builds(
         Settings,
@@ -297,7 +296,6 @@ def test_a_caption_says_what_differs_from_the_paper(asked: dict[str, Any], words
     assert deviations(Settings(**asked)) == words
 
 
-@settings(deadline=None)
 @given(st.integers(1, 400), st.sampled_from(["cifar100", "digits"]))
 def test_epochs_that_change_any_run_are_always_owned_up_to(epochs: int, dataset: str) -> None:
     usual, asked = Settings(dataset=dataset), Settings(dataset=dataset, epochs=epochs)

@@ -7,7 +7,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats  # type: ignore[import-untyped]
 
@@ -21,7 +21,6 @@ def test_by_hand() -> None:
     assert summarise([70, 72]) == Summary(2, 71.0, math.sqrt(2))
 
 
-@settings(deadline=None)
 @given(ACCURACIES)
 def test_as_others_compute_it(values: list[float]) -> None:
     summary = summarise(values)
@@ -31,7 +30,6 @@ def test_as_others_compute_it(values: list[float]) -> None:
     assert summary.std == pytest.approx(np.std(values, ddof=1), rel=1e-9, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(ACCURACIES, st.floats(min_value=-1e3, max_value=1e3))
 def test_a_shift_moves_the_mean_alone(values: list[float], shift: float) -> None:
     before, after = summarise(values), summarise([value + shift for value in values])
@@ -78,7 +76,6 @@ def test_paired_by_hand() -> None:
     assert found.estimate.p() == pytest.approx(1 - t / math.sqrt(t * t + 2))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 10_000).map(lambda number: number / 100)] * 2), min_size=2, max_size=8))
 def test_paired_is_scipys_paired_t_test(values: list[tuple[float, float]]) -> None:
     left, right = map(list, zip(*values, strict=True))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 from fake_job import result
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from made_up import cells
 from plans import plan_of
@@ -216,7 +216,6 @@ def requests(draw: st.DrawFn) -> tuple[list[Table], Settings, int | None]:
     return tables, asked, draw(st.none() | st.integers(1, 20))
 
 
-@settings(max_examples=15, deadline=None)
 @given(requests(), st.data())
 def test_any_plan_completes_what_was_asked_and_nothing_else(
     request: tuple[list[Table], Settings, int | None], data: st.DataObject

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.record.settings import Settings
@@ -29,7 +29,6 @@ def written(field: str, value: Any) -> str:
     return json.dumps([value] if alone else value, separators=(",", ":"))
 
 
-@settings(deadline=None)
 @given(
     st.builds(
         Settings,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from small_tinyimagenet import write
@@ -121,7 +121,6 @@ def test_fingerprint_sees_every_part() -> None:
 # --- train_fraction -----------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(st.integers(1, 2000), st.integers(1, 100_000))
 def test_kept_is_the_exact_ceiling_of_the_written_fraction(count: int, parts: int) -> None:
     fraction = parts / 100_000
@@ -129,7 +128,6 @@ def test_kept_is_the_exact_ceiling_of_the_written_fraction(count: int, parts: in
     assert 1 <= count_kept(count, fraction) <= count
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.floats(0, 1, exclude_min=True), st.floats(0.01, 1))
 def test_thinning_against_a_loop(labels: list[int], fraction: float, share: float) -> None:
     expected, taken = [], Counter[int]()

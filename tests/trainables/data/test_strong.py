@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from torch import Tensor
@@ -100,7 +100,6 @@ def test_two_operations_and_a_cutout(side: int) -> None:
         np.testing.assert_array_equal(result.numpy(), pillows_cutout(image, size / 2, y, x))
 
 
-@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 30))
 def test_images_that_follow_change_nothing(seed: int, count: int, more: int) -> None:
     pixels = images(seed, count + more, 16, 16)
@@ -119,7 +118,6 @@ def test_no_images() -> None:
     assert strong(torch.empty(0, 32, 32, 3, dtype=torch.uint8), np.random.default_rng(0)).shape == (0, 32, 32, 3)
 
 
-@settings(max_examples=200)
 @given(st.floats(0, 0.5), st.floats(0, 1), st.floats(0, 1))
 def test_cutout_is_pillows(share: float, y: float, x: float) -> None:
     images = torch.zeros(1, 33, 32, 3, dtype=torch.uint8)

@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 import torch
 from feature_steps import METHODS, batch, learnable
+from few import fast
 
 from trainables.errors import UserError
 from trainables.methods import Setup
@@ -24,6 +25,7 @@ PAIRS = [
     *((pair, 16) for pair in DIGITS.pairs),
     *((pair, 64) for pair in IMAGENET.pairs),
 ]
+FEW = [case for case in PAIRS if case[1] == 16 or case[0] == Pair("vgg13", "MobileNetV2")]
 
 
 @cache
@@ -45,7 +47,9 @@ def pair_setup(pair: Pair, side: int) -> Setup:
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize(("pair", "side"), PAIRS, ids=[f"{pair.teacher}-{pair.student}" for pair, _ in PAIRS])
+@pytest.mark.parametrize(
+    ("pair", "side"), fast(PAIRS, *FEW), ids=[f"{pair.teacher}-{pair.student}" for pair, _ in PAIRS]
+)
 def test_every_pair_is_served(pair: Pair, side: int, name: str) -> None:
     method = METHODS[name]
     torch.manual_seed(1)

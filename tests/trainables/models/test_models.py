@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from few import NETWORKS, fast
 from torch import Tensor, nn
 
 from trainables.errors import UserError
@@ -25,7 +26,7 @@ KAIMING = tuple(name for name in names() if not name.startswith(("Shuffle", "Mob
 ONE_OF_EACH = (
     "resnet8",
     "resnet8x4",
-    "wrn_16_2",
+    "wrn_16_1",
     "vgg8",
     "MobileNetV1",
     "MobileNetV2",
@@ -77,7 +78,7 @@ def test_every_shared_network_is_there() -> None:
     assert set(SHARED) == set(golden())
 
 
-@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("name", fast(SHARED, *ONE_OF_EACH))
 def test_identical_to_the_shared_network(name: str) -> None:
     expected = golden()[name]
     network = build(name, expected["num_classes"]).double().eval()
@@ -100,7 +101,7 @@ def test_identical_to_the_shared_network(name: str) -> None:
     assert [list(before.shape) for before in preactivations] == (expected["preact_feats"] or expected["feats"])
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", fast(names(), *NETWORKS))
 def test_any_side_and_any_number_of_classes(name: str) -> None:
     network = seeded(name).eval()
     with torch.no_grad():
@@ -149,7 +150,7 @@ def test_features_of_an_imagenet_image(name: str, channels: list[int]) -> None:
     assert pooled.shape == (1, channels[-1])
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", fast(names(), *NETWORKS))
 def test_gradient_reaches_every_parameter(name: str) -> None:
     network = seeded(name).eval()
     nn.functional.cross_entropy(network(images(16, count=4)), torch.arange(4)).backward()
@@ -159,7 +160,7 @@ def test_gradient_reaches_every_parameter(name: str) -> None:
         assert parameter.grad.any(), key
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", fast(ONE_OF_EACH, *NETWORKS))
 def test_one_training_pass_updates_every_norm_once(name: str) -> None:
     network = seeded(name).train()
     network(images(32)).sum().backward()
@@ -168,7 +169,7 @@ def test_one_training_pass_updates_every_norm_once(name: str) -> None:
     assert set(counts.values()) == {1}
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", fast(ONE_OF_EACH, *NETWORKS))
 def test_initial_weights_depend_on_the_torch_seed_alone(name: str) -> None:
     random.seed(1)
     first = seeded(name, seed=3).state_dict()
@@ -180,7 +181,7 @@ def test_initial_weights_depend_on_the_torch_seed_alone(name: str) -> None:
     assert not any(torch.equal(first[key], other[key]) for key in convolutions)
 
 
-@pytest.mark.parametrize("name", KAIMING)
+@pytest.mark.parametrize("name", fast(KAIMING, *NETWORKS))
 def test_convolutions_start_with_the_scale_of_he(name: str) -> None:
     checked = 0
     for module in seeded(name).modules():
@@ -201,7 +202,7 @@ def test_small_classifiers_start_small(name: str) -> None:
     assert not bias.any()
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", fast(names(), *NETWORKS))
 def test_channels_last_stays_channels_last_and_changes_nothing(name: str) -> None:
     network = seeded(name).double().eval()
     batch = images(32).double()
@@ -214,7 +215,7 @@ def test_channels_last_stays_channels_last_and_changes_nothing(name: str) -> Non
     assert all(each.is_contiguous(memory_format=torch.channels_last) for each in maps)
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", fast(ONE_OF_EACH, *NETWORKS))
 def test_bfloat16_autocast_agrees_and_trains_float32_weights(name: str) -> None:
     network = seeded(name).eval().to(memory_format=torch.channels_last)
     batch = images(16).to(memory_format=torch.channels_last)
@@ -235,7 +236,7 @@ def test_bfloat16_autocast_agrees_and_trains_float32_weights(name: str) -> None:
         assert parameter.grad.isfinite().all(), key
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", fast(ONE_OF_EACH, *NETWORKS))
 def test_copies_and_pickles_are_equal(name: str) -> None:
     network = seeded(name).eval()
     with torch.no_grad():

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from few import NETWORKS, fast
 from small_jobs import seasoned
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
@@ -37,7 +38,7 @@ class Whole(nn.Module):
         return tuple(self.model.forward_features(batch))
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", fast(names(), *NETWORKS))
 def test_a_relu_makes_features_of_preactivations(name: str) -> None:
     with torch.no_grad():
         _, features, _, preactivations = network(name).forward_features(images())
@@ -50,7 +51,7 @@ def test_a_relu_makes_features_of_preactivations(name: str) -> None:
             assert (before < 0).any()
 
 
-@pytest.mark.parametrize("name", NOT_YET_NORMED)
+@pytest.mark.parametrize("name", fast(NOT_YET_NORMED, *NETWORKS))
 def test_features_that_are_not_yet_normed_are_normed(name: str) -> None:
     model = network(name)
     with torch.no_grad():
@@ -60,7 +61,7 @@ def test_features_that_are_not_yet_normed_are_normed(name: str) -> None:
     torch.testing.assert_close(relu(preactivations[-1]).mean(dim=(2, 3)), pooled)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", fast(names(), *NETWORKS))
 def test_norms_are_the_last_before_their_preactivations(name: str) -> None:
     """One more in a norm's bias is one more in its preactivation, and nothing in those before."""
     model = network(name).double()
@@ -82,7 +83,7 @@ def test_norms_are_the_last_before_their_preactivations(name: str) -> None:
             torch.testing.assert_close(difference, torch.ones_like(difference))
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", fast(names(), *NETWORKS))
 def test_folded_norms_change_no_output(name: str) -> None:
     model = network(name).double()
     batch = images().double()
@@ -94,10 +95,7 @@ def test_folded_norms_change_no_output(name: str) -> None:
     torch.testing.assert_close(logits, expected.logits, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["resnet8", "wrn_16_2", "vgg8", "MobileNetV1", "MobileNetV2", "ShuffleV1", "ShuffleV2", "imagenet_resnet50"],
-)
+@pytest.mark.parametrize("name", fast(names(), *NETWORKS))
 def test_a_pass_for_everything_updates_every_norm_once_and_keeps_the_logits(name: str) -> None:
     torch.manual_seed(0)
     model = build(name, 10).train()

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import few
 import pytest
-import torch
-from small_jobs import STEPS, VANILLA, GivenTeacher, assert_same, outcome, stop_after, train
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from few import some_or_all
+from small_jobs import VANILLA, GivenTeacher, assert_same, outcome, stop_after, train
 
 from trainables.job import Execution
-from trainables.methods import find, make, names
+from trainables.methods import find, names
 from trainables.models import build
 from trainables.spec import Params, RunSpec, params
 from trainables.storage.runs import stream_key
@@ -43,7 +41,7 @@ NUMBERS: dict[str, Params] = {
 """The paper's, but with fewer negatives, shorter warm-ups and, where a pair decides, a small weight."""
 
 
-def specs(base: RunSpec, source: str) -> dict[str, RunSpec]:
+def specs(base: RunSpec, source: str, chosen: Iterable[str]) -> dict[str, RunSpec]:
     """Each method with what it declares to need; equal networks."""
     return {
         name: replace(
@@ -54,7 +52,7 @@ def specs(base: RunSpec, source: str) -> dict[str, RunSpec]:
             teacher_source=source if find(name).TEACHER else None,
             peer=base.student if find(name).PEER else None,
         )
-        for name in names()
+        for name in chosen
     }
 
 
@@ -66,95 +64,37 @@ def packs(runs: Iterable[RunSpec]) -> list[list[RunSpec]]:
     return list(groups.values())
 
 
-Trained = tuple[dict[str, RunSpec], Path]
-
-
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Three epochs of half of the digits, under a teacher that was trained here."""
+@pytest.mark.parametrize("chosen", some_or_all(few.METHODS, names()))
+def test_they_learn_and_only_the_students_parameters_count(chosen: Sequence[str], tmp_path: Path) -> None:
+    """Three epochs of half of the digits, under a teacher that was trained here. Chance is 10 per cent."""
     base = replace(VANILLA, batch_size=16, train_fraction=0.5, epochs=3, milestones=(2,))
-    execution = Execution(tmp_path_factory.mktemp("learned"), threads=1)
+    execution = Execution(tmp_path, threads=1)
     train([base], execution)
-    runs = specs(base, f"run:{base.run_id}")
+    runs = specs(base, f"run:{base.run_id}", chosen)
     for pack in packs(runs.values()):
         train(pack, execution)
-    return runs, execution.results
+    network = build(base.student, 10)
+    for name, run in runs.items():
+        weights, result = outcome(tmp_path, run)
+        assert result["last_top1"] > 30, name
+        assert result["parameters"] == sum(parameter.numel() for parameter in network.parameters()), name
+        assert weights.keys() == network.state_dict().keys(), name
 
 
-@pytest.fixture(scope="module")
-def undisturbed(teacher: GivenTeacher, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Two epochs of few digits, each method in a job of its own."""
-    runs = specs(VANILLA, f"sha256:{teacher.digest}")
-    execution = teacher.execution(tmp_path_factory.mktemp("undisturbed"))
+@pytest.mark.parametrize("chosen", some_or_all(few.METHODS, names()))
+def test_a_pack_that_was_stopped_gives_the_same_bits(
+    chosen: Sequence[str], teacher: GivenTeacher, tmp_path: Path
+) -> None:
+    """As each method in a job of its own."""
+    runs = specs(VANILLA, f"sha256:{teacher.digest}", chosen)
+    alone, resumed = teacher.execution(tmp_path / "alone"), teacher.execution(tmp_path / "resumed")
     for run in runs.values():
-        train([run], execution)
-    return runs, execution.results
-
-
-@pytest.fixture(scope="module")
-def resumed(teacher: GivenTeacher, undisturbed: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same in packs, stopped after the first epoch and begun again."""
-    execution = teacher.execution(tmp_path_factory.mktemp("resumed"))
-    for pack in packs(undisturbed[0].values()):
-        stop_after(pack, execution, 1)
-        train(pack, execution)
-    return execution.results
+        train([run], alone)
+    for pack in packs(runs.values()):
+        stop_after(pack, resumed, 1)
+        train(pack, resumed)
+    assert_same(alone.results, resumed.results, list(runs.values()))
 
 
 def test_every_method_has_numbers_here() -> None:
     assert set(names()) <= set(NUMBERS)
-
-
-@pytest.mark.parametrize("name", names())
-def test_it_learns(name: str, learned: Trained) -> None:
-    """Chance is 10 per cent."""
-    runs, results = learned
-    assert outcome(results, runs[name])[1]["last_top1"] > 30
-
-
-class Sync(TorchDispatchMode):
-    """Raises where a number is read, or a size depends on one: on a GPU, either waits for the device."""
-
-    WAITING = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.masked_select)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert func.overloadpacket not in self.WAITING, f"{func} waits for the device"
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("name", names())
-def test_no_loss_waits_for_the_device(
-    name: str, teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec, batches = replace(specs(VANILLA, f"sha256:{teacher.digest}")[name], epochs=1), []
-    kind = "two_view_loss" if make(name, spec.params).wants_strong else "loss"
-    loss = getattr(find(name), kind)
-
-    def watched(*arguments: Any) -> Tensor:
-        batches.append(arguments[-1])
-        with Sync():
-            return loss(*arguments)
-
-    monkeypatch.setattr(find(name), kind, watched)
-    train([spec], teacher.execution(tmp_path))
-    assert len(batches) == STEPS
-
-
-def test_the_watch_sees_what_waits() -> None:
-    with pytest.raises(AssertionError, match="waits for the device"), Sync():
-        torch.zeros(2).sum().item()
-
-
-@pytest.mark.parametrize("name", names())
-def test_only_the_students_parameters_count(name: str, learned: Trained) -> None:
-    runs, results = learned
-    weights, result = outcome(results, runs[name])
-    network = build(runs[name].student, 10)
-    assert result["parameters"] == sum(parameter.numel() for parameter in network.parameters())
-    assert weights.keys() == network.state_dict().keys()
-
-
-@pytest.mark.parametrize("name", names())
-def test_a_pack_that_was_stopped_gives_the_same_bits(name: str, undisturbed: Trained, resumed: Path) -> None:
-    runs, results = undisturbed
-    assert_same(results, resumed, [runs[name]])

@@ -15,7 +15,7 @@ import imagenet_like
 import pytest
 import torch
 from forked import run_script
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from imagenet_like import open_source
 from small_jobs import IMAGES, GivenTeacher, assert_same, seasoned, stop_after, students, train
@@ -145,7 +145,6 @@ def test_more_epochs_go_into_the_same_cache(teacher: GivenTeacher, tmp_path: Pat
     assert len(stored(tmp_path)) == 3
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_is_computed_again(teacher: GivenTeacher, tmp_path: Path, data: st.DataObject) -> None:
     with opened_cache(teacher.spec(), tmp_path) as cache:
