@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from trainables.data.dataset import Contents, Dataset
+    from trainables.data.dataset import Dataset
 
 # The second is that of `make test-slow`.
 for profile, examples in (("tests", 20), ("thorough", 200)):
@@ -51,14 +51,6 @@ def ekd_data() -> Path:
     if "EKD_DATA" not in os.environ:
         pytest.skip("EKD_DATA does not name the folder with the reference data")
     return Path(os.environ["EKD_DATA"])
-
-
-@pytest.fixture(scope="session")
-def cifar100_contents(ekd_data: Path) -> Contents:
-    """All images of the real CIFAR-100: decoded once, which takes seconds."""
-    from trainables.datasets.cifar100 import DATASET
-
-    return DATASET.read(ekd_data / "data" / "cifar100", download=False)
 
 
 @pytest.fixture(scope="session")

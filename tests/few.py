@@ -11,6 +11,8 @@ METHODS = ("kd", "vid", "crd", "dml", "multi")
 """On logits; on features, with modules that are trained; with a memory; with a peer; on two views."""
 NETWORKS = ("resnet8", "wrn_16_1", "vgg8", "MobileNetV2", "ShuffleV2")
 """Plain; normed before its convolutions; halved at large sides only; without a last ReLU; half of it passes by."""
+TABLES = ("figure3", "table4", "table5", "table7")
+"""Curves; of two parts; of one; of costs."""
 
 
 def fast(cases: Iterable[Any], *chosen: Any) -> list[Any]:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from trainables.run_names import name_of
 from trainables.spec import Mixing, flatten
 from trainables.storage.locks import hold_lock
 
+ROOT = Path(__file__).resolve().parents[2]
 MIXED = spec_of(2, mixing=Mixing("cutmix", "high", 0.3))
 ALONE = spec_of(3, method="vanilla", teacher=None, teacher_source=None, params=())
 
@@ -205,6 +207,14 @@ def test_the_command_writes_both_formats(tmp_path: Path) -> None:
     assert done.stdout == "2 runs written to a.csv\n2 runs written to a.parquet\n"
     assert list(pd.read_csv(tmp_path / "a.csv")["status"]) == ["done", "failed"]
     assert len(pd.read_parquet(tmp_path / "a.parquet")) == 2
+
+
+def test_the_file_is_a_script(tmp_path: Path) -> None:
+    """That finds its packages from another folder."""
+    write(tmp_path / "ledger.sqlite", result_of(spec_of(1)))
+    command = [sys.executable, str(ROOT / "analysis" / "export.py"), "--results", ".", "--csv", "a.csv"]
+    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 run written to a.csv\n", "")
 
 
 def test_the_command_merges(tmp_path: Path) -> None:

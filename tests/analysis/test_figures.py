@@ -10,6 +10,7 @@ from pathlib import Path
 import made_up
 import numpy as np
 import pytest
+from few import TABLES, fast
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
@@ -148,14 +149,14 @@ def test_other_data_and_shortened_schedules_are_in_the_title_and_lose_or_keep_th
     assert [line for axes in short.axes for line in axes.lines if line.get_label() == "paper"]
 
 
-def test_no_title_or_legend_is_wider_than_its_picture() -> None:
-    for name in OF_NUMBERS:
-        for settings in (Settings(dataset="digits"), Settings(epochs=120, train_fraction=0.123, pairs=("vgg13/vgg8",))):
-            figure = draw(make_grid(resolve(paper.find(name), settings), {}))
-            figure.draw_without_rendering()
-            words = [text for text in figure.texts if text.get_text()]
-            boxes = [text.get_window_extent() for text in [*words, *(t for one in figure.legends for t in one.texts)]]
-            assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width for box in boxes), (name, settings)
+@pytest.mark.parametrize("name", fast(OF_NUMBERS, *TABLES))
+def test_no_title_or_legend_is_wider_than_its_picture(name: str) -> None:
+    for settings in (Settings(dataset="digits"), Settings(epochs=120, train_fraction=0.123, pairs=("vgg13/vgg8",))):
+        figure = draw(make_grid(resolve(paper.find(name), settings), {}))
+        figure.draw_without_rendering()
+        words = [text for text in figure.texts if text.get_text()]
+        boxes = [text.get_window_extent() for text in [*words, *(t for one in figure.legends for t in one.texts)]]
+        assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width for box in boxes), (name, settings)
 
 
 def test_what_is_missing_is_written_where_the_dot_would_be() -> None:
@@ -179,7 +180,7 @@ def test_a_dollar_sign_is_no_formula() -> None:
     figure.savefig(Path("/dev/null"), format="png")
 
 
-@pytest.mark.parametrize("name", OF_NUMBERS)
+@pytest.mark.parametrize("name", fast(OF_NUMBERS, *TABLES))
 def test_a_table_without_any_number_can_be_drawn(name: str) -> None:
     assert draw(make_grid(resolve(paper.find(name), Settings()), {})).axes
     assert picture(make_grid(resolve(paper.find(name), Settings(dataset="digits")), {}), "png").startswith(b"\x89PNG")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from commands import Command
+from commands import Command, no_measuring
 from plans import plan_of
 from small_jobs import train
 
@@ -53,7 +53,10 @@ def five(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "five"
 
 
-def test_a_new_data_set_is_one_file(five: str, command: Command, tmp_path: Path) -> None:
+def test_a_new_data_set_is_one_file(
+    five: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
     status, out, _ = command("--list")
     assert status == 0
     assert "five         comes with the program: 121 .. 117 a class, 598 images" in out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from plans import plan_of
 
 from analysis import paper
 from analysis.record.ledger import Ledger
+from sweeps.planning import estimate
 from sweeps.request.arguments import parse
 from sweeps.request.request import make_request
 from trainables.cores import cores_here
@@ -378,8 +380,9 @@ def test_a_peer_may_have_the_students_rate_once_that_is_set(command: Command, mo
     assert "0.02, of the peer 0.02" in " ".join(command(*words)[1].split())
 
 
-def test_the_plan_of_imagenet_is_measured(command: Command) -> None:
+def test_the_plan_of_imagenet_is_measured(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """On random images, which have no files to take random crops from."""
+    monkeypatch.setattr(estimate, "estimate", partial(estimate.estimate, seconds=0))
     pair = "imagenet_resnet18/MobileNetV1"
     status, out, _ = command("table3", "--rows", "kd", "--pairs", pair, "--gpus", "0", "--batch-size", "2", "--plan")
     assert status == 0

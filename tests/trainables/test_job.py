@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from few import fast
 from small_jobs import (
     STEPS,
     VANILLA,
@@ -111,19 +112,22 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, 
     monkeypatch.setattr(owner, name, dying)
 
 
+PLACES = [
+    (Steps, "learn", 3 * STEPS + 5, False),
+    (Student, "_save", 1, True),
+    (student, "save_weights", 1, True),
+    (student, "write_result", 2, True),
+    (Student, "_save", 2, False),
+    (student, "save_checkpoint", 2, False),
+    (Student, "finish", 1, False),
+    (Student, "finish", 2, False),
+    (student, "write_result", 3, False),
+]
+
+
 @pytest.mark.parametrize(
     ("owner", "name", "call", "after"),
-    [
-        (Steps, "learn", 3 * STEPS + 5, False),
-        (Student, "_save", 1, True),
-        (Student, "_save", 2, False),
-        (student, "save_checkpoint", 2, False),
-        (Student, "finish", 1, False),
-        (Student, "finish", 2, False),
-        (student, "save_weights", 1, True),
-        (student, "write_result", 2, True),
-        (student, "write_result", 3, False),
-    ],
+    fast(PLACES, *PLACES[:4]),
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_dying_at_a_given_place(
@@ -151,20 +155,17 @@ def test_dying_at_a_given_place(
 
 
 def test_bfloat16(teacher: GivenTeacher, tmp_path: Path) -> None:
-    every = students(teacher)
-    short = {"precision": "bf16", "epochs": 2, "milestones": (1,)}
-    specs = [replace(every[name], **short) for name in ("he_cutmix", "reversed_dkd")]
-    for spec in specs:
-        train([spec], teacher.execution(tmp_path / "alone"))
-    train(specs, teacher.execution(tmp_path / "packed"))
-    assert_same(tmp_path / "alone", tmp_path / "packed", specs)
-    stop_after(specs[1:], teacher.execution(tmp_path / "resumed"), 1)
-    train(specs, teacher.execution(tmp_path / "resumed"))
-    assert_same(tmp_path / "alone", tmp_path / "resumed", specs)
-    for spec in specs:
-        weights, result = outcome(tmp_path / "alone", spec)
-        assert all(value.dtype == torch.float32 for value in weights.values() if value.is_floating_point())
-        assert result["train_loss"] > 0
+    """Alone as when it was stopped and went on beside another; the weights stay in float32."""
+    spec = replace(students(teacher)["he_cutmix"], precision="bf16", epochs=2, milestones=(1,))
+    other = teacher.spec("dkd", precision="bf16", epochs=1, milestones=())
+    alone, resumed = teacher.execution(tmp_path / "alone"), teacher.execution(tmp_path / "resumed")
+    train([spec], alone)
+    stop_after([spec], resumed, 1)
+    train([other, spec], resumed)
+    assert_same(alone.results, resumed.results, [spec])
+    weights, result = outcome(alone.results, spec)
+    assert all(value.dtype == torch.float32 for value in weights.values() if value.is_floating_point())
+    assert result["train_loss"] > 0
 
 
 def test_vanilla_students_pack_too(tmp_path: Path) -> None:

@@ -20,8 +20,7 @@ from small_jobs import (
 from torch import Tensor, nn
 
 from trainables.data.dataset import Dataset
-from trainables.datasets import load
-from trainables.job import Execution
+from trainables.job import Execution, load_data
 from trainables.models import build
 from trainables.models.checkpoint import load_weights
 from trainables.spec import Mixing, RunSpec, Temperature, params
@@ -59,7 +58,7 @@ def plain_kd(logits: Tensor, answers: Tensor, temperature: Tensor) -> Tensor:
 
 def plain_loop(spec: RunSpec, teacher: GivenTeacher) -> tuple[nn.Module, list[float]]:
     """The run as one would write it by hand: plain SGD, an unfolded teacher that is asked for every batch."""
-    dataset = load("digits", None, train_fraction=spec.train_fraction)
+    dataset = load_data(spec, teacher.execution(Path()))
     guide = build("resnet8", 10).eval()
     load_weights(guide, teacher.path, "resnet8")
 

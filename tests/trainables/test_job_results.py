@@ -23,8 +23,7 @@ from small_jobs import (
 from torch import Tensor
 
 from trainables.data.stream import normalise
-from trainables.datasets import load
-from trainables.job import Execution, run
+from trainables.job import Execution, load_data, run
 from trainables.models import build
 from trainables.models.checkpoint import load_weights, sha256
 from trainables.run_names import name_of
@@ -108,7 +107,7 @@ def test_result(teacher: GivenTeacher, tmp_path: Path) -> None:
     guide = build("resnet8", 10)
     load_weights(guide, teacher.path, "resnet8")
     for network, names in ((model, ("last_top1", "last_top5")), (guide, ("teacher_top1", "teacher_top5"))):
-        dataset = load("digits", None)
+        dataset = load_data(spec, Execution(tmp_path))
         with torch.no_grad():
             logits = network.eval()(normalise(dataset.test.images, dataset.mean, dataset.std))
         ranks = (logits > logits.gather(1, dataset.test.labels[:, None])).sum(1)

@@ -34,7 +34,7 @@ MULTI = params(ce=0.1, kd=0.9, released=1, strong=1)
 
 def whole(spec: RunSpec) -> RunSpec:
     """One epoch of all images in batches of the usual size."""
-    return replace(spec, train_fraction=1.0, batch_size=64, epochs=1, milestones=())
+    return replace(spec, train_fraction=1.0, holdout=0.0, batch_size=64, epochs=1, milestones=())
 
 
 def runs(plain: RunSpec) -> list[RunSpec]:

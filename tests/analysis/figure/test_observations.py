@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from made_up import cells
 from PIL import Image
+from sklearn import manifold
 from untrained import make_weights
 
 from analysis import figures, paper
@@ -38,6 +40,8 @@ SETTINGS = Settings(dataset="digits", epochs=2, train_fraction=0.2, pairs=(PAIR.
 FIGURES = ("figure4", "figure5", "figure6", "figure7", "figure8")
 RANKS = {"figure4": range(4), "figure8": range(44, 48)}
 """Fewer images than are usually drawn."""
+ITERATIONS = 250
+"""The fewest that t-SNE takes."""
 FIGURE4, FIGURE6, FIGURE7 = (paper.find(name) for name in ("figure4", "figure6", "figure7"))
 
 
@@ -47,9 +51,10 @@ def specs_of(settings: Settings = SETTINGS) -> list[RunSpec]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_images() -> Iterator[None]:
+def little_work() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(from_weights, "RANKS", RANKS)
+        patch.setattr(manifold, "TSNE", partial(manifold.TSNE, max_iter=ITERATIONS))
         yield
 
 
@@ -101,6 +106,8 @@ def test_a_known_answer_needs_neither_torch_nor_the_images(results: Path, drawn:
         "from analysis.figure.from_weights import write_figure_from_runs;"
         "import trainables.data as data; data.load = None; from analysis.figure import from_weights;"
         f"from_weights.RANKS = {RANKS!r};"
+        f"from functools import partial; from sklearn import manifold;"
+        f"manifold.TSNE = partial(manifold.TSNE, max_iter={ITERATIONS});"
         f"results = Path({str(results)!r}); settings = from_json({SETTINGS.as_json()!r});"
         f"[write_figure_from_runs(resolve(paper.find(name), settings), results, None, (), results / 'again')"
         f" for name in {FIGURES}];"

@@ -36,6 +36,9 @@ ONE = Settings(pairs=(PAIR.key,))
 NASTY = r"50% & {a}_b^c ~ #1 $x$ \ <i>|`*[0] \"quoted\" é ± —"
 
 
+needs_latex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+
+
 def grid_of(name: str, settings: Settings) -> Grid:
     return make_grid(resolve(paper.find(name), settings), made_up.entries(paper.find(name), settings))
 
@@ -331,8 +334,6 @@ def test_latex_needs_what_it_says() -> None:
 
 def compile_latex(folder: Path, sources: list[str]) -> tuple[str, str]:
     """The log and the text of a document with these tables, in the class and on the paper that LaTeX takes."""
-    if shutil.which("pdflatex") is None:
-        pytest.skip("pdflatex is not installed: the LaTeX is not compiled")
     pages = "\n\\clearpage\n".join(sources)
     head = "\\documentclass{article}\n\\usepackage{booktabs,graphicx}\n\\begin{document}\n\\listoftables\n"
     (folder / "page.tex").write_text(f"{head}{pages}\n\\end{{document}}\n")
@@ -348,6 +349,7 @@ def compile_latex(folder: Path, sources: list[str]) -> tuple[str, str]:
     return (folder / "page.log").read_text(errors="replace"), words
 
 
+@needs_latex
 def test_every_full_table_fits_a_page_of_a_plain_article(tmp_path: Path) -> None:
     short = Settings(epochs=2, train_fraction=0.1, overrides=(("lr", "0.01"),), teachers=(("wrn_40_2", "a" * 64),))
     grids = [grid_of(name, Settings()) for name in paper.tables()]
@@ -362,6 +364,7 @@ def test_every_full_table_fits_a_page_of_a_plain_article(tmp_path: Path) -> None
         assert re.search(r"^ *\*\* +[+−-]", words, re.M), "a star that begins a row must not be taken for that of \\\\*"
 
 
+@needs_latex
 def test_latex_of_any_text_compiles(tmp_path: Path) -> None:
     _, words = compile_latex(tmp_path, [latex(nasty_sheet())])
     assert not words or "[U+4E2D]" in words.replace("\n", "")

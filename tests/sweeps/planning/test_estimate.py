@@ -166,7 +166,7 @@ def test_the_estimate_is_near_what_a_job_takes(tmp_path: Path) -> None:
     """In processor time, which others on the machine hardly change."""
     plan = planned("table5", epochs=2, pairs=("resnet8/resnet8",))
     teacher, *_ = plan.jobs
-    found = estimate(only(plan, teacher), None, CPU, device="cpu", at_once=1, seconds=3)
+    found = estimate(only(plan, teacher), None, CPU, device="cpu", at_once=1, seconds=1)
     execution = Execution(tmp_path, threads=1)
     for _ in run([replace(teacher.specs[0], epochs=1)], execution):
         pass
@@ -188,10 +188,10 @@ def test_no_more_images_are_measured_than_there_are() -> None:
 
 def test_measuring_keeps_to_its_time_and_leaves_the_threads_as_they_were() -> None:
     threads = torch.get_num_threads()
-    plan = planned("table5", dataset="cifar100", pairs=("resnet32x4/vgg8",))
+    plan = planned("table5", dataset="cifar100", pairs=("resnet20/resnet8",))
     began = time.process_time()
-    found = estimate(plan, None, CPU, device="cpu", at_once=2, seconds=2)
-    assert time.process_time() - began < 12
+    found = estimate(plan, None, CPU, device="cpu", at_once=2, seconds=1)
+    assert time.process_time() - began < 6
     assert torch.get_num_threads() == threads
     assert found.device_hours > 10
     assert "2 networks" in found.how
@@ -202,7 +202,7 @@ def test_other_cores_are_busy_while_measuring_and_idle_after() -> None:
     with keep_busy(2):
         assert threading.active_count() == before + 2
         began = time.process_time(), time.thread_time()
-        time.sleep(1)
+        time.sleep(0.5)
         busy = time.process_time() - began[0]
         assert busy > 3 * (time.thread_time() - began[1])
     assert threading.active_count() == before
@@ -241,13 +241,13 @@ def test_modules_may_be_traced_meanwhile() -> None:
 
 def test_where_the_time_is_over_each_is_measured_once_and_that_is_said() -> None:
     plan, told = planned("table5", rows=("kd",)), list[str]()
-    for seconds, words in ((0.0, ", 2 of 2 networks and losses by one step each"), (3.0, " s")):
+    for seconds, words in ((0.0, ", 2 of 2 networks and losses by one step each"), (1.5, " s")):
         found = estimate(plan, None, CPU, device="cpu", at_once=1, seconds=seconds, tell=told.append)
         assert found.how.endswith(words)
     assert all(line.startswith("measuring a few steps of 2 networks and losses") for line in told)
     assert [line.partition(": up to about ")[2] for line in told] == [
         "1 s on a quiet machine",
-        "3 s on a quiet machine",
+        "2 s on a quiet machine",
     ]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from imagenet_like import SIZES, make, opened
 from small_jobs import VANILLA, outcome, stop_after, train
 
-from trainables.data.dataset import Contents, Dataset
+from trainables.data.dataset import Dataset
 from trainables.data.subset import select
 from trainables.datasets import count_images, load
 from trainables.errors import UserError
@@ -38,19 +38,6 @@ def parts(whole: Dataset, part: Dataset) -> tuple[set[bytes], set[bytes], set[by
         set, map(prints, (part.train.images, part.test.images, whole.train.images, whole.test.images))
     )
     return train, held, all_of_them, test
-
-
-def test_a_tenth_of_cifar100(cifar100_contents: Contents) -> None:
-    whole, part = (cifar100_contents.assemble("cifar100", holdout=share) for share in (0.0, 0.1))
-    assert torch.bincount(part.test.labels).tolist() == [50] * 100
-    assert torch.bincount(part.train.labels).tolist() == [450] * 100
-    train, held, all_of_them, test = parts(whole, part)
-    assert train | held == all_of_them
-    known = count_images("cifar100", None, holdout=0.1)
-    assert (known.train_size, known.test_size) == (45_000, 5_000)
-    assert len(held & test) <= len(all_of_them & test)
-    assert (part.mean, part.std) == (whole.mean, whole.std)
-    assert part.source.endswith("; 5,000 training images held out, in place of the test images")
 
 
 def test_of_digits_nothing_is_trained_on_that_is_tested_on() -> None:

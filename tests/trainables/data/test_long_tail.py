@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 
 import pytest
 import torch
@@ -36,25 +35,6 @@ def test_the_published_totals() -> None:
     """CIFAR-100-LT at imbalance 1/100 has 10,847 images, at 1/10 19,573: the usual figures of the literature."""
     assert count_images("cifar100_lt", None, imbalance=0.01).train_size == 10_847
     assert count_images("cifar100_lt", None, imbalance=0.1).train_size == 19_573
-
-
-def test_cifar100_lt(cifar100_contents: Contents) -> None:
-    whole = cifar100_contents.assemble("cifar100")
-    tail = cifar100_contents.assemble("cifar100_lt", imbalance=0.5)
-    counts = torch.bincount(tail.train_labels).tolist()
-    assert counts == expected([500] * 100, 0.5)
-    assert counts == list(count_images("cifar100_lt", None, imbalance=0.5).train_per_class)
-    assert tail.source.endswith("; long-tailed (imbalance 0.5): 500 .. 250 a class, 36,029 images of 50,000")
-    assert torch.equal(tail.test.images, whole.test.images)
-    assert torch.equal(tail.test.labels, whole.test.labels)
-    assert (tail.mean, tail.std, tail.classes, tail.name) == (whole.mean, whole.std, whole.classes, "cifar100_lt")
-    taken, first = Counter[int](), []
-    for index, label in enumerate(whole.train.labels.tolist()):
-        if taken[label] < counts[label]:
-            first.append(index)
-            taken[label] += 1
-    assert torch.equal(tail.train.images, whole.train.images[first])
-    assert tail.fingerprint != whole.fingerprint
 
 
 def contents(labels: list[int]) -> Contents:

@@ -39,7 +39,7 @@ def test_work_is_done_as_it_is_then_recorded_then_replayed() -> None:
 def test_recorded_students_have_the_same_weights(
     teacher: GivenTeacher, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All nine; also stopped and resumed, when a recording begins anew."""
+    """Also stopped and resumed, when a recording begins anew. (Other rules and losses: `test_rules_train.py`.)"""
     recorders: list[Recorder] = []
 
     def recording(execution: Execution) -> Recorder:
@@ -47,13 +47,13 @@ def test_recorded_students_have_the_same_weights(
         return recorders[-1]
 
     monkeypatch.setattr(job, "capture_on", recording)
-    specs = list(students(teacher).values())
+    specs = [students(teacher)[name] for name in ("dkd", "he_cutmix", "half_mixup_dkd", "low_energy")]
     execution = replace(teacher.execution(tmp_path), teacher_cache_gb=1.0)
     stop_after(specs, execution, 1)
     train(specs, execution)
     train([VANILLA], Execution(tmp_path, threads=1))
     assert_same(alone, tmp_path, specs)
-    assert sum(sum(recorder.replays.values()) for recorder in recorders) > 100
+    assert sum(sum(recorder.replays.values()) for recorder in recorders) > 60
 
 
 def test_only_losses_of_a_step_alone_are_recorded() -> None:

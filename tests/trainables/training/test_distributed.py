@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from few import NETWORKS, fast
 from forked import CONTEXT
 from small_jobs import DKD, VANILLA, GivenTeacher, outcome, train
 from torch import Tensor, nn
@@ -112,21 +113,27 @@ def trained(share: Share, specs: list[RunSpec], execution: Execution, until: int
             return
 
 
-def specs_of(teacher: GivenTeacher, methods: Collection[str] = ("vid",)) -> list[RunSpec]:
-    """Plain, mutual, KD and more.
+def groups_of(teacher: GivenTeacher) -> list[list[RunSpec]]:
+    """Plain and mutual; KD and more.
 
     At a rate so low that rounding does not grow: uniform areas of digits flip whole ReLUs at the last bit."""
     slow = {"lr": 1e-4, "batch_size": 9, "milestones": ()}
-    taught = [
-        replace(teacher.spec(**slow), method=name, params=numbers)
-        for name, numbers in METHODS.items()
-        if name in methods
-    ]
+    taught = [replace(teacher.spec(**slow), method=name, params=numbers) for name, numbers in METHODS.items()]
     learning = Temperature(0, "ctkd", numbers=params(lowest=1, span=20, start=1, warmup=2))
     by_student = Temperature(0, "lskd", numbers=params(tau=2))
     taught += [teacher.spec(**slow, temperature=rule) for rule in (learning, by_student)]
     mutual = replace(VANILLA, **slow, method="dml", params=params(ce=1, mutual=1), peer="resnet8")
-    return [replace(VANILLA, **slow), mutual, teacher.spec(**slow), *taught]
+    return [[replace(VANILLA, **slow), mutual], [teacher.spec(**slow), *taught]]
+
+
+def learns(spec: RunSpec) -> bool:
+    """Whether something beside the student does."""
+    return spec.method in ("dml", "fitnet", "vid") or "ctkd" in spec.name
+
+
+def few_of(groups: list[list[RunSpec]]) -> list[list[RunSpec]]:
+    """Modules of a method and a temperature that is learned."""
+    return [[spec for spec in groups[1] if spec.method == "vid" or "ctkd" in spec.name]]
 
 
 def whole_state(results: Path, spec: RunSpec) -> dict[str, Tensor]:
@@ -136,26 +143,28 @@ def whole_state(results: Path, spec: RunSpec) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("stopped", "methods"),
-    [(True, ("vid",)), pytest.param(False, METHODS, marks=pytest.mark.slow)],
-    ids=["stopped", "all"],
+    ("stopped", "chosen"),
+    [(True, few_of), *(pytest.param(stopped, list, marks=pytest.mark.slow) for stopped in (True, False))],
+    ids=["few, stopped", "all, stopped", "all"],
 )
 def test_two_processes_train_what_one_does(
-    stopped: bool, methods: Collection[str], teacher: GivenTeacher, tmp_path: Path
+    stopped: bool,
+    chosen: Callable[[list[list[RunSpec]]], list[list[RunSpec]]],
+    teacher: GivenTeacher,
+    tmp_path: Path,
 ) -> None:
     alone, together = teacher.execution(tmp_path / "alone"), teacher.execution(tmp_path / "together")
-    vanilla, mutual, *taught = specs_of(teacher, methods)
-    for group in ([vanilla, mutual], taught):
+    groups = chosen(groups_of(teacher))
+    for group in groups:
         train(group, alone)
         if stopped:
             on_each(trained, group, together, 1)
             assert not list((tmp_path / "together" / "runs").glob(f"{group[0].run_id}/result.json"))
         on_each(trained, group, together, None)
-    for spec in (vanilla, mutual, *taught):
+    for spec in (spec for group in groups for spec in group):
         one, two = (whole_state(execution.results, spec) for execution in (alone, together))
         result, other = (outcome(execution.results, spec)[1] for execution in (alone, together))
-        learns = spec.method in ("dml", "fitnet", "vid") or "ctkd" in spec.name
-        assert any(key.startswith("method.") for key in one) == learns
+        assert any(key.startswith("method.") for key in one) == learns(spec)
         start = initial_model(spec, 10).state_dict()
         moved = sum((one[key].float() - start[key].float()).square().sum() for key in start)
         apart = sum((one[key].float() - two[key].float()).square().sum() for key in one)
@@ -166,20 +175,23 @@ def test_two_processes_train_what_one_does(
         assert other["parameters"] == result["parameters"]
 
 
-def test_a_device_may_have_no_sample_of_a_small_last_batch(teacher: GivenTeacher, tmp_path: Path) -> None:
+@pytest.mark.parametrize("chosen", [few_of, pytest.param(list, marks=pytest.mark.slow)], ids=["few", "all"])
+def test_a_device_may_have_no_sample_of_a_small_last_batch(
+    chosen: Callable[[list[list[RunSpec]]], list[list[RunSpec]]], teacher: GivenTeacher, tmp_path: Path
+) -> None:
     """Of 64 images, batches of 31 leave 2 for the last, which go to two of three devices."""
     alone, together = teacher.execution(tmp_path / "alone"), teacher.execution(tmp_path / "together")
-    _, mutual, *taught = [replace(spec, batch_size=31) for spec in specs_of(teacher)]
-    for group in ([mutual], taught):
-        train(group, alone)
-        on_each(trained, group, together, None, world=3)
-    for spec in (mutual, *taught):
-        result, other = (outcome(execution.results, spec)[1] for execution in (alone, together))
-        assert other["train_loss"] == pytest.approx(result["train_loss"], rel=1e-3)
-        assert other["last_loss"] == pytest.approx(result["last_loss"], rel=1e-3)
+    for group in chosen(groups_of(teacher)):
+        runs = [replace(spec, batch_size=31) for spec in group]
+        train(runs, alone)
+        on_each(trained, runs, together, None, world=3)
+        for spec in runs:
+            result, other = (outcome(execution.results, spec)[1] for execution in (alone, together))
+            assert other["train_loss"] == pytest.approx(result["train_loss"], rel=1e-3)
+            assert other["last_loss"] == pytest.approx(result["last_loss"], rel=1e-3)
 
 
-@pytest.mark.parametrize("network", names())
+@pytest.mark.parametrize("network", fast(names(), *NETWORKS))
 def test_every_network_takes_the_norms_of_several_gpus(network: str) -> None:
     plain, shared = build(network, 10).eval(), build(network, 10).eval()
     shared.load_state_dict(plain.state_dict())
@@ -193,8 +205,8 @@ def test_every_network_takes_the_norms_of_several_gpus(network: str) -> None:
 
 
 def test_what_cannot_be_split_is_refused_alone(teacher: GivenTeacher, tmp_path: Path) -> None:
-    fine = teacher.spec()
-    coupled = replace(teacher.spec(), method="pkt", params=params(ce=1, weight=30000))
+    fine = teacher.spec(epochs=1, milestones=())
+    coupled = replace(fine, method="pkt", params=params(ce=1, weight=30000))
     on_each(trained, [fine, coupled], teacher.execution(tmp_path), None)
     assert outcome(tmp_path, fine)[1]["status"] == "done"
     text = (tmp_path / "runs" / coupled.run_id / "result.json").read_text()

@@ -15,6 +15,7 @@ from forked import call, run_script
 from small_jobs import VANILLA, GivenTeacher, assert_same, seasoned, students
 from test_methods_train import packs, specs
 
+from trainables.methods import names
 from trainables.models.checkpoint import save_weights
 from trainables.spec import RunSpec
 from trainables.storage.job_file import Execution, job_json
@@ -46,7 +47,9 @@ def waits(jobs: Sequence[Sequence[RunSpec]], execution: Execution) -> list[Count
 
 
 def test_every_method(teacher: GivenTeacher, tmp_path: Path) -> None:
-    jobs = packs(specs(replace(VANILLA, epochs=1, milestones=()), f"sha256:{teacher.digest}").values())
+    """In few steps each."""
+    base = replace(VANILLA, train_fraction=0.02, holdout=0.34, epochs=1, milestones=())
+    jobs = packs(specs(base, f"sha256:{teacher.digest}", names()).values())
     assert waits(jobs, teacher.execution(tmp_path)) == [Counter()] * len(jobs)
 
 
@@ -66,7 +69,7 @@ def test_every_treatment(teacher_cache_gb: float, teacher: GivenTeacher, tmp_pat
 def test_images_that_are_decoded_while_it_trains(tmp_path: Path) -> None:
     root = imagenet_like.make(tmp_path / "imagenet")
     run = replace(VANILLA, dataset="imagenet", student="MobileNetV1", augmentation="random_resized_crop_flip")
-    run = replace(run, train_fraction=1.0, epochs=1, milestones=(), batch_size=8)
+    run = replace(run, train_fraction=1.0, holdout=0.0, epochs=1, milestones=(), batch_size=8)
     assert waits([[run]], Execution(tmp_path / "results", data_dir=root, threads=1)) == [Counter()]
 
 

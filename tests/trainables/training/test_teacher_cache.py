@@ -22,9 +22,9 @@ from small_jobs import IMAGES, GivenTeacher, assert_same, seasoned, stop_after, 
 from torch import Tensor
 
 from trainables.data.stream import BatchStream
-from trainables.datasets import load
+from trainables.job import load_data
 from trainables.spec import RunSpec
-from trainables.storage.job_file import job_json
+from trainables.storage.job_file import Execution, job_json
 from trainables.storage.locks import hold_lock
 from trainables.storage.runs import teacher_cache_bytes
 from trainables.training import teacher_cache
@@ -40,7 +40,7 @@ def opened_cache(
     spec: RunSpec, results: Path, most_bytes: float = GB, digest: str = ""
 ) -> Iterator[TeacherCache | None]:
     """A cache without a job, of a teacher that is always the same."""
-    data = load("digits", None, train_fraction=spec.train_fraction)
+    data = load_data(spec, Execution(results))
     stream = data.stream(seed=spec.seed, batch_size=spec.batch_size, augmentation=spec.augmentation)
     teacher = Teacher(seasoned("resnet8"), device="cpu", precision=spec.precision)
     with open_teacher_cache(spec, data, stream, teacher, digest, results, most_bytes, []) as cache:
@@ -70,7 +70,9 @@ def fake_free(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
 
 def test_a_cache_changes_no_number(teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     """One student fills it, packs and lone students read it: all as without one, bit by bit."""
-    specs, execution = students(teacher), teacher.execution(tmp_path, teacher_cache_gb=1.0)
+    names = ("kd", "cutmix", "energy_kd", "reversed_dkd", "he_cutmix")
+    specs = {name: students(teacher)[name] for name in names}
+    execution = teacher.execution(tmp_path, teacher_cache_gb=1.0)
     train([specs["kd"]], execution)
     train([spec for name, spec in specs.items() if name not in ("kd", "cutmix")], execution)
     train([specs["cutmix"]], execution)
@@ -243,7 +245,7 @@ def test_no_cache_for_measured_times_nor_decoded_images(teacher: GivenTeacher, t
 
 
 def test_jobs_at_the_same_time_share_the_work(teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
-    specs = list(students(teacher).values())
+    specs = [students(teacher)[name] for name in ("kd", "gradation", "cutmix", "reversed_dkd")]
     paths = [tmp_path / f"job{number}.json" for number in range(2)]
     for path, part in zip(paths, (specs[::2], specs[1::2]), strict=True):
         path.write_text(job_json(part, teacher.execution(tmp_path, teacher_cache_gb=1.0)))
