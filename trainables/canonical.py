@@ -7,6 +7,7 @@ import functools
 import math
 import types
 import typing
+from collections.abc import Callable
 from typing import Any
 
 from trainables.errors import UserError
@@ -31,28 +32,37 @@ def _exact_float(value: float) -> float:
     return exact + 0.0
 
 
-def coerce(value: Any, annotation: Any) -> Any:
-    """`value` as its declared type (4 and 4.0 are one temperature); refuses what JSON cannot write exactly."""
+@functools.cache
+def _coercion(annotation: Any) -> Callable[[Any], Any]:
+    """What makes a value one of this type (4 and 4.0 are one temperature); it refuses what JSON cannot write exactly."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        inner = next(a for a in arguments if a is not type(None))
-        return None if value is None else coerce(value, inner)
+        inner = _coercion(next(a for a in arguments if a is not type(None)))
+        return lambda value: None if value is None else inner(value)
     if origin is tuple:
+        each = [_coercion(a) for a in arguments if a is not Ellipsis]
         if arguments[-1] is Ellipsis:
-            return tuple(coerce(item, arguments[0]) for item in value)
-        return tuple(coerce(item, inner) for item, inner in zip(value, arguments, strict=True))
+            return lambda value: tuple(map(each[0], value))
+        return lambda value: tuple(make(item) for item, make in zip(value, each, strict=True))
     if dataclasses.is_dataclass(annotation):
-        cls = typing.cast(type, annotation)
-        if not isinstance(value, cls):
-            raise UserError(f"{value!r} is no {cls.__name__}")
-        return value
-    if annotation is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return functools.partial(_instance, typing.cast(type, annotation))
+    return functools.partial(_plain, annotation)
+
+
+def _instance(cls: type, value: Any) -> Any:
+    if not isinstance(value, cls):
+        raise UserError(f"{value!r} is no {cls.__name__}")
+    return value
+
+
+def _plain(cls: Any, value: Any) -> Any:
+    if cls is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return _exact_float(value)
-    if annotation is int and isinstance(value, float) and value.is_integer():
+    if cls is int and isinstance(value, float) and value.is_integer():
         value = int(value)
-    if type(value) is not annotation:
-        raise UserError(f"{value!r} should be of type {getattr(annotation, '__name__', annotation)}")
-    if annotation is int and abs(value) >= 2**63:
+    if type(value) is not cls:
+        raise UserError(f"{value!r} should be of type {getattr(cls, '__name__', cls)}")
+    if cls is int and abs(value) >= 2**63:
         raise UserError("a whole number of a run has at most 63 bits")
     return value
 
@@ -61,8 +71,8 @@ class Canonical:
     """A dataclass of typed fields that becomes canonical JSON."""
 
     def __post_init__(self) -> None:
-        for name, kind in _hints(typing.cast(Any, type(self))).items():
-            object.__setattr__(self, name, coerce(getattr(self, name), kind))
+        for name, make in _fields(type(self)):
+            object.__setattr__(self, name, make(getattr(self, name)))
         self.validate()
 
     def validate(self) -> None:
