@@ -32,9 +32,14 @@ def _exact_float(value: float) -> float:
     return exact + 0.0
 
 
+def coerce(value: Any, annotation: Any) -> Any:
+    """`value` as its declared type (4 and 4.0 are one temperature); refuses what JSON cannot write exactly."""
+    return _coercion(annotation)(value)
+
+
 @functools.cache
 def _coercion(annotation: Any) -> Callable[[Any], Any]:
-    """What makes a value one of this type (4 and 4.0 are one temperature); it refuses what JSON cannot write exactly."""
+    """What makes a value one of this type."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         inner = _coercion(next(a for a in arguments if a is not type(None)))
@@ -71,7 +76,7 @@ class Canonical:
     """A dataclass of typed fields that becomes canonical JSON."""
 
     def __post_init__(self) -> None:
-        for name, make in _fields(type(self)):
+        for name, make in _fields(typing.cast(Any, type(self))):
             object.__setattr__(self, name, make(getattr(self, name)))
         self.validate()
 
