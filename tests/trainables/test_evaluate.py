@@ -71,11 +71,11 @@ def test_the_scores_are_those_of_a_plain_loop(weights: Path, capsys: pytest.Capt
     assert found["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 597, 10_000])
-def test_the_batch_size_does_not_matter(weights: Path, capsys: pytest.CaptureFixture[str], batch_size: int) -> None:
+def test_the_batch_size_does_not_matter(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--dataset", "digits", "--device", "cpu")
-    found = scores(capsys, "resnet8", weights, *options, "--batch-size", batch_size)
-    assert found["top1"] == scores(capsys, "resnet8", weights, *options)["top1"]
+    usual = scores(capsys, "resnet8", weights, *options)["top1"]
+    for batch_size in (7, 597, 10_000):
+        assert scores(capsys, "resnet8", weights, *options, "--batch-size", batch_size)["top1"] == usual
 
 
 def test_people_get_a_sentence(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -289,6 +289,7 @@ def test_workers_end_with_their_parent(root: Path, tmp_path: Path) -> None:
     assert ended(training.pid)
 
 
+@pytest.mark.slow
 def test_workers_leave_ctrl_c_to_their_parent(root: Path, tmp_path: Path) -> None:
     """Its first Ctrl-C may be no more than a wish to stop later. Then they end in silence, warnings being errors."""
     training = start(root, tmp_path)

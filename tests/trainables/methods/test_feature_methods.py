@@ -253,8 +253,8 @@ def test_the_variance_of_vid_learns_the_mean_square_of_the_error() -> None:
     assert isinstance(modules, nn.ModuleList)
     modules.double()
     spreads = [gaussian.spread for gaussian in modules]
-    optimizer = torch.optim.Adam(spreads, lr=0.1)
-    for _ in range(600):
+    optimizer = torch.optim.Adam(spreads, lr=0.3)
+    for _ in range(200):
         optimizer.zero_grad()
         alone("vid").loss(ONE, batch(OTHER, modules)).backward()
         optimizer.step()

@@ -12,6 +12,7 @@ from typing import NoReturn
 import pytest
 import torch
 import torchvision
+from few import fast
 from small_jobs import one_line
 from torch import Tensor
 
@@ -37,7 +38,7 @@ def sines(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return filled
 
 
-@pytest.mark.parametrize("name", WITH_WEIGHTS)
+@pytest.mark.parametrize("name", fast(WITH_WEIGHTS, "imagenet_resnet18"))
 def test_identical_to_torchvisions_network(name: str) -> None:
     theirs = torchvision.models.get_model(name.removeprefix("imagenet_")).double().eval()
     ours = build(name, 1000).double().eval()
