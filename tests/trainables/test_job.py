@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import sys
-import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from few import fast
+from forked import run_path, start
 from small_jobs import (
     STEPS,
     VANILLA,
@@ -189,32 +188,29 @@ def kill_until_done(execution: Execution, specs: Sequence[RunSpec], moments: Seq
     """`python trainables/job.py`, killed so many seconds after its first line at every start but the last."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "JOB.json").write_text(job_json(specs, execution))
-    command = [sys.executable, str(ROOT / "trainables" / "job.py"), str(folder / "JOB.json")]
     kills = 0
-    for moment in (*moments, None):
-        with subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            first = process.stdout.readline()
-            if moment is not None:
-                threading.Event().wait(moment)
-                process.send_signal(signal.SIGKILL)
-            said, complained = process.stdout.read(), process.stderr.read()
-            process.wait()
-        if process.returncode == -signal.SIGKILL:
+    for number, moment in enumerate((*moments, None)):
+        out, err = folder / f"out{number}", folder / f"err{number}"
+        words = [str(folder / "JOB.json")]
+        process = start((out, err), run_path, str(ROOT / "trainables" / "job.py"), words, cwd=folder)
+        if moment is not None:
+            while process.is_alive() and not (out.exists() and out.read_text()):
+                time.sleep(0.01)
+            time.sleep(moment)
+            process.kill()
+        process.join()
+        if process.exitcode == -signal.SIGKILL:
             kills += 1
             continue
-        assert process.returncode == 0, complained
-        assert "done" in first + said
+        assert process.exitcode == 0, err.read_text()
+        assert "done" in out.read_text()
     return kills
 
 
 def test_sigkill(teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     every = students(teacher)
     specs = [every[name] for name in ("he_cutmix", "reversed_dkd", "gradation")]
-    moments = [random.Random(0).uniform(0, 0.8)]
+    moments = [random.Random(0).uniform(0, 0.4)]
     assert kill_until_done(teacher.execution(tmp_path / "results"), specs, moments, tmp_path) >= 1
     assert_same(alone, tmp_path / "results", specs)
 

@@ -16,6 +16,7 @@ from small_jobs import VANILLA, GivenTeacher, seasoned, train
 from torch import Tensor
 
 from trainables import shares
+from trainables.datasets import count_images
 from trainables.methods import Batch
 from trainables.methods.multi import Multi
 from trainables.models import Outputs, build
@@ -32,9 +33,9 @@ HE_DA = {rate: Mixing("cutmix", "high", rate) for rate in (0.2, 0.5)}
 MULTI = params(ce=0.1, kd=0.9, released=1, strong=1)
 
 
-def whole(spec: RunSpec) -> RunSpec:
-    """One epoch of all images in batches of the usual size."""
-    return replace(spec, train_fraction=1.0, holdout=0.0, batch_size=64, epochs=1, milestones=())
+def many(spec: RunSpec) -> RunSpec:
+    """One epoch of a third of the images in batches of the usual size."""
+    return replace(spec, train_fraction=1 / 3, holdout=0.1, batch_size=64, epochs=1, milestones=())
 
 
 def runs(plain: RunSpec) -> list[RunSpec]:
@@ -68,14 +69,14 @@ def assert_near(results: Path, spec: RunSpec, points: float) -> None:
 
 def test_digits(tmp_path: Path) -> None:
     """Of a teacher that was trained on them."""
-    guide = replace(whole(VANILLA), epochs=2, milestones=(1,))
+    guide = replace(many(VANILLA), epochs=2, milestones=(1,))
     execution = Execution(tmp_path, threads=1)
     train([guide], execution)
     numbers = {"method": "kd", "params": params(ce=0.1, kd=0.9)}
-    specs = runs(replace(whole(VANILLA), **numbers, teacher="resnet8", teacher_source=f"run:{guide.run_id}"))
+    specs = runs(replace(many(VANILLA), **numbers, teacher="resnet8", teacher_source=f"run:{guide.run_id}"))
     train(specs, execution)
     for spec in specs:
-        assert_near(tmp_path, spec, 2)
+        assert_near(tmp_path, spec, 4)
 
 
 @pytest.mark.slow
@@ -87,7 +88,7 @@ def test_real_images_of_the_published_teacher(tmp_path: Path) -> None:
     weights = data / "checkpoints" / "wrn_16_2_energykd"
     given = GivenTeacher(weights, load_weights(build("wrn_16_2", 100), weights, "wrn_16_2"))
     cifar = {"dataset": "cifar100", "teacher": "wrn_16_2", "augmentation": "crop_flip"}
-    specs = runs(replace(whole(given.spec()), **cifar))
+    specs = runs(replace(many(given.spec()), **cifar))
     train(specs, given.execution(tmp_path, data_dir=data / "cifar100"))
     for spec in specs:
         assert_near(tmp_path, spec, 1)
@@ -95,7 +96,7 @@ def test_real_images_of_the_published_teacher(tmp_path: Path) -> None:
 
 def test_images_in_files_with_their_training_crops(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
-    for split, count in (("train", 500), ("val", 2)):
+    for split, count in (("train", 200), ("val", 2)):
         for name in imagenet_like.CLASSES:
             (tmp_path / split / name).mkdir(parents=True)
             for number in range(count):
@@ -124,7 +125,7 @@ def test_images_in_files_with_their_training_crops(tmp_path: Path) -> None:
         view = Views(chunk, stream, torch.float32, teaching).weak
         counts += view.count_ends("view", 0.2)
     for share in (counts / source.train_size).tolist():
-        assert share == pytest.approx(0.2, abs=0.03)
+        assert share == pytest.approx(0.2, abs=0.04)
 
 
 @pytest.mark.parametrize("rate", [0.2, 0.35])
@@ -140,15 +141,16 @@ def test_by_image_the_same_images_are_meant_in_every_epoch(
         mixed.update(views.mixed(Mixing("cutmix", "high", rate), "image").index.tolist())
 
     monkeypatch.setattr(Steps, "prepare", watched)
-    spec = whole(teacher.spec(mixing=Mixing("cutmix", "high", rate), membership="image"))
+    spec = many(teacher.spec(mixing=Mixing("cutmix", "high", rate), membership="image"))
     spec = replace(spec, epochs=2)
     train([spec], teacher.execution(tmp_path))
-    count = int(1200 * rate)
+    size = count_images("digits", None, spec.train_fraction, holdout=spec.holdout).train_size
+    count = int(size * rate)
     assert len(mixed) == count
     (file,) = (tmp_path / "teachers").glob("*-image-*.pt")
     energies = torch.load(io.BytesIO(verify_checksum(file.read_bytes()) or b""), weights_only=True)
     assert mixed == set(energies.argsort(stable=True)[-count:].tolist())
-    assert [row[1:3] for row in recorded(tmp_path, spec)] == [[None, count / 1200]] * 2
+    assert [row[1:3] for row in recorded(tmp_path, spec)] == [[None, count / size]] * 2
 
 
 def test_a_run_that_is_off_says_so(teacher: GivenTeacher, tmp_path: Path) -> None:
@@ -188,7 +190,7 @@ def test_energy_multi_has_one_temperature_a_sample(
         return loss(method, student, strong, batch)
 
     monkeypatch.setattr(Multi, "two_view_loss", watched)
-    spec = whole(teacher.spec(temperature=ENERGY[0.2]))
+    spec = many(teacher.spec(temperature=ENERGY[0.2]))
     train([replace(spec, method="multi", params=MULTI)], teacher.execution(tmp_path))
     assert all(torch.equal(weak, strong) for weak, strong in found)
     assert {float(value) for weak, _ in found for value in weak} == {2, 4, 6}
