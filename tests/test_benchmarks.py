@@ -195,9 +195,9 @@ def test_a_large_ledger() -> None:
     ("script", "options"),
     [
         ("pack", ("--rows", "nonsense")),
-        ("pack", ("--steps", "1")),
+        pytest.param("pack", ("--steps", "1"), marks=pytest.mark.slow),
         ("together", ("--student", "nonsense")),
-        ("together", ("--threads", "-1")),
+        pytest.param("together", ("--threads", "-1"), marks=pytest.mark.slow),
         ("ledger", ("--runs", "0")),
         ("imagenet_input", ("--images", "1")),
         *([] if torch.cuda.is_available() else [("together", ("--device", "cuda"))]),

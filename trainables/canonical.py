@@ -76,8 +76,8 @@ class Canonical:
     """A dataclass of typed fields that becomes canonical JSON."""
 
     def __post_init__(self) -> None:
-        for name, make in _fields(typing.cast(Any, type(self))):
-            object.__setattr__(self, name, make(getattr(self, name)))
+        for name, kind in _hints(typing.cast(Any, type(self))).items():
+            object.__setattr__(self, name, _coercion(kind)(getattr(self, name)))
         self.validate()
 
     def validate(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from trainables.errors import UserError
 from trainables.job import run
 from trainables.recipes import Pair, Treatment, kd
 from trainables.spec import RunSpec, from_dict, params
+from trainables.storage import provenance
 from trainables.storage.job_file import Execution, job_json, read_job
 
 REPOSITORY = own_code.ROOT
@@ -186,14 +186,14 @@ def test_the_list_of_networks_is_complete() -> None:
     assert set(models.names()) == {*own_code.NETWORKS.split()}
 
 
-def test_a_checkout_with_unknown_modules_is_dirty(tmp_path: Path) -> None:
-    """In a process of its own, on a repository whose only change is a module that git does not know."""
+def test_a_checkout_with_unknown_modules_is_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a repository whose only change is a module that git does not know."""
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
-    for folder, modules in own_code.SHIPPED.items():
-        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-        for name in modules.split():
-            (tmp_path / folder / f"{name}.py").write_bytes((REPOSITORY / folder / f"{name}.py").read_bytes())
     (tmp_path / "pyproject.toml").touch()  # by which a checkout is known
+    (module := tmp_path / "trainables" / "storage" / "provenance.py").parent.mkdir(parents=True)
+    module.touch()
+    monkeypatch.setattr(own_code, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "__file__", str(module))
     try:
         for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
             subprocess.run([*git, *words], check=True, capture_output=True)
@@ -201,14 +201,6 @@ def test_a_checkout_with_unknown_modules_is_dirty(tmp_path: Path) -> None:
         pytest.skip("no git here")
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "notes.txt").touch()
-    code = "from trainables.storage.provenance import surroundings as s; print(s('cpu')['dirty'])"
-
-    def dirty() -> str:
-        done = subprocess.run(
-            [sys.executable, "-B", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    assert dirty() == "False", "other files that git does not know are no code"
-    (tmp_path / "trainables/methods/mine.py").write_text(MINE)
-    assert dirty() == "True"
+    assert provenance._commit()["dirty"] is False, "other files that git does not know are no code"
+    module.with_name("mine.py").write_text(MINE)
+    assert provenance._commit()["dirty"] is True

@@ -76,7 +76,7 @@ def test_digits(tmp_path: Path) -> None:
     specs = runs(replace(many(VANILLA), **numbers, teacher="resnet8", teacher_source=f"run:{guide.run_id}"))
     train(specs, execution)
     for spec in specs:
-        assert_near(tmp_path, spec, 4)
+        assert_near(tmp_path, spec, 6)
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def test_nothing_shared_is_made_on_a_students_stream(
         (views.TeacherContext, "thresholds"),
     ):
         watch(owner, name)
-    specs = list(students(teacher).values())
+    specs = [students(teacher)[name] for name in ("kd", "energy_kd", "cutmix", "he_cutmix", "low_energy")]
     train(specs, replace(teacher.execution(tmp_path), teacher_cache_gb=teacher_cache_gb))
     train([VANILLA], Execution(tmp_path, threads=1))
     assert_same(alone, tmp_path, specs)
