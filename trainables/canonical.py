@@ -7,7 +7,6 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Callable
 from typing import Any
 
 from trainables.errors import UserError
@@ -17,6 +16,8 @@ Params = tuple[tuple[str, float], ...]
 
 
 _hints = functools.cache(typing.get_type_hints)
+_origin = functools.cache(typing.get_origin)
+_arguments = functools.cache(typing.get_args)
 
 
 def _exact_float(value: float) -> float:
@@ -34,41 +35,27 @@ def _exact_float(value: float) -> float:
 
 def coerce(value: Any, annotation: Any) -> Any:
     """`value` as its declared type (4 and 4.0 are one temperature); refuses what JSON cannot write exactly."""
-    return _coercion(annotation)(value)
-
-
-@functools.cache
-def _coercion(annotation: Any) -> Callable[[Any], Any]:
-    """What makes a value one of this type."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _exact_float(value)
+    if annotation is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if annotation is int and type(value) is int and abs(value) >= 2**63:
+        raise UserError("a whole number of a run has at most 63 bits")
+    if type(value) is annotation:
+        return value
+    origin, arguments = _origin(annotation), _arguments(annotation)
     if origin in (typing.Union, types.UnionType):
-        inner = _coercion(next(a for a in arguments if a is not type(None)))
-        return lambda value: None if value is None else inner(value)
+        inner = next(a for a in arguments if a is not type(None))
+        return None if value is None else coerce(value, inner)
     if origin is tuple:
-        each = [_coercion(a) for a in arguments if a is not Ellipsis]
         if arguments[-1] is Ellipsis:
-            return lambda value: tuple(map(each[0], value))
-        return lambda value: tuple(make(item) for item, make in zip(value, each, strict=True))
-    if dataclasses.is_dataclass(annotation):
-        return functools.partial(_instance, typing.cast(type, annotation))
-    return functools.partial(_plain, annotation)
-
-
-def _instance(cls: type, value: Any) -> Any:
+            return tuple(coerce(item, arguments[0]) for item in value)
+        return tuple(coerce(item, inner) for item, inner in zip(value, arguments, strict=True))
+    if not dataclasses.is_dataclass(annotation):
+        raise UserError(f"{value!r} should be of type {getattr(annotation, '__name__', annotation)}")
+    cls = typing.cast(type, annotation)
     if not isinstance(value, cls):
         raise UserError(f"{value!r} is no {cls.__name__}")
-    return value
-
-
-def _plain(cls: Any, value: Any) -> Any:
-    if cls is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return _exact_float(value)
-    if cls is int and isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if type(value) is not cls:
-        raise UserError(f"{value!r} should be of type {getattr(cls, '__name__', cls)}")
-    if cls is int and abs(value) >= 2**63:
-        raise UserError("a whole number of a run has at most 63 bits")
     return value
 
 
@@ -77,7 +64,7 @@ class Canonical:
 
     def __post_init__(self) -> None:
         for name, kind in _hints(typing.cast(Any, type(self))).items():
-            object.__setattr__(self, name, _coercion(kind)(getattr(self, name)))
+            object.__setattr__(self, name, coerce(getattr(self, name), kind))
         self.validate()
 
     def validate(self) -> None:
