@@ -46,6 +46,7 @@ LOCAL = {
     "RAY_AUTH_TOKEN": TOKEN,
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_prestart_worker_first_driver": "0",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
 } | ({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {})
 
 

@@ -7,6 +7,7 @@ Tune's documented interface this relies on the following, which tests/sweeps/run
 - `Searcher.suggest` is asked in every step of Tune's loop, and again after it gave None;
 - `trial.pickled_error_file` is the error that ended a trial, written before `on_trial_error`;
 - a result with "done" ends a trial without another look at its process;
+- of a trial whose process could not be used again nothing is told: it is in `trials` with the status ERROR;
 - an exception that is no `Exception` leaves the loop as it is;
 - `PlacementGroupFactory` hands further arguments to `ray.util.placement_group`.
 """
@@ -23,11 +24,12 @@ from typing import Any, ParamSpec, TypeVar
 
 from ray import tune
 from ray.exceptions import RayTaskError
+from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from sweeps.running.cluster import environment
 from sweeps.running.sweep import RunningSweep
-from trainables.ray_trial import EXPERIMENT
+from trainables.ray_trial import EXPERIMENT, ProcessDiedError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -140,6 +142,7 @@ class _Reports(tune.Callback):
 
     def __init__(self, sweep: RunningSweep) -> None:
         self._sweep = sweep
+        self._failed: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -147,6 +150,9 @@ class _Reports(tune.Callback):
     @_carry_errors
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._sweep.check()
+        for trial in trials:
+            if trial.status == Trial.ERROR and trial.trial_id not in self._failed:
+                self._end(trial, ProcessDiedError("the job before it did not leave its process", ""))
 
     @_carry_errors
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -163,7 +169,11 @@ class _Reports(tune.Callback):
 
     @_carry_errors
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._sweep.end(trial.config["key"], _read_error(trial))
+        self._end(trial, _read_error(trial))
+
+    def _end(self, trial: Any, error: Exception) -> None:
+        self._failed.add(trial.trial_id)
+        self._sweep.end(trial.config["key"], error)
 
 
 def _read_error(trial: Any) -> Exception:

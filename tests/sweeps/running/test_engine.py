@@ -24,7 +24,7 @@ from analysis.record.ledger import Ledger
 from sweeps.planning.job_queue import Outcome
 from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from sweeps.planning.resources import Resources
-from sweeps.running import engine
+from sweeps.running import cluster, engine
 from sweeps.running.engine import execute, write_jobs
 from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
 from trainables.cores import cores_here
@@ -365,6 +365,16 @@ def test_a_fraction_of_a_gpu_lets_that_many_jobs_share_it(tmp_path: Path, monkey
         open_jobs += isinstance(event, JobStarted) - isinstance(event, RunEnded)
         most = max(most, open_jobs)
     assert most == 4
+
+
+@pytest.mark.slow
+def test_a_job_that_is_slow_to_leave_its_process_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tune waits no moment for it here, gives up the trial that was to follow in that process, and tells nobody."""
+    monkeypatch.setitem(cluster.LOCAL, "TUNE_FUNCTION_THREAD_TIMEOUT_S", "0")
+    seeds = [spec("net", seed) for seed in range(1, 5)]
+    seen = sweep(tmp_path, plan(*map(job, seeds)))
+    assert seen.outcome.complete
+    assert sorted(log_lines(tmp_path, "result")) == sorted(one.run_id for one in seeds)
 
 
 @pytest.mark.slow

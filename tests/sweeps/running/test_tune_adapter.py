@@ -19,7 +19,7 @@ from ray.util.placement_group import placement_group
 
 from sweeps.running import tune_adapter
 from sweeps.running.tune_adapter import _CarriedError, _Jobs, _read_error, _Reports
-from trainables.ray_trial import JobFailedError
+from trainables.ray_trial import JobFailedError, ProcessDiedError
 
 
 @pytest.mark.parametrize("name", [*tune_adapter.SETTINGS, *tune_adapter.QUIET])
@@ -50,6 +50,22 @@ def test_an_error_is_read_from_where_tune_keeps_it(tmp_path: Path) -> None:
     Path(trial.pickled_error_file).write_bytes(pickle.dumps(ActorDiedError()))
     died = _read_error(trial)
     assert isinstance(died, ActorDiedError)
+
+
+def test_a_trial_that_tune_gives_up_without_a_word_ends_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process could not be used again. A job that is never heard of would be waited for without end."""
+    ended: list[tuple[str, Exception]] = []
+    sweep: Any = SimpleNamespace(check=lambda: None, end=lambda key, error=None: ended.append((key, error)))
+    monkeypatch.setattr(tune_adapter, "_read_error", lambda trial: ValueError("told"))
+    told, lost, running = (
+        SimpleNamespace(trial_id=name, config={"key": name}, status=status)
+        for name, status in (("told", Trial.ERROR), ("lost", Trial.ERROR), ("running", Trial.RUNNING))
+    )
+    reports = _Reports(sweep)
+    reports.on_trial_error(1, [], told)
+    for _ in range(2):
+        reports.on_step_begin(1, [told, lost, running])
+    assert [(key, type(error)) for key, error in ended] == [("told", ValueError), ("lost", ProcessDiedError)]
 
 
 def test_an_error_of_ours_is_none_that_tune_catches() -> None:
