@@ -20,6 +20,7 @@ from analysis.record.settings import Settings, parse_value, short_name
 from analysis.table.experiment import OF_ROW, Definition, make_table, read_definition
 from trainables.commands import did_you_mean
 from trainables.errors import UserError, reason_of
+from trainables.storage.runs import read_file
 from trainables.used_files import use, used
 
 ENDING = ".toml"
@@ -100,7 +101,7 @@ def is_experiment(word: str) -> bool:
 def read_experiment(path: Path) -> Experiment:
     """The experiment of a file; refuses what it cannot mean, with the line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path).decode()
         fields = tomllib.loads(text)
     except OSError as error:
         raise UserError(f"cannot read {path}: {reason_of(error)}") from error

@@ -20,6 +20,7 @@ from analysis.table.experiment import Definition
 from trainables import datasets
 from trainables.errors import UserError, reason_of
 from trainables.recipes import Pair
+from trainables.storage.runs import read_file
 
 DATASETS = {
     "cifar100": "cifar100",
@@ -179,7 +180,7 @@ _SOLVER = {"lr_decay": "LR_DECAY_RATE", "weight_decay": "WEIGHT_DECAY", "momentu
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.safe_load(read_file(path).decode())
     except OSError as error:
         raise UserError(f"cannot read {path}: {reason_of(error)}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from PIL import Image
 from small_jobs import VANILLA, stop_after, train
 
+from sweeps.request.experiment_file import read_experiment
+from sweeps.request.mdistiller import read_config
 from sweeps.request.teacher_weights import find
 from trainables.data.folders import scan
 from trainables.datasets import load
@@ -48,6 +51,13 @@ def test_weights_and_jobs(tmp_path: Path) -> None:
             find(place, ["resnet20"], "digits")
     with pytest.raises(UserError, match=f"cannot read {pipe}: {ADVICE}"):
         read_job(pipe)
+
+
+@pytest.mark.parametrize("read", [read_experiment, partial(read_config, name="mine")])
+def test_experiments_and_what_is_translated(read: Callable[[Path], Any], tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe.toml")
+    with pytest.raises(UserError, match=f"cannot read {pipe}: {ADVICE}"):
+        read(pipe)
 
 
 @pytest.mark.parametrize("side", [32, 96])
