@@ -33,6 +33,7 @@ def _command(arguments: Sequence[str]) -> int:
         return 0
     if name not in COMMANDS:
         near = f"ekd run {name} trains it, ekd tables {name} shows it" if name in tables() else ""
+        near = f"ekd run TABLE --{name}" if name in ("list", "plan") else near
         hint = near or did_you_mean(name, COMMANDS)
         raise UserError(f"unknown command {name!r}{hint and f' ({hint})'}: use one of {', '.join(COMMANDS)}")
     status: int = importlib.import_module(COMMANDS[name]).main(arguments[1:])

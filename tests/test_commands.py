@@ -32,6 +32,11 @@ def test_a_table_is_no_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "(ekd run table5 trains it, ekd tables table5 shows it)" in capsys.readouterr().err
 
 
+def test_a_mode_is_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 2
+    assert "unknown command 'list' (ekd run TABLE --list): use one of" in capsys.readouterr().err
+
+
 def test_a_long_dash_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """As text programs make of two short ones."""
     assert main(["run", "table5", "\N{EM DASH}plan"]) == 2
