@@ -66,6 +66,8 @@ PROVENANCE = {
     "command",
     "python",
     "torch",
+    "torchvision",
+    "timm",
     "device",
     "driver",
     "threads",
