@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from sweeps.request.teacher_weights import TeacherWeights, check, find
+from trainables.data.counts import ImageCounts
+from trainables.datasets import count_images
 from trainables.errors import UserError
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
@@ -96,11 +98,11 @@ def test_a_missing_place_is_refused(tmp_path: Path) -> None:
 def test_weights_that_fit_pass_and_others_are_told_by_their_keys(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_weights(build("resnet8", 10), tmp_path / "resnet8.pth")
-    check(find(tmp_path, ["resnet8"], "digits"), {"digits": 10})
+    check(find(tmp_path, ["resnet8"], "digits"), {"digits": count_images("digits", None)})
     with pytest.raises(UserError, match="10 classes, and 100 are needed"):
-        check(find(tmp_path, ["resnet8"], "digits"), {"digits": 100})
+        check(find(tmp_path, ["resnet8"], "digits"), {"digits": ImageCounts(100, 16, (1,) * 100, 1)})
     with pytest.raises(UserError, match=r"does not fit resnet14: layer1\.1\.conv1\.weight is missing"):
-        check(find(tmp_path / "resnet8.pth", ["resnet14"], "digits"), {"digits": 10})
+        check(find(tmp_path / "resnet8.pth", ["resnet14"], "digits"), {"digits": count_images("digits", None)})
 
 
 def test_parts_of_one_file_are_no_choice(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -198,14 +197,14 @@ def test_damaged_images_end_nothing_and_are_all_named(folder: Path, content: byt
 
 def test_a_fault_of_the_disk_is_no_damaged_image(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With another image in its place the run would be another one, though the folder is as it was."""
-    broken, original = folder / "train" / "digit1" / "003.png", Image.open
+    broken = folder / "train" / "digit1" / "003.png"
 
-    def fail(file: Any, *arguments: Any, **options: Any) -> Any:
+    def fail(file: Path) -> bytes:
         if file == broken:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return original(file, *arguments, **options)
+        return file.read_bytes()
 
-    monkeypatch.setattr(Image, "open", fail)
+    monkeypatch.setattr("trainables.data.parquet.read_file", fail)
     assert refused(folder).startswith(f"cannot read {broken}: Input/output error")
 
 
