@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis.figure.style import BLUE, GRAPH, GREEN, RED, plain, set_title
-from analysis.record.settings import parse_value, word_of
+from analysis.record.settings import STUDENT, parse_value, word_of
 from analysis.table import captions, names
 from analysis.table.grid import Grid
 from analysis.table.matrix import Axis, Point, Varied, effect, varied_of
@@ -36,19 +36,21 @@ def draw_varied(grid: Grid) -> Figure:
     """All panels of all pairs, ACROSS in a line."""
     panels = [panel for part in grid.resolved.parts for pair in part.pairs for panel in _panels(grid, part, pair)]
     across = min(ACROSS, len(panels))
-    lines = math.ceil(len(panels) / across)
-    figure = Figure(figsize=(max(4.8, 3.7 * across), 1.0 + 3.2 * lines), layout="constrained")
-    places = figure.subplots(lines, across, squeeze=False).flatten()
+    down = math.ceil(len(panels) / across)
+    figure = Figure(figsize=(max(4.8, 3.7 * across), 1.0 + 3.2 * down), layout="constrained")
+    places = figure.subplots(down, across, squeeze=False).flatten()
     for axes, panel in zip(places, panels, strict=False):
         panel(axes)
     for axes in places[len(panels) :]:
         axes.remove()
     aside = "mean ± standard deviation" if grid.settings.seeds > 1 else ""
+    marks = "solid frame: the best; dotted: a paired test does not tell it from the best"
+    several = len([path for path, _ in grid.settings.vary if path != STUDENT]) > 1
+    framed = marks if several and any(value.near_best for value in grid.values) else ""
     aside = "; ".join(filter(None, [aside, *captions.asides(grid.resolved, shortened=grid.shortened)]))
     epoch = {"best": ", best test epoch", "last": ", last epoch"}[grid.metric]
-    set_title(
-        figure, [grid.resolved.title, captions.training(grid) + epoch, aside], width=int(11 * figure.get_figwidth())
-    )
+    lines = [grid.resolved.title, captions.training(grid) + epoch, aside, framed]
+    set_title(figure, lines, width=int(11 * figure.get_figwidth()))
     return figure
 
 

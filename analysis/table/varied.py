@@ -35,7 +35,7 @@ REFERENCE = "kd"
 
 
 def parse_varied(text: str) -> tuple[str, tuple[str, ...]]:
-    """FIELD=A,B,... or FIELD=LOW:HIGH:STEP as a field and the JSON of its values, each once."""
+    """FIELD=A,B,... or FIELD=LOW:HIGH:STEP as a field and the JSON of its values, each once, numbers in order."""
     field, equals, values = split_field(text)
     if not (field and equals and values.strip(",")):
         raise argparse.ArgumentTypeError(f"{text!r} should be FIELD=A,B,... or FIELD=LOW:HIGH:STEP, such as T+=1,2,4")
@@ -50,6 +50,8 @@ def parse_varied(text: str) -> tuple[str, tuple[str, ...]]:
         except UserError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
     found = [each for word in filter(None, values.split(",")) for each in _values(path, word, text)]
+    if all(type(value) in (int, float) for value in found):
+        found.sort()
     return path, tuple(dict.fromkeys(json.dumps(value) for value in found))
 
 

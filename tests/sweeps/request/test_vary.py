@@ -31,6 +31,7 @@ def resolved(*vary: str, rows: tuple[str, ...] = ("energy_kd",), pairs: tuple[st
         ("T-=-3:-1:1", ("-3", "-2", "-1")),
         ("rule=energy,reversed", ('"energy"', '"reversed"')),
         ("lr=0.1,0.1", ("0.1",)),
+        ("T=4,2,3", ("2", "3", "4")),
         ("student=resnet8,timm:vit", ('"resnet8"', '"timm:vit"')),
     ],
 )
