@@ -38,15 +38,15 @@ def made(*vary: str) -> Grid:
 def test_two_fields_are_a_matrix_with_the_best_and_its_equals_marked() -> None:
     beside, matrix = make_panels(made("T+=1,2,4", "T-=-1,-2"))
     assert [line.label for line in beside.lines] == ["Teacher Acc.", "Student Acc.", "KD", "Energy KD"]
-    assert matrix.heads == (("", "T- = -1", "T- = -2"),)
+    assert matrix.heads == (("", "T- = -2", "T- = -1"),)
     assert [line.label for line in matrix.lines] == ["T+ = 1", "T+ = 2", "T+ = 4"]
     marks = [[(entry.best, entry.near_best) for entry in line.entries] for line in matrix.lines]
-    assert marks == [[(False, False)] * 2, [(False, False), (True, False)], [(False, False), (False, True)]]
+    assert marks == [[(False, False)] * 2, [(True, False), (False, False)], [(False, True), (False, False)]]
 
 
 def test_every_form_shows_the_matrix() -> None:
     grid = made("T+=1,2,4", "T-=-1,-2")
-    assert r"T+ = 2 & 77.0" in render(grid, "latex").replace(r"{\scriptsize ", "").replace("$", "")
+    assert r"T+ = 2 & \textbf{79.0" in render(grid, "latex").replace(r"{\scriptsize ", "").replace("$", "")
     assert r"\textbf{79.0" in render(grid, "latex")
     assert r"\textit{" in render(grid, "latex")
     assert "| T+ = 2 |" in render(grid, "markdown")
@@ -60,7 +60,7 @@ def test_main_effects_average_over_the_other_fields() -> None:
     (part,) = grid.resolved.parts
     (varied,) = varied_of(grid, part, part.pairs[0])
     plus, minus, _ = varied.axes
-    lower, higher = (effect(varied, minus, value).mean for value in minus.values)
+    higher, lower = (effect(varied, minus, value).mean for value in minus.values)
     assert higher - lower == pytest.approx(2.0)
     means = [value.mean for point, value in varied.cells.items() if point[0] == "2"]
     assert effect(varied, plus, "2").mean == pytest.approx(sum(mean or 0.0 for mean in means) / 4)
@@ -93,4 +93,4 @@ def test_a_heat_map_holds_the_numbers_and_a_missing_one_is_a_dash() -> None:
         table, asked, lambda spec: None if (t := spec.temperature) and t.plus == 1 and t.minus == -2 else top1(spec)
     )
     figure = draw(make_grid(resolve(table, asked), some))
-    assert [text.get_text().partition("\n")[0] for text in figure.axes[0].texts] == ["72.05", "—", "77.07", "79.07"]
+    assert [text.get_text().partition("\n")[0] for text in figure.axes[0].texts] == ["—", "72.05", "79.07", "77.07"]
