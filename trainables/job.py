@@ -132,12 +132,13 @@ def check_precision(precision: str, execution: Execution) -> None:
         raise UserError(f"{torch.cuda.get_device_name()} does not compute in bfloat16: use --precision fp32")
 
 
-def run(specs: Sequence[RunSpec], execution: Execution) -> Iterator[EpochReport]:
+def run(specs: Sequence[RunSpec], execution: Execution, *, settled: bool = False) -> Iterator[EpochReport]:
     """Train the runs together, each from where its checkpoint left it, and report every epoch.
 
     A run is complete when its result and its weights are there; one that lost its weights is trained again.
     A run's numbers do not depend on which others it is trained with, nor on how often it was stopped and resumed.
     The processes of a torch.distributed group train the runs together; the first of them writes.
+    settled: report an epoch once its checkpoints are on the disk.
     """
     use_shared(execution.used)
     if outdated := [spec.name for spec in specs if spec.outdated]:
@@ -170,7 +171,10 @@ def run(specs: Sequence[RunSpec], execution: Execution) -> Iterator[EpochReport]
         for epoch in range(1, epochs + 1):
             if active := [one for one in job.students if one.record.epoch == epoch - 1 and not one.ended]:
                 job.train(epoch, active)
-                yield job.close_epoch(epoch, active)
+                report = job.close_epoch(epoch, active)
+                if settled:
+                    job.writer.wait_for_all()
+                yield report
 
 
 class Job:

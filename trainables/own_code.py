@@ -27,7 +27,7 @@ SHIPPED = {
     "trainables": (
         "__init__ additions baselines canonical commands console cores environment error_texts errors evaluate job "
         "mixing network_names observe own_code ray_trial recipes rivals rule_values rules run_names shares spec "
-        "temperature time_limits used_files"
+        "temperature time_limits tune_trainable used_files"
     ),
     "trainables/data": (
         "__init__ cifar cifar_files cifar_parquet cifar_python counts dataset decoding definition fetching file_source "
