@@ -52,9 +52,8 @@ def make_trainable(spec: RunSpec, execution: Execution) -> Callable[[dict[str, A
     def train_student(config: dict[str, Any]) -> None:
         own = with_own_code(with_fields(spec, _flat(config)))
         with tempfile.TemporaryDirectory(prefix="ekd-trial-") as folder:
-            results, saved = Path(folder) / "results", Path(folder) / "checkpoint"
-            saved.mkdir()
-            _restore(own, results, execution.device)
+            results = Path(folder) / "results"
+            _restore(own, results, Path(folder), execution.device)
             for report in run([own], replace(execution, results=results), settled=True):
                 if own.run_id in report.failed:
                     raise UserError(report.failed[own.run_id])
@@ -63,8 +62,8 @@ def make_trainable(spec: RunSpec, execution: Execution) -> Callable[[dict[str, A
                 numbers = report.metrics[own.run_id]
                 shown = {"top1": numbers["top1"], "top5": numbers["top5"], "loss": numbers["test_loss"]}
                 shown |= {"epoch": report.epoch, "train_loss": numbers["train_loss"]}
-                _collect(own, results, saved)
-                tune.report(shown, checkpoint=tune.Checkpoint.from_directory(saved))
+                files = _collect(own, results, Path(folder))
+                tune.report(shown, checkpoint=tune.Checkpoint.from_directory(files))
 
     return train_student
 
@@ -76,15 +75,13 @@ def _flat(config: Mapping[str, Any], outer: str = "") -> dict[str, Any]:
     return found
 
 
-def _restore(spec: RunSpec, results: Path, device: str) -> None:
-    """Put the state of the trial's checkpoint, if it has one, where the run looks for it."""
+def _restore(spec: RunSpec, results: Path, folder: Path, device: str) -> None:
+    """Put the state of the trial's checkpoint, if it has one, where the run and `_collect` look for it."""
     checkpoint = tune.get_checkpoint()
     if checkpoint is None:
         return
     with checkpoint.as_directory() as place, tempfile.TemporaryDirectory() as other:
         before = (Path(place) / RUN).read_text()
-        if not (Path(place) / STATE).exists():
-            return
         target = checkpoint_path(Path(other), before)
         target.parent.mkdir(parents=True)
         shutil.copyfile(Path(place) / STATE, target)
@@ -93,11 +90,16 @@ def _restore(spec: RunSpec, results: Path, device: str) -> None:
         raise UserError(f"the checkpoint of the trial cannot be used: {', '.join(unusable.values())}")
     checkpoint_path(results, spec.run_id).parent.mkdir(parents=True)
     save_checkpoint(results, spec.run_id, state)
+    shutil.copyfile(checkpoint_path(results, spec.run_id), folder / STATE)
 
 
-def _collect(spec: RunSpec, results: Path, saved: Path) -> None:
-    """Renew the checkpoint's files; after the last epoch the state stays that of the epoch before."""
-    (saved / RUN).write_text(spec.run_id)
-    for path, name in ((checkpoint_path(results, spec.run_id), STATE), (weights_path(results, spec.run_id), WEIGHTS)):
+def _collect(spec: RunSpec, results: Path, folder: Path) -> Path:
+    """A new folder with a checkpoint's files, which Tune may move; after the last epoch with the state before it."""
+    kept, files = folder / STATE, Path(tempfile.mkdtemp(dir=folder))
+    for path, place in ((checkpoint_path(results, spec.run_id), kept), (kept, files / STATE)):
         if path.exists():
-            shutil.copyfile(path, saved / name)
+            shutil.copyfile(path, place)
+    if weights_path(results, spec.run_id).exists():
+        shutil.copyfile(weights_path(results, spec.run_id), files / WEIGHTS)
+    (files / RUN).write_text(spec.run_id)
+    return files
