@@ -41,7 +41,9 @@ def test_outside_the_environment_a_script_says_how_to_enter_it(script: Path, tmp
 def test_what_is_needed_is_what_is_installed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[\[<>=~! ]", each)[0] for each in project["dependencies"]}
-    imported = {{"sklearn": "scikit-learn", "PIL": "pillow"}.get(name, name) for name in NEEDED.split()}
+    imported = {
+        {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}.get(name, name) for name in NEEDED.split()
+    }
     assert imported == names
     assert project["requires-python"] == ">={}.{}".format(*LEAST)
 

@@ -74,6 +74,9 @@ def origins() -> dict[Path, Path]:
 def folders_of(package: str) -> list[Path]:
     """The folders of a package, which is not imported."""
     top, *inner = package.split(".")
+    if package in sys.modules:
+        known = [Path(folder) for folder in sys.modules[package].__path__]
+        return list(dict.fromkeys([*known, *(root.joinpath(top, *inner) for root in _roots)]))
     found = importlib.util.find_spec(top)
     assert found is not None
     own = [Path(folder, *inner) for folder in found.submodule_search_locations or ()]

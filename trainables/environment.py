@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 LEAST = (3, 11)
-NEEDED = "torch torchvision ray numpy pandas pyarrow jinja2 matplotlib sklearn scipy PIL rich optuna"
+NEEDED = "torch torchvision ray numpy pandas pyarrow jinja2 matplotlib sklearn scipy PIL rich optuna yaml"
 """What the program depends on, by the names to import."""
 BAD_INPUT = 2
 

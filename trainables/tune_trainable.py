@@ -81,7 +81,7 @@ def _restore(spec: RunSpec, results: Path, folder: Path, device: str) -> None:
     if checkpoint is None:
         return
     with checkpoint.as_directory() as place, tempfile.TemporaryDirectory() as other:
-        before = (Path(place) / RUN).read_text()
+        before = (Path(place) / RUN).read_text(encoding="utf-8")
         target = checkpoint_path(Path(other), before)
         target.parent.mkdir(parents=True)
         shutil.copyfile(Path(place) / STATE, target)
@@ -101,5 +101,5 @@ def _collect(spec: RunSpec, results: Path, folder: Path) -> Path:
             shutil.copyfile(path, place)
     if weights_path(results, spec.run_id).exists():
         shutil.copyfile(weights_path(results, spec.run_id), files / WEIGHTS)
-    (files / RUN).write_text(spec.run_id)
+    (files / RUN).write_text(spec.run_id, encoding="utf-8")
     return files

@@ -51,7 +51,7 @@ def processes() -> list[Process]:
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
-            command = (folder / "cmdline").read_text().split("\0")[0]
+            command = (folder / "cmdline").read_text(errors="replace").split("\0")[0]
             if state != "Z":
                 found.append(Process(int(folder.name), int(parent), command))
     return found

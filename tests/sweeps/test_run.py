@@ -44,7 +44,7 @@ needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a 
         (["table3", "--plan", "--gpus", "0", "--gpus-per-job", "999"], "--gpus-per-job 999: the sweep has "),
         (["table5", "--plan", "--gpus-per-job", "1.5"], "--gpus-per-job 1.5 must be a share in (0, 1] or a whole"),
         (["table5", "--plan", "--gpus-per-job", "0"], "argument --gpus-per-job: must be a number above 0, not '0'"),
-        (["table5", "--dataset", "cifar"], "unknown data set 'cifar': did you mean cifar100"),
+        (["table5", "--dataset", "cifar"], "unknown data set 'cifar': did you mean cifar10"),
         (["table5", "--rows", "kd_heda_20"], "unknown row 'kd_heda_20': did you mean kd_he_da_20"),
         (["table5", "--rows", "xyzzy"], "unknown row xyzzy: table5 has dkd, dkd_cutmix"),
         (["table5", "--pairs", "resnet56"], "pair 'resnet56' should be TEACHER/STUDENT"),

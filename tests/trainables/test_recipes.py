@@ -264,5 +264,5 @@ def test_recipes_by_name() -> None:
     own = datasets.find("imagefolder").recipe
     assert own != CIFAR100
     assert replace(own, name="cifar100") == CIFAR100
-    with pytest.raises(UserError, match=r"unknown data set 'mnist': use one of cifar100, cifar100_lt, digits, "):
+    with pytest.raises(UserError, match=r"unknown data set 'mnist': use one of cifar10, cifar100, "):
         datasets.find("mnist")

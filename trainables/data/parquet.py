@@ -17,16 +17,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from trainables.data.folders import Files, FolderListing, file_of
 from trainables.errors import UserError, reason_of
 from trainables.storage.locks import hold_lock
 from trainables.storage.runs import check_regular, read_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 IMAGES, LABELS = ("image", "img"), ("label", "fine_label", "labels")
 TRAIN, TEST = ("train",), ("validation", "valid", "val", "dev", "test")
@@ -63,6 +65,9 @@ def missing_shard(folder: Path, split: str) -> str | None:
 @contextlib.contextmanager
 def opened(file: Path, again: str = AGAIN) -> Iterator[pq.ParquetFile]:
     """A file, whose damages are one line. again: what to do about them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         check_regular(file)
         with pq.ParquetFile(file) as table:
@@ -74,6 +79,8 @@ def opened(file: Path, again: str = AGAIN) -> Iterator[pq.ParquetFile]:
 
 def find_columns(schema: pa.Schema, labels: Sequence[str] = LABELS) -> Columns | None:
     """The columns of images and of labels; None where one of them is not there."""
+    import pyarrow as pa
+
     columns = {field.name: field.type for field in schema}
     structs = [name for name in IMAGES if name in columns and pa.types.is_struct(columns[name])]
     images = [name for name in structs if columns[name].get_field_index("bytes") >= 0]

@@ -61,7 +61,7 @@ def test_a_folder_or_a_pipe_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite-journal").mkdir()
     assert "ledger.sqlite-journal is no file, and a database needs that name" in refused(tmp_path / "ledger.sqlite")
     (tmp_path / "file").write_text("")
-    assert "does not exist" in refused(tmp_path / "file" / "ledger.sqlite")
+    assert "is no folder" in refused(tmp_path / "file" / "ledger.sqlite")
 
 
 @pytest.mark.parametrize(

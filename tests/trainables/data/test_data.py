@@ -36,10 +36,10 @@ def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
 
 
 def test_unknown_name_says_the_known_ones() -> None:
-    assert names() == ("cifar100", "cifar100_lt", "digits", "imagefolder", "imagenet", "tinyimagenet")
+    assert names() == ("cifar10", "cifar100", "cifar100_lt", "digits", "imagefolder", "imagenet", "tinyimagenet")
     for ask in (load, count_images, needs_fingerprint):
-        with pytest.raises(UserError, match=f"unknown data set 'cifar10': use one of {', '.join(names())}$"):
-            ask("cifar10", None)
+        with pytest.raises(UserError, match=f"unknown data set 'mnist': use one of {', '.join(names())}$"):
+            ask("mnist", None)
 
 
 @pytest.mark.parametrize("fraction", [0, -0.5, 1.01, math.nan, math.inf])

@@ -64,7 +64,6 @@ def test_nothing_shared_is_made_on_a_students_stream(
     for owner, name in (
         (views.Views, "_ask"),
         (views.Views, "_mix"),
-        (views.TeacherContext, "temperature"),
         (views.TeacherContext, "thresholds"),
     ):
         watch(owner, name)
@@ -72,7 +71,7 @@ def test_nothing_shared_is_made_on_a_students_stream(
     train(specs, replace(teacher.execution(tmp_path), teacher_cache_gb=teacher_cache_gb))
     train([VANILLA], Execution(tmp_path, threads=1))
     assert_same(alone, tmp_path, specs)
-    assert set(made) == {"_ask", "_mix", "temperature", "thresholds"}
+    assert set(made) == {"_ask", "_mix", "thresholds"}
     first = streams.log[: streams.log.index("together") + 1]
     assert first == ["overlap", *(spec.run_id for spec in specs), "together"]
 
