@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -60,13 +61,13 @@ def _panels(grid: Grid, part: ResolvedPart, pair: Pair) -> Iterator[Panel]:
     curves = [each for each in varied if len(each.axes) == 1]
     for axis in dict.fromkeys(each.axes[0] for each in curves):
         own = [each for each in curves if each.axes[0] == axis]
-        yield lambda axes, axis=axis, own=own: _curves(axes, axis, own, beside, pair)  # type: ignore[misc]
+        yield partial(_curves, axis=axis, rows=own, beside=beside, pair=pair)
     for each in varied:
         if len(each.axes) > 1:
             yield from _maps(each)
         if len(each.axes) > 2:
             for axis in each.axes:
-                yield lambda axes, axis=axis, each=each: _effect(axes, axis, each)  # type: ignore[misc]
+                yield partial(_effect, axis=axis, varied=each)
 
 
 def _positions(axis: Axis) -> tuple[list[float], bool]:
@@ -126,7 +127,7 @@ def _maps(varied: Varied) -> Iterator[Panel]:
     for fixed in rest:
         words = [f"{axis.name} = {word_of(value)}" for axis, value in zip(others, fixed, strict=True)]
         title = "\n".join(filter(None, [varied.row.label, names.pair(varied.pair), ", ".join(words)]))
-        yield lambda axes, fixed=fixed, title=title: _map(axes, varied, down, across, fixed, title, ends)  # type: ignore[misc]
+        yield partial(_map, varied=varied, down=down, across=across, fixed=fixed, title=title, ends=ends)
 
 
 def _map(
