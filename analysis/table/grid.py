@@ -296,9 +296,9 @@ def _mark_near_best(values: list[Value]) -> list[Value]:
         return values
     others = [value for value in values if value.n > 1 and value.row != best.row]
     tests = {value.row: paired(best.by_seed, value.by_seed) for value in others}
-    ps = {row: found.estimate.p() for row, found in tests.items() if found is not None}
-    same = {row for row, p in ps.items() if p is None and tests[row].summary.mean == 0}  # type: ignore[union-attr]
-    known = {row: p for row, p in ps.items() if p is not None}
+    estimates = {row: found.estimate for row, found in tests.items() if found is not None}
+    same = {row for row, found in estimates.items() if found.error is None and found.mean == 0}
+    known = {row: p for row, found in estimates.items() if (p := found.p()) is not None}
     corrected = dict(zip(known, holm([*known.values()]), strict=True))
     near = same | {row for row, p in corrected.items() if p >= ALPHA}
     return [replace(value, near_best=value.row in near and not value.best) for value in values]

@@ -21,7 +21,7 @@ DATA = os.environ.get("EKD_DATA")
 CONFIGS = sorted(Path(DATA, "reference", "mdistiller_configs").rglob("*.yaml")) if DATA else []
 NONE_HERE = {"nst", "sp", "kdsvd", "vanilla"}
 OTHERWISE = {
-    # The paper's Table 10 has another r, T+ and T- for the pair; its direction is the other one.
+    # Reversed, as in all released configurations; the row here has the paper's direction.
     "energy_dkd_vgg13_vgg8": {"temperature"},
 }
 CONFIG = """\

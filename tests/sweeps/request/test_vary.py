@@ -91,9 +91,12 @@ def test_settings_come_back() -> None:
     assert from_json(asked.as_json()) == asked
 
 
-def test_a_method_without_a_row_has_its_defaults(command: Command) -> None:
-    keys = {row.key for row in paper.ablation().parts[0].rows}
-    assert {"kd", "energy_dkd", "kd_equal"} <= keys
+def test_a_method_without_a_row_of_a_table_has_its_defaults() -> None:
+    of_tables = {row.key for table in paper.tables().values() for part in table.parts for row in part.rows}
+    assert "kd_equal" not in of_tables
+    table = resolved(rows=("kd_equal",))
+    (spec,) = table.cells["main", "kd_equal", table.parts[0].pairs[0]]
+    assert (spec.method, spec.params) == ("kd_equal", ())
 
 
 @pytest.mark.parametrize(
