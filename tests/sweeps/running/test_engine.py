@@ -10,12 +10,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import fake_job
 import pytest
-import torch
 from curves import scalars
 from fake_job import log_lines, result, spec, top1
 from test_faults import below
@@ -24,17 +23,16 @@ from analysis.record.ledger import Ledger
 from sweeps.planning.job_queue import Outcome
 from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from sweeps.planning.resources import Resources
-from sweeps.running import cluster, engine
-from sweeps.running.engine import execute, write_jobs
+from sweeps.running import cluster
+from sweeps.running.engine import execute
 from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
 from trainables.cores import cores_here
-from trainables.errors import UserError
-from trainables.ray_trial import memory_was_full
 from trainables.run_names import name_of
 from trainables.spec import RunSpec
-from trainables.storage.job_file import Execution, read_job
+from trainables.storage.job_file import Execution
 from trainables.storage.runs import read_result, run_dir, write_result
 
+pytestmark = pytest.mark.slow
 CPU = Resources(gpus=0)
 
 
@@ -274,51 +272,6 @@ def test_the_environment_is_as_before(seen: Seen) -> None:
     assert not [name for name in os.environ if name.startswith(("TUNE_", "RAY_CHDIR", "RAY_AUTH_TOKEN", "MALLOC_"))]
 
 
-def test_a_plan_without_jobs_needs_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.running.engine.start_ray", None)
-    done = spec()
-    known = Plan({JobKind.VANILLA: {done.run_id: done}}, done=frozenset({done.run_id}))
-    assert sweep(tmp_path, known).outcome == Outcome(frozenset({done.run_id}))
-
-
-@pytest.mark.parametrize(
-    ("address", "message"),
-    [
-        ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1"),
-        ("somewhere", "should be HOST:PORT"),
-        ("ray://127.0.0.1:10001", "give HOST:PORT"),
-    ],
-)
-def test_a_cluster_that_cannot_be_joined_is_told_at_once(tmp_path: Path, address: str, message: str) -> None:
-    started = time.monotonic()
-    with pytest.raises(UserError, match=message):
-        sweep(tmp_path, plan(job(spec())), Resources(0, address=address))
-    assert time.monotonic() - started < 10
-
-
-def failed(error: Exception, cause: Exception | None = None) -> Exception:
-    error.__cause__ = cause
-    return error
-
-
-@pytest.mark.parametrize(
-    ("error", "full"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory."), True),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
-        (RuntimeError("CUDA error: out of memory"), True),
-        (failed(RuntimeError("capture ended"), torch.OutOfMemoryError("CUDA out of memory.")), True),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), False),
-        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
-        (OSError(28, "out of memory"), False),
-        (UserError("out of memory"), False),
-    ],
-)
-def test_a_full_gpu_is_told_from_other_errors(error: Exception, full: bool) -> None:
-    assert memory_was_full(error) == full
-
-
-@pytest.mark.slow
 def test_a_job_whose_process_always_dies_fails_in_the_end(tmp_path: Path) -> None:
     mortal, hungry, other = spec("mortal"), spec("hungry"), spec("net", 2)
     dead = sweep(tmp_path, plan(job(mortal), job(hungry), job(other)))
@@ -333,7 +286,6 @@ def test_a_job_whose_process_always_dies_fails_in_the_end(tmp_path: Path) -> Non
         assert [entry.run_id for entry in ledger.all()] == [other.run_id]
 
 
-@pytest.mark.slow
 def test_deaths_with_an_epoch_between_are_not_counted_together(tmp_path: Path) -> None:
     weary = spec("weary", epochs=5)
     seen = sweep(tmp_path, plan(job(weary)))
@@ -342,7 +294,6 @@ def test_deaths_with_an_epoch_between_are_not_counted_together(tmp_path: Path) -
     assert log_lines(tmp_path, "epoch") == [f"{weary.run_id} {epoch}" for epoch in range(1, 6)]
 
 
-@pytest.mark.slow
 def test_a_job_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("test_engine.workers_find", lambda folder: contextlib.nullcontext())
     monkeypatch.delenv("PYTHONPATH", raising=False)
@@ -350,7 +301,6 @@ def test_a_job_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.Mo
     assert "could not work: ModuleNotFoundError: No module named 'fake_job'" in outcome.failed[spec().run_id]
 
 
-@pytest.mark.slow
 def test_a_fraction_of_a_gpu_lets_that_many_jobs_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray counts GPUs, so it can be told of some that are not there."""
     monkeypatch.setattr("sweeps.planning.resources.gpus_here", lambda: ["not there"] * 2)
@@ -367,7 +317,6 @@ def test_a_fraction_of_a_gpu_lets_that_many_jobs_share_it(tmp_path: Path, monkey
     assert most == 4
 
 
-@pytest.mark.slow
 def test_a_job_that_is_slow_to_leave_its_process_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tune waits no moment for it here, gives up the trial that was to follow in that process, and tells nobody."""
     monkeypatch.setitem(cluster.LOCAL, "TUNE_FUNCTION_THREAD_TIMEOUT_S", "0")
@@ -377,7 +326,6 @@ def test_a_job_that_is_slow_to_leave_its_process_stops_nothing(tmp_path: Path, m
     assert sorted(log_lines(tmp_path, "result")) == sorted(one.run_id for one in seeds)
 
 
-@pytest.mark.slow
 def test_ray_costs_little(tmp_path: Path) -> None:
     """20 jobs that do nothing: less than a second each on one processor, in reused processes."""
     seeds = [spec("net", seed) for seed in range(1, 21)]
@@ -392,18 +340,3 @@ def test_ray_costs_little(tmp_path: Path) -> None:
             train=fake_job.train,
         )
     assert (times[-1] - times[0]) / len(seeds) < 1.0
-
-
-def test_a_job_of_a_sweep_is_a_file_that_trains_without_ray(tmp_path: Path) -> None:
-    execution, one = Execution(tmp_path, threads=1), job(spec("net"))
-    write_jobs(execution, plan(one))
-    assert read_job(tmp_path / "jobs" / f"{one.key}.json") == ([spec("net")], execution)
-
-
-def test_a_gpu_without_bfloat16_is_told_before_ray_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "check_resources", lambda resources: None)
-    monkeypatch.setattr(engine, "start_ray", lambda *_, **__: pytest.fail("Ray was started"))
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
-    with pytest.raises(UserError, match="Tesla T4 does not compute in bfloat16"):
-        sweep(tmp_path, plan(job(replace(spec(), precision="bf16"))), Resources(1))

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import few
 import imagenet_like
 import pytest
+from few import some_or_all
 from forked import call, run_script
 from small_jobs import VANILLA, GivenTeacher, assert_same, seasoned, students
 from test_methods_train import packs, specs
@@ -46,18 +48,28 @@ def waits(jobs: Sequence[Sequence[RunSpec]], execution: Execution) -> list[Count
     return found
 
 
-def test_every_method(teacher: GivenTeacher, tmp_path: Path) -> None:
+@pytest.mark.parametrize("chosen", some_or_all(few.METHODS, names()))
+def test_methods(chosen: Sequence[str], teacher: GivenTeacher, tmp_path: Path) -> None:
     """In few steps each."""
     base = replace(VANILLA, train_fraction=0.02, holdout=0.34, epochs=1, milestones=())
-    jobs = packs(specs(base, f"sha256:{teacher.digest}", names()).values())
+    jobs = packs(specs(base, f"sha256:{teacher.digest}", chosen).values())
     assert waits(jobs, teacher.execution(tmp_path)) == [Counter()] * len(jobs)
 
 
-@pytest.mark.parametrize("teacher_cache_gb", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
-def test_every_treatment(teacher_cache_gb: float, teacher: GivenTeacher, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "teacher_cache_gb"),
+    [
+        pytest.param(("energy_kd", "he_cutmix"), 1.0, id="some"),
+        *(pytest.param(None, size, id=f"all, {size} GB", marks=pytest.mark.slow) for size in (0.0, 1.0)),
+    ],
+)
+def test_treatments(
+    chosen: Sequence[str] | None, teacher_cache_gb: float, teacher: GivenTeacher, tmp_path: Path
+) -> None:
     """Which images are mixed by their energy, and how many of each batch, is asked once a chunk. A cache is filled from
     the device once an epoch."""
-    runs = [replace(run, epochs=1, milestones=()) for run in students(teacher).values()]
+    named = students(teacher)
+    runs = [replace(named[name], epochs=1, milestones=()) for name in chosen or named]
     runs[-1] = replace(runs[-1], epochs=2)
     asked = CHUNKS * sum(run.epochs for run in runs if run.mixing is not None and run.mixing.end)
     filled = max(run.epochs for run in runs) if teacher_cache_gb else 0
