@@ -8,6 +8,7 @@ TESTS := -n auto --dist loadfile
 # Slow tests in this order, those that find most first; what has not ended after SECONDS is left out.
 SECONDS := 1200
 SOME_SLOW := \
+	tests/sweeps/running/test_engine.py \
 	tests/sweeps/running/test_ray_internals.py \
 	tests/sweeps/running/test_surroundings.py \
 	tests/sweeps/test_campaign.py::test_a_few_faults

@@ -40,12 +40,12 @@ def text(judged: Sequence[Judged]) -> str:
         lines = [("", f"{one.claim.says} ({one.claim.where}; {_tables(one)}) [{one.claim.key}]")]
         lines += [("  reading: ", one.claim.reading)] if one.claim.reading else []
         lines += [("  paper:   ", one.printed.answer), ("  ledger:  ", one.answer)]
-        wrapped = [_wrapped(head, words) for head, words in lines]
+        wrapped = [_wrap(head, words) for head, words in lines]
         paragraphs.append("\n".join([*wrapped, *([f"  to run:  {one.command}"] if one.command else [])]))
     return "\n\n".join([*paragraphs, "\n".join(textwrap.wrap(RULE, TEXT_WIDTH))]) + "\n"
 
 
-def _wrapped(head: str, words: str) -> str:
+def _wrap(head: str, words: str) -> str:
     return textwrap.fill(
         words, TEXT_WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False
     )

@@ -164,7 +164,7 @@ def _command_of_rules(table: Table, options: argparse.Namespace) -> int:
     usual = replace(settings, pairs=(pair.key,), rows=tuple(options.rows), seeds=1)
     check_rows([table], usual)
     resolved = resolve(table, replace(usual, overrides=tuple(options.overrides)))
-    if options.overrides and _what_shows(resolved) == _what_shows(resolve(table, usual)):
+    if options.overrides and _list_shown(resolved) == _list_shown(resolve(table, usual)):
         said = " ".join(f"{path}={value}" for path, value in options.overrides)
         raise UserError(f"--set {said}: no rule of {', '.join(options.rows) or table.key} would change")
     student = given(pair.student, options.student) if options.student else None
@@ -183,7 +183,7 @@ def _command_of_rules(table: Table, options: argparse.Namespace) -> int:
     return 0
 
 
-def _what_shows(resolved: ResolvedTable) -> set[tuple[Temperature | None, str, str]]:
+def _list_shown(resolved: ResolvedTable) -> set[tuple[Temperature | None, str, str]]:
     """What a picture of rules shows of the runs."""
     return {(run.temperature, run.membership, run.augmentation) for runs in resolved.cells.values() for run in runs}
 

@@ -54,18 +54,18 @@ def divergence(
     try:
         if name in LOSSES:
             loss = partial(LOSSES[name], student_logits, teacher_logits)
-            return loss(labels=_given(name, labels), **numbers) if name in LABELLED else loss(**numbers)
+            return loss(labels=_require_labels(name, labels), **numbers) if name in LABELLED else loss(**numbers)
         rule = rules.find(name)(**numbers)
     except TypeError as error:
         raise ValueError(f"{name}: {error}") from error
     scores = energy(teacher_logits)
     if rule.LABELS:
-        _given(name, labels)
+        _require_labels(name, labels)
     samples = Samples(teacher_logits, student_logits, labels, scores=scores, cuts=rule.cuts(scores))
     return kd_loss(student_logits, teacher_logits, rule.soften(samples))
 
 
-def _given(name: str, labels: Tensor | None) -> Tensor:
+def _require_labels(name: str, labels: Tensor | None) -> Tensor:
     if labels is None:
         raise ValueError(f"{name} looks at the labels: give them")
     return labels

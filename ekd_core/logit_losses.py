@@ -110,8 +110,8 @@ def rld_loss(
     """
     sharp_student, sharp_teacher, sharp_factor = soften(float(alpha_temperature), student_logits, teacher_logits)
     label = labels[:, None]
-    student_two = _against_rest(sharp_student, label)
-    teacher_two = _against_rest(sharp_teacher, sharp_teacher.argmax(dim=1, keepdim=True))
+    student_two = _split_off(sharp_student, label)
+    teacher_two = _split_off(sharp_teacher, sharp_teacher.argmax(dim=1, keepdim=True))
     certain = (teacher_two.exp() * (teacher_two - student_two)).sum(dim=1)
     student, teacher, factor = soften(temperature, student_logits, teacher_logits)
     left_out = teacher_logits >= teacher_logits.gather(1, label)
@@ -156,7 +156,7 @@ def _mask(logits: Tensor, label: Tensor) -> Tensor:
     return logits.scatter(1, label, torch.finfo(logits.dtype).min / 4)
 
 
-def _against_rest(logits: Tensor, one: Tensor) -> Tensor:
+def _split_off(logits: Tensor, one: Tensor) -> Tensor:
     """Log-probabilities of {a class, the rest}, (N, 2); one: (N, 1)."""
     margin = logits.gather(1, one).squeeze(1) - _mask(logits, one).logsumexp(dim=1)
     return torch.stack([logsigmoid(margin), logsigmoid(-margin)], dim=1)

@@ -99,12 +99,12 @@ def _words(options: Mapping[str, Any]) -> Iterator[str]:
             continue
         yield f"--{name.replace('_', '-')}"
         if isinstance(value, Mapping):
-            yield from (f"{field}={_listed(each)}" for field, each in value.items())
+            yield from (f"{field}={_to_list(each)}" for field, each in value.items())
         elif isinstance(value, list | tuple):
             yield from map(str, value)
         elif value is not True:
             yield str(value)
 
 
-def _listed(values: Any) -> str:
+def _to_list(values: Any) -> str:
     return ",".join(map(str, values)) if isinstance(values, list | tuple) else str(values)

@@ -23,14 +23,14 @@ class UserError(Exception):
 def reason_of(error: OSError) -> str:
     """Why a file could not be read or written: `no such file or directory`."""
     name = error.filename
-    if error.errno == errno.ENOENT and name is None and _lost_folder():
+    if error.errno == errno.ENOENT and name is None and _has_lost_folder():
         return "the folder in which this was started is gone: start it in another"
     if error.errno == errno.EEXIST and name is not None and os.path.islink(name) and not os.path.exists(name):
         return f"it is a link to {os.readlink(name)}, which is not there"
     return (error.strerror or str(error)).lower()
 
 
-def _lost_folder() -> bool:
+def _has_lost_folder() -> bool:
     """Whether the folder that this process stands in was removed."""
     try:
         os.getcwd()

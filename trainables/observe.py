@@ -45,9 +45,9 @@ def certainty(network: str, weights: Path, images: Images, *, count: int, device
     Of every image as it is: `energies`, `labels`, `predicted`, `confidence`. Of the `low` and of the `high` end:
     `END_index` and `END_pixels`, its first `count` images by `extremes`. `classes`, `fingerprint`, `sha256`: of what.
     """
-    model, dataset, said = _opened(network, weights, images, device)
+    model, dataset, said = _open_weights(network, weights, images, device)
     size = at_once(BATCH, dataset.device, dataset.side)
-    parts = [(_ends(model, batch)[0].cpu(), labels.cpu()) for batch, labels in dataset.scan("train", size)]
+    parts = [(_read_outputs(model, batch)[0].cpu(), labels.cpu()) for batch, labels in dataset.scan("train", size)]
     logits, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     best = logits.softmax(dim=1).max(dim=1)
     found = said | {
@@ -83,18 +83,18 @@ def predictions(network: str, weights: Path, images: Images, *, rate: float, dev
 
 def training_logits(network: str, weights: Path, images: Images, *, device: str = "") -> Arrays:
     """Of the training images as training sees them (`predictions`): `logits` (N, C) and `labels`."""
-    model, dataset, said = _opened(network, weights, images, device)
+    model, dataset, said = _open_weights(network, weights, images, device)
     stream = dataset.stream(seed=images.seed, batch_size=2, augmentation=images.augmentation)
     batches = stream.each_once(at_once(BATCH, dataset.device, dataset.side))
-    logits = torch.cat([_ends(model, batch)[0].cpu() for batch in batches])
+    logits = torch.cat([_read_outputs(model, batch)[0].cpu() for batch in batches])
     return said | {"logits": logits.numpy(), "labels": dataset.train_labels.cpu().numpy()}
 
 
 def answers(network: str, weights: Path, images: Images, *, device: str = "") -> Arrays:
     """Of every readable test image `logits` (N, C), `pooled` features (N, K), and `labels`."""
-    model, dataset, said = _opened(network, weights, images, device)
+    model, dataset, said = _open_weights(network, weights, images, device)
     size = at_once(BATCH, dataset.device, dataset.side)
-    parts = [(*_ends(model, batch), labels) for batch, labels in dataset.scan("test", size)]
+    parts = [(*_read_outputs(model, batch), labels) for batch, labels in dataset.scan("test", size)]
     logits, pooled, labels = (torch.cat(tensors).cpu().numpy() for tensors in zip(*parts, strict=True))
     readable = labels != UNREADABLE
     return said | {"logits": logits[readable], "pooled": pooled[readable], "labels": labels[readable]}
@@ -130,7 +130,7 @@ def pixels(dataset: Source, split: str, index: Sequence[int] | np.ndarray) -> np
     return np.stack([found[int(place)] for place in index])
 
 
-def _opened(network: str, weights: Path, images: Images, device: str) -> tuple[Network, Source, Arrays]:
+def _open_weights(network: str, weights: Path, images: Images, device: str) -> tuple[Network, Source, Arrays]:
     """The network with its weights and the data set, on one device, and what says which they are."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     source = load(images.dataset, images.data_dir, train_fraction=images.train_fraction, imbalance=images.imbalance)
@@ -145,7 +145,7 @@ def _opened(network: str, weights: Path, images: Images, device: str) -> tuple[N
 
 
 @torch.inference_mode()
-def _ends(model: Network, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _read_outputs(model: Network, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits and pooled features, without the maps, which need not last until the next batch."""
     with as_trained():
         outputs = model.forward_features(images.contiguous(memory_format=torch.channels_last))

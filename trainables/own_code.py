@@ -59,7 +59,7 @@ DIGITS = 16
 
 def with_own_code(spec: RunSpec) -> RunSpec:
     """The run as it is trained by the code of this moment: its `code` names what of it is a user's own."""
-    code = hash_own(*_needs(spec))
+    code = hash_own(*_find_needs(spec))
     return spec if code == spec.code else dataclasses.replace(spec, code=code)
 
 
@@ -69,25 +69,25 @@ def hash_own(method: str, dataset: str, networks: frozenset[str], rule: str = "p
 
     Of networks that the program does not have, all own modules beside its networks count.
     """
-    files = _own_files(method, dataset, networks, rule)
-    return _hashed(files) if files else ""
+    files = _find_own_files(method, dataset, networks, rule)
+    return _hash_files(files) if files else ""
 
 
 def beside_packages(specs: Iterable[RunSpec]) -> list[str]:
     """The own files that some runs need and that lie beside the packages, which alone go to the machines of a
     cluster."""
-    files = {path for needs in set(map(_needs, specs)) for path in _own_files(*needs)}
+    files = {path for needs in set(map(_find_needs, specs)) for path in _find_own_files(*needs)}
     found = {path.relative_to(ROOT) for path in files if path.is_relative_to(ROOT)}
     return sorted(str(path) for path in found if path.parts[0] not in _PACKAGES)
 
 
-def _needs(spec: RunSpec) -> tuple[str, str, frozenset[str], str]:
+def _find_needs(spec: RunSpec) -> tuple[str, str, frozenset[str], str]:
     """Method, data set, networks and temperature rule of a run."""
     rule = spec.temperature.rule if spec.temperature is not None else "plain"
     return spec.method, spec.dataset, frozenset(filter(None, (spec.student, spec.teacher, spec.peer))), rule
 
 
-def _own_files(method: str, dataset: str, networks: frozenset[str], rule: str) -> set[Path]:
+def _find_own_files(method: str, dataset: str, networks: frozenset[str], rule: str) -> set[Path]:
     """The own files among the modules that a run needs and what these import, and so on."""
     at_side = re.sub(r"_\d+$", "", dataset)
     waiting = [*(f"{METHODS}/{part}" for part in method.split("+")), f"{RULES}/{rule}"]
@@ -110,7 +110,7 @@ def hash_program() -> str:
     """A hash of the sources that train, without a user's own methods, rules, data sets and networks."""
     places = tuple(f"{place}/" for place in (METHODS, RULES, DATASETS, MODELS))
     files = (path for package in _PACKAGES for path in _modules(package))
-    return _hashed(path for path in files if not (_is_own(path) and _name(path).startswith(places)))
+    return _hash_files(path for path in files if not (_is_own(path) and _name(path).startswith(places)))
 
 
 def _name(path: Path) -> str:
@@ -128,7 +128,7 @@ def _is_own(path: Path) -> bool:
     return folder.partition("/")[0] not in _OTHERS and module not in SHIPPED.get(folder, "").split()
 
 
-def _hashed(files: Iterable[Path]) -> str:
+def _hash_files(files: Iterable[Path]) -> str:
     """Of names and contents; ends of lines count as one whatever the system."""
     contents = {_name(path): path.read_bytes().replace(b"\r\n", b"\n") for path in files}
     lines = [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in sorted(contents.items())]

@@ -57,10 +57,10 @@ def _words(spec: RunSpec) -> list[str]:
     except UserError:
         return []  # a data set that has gone since
     pair = Pair(spec.teacher or spec.peer or "", spec.student)
-    own = _own_rule(spec.temperature)
-    known = [*_usual(recipe, pair)]
-    known += _usual_sums(spec.method, known)
-    usual = [one for one in known if one.method == spec.method and _own_rule(one.temperature) == own]
+    own = _name_own_rule(spec.temperature)
+    known = [*_list_usual(recipe, pair)]
+    known += _list_usual_sums(spec.method, known)
+    usual = [one for one in known if one.method == spec.method and _name_own_rule(one.temperature) == own]
     return [
         *(_of_numbers(spec, usual, recipe) if own else _of_temperature(spec.temperature, usual, recipe, pair)),
         *_of_mixing(spec),
@@ -69,7 +69,7 @@ def _words(spec: RunSpec) -> list[str]:
     ]
 
 
-def _usual(recipe: Recipe, pair: Pair) -> Iterator[Treatment]:
+def _list_usual(recipe: Recipe, pair: Pair) -> Iterator[Treatment]:
     """How the tables teach the pair."""
     yield recipes.VANILLA
     yield recipes.kd(recipe)
@@ -77,7 +77,7 @@ def _usual(recipe: Recipe, pair: Pair) -> Iterator[Treatment]:
         yield treat(recipe, pair)
 
 
-def _usual_sums(method: str, usual: list[Treatment]) -> Iterator[Treatment]:
+def _list_usual_sums(method: str, usual: list[Treatment]) -> Iterator[Treatment]:
     """How `ablation` teaches by a sum of methods."""
     one, plus, two = method.partition("+")
     for first in (each for each in usual if plus and each.method == one):
@@ -86,7 +86,7 @@ def _usual_sums(method: str, usual: list[Treatment]) -> Iterator[Treatment]:
                 yield recipes.sum_of(first, second)
 
 
-def _own_rule(temperature: Temperature | None) -> str:
+def _name_own_rule(temperature: Temperature | None) -> str:
     """The rule, if its numbers are its own."""
     return "" if temperature is None or temperature.rule in KNOWN else temperature.rule
 
@@ -99,7 +99,7 @@ def _of_numbers(spec: RunSpec, usual: list[Treatment], recipe: Recipe) -> list[s
         own = dict(temperature.numbers) | (_warmup(temperature.numbers, longest, spec, recipe) if longest else {})
         return own | ({"base": temperature.base} if temperature.base else {})
 
-    return _changed(numbers(spec.temperature), [numbers(one.temperature, one) for one in usual])
+    return _find_changed(numbers(spec.temperature), [numbers(one.temperature, one) for one in usual])
 
 
 def _of_temperature(
@@ -131,16 +131,18 @@ def _of_mixing(spec: RunSpec) -> Iterator[str]:
 
 def _of_params(spec: RunSpec, usual: list[Treatment], recipe: Recipe) -> list[str]:
     """The method's numbers that are not the nearest usual ones; all of a method that no table has."""
-    return _changed(dict(spec.params), [dict(one.params) | _warmup(one.params, one, spec, recipe) for one in usual])
+    return _find_changed(
+        dict(spec.params), [dict(one.params) | _warmup(one.params, one, spec, recipe) for one in usual]
+    )
 
 
-def _changed(own: dict[str, float], known: list[dict[str, float]]) -> list[str]:
+def _find_changed(own: dict[str, float], known: list[dict[str, float]]) -> list[str]:
     """The numbers that are not those of the nearest of the known."""
     changed = [{name: value for name, value in own.items() if value != one.get(name)} for one in known or [{}]]
-    return [f"{_SHORT.get(name, name)}{_shown(value)}" for name, value in min(changed, key=len).items()]
+    return [f"{_SHORT.get(name, name)}{_show(value)}" for name, value in min(changed, key=len).items()]
 
 
-def _shown(value: float | str) -> str:
+def _show(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 

@@ -223,7 +223,7 @@ class RunSpec(Canonical):
         return f"{self.dataset}-{pair}-{self.treatment}{words}{timing}-e{self.epochs}-s{self.seed}-{self.run_id[:6]}"
 
 
-def _nested(cls: type, fields: dict[str, Any]) -> Any:
+def _make_nested(cls: type, fields: dict[str, Any]) -> Any:
     known = {field.name for field in dataclasses.fields(cls)}
     if unknown := sorted(set(fields) - known):
         raise UserError(f"unknown field {', '.join(unknown)} of a {cls.__name__}: it has {', '.join(sorted(known))}")
@@ -242,12 +242,12 @@ def from_dict(fields: dict[str, Any]) -> RunSpec:
     if revision is not None and type(revision) is not int:
         raise UserError(f"the revision {revision!r} is not a whole number")
     if isinstance(fields.get("temperature"), dict):
-        fields["temperature"] = _nested(Temperature, with_numbers(fields["temperature"]))
+        fields["temperature"] = _make_nested(Temperature, with_numbers(fields["temperature"]))
     if isinstance(fields.get("mixing"), dict):
-        fields["mixing"] = _nested(Mixing, fields["mixing"])
+        fields["mixing"] = _make_nested(Mixing, fields["mixing"])
     if isinstance(fields.get("params"), dict):
         fields["params"] = tuple(sorted(fields["params"].items()))
-    spec: RunSpec = _nested(RunSpec, fields)
+    spec: RunSpec = _make_nested(RunSpec, fields)
     return spec if revision in (None, spec.revision) else spec.as_of(revision)
 
 

@@ -57,7 +57,7 @@ class InThePaper:
 
 def in_the_paper(claim: Claim, tables: Mapping[str, Table]) -> InThePaper:
     """Whether the paper's own tables give what it claims."""
-    cells = tuple(_printed(claim, tables))
+    cells = tuple(_read_printed(claim, tables))
     if not cells:
         return InThePaper(NO_NUMBERS, "the paper prints no numbers")
     kind = claim.kind
@@ -101,7 +101,7 @@ def _base(claim: Claim) -> str:
     return claim.kind.base if isinstance(claim.kind, Above) else ""
 
 
-def _printed(claim: Claim, tables: Mapping[str, Table]) -> Iterator[Printed]:
+def _read_printed(claim: Claim, tables: Mapping[str, Table]) -> Iterator[Printed]:
     base = _base(claim)
     for table in (tables[name] for name in claim.tables):
         for part in parts_of(claim, table):
@@ -111,10 +111,10 @@ def _printed(claim: Claim, tables: Mapping[str, Table]) -> Iterator[Printed]:
                 numbers = {row: number for row, number in found.items() if number is not None}
                 for contest in claim.contests:
                     if {*contest.rows, *contest.over} <= numbers.keys():
-                        yield _best(contest, numbers, pair, _place(claim, table, part, pair))
+                        yield _find_best(contest, numbers, pair, _place(claim, table, part, pair))
 
 
-def _best(contest: Contest, numbers: Mapping[str, float], pair: Pair, place: str) -> Printed:
+def _find_best(contest: Contest, numbers: Mapping[str, float], pair: Pair, place: str) -> Printed:
     row, over = max(contest.rows, key=numbers.__getitem__), max(contest.over, key=numbers.__getitem__)
     return Printed(pair, place, row, over, numbers[row], numbers[over])
 

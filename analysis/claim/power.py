@@ -113,12 +113,12 @@ def report(found: Spread, seeds: int) -> list[str]:
         "  difference      paired  unpaired",
     ]
     for difference in DIFFERENCES:
-        needed = [seeds_needed(difference, std, paired=same) for std, same in _both(found)]
+        needed = [seeds_needed(difference, std, paired=same) for std, same in _list_spreads(found)]
         words = [f"> {MOST_SEEDS}" if seeds == MOST_SEEDS else str(seeds) for seeds in needed]
         lines.append(f"  {difference:<4g} points  {words[0]:>8}  {words[1]:>8}")
-    least = [f"{visible(seeds, std, paired=same):.1f}" for std, same in _both(found)]
+    least = [f"{visible(seeds, std, paired=same):.1f}" for std, same in _list_spreads(found)]
     return [*lines, f"{seeds} seeds see differences of {least[0]} points and more if paired, of {least[1]} if not."]
 
 
-def _both(found: Spread) -> tuple[tuple[float, bool], ...]:
+def _list_spreads(found: Spread) -> tuple[tuple[float, bool], ...]:
     return (found.difference, True), (found.run, False)

@@ -98,13 +98,13 @@ class Finding:
 def decide(kind: Kind, units: Sequence[Unit], lacking: int) -> Finding:
     """What one unit or more show of a claim. lacking: units of which runs are missing."""
     if isinstance(kind, Alike):
-        found = _alike(kind, units, lacking)
+        found = _judge_alike(kind, units, lacking)
     elif isinstance(kind, UpTo):
-        found = _up_to(kind, units, lacking)
+        found = _judge_up_to(kind, units, lacking)
     elif kind.scope == SOME:
-        found = _some(kind, units, lacking)
+        found = _judge_some(kind, units, lacking)
     else:
-        found = _everywhere(kind, units, lacking)
+        found = _judge_everywhere(kind, units, lacking)
     return replace(found, why=_reason(found, lacking))
 
 
@@ -124,7 +124,7 @@ def _p_values(units: Sequence[Unit], test: Callable[[Estimate], float | None]) -
     return np.array([[[test(one.estimate) for one in row] for row in unit.differences] for unit in units], dtype=float)
 
 
-def _corrected(p: np.ndarray) -> np.ndarray:
+def _correct_by_holm(p: np.ndarray) -> np.ndarray:
     """Holm's correction over all tests that there are."""
     known = ~np.isnan(p)
     p[known] = holm(p[known].tolist())
@@ -133,17 +133,17 @@ def _corrected(p: np.ndarray) -> np.ndarray:
 
 def _measured(units: Sequence[Unit], least: float) -> list[Measured]:
     """Each unit against `least` points."""
-    p = _corrected(_p_values(units, lambda one: one.p(least)))
+    p = _correct_by_holm(_p_values(units, lambda one: one.p(least)))
     means = np.array([unit.means for unit in units])
     above = np.any(np.all((p < ALPHA) & (means > least), axis=2), axis=1)
     below = np.any(np.all((p < ALPHA) & (means < least), axis=1), axis=1)
     return [
-        Measured(unit, _known(p[number, *unit.closest]), bool(above[number]), bool(below[number]))
+        Measured(unit, _drop_nan(p[number, *unit.closest]), bool(above[number]), bool(below[number]))
         for number, unit in enumerate(units)
     ]
 
 
-def _known(p: float) -> float | None:
+def _drop_nan(p: float) -> float | None:
     return None if math.isnan(p) else float(p)
 
 
@@ -191,11 +191,11 @@ def _average_of_best(units: Sequence[Unit], least: float) -> tuple[Estimate, flo
     return best, min(1.0, p_of(best) * len(averages)) if known else None, words
 
 
-def _everywhere(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
+def _judge_everywhere(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
     least = -kind.margin
     measured = _measured(units, least)
     same = counted([unit.pair for unit in units]) == "pairs"
-    below = [one.unit.place if same else _in(one.unit) for one in measured if one.below]
+    below = [one.unit.place if same else _describe_unit(one.unit) for one in measured if one.below]
     higher = sum(unit.difference.summary.mean > least for unit in units)
     total = len(units) + lacking
     shown, p, of_rows = _average_of_best(units, least)
@@ -212,7 +212,7 @@ def _everywhere(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
     if word != CONTRADICTED and len(units) > 1:
         least_words = "above" if not kind.margin else f"no more than {kind.margin:g} below"
         why = f"{least_words} in {higher} of {len(units)}, significantly in {sum(one.above for one in measured)}"
-    of = f"({_in(units[0])})"
+    of = f"({_describe_unit(units[0])})"
     if len(units) > 1:
         of = f"{of_rows}on average over {len(units)} {counted([unit.pair for unit in units])}"
     return Finding(word, shown, p, of, tuple(measured), why)
@@ -221,11 +221,11 @@ def _everywhere(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
 def _by_largest(word: str, largest: Measured, measured: Sequence[Measured], why: str = "") -> Finding:
     """A finding that is about the largest difference."""
     unit = largest.unit
-    of = f"(the largest: {_in(unit)})" if len(measured) > 1 else f"({_in(unit)})"
+    of = f"(the largest: {_describe_unit(unit)})" if len(measured) > 1 else f"({_describe_unit(unit)})"
     return Finding(word, unit.difference.estimate, largest.p, of, tuple(measured), why)
 
 
-def _some(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
+def _judge_some(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
     measured = _measured(units, -kind.margin)
     word = NOT_SHOWN
     if any(one.above for one in measured):
@@ -235,7 +235,7 @@ def _some(kind: Above, units: Sequence[Unit], lacking: int) -> Finding:
     return _by_largest(word, max(measured, key=lambda one: one.unit.difference.summary.mean), measured)
 
 
-def _up_to(kind: UpTo, units: Sequence[Unit], lacking: int) -> Finding:
+def _judge_up_to(kind: UpTo, units: Sequence[Unit], lacking: int) -> Finding:
     measured = _measured(units, 0.0)
     largest = max(measured, key=lambda one: one.unit.difference.summary.mean)
     alpha = ALPHA / sum(len(unit.rows) * len(unit.over) for unit in units)
@@ -261,20 +261,22 @@ def _highest(unit: Unit, alpha: float) -> float:
     return float(np.array(intervals)[..., 1].min(axis=1).max())
 
 
-def _alike(kind: Alike, units: Sequence[Unit], lacking: int) -> Finding:
+def _judge_alike(kind: Alike, units: Sequence[Unit], lacking: int) -> Finding:
     margin = kind.margin
-    inside = _p_values(units, lambda one: max(_one_sided(one, -margin, 1), _one_sided(one, margin, -1)))
-    outside = _corrected(_p_values(units, lambda one: min(_one_sided(one, margin, 1), _one_sided(one, -margin, -1))))
+    inside = _p_values(units, lambda one: max(_test_one_sided(one, -margin, 1), _test_one_sided(one, margin, -1)))
+    outside = _correct_by_holm(
+        _p_values(units, lambda one: min(_test_one_sided(one, margin, 1), _test_one_sided(one, -margin, -1)))
+    )
     word = NOT_SHOWN
     if (outside < ALPHA).any():
         word = CONTRADICTED
     elif not lacking and (inside < ALPHA).all():
         word = SUPPORTED
-    measured = [Measured(unit, _known(inside[number, *unit.closest])) for number, unit in enumerate(units)]
+    measured = [Measured(unit, _drop_nan(inside[number, *unit.closest])) for number, unit in enumerate(units)]
     return _by_largest(word, max(measured, key=lambda one: abs(one.unit.difference.summary.mean)), measured)
 
 
-def _one_sided(one: Estimate, least: float, sign: int) -> float:
+def _test_one_sided(one: Estimate, least: float, sign: int) -> float:
     """The p-value of mean - least being 0, against its having this sign; NaN without a test."""
     p = one.p(least)
     if p is None:
@@ -282,6 +284,6 @@ def _one_sided(one: Estimate, least: float, sign: int) -> float:
     return p / 2 if sign * (one.mean - least) > 0 else 1 - p / 2
 
 
-def _in(unit: Unit) -> str:
+def _describe_unit(unit: Unit) -> str:
     i, j = unit.closest
     return f"{unit.rows[i]} over {unit.over[j]}, {unit.place}"

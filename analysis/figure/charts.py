@@ -119,7 +119,7 @@ def _mixing(grid: Grid, part: ResolvedPart, row: Row, pair: Pair) -> Mixing | No
     return grid.resolved.cells[part.key, row.key, pair][0].mixing
 
 
-def _missing(axes: Axes, value: Value, y: float) -> None:
+def _mark_missing(axes: Axes, value: Value, y: float) -> None:
     """What is not there, said above the dot (or the paper's), else in the middle of the row."""
     entry = show(value)
     style: dict[str, Any] = {"ha": "center", "fontsize": 8, "color": "#555555"}
@@ -144,7 +144,7 @@ def _dots(axes: Axes, grid: Grid, part: ResolvedPart, pair: Pair, *, named: bool
             if value.mean is not None:
                 axes.errorbar([value.mean], [y], xerr=value.std, fmt="o", color=BLUE, label="measured", **BARS)
             if value.state != "done":
-                _missing(axes, value, y)
+                _mark_missing(axes, value, y)
             ticks.append(y)
             labels.append(plain(row.label))
             y += 1

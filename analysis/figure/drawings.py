@@ -30,7 +30,7 @@ MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")
 @rc_context(TEXT)
 def images(arrays: Mapping[str, np.ndarray], ranks: range, title: Sequence[str]) -> Figure:
     """Images of the low and of the high end at some ranks, each with class, predicted class, probability, energy."""
-    lines = math.ceil(max(len(_shown(arrays, end, ranks)) for end in ENDS) / ACROSS)
+    lines = math.ceil(max(len(_pick_shown(arrays, end, ranks)) for end in ENDS) / ACROSS)
     if not lines:
         raise UserError(
             f"it shows the images of rank {ranks.start + 1} to {ranks.stop} by energy, and there are "
@@ -42,7 +42,7 @@ def images(arrays: Mapping[str, np.ndarray], ranks: range, title: Sequence[str])
     figure = Figure(figsize=(WIDTH, 0.7 + 2 * (0.3 + 1.23 * lines)), layout=tight)
     set_title(figure, [*title, note(classes, names)])
     for part, (end, style) in zip(figure.subfigures(2, 1, squeeze=False)[:, 0], ENDS.items(), strict=True):
-        index = _shown(arrays, end, ranks)
+        index = _pick_shown(arrays, end, ranks)
         part.suptitle(style["label"].capitalize().replace(" (", " images ("), fontsize=8.5)
         panels = part.subplots(lines, ACROSS, squeeze=False).ravel()
         for axes in panels[len(index) :]:
@@ -51,15 +51,15 @@ def images(arrays: Mapping[str, np.ndarray], ranks: range, title: Sequence[str])
             axes.imshow(pixels, interpolation="nearest")
             axes.set(xticks=[], yticks=[], anchor="N")
             axes.spines[:].set(color=style["color"], linestyle=style["linestyle"], linewidth=1.3)
-            _beneath(axes, arrays, int(image), names)
+            _draw_beneath(axes, arrays, int(image), names)
     return figure
 
 
-def _shown(arrays: Mapping[str, np.ndarray], end: str, ranks: range) -> np.ndarray:
+def _pick_shown(arrays: Mapping[str, np.ndarray], end: str, ranks: range) -> np.ndarray:
     return arrays[f"{end}_index"][ranks.start : ranks.stop]
 
 
-def _beneath(axes: Axes, arrays: Mapping[str, np.ndarray], image: int, classes: Sequence[str]) -> None:
+def _draw_beneath(axes: Axes, arrays: Mapping[str, np.ndarray], image: int, classes: Sequence[str]) -> None:
     label, predicted = (int(arrays[name][image]) for name in ("labels", "predicted"))
     names = [_words(classes[number]) for number in (label, predicted)]
     numbers = f"{arrays['confidence'][image]:.2f}, E {arrays['energies'][image]:.1f}".replace("-", "−")

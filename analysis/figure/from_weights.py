@@ -108,7 +108,7 @@ def _predictions(resolved: ResolvedTable, part: ResolvedPart, pair: Pair, place:
 def _embedding(resolved: ResolvedTable, part: ResolvedPart, pair: Pair, place: Folders) -> Figure:
     taught = _students(resolved, part, pair, place)
     columns = {label: embedded(weights, resolved.settings, place) for label, weights in taught.items()}
-    said = _taught(pair, taught)
+    said = _describe_training(pair, taught)
     return drawings.embedding(columns, _title(resolved, "test images", said, list(taught.values())))
 
 
@@ -120,7 +120,7 @@ def _correlation(resolved: ResolvedTable, part: ResolvedPart, pair: Pair, place:
         label: drawings.correlation_gap(answers(weights, resolved.settings, place)["logits"], wanted)
         for label, weights in taught.items()
     }
-    said = f"{_taught(pair, taught)}; teacher {own.training}"
+    said = f"{_describe_training(pair, taught)}; teacher {own.training}"
     return drawings.correlation(gaps, _title(resolved, "test images", said, [*taught.values(), own]))
 
 
@@ -141,7 +141,7 @@ def _network(weights: Weights) -> str:
     return f"{names.network(weights.network)}, {weights.training}"
 
 
-def _taught(pair: Pair, students: dict[str, Weights]) -> str:
+def _describe_training(pair: Pair, students: dict[str, Weights]) -> str:
     """The pair, and how its students were trained: once where it is the same for all."""
     who = names.pair(pair)
     ways = {weights.training for weights in students.values()}

@@ -37,7 +37,7 @@ def fonts_for(letters: Iterable[str]) -> list[str]:
     """USUAL, and as few other fonts of this machine as have those letters that it lacks."""
     fonts, missing = [USUAL], set(letters) - _letters(USUAL)
     while missing:
-        best = max(_others(), key=lambda font: len(missing & _letters(font)), default=USUAL)
+        best = max(_find_other_fonts(), key=lambda font: len(missing & _letters(font)), default=USUAL)
         if not missing & _letters(best):
             break
         fonts.append(best)
@@ -46,7 +46,7 @@ def fonts_for(letters: Iterable[str]) -> list[str]:
 
 
 @cache
-def _others() -> tuple[str, ...]:
+def _find_other_fonts() -> tuple[str, ...]:
     return tuple(sorted({font.name for font in fontManager.ttflist if not font.name.startswith((USUAL, *UNFIT))}))
 
 

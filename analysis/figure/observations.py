@@ -87,7 +87,7 @@ def teacher(resolved: ResolvedTable, pair: Pair, place: Folders) -> Weights:
         return place.teacher
     spec = resolved.teacher_of(pair)
     if spec is not None:
-        return _trained(resolved, spec, resolved.settings.recipe.plain.epochs, place)
+        return _find_trained(resolved, spec, resolved.settings.recipe.plain.epochs, place)
     wanted = dict(resolved.settings.teachers)[pair.teacher]
     path = dict(place.teachers).get(wanted)
     if path is None:
@@ -102,10 +102,10 @@ def student(resolved: ResolvedTable, part: ResolvedPart, pair: Pair, row: Row, p
     """The student of a row, of the first seed."""
     recipe = resolved.settings.recipe
     usual = recipe.schedule_of(row.treat(recipe, pair)).epochs
-    return _trained(resolved, resolved.cells[part.key, row.key, pair][0], usual, place)
+    return _find_trained(resolved, resolved.cells[part.key, row.key, pair][0], usual, place)
 
 
-def _trained(resolved: ResolvedTable, spec: RunSpec, usual: int, place: Folders) -> Weights:
+def _find_trained(resolved: ResolvedTable, spec: RunSpec, usual: int, place: Folders) -> Weights:
     path = weights_path(place.results, spec.run_id)
     if not path.exists():
         raise UserError(
@@ -137,7 +137,7 @@ def certainty(weights: Weights, settings: Settings, place: Folders) -> Arrays:
 
         return observe.certainty(weights.network, weights.path, _images(settings, place), count=SHOWN)
 
-    return _kept("certainty", weights, settings, place, make, str(SHOWN))
+    return _load_or_make("certainty", weights, settings, place, make, str(SHOWN))
 
 
 def predictions(weights: Weights, settings: Settings, pair: Pair, place: Folders) -> tuple[Arrays, float]:
@@ -151,7 +151,7 @@ def predictions(weights: Weights, settings: Settings, pair: Pair, place: Folders
         images = replace(_images(settings, place), augmentation=augmentation, seed=SEED)
         return observe.predictions(weights.network, weights.path, images, rate=rate)
 
-    return _kept("predictions", weights, settings, place, make, f"{rate} {augmentation} {SEED}"), rate
+    return _load_or_make("predictions", weights, settings, place, make, f"{rate} {augmentation} {SEED}"), rate
 
 
 def training_logits(weights: Weights, settings: Settings, spec: RunSpec, place: Folders) -> Arrays:
@@ -163,7 +163,7 @@ def training_logits(weights: Weights, settings: Settings, spec: RunSpec, place: 
         images = replace(_images(settings, place), augmentation=spec.augmentation, seed=spec.seed)
         return observe.training_logits(weights.network, weights.path, images)
 
-    return _kept("training_logits", weights, settings, place, make, f"{spec.augmentation} {spec.seed}")
+    return _load_or_make("training_logits", weights, settings, place, make, f"{spec.augmentation} {spec.seed}")
 
 
 def answers(weights: Weights, settings: Settings, place: Folders) -> Arrays:
@@ -174,7 +174,7 @@ def answers(weights: Weights, settings: Settings, place: Folders) -> Arrays:
 
         return observe.answers(weights.network, weights.path, _images(settings, place))
 
-    return _kept("answers", weights, settings, place, make)
+    return _load_or_make("answers", weights, settings, place, make)
 
 
 def embedded(
@@ -191,7 +191,7 @@ def embedded(
             arrays |= {f"{number}_{name}": np.asarray(value) for name, value in vars(panel).items()}
         return arrays
 
-    arrays = _kept("embedding", weights, settings, place, make)
+    arrays = _load_or_make("embedding", weights, settings, place, make)
     found = []
     for number, group in enumerate(embedding.groups(tuple(arrays["classes"].tolist()))):
         scores = [float(arrays[f"{number}_{name}"]) for name in ("map_silhouette", "feature_silhouette")]
@@ -207,7 +207,7 @@ def _images(settings: Settings, place: Folders) -> Images:
     )
 
 
-def _kept(
+def _load_or_make(
     kind: str, weights: Weights, settings: Settings, place: Folders, make: Callable[[], Arrays], more: str = ""
 ) -> Arrays:
     """The arrays of an earlier time if the classes still have their names, else made now and kept."""

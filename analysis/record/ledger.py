@@ -164,12 +164,12 @@ class Ledger:
                 _make(path)
             _check_file(path)
         except FileNotFoundError:
-            raise UserError(_missing(path)) from None
+            raise UserError(_say_missing(path)) from None
         except NotADirectoryError:
             raise UserError(f"cannot open the ledger {path}: {path.parent} is no folder; name one") from None
         except OSError as error:
             raise UserError(f"cannot open the ledger {path}: {reason_of(error)}") from error
-        with _told(path), contextlib.ExitStack() as unless_opened:
+        with _translate_errors(path), contextlib.ExitStack() as unless_opened:
             connection = _connect(path)
             unless_opened.callback(connection.close)
             _check_identity(path, connection)
@@ -221,7 +221,7 @@ class Ledger:
 
     def sweeps(self) -> list[Sweep]:
         """Every sweep that was asked for, the latest last."""
-        with _told(self.path):
+        with _translate_errors(self.path):
             rows = self._connection.execute("SELECT * FROM sweeps ORDER BY asked, rowid").fetchall()
         return [
             self._sweep(**{name: value for name, value in row.items() if name in _SWEEP}) for row in map(dict, rows)
@@ -255,7 +255,7 @@ class Ledger:
     def _read(
         self, where: str, values: Sequence[str] = (), make: Callable[[dict[str, Any]], Entry] = read_entry
     ) -> Iterator[Entry]:
-        with _told(self.path):
+        with _translate_errors(self.path):
             for row in self._connection.execute(f"SELECT * FROM runs {where}", values):
                 try:
                     yield make(_result(row))
@@ -284,7 +284,7 @@ class Ledger:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """All of it or nothing, also when this process dies."""
-        with _told(self.path):
+        with _translate_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -295,14 +295,14 @@ class Ledger:
                 raise
 
 
-def _missing(path: Path) -> str:
+def _say_missing(path: Path) -> str:
     if not path.parent.is_dir():
         return f"the folder {path.parent} of the ledger does not exist: make it, or name another with --results"
     return f"there is no ledger {path}: run a sweep first, or name another folder with --results"
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _translate_errors(path: Path) -> Iterator[None]:
     """SQLite's errors as one line that names the file and the way out."""
     try:
         yield
@@ -368,11 +368,14 @@ def _try_writing(connection: sqlite3.Connection) -> None:
 def _make(path: Path) -> None:
     """An empty ledger: made beside its place and then linked to it, so that there is never half a one."""
     if not path.parent.is_dir():
-        raise UserError(_missing(path))
+        raise UserError(_say_missing(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.unlink(missing_ok=True)
-        with _told(path), contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+        with (
+            _translate_errors(path),
+            contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as connection,
+        ):
             connection.executescript(_CREATE)
         try:
             os.link(temporary, path)

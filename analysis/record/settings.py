@@ -217,7 +217,7 @@ def parse_pair(text: str) -> Pair:
     return Pair(teacher, student)
 
 
-def _shortened(epochs: int, source: Recipe, own: Mapping[str, Collection[int]]) -> list[str]:
+def _describe_shortening(epochs: int, source: Recipe, own: Mapping[str, Collection[int]]) -> list[str]:
     plain, energy = source.plain.epochs, source.energy.epochs
     usual: dict[str, tuple[int, ...]] = {"Energy KD and Energy DKD": (energy,)} if energy != plain else {}
     if own:
@@ -227,13 +227,13 @@ def _shortened(epochs: int, source: Recipe, own: Mapping[str, Collection[int]]) 
     if epochs == plain and not usual:
         return []
     if epochs == plain:
-        longer = " and for ".join(f"{what} (instead of {_either(lengths)})" for what, lengths in usual.items())
+        longer = " and for ".join(f"{what} (instead of {_join_lengths(lengths)})" for what, lengths in usual.items())
         return [f"{count(epochs, 'epoch')} for every run, also for {longer}"]
-    others = "; ".join(f"{what}: {_either(lengths)}" for what, lengths in usual.items())
+    others = "; ".join(f"{what}: {_join_lengths(lengths)}" for what, lengths in usual.items())
     return [f"{count(epochs, 'epoch')} instead of {plain}{f' ({others})' if others else ''}, milestones scaled"]
 
 
-def _either(lengths: Collection[int]) -> str:
+def _join_lengths(lengths: Collection[int]) -> str:
     return " or ".join(map(str, lengths))
 
 
@@ -254,7 +254,7 @@ def deviations(
     if settings.recipe_of:
         out.append(f"the recipe of {settings.recipe_of}")
     if settings.epochs is not None:
-        out += _shortened(settings.epochs, source, own or {})
+        out += _describe_shortening(settings.epochs, source, own or {})
     if settings.train_fraction != 1:
         out.append(f"{settings.train_fraction:.3g} of the training images")
     if settings.tail != source.imbalance:

@@ -103,7 +103,7 @@ def student_spec(
     overrides = {path: parse_value(value) for path, value in (*settings.overrides, *varied)}
     usual = settings.recipe.schedule_of(treatment)
     epochs = overrides.pop("epochs", settings.epochs)
-    schedule = usual if epochs is None else usual.scaled(_counted(epochs))
+    schedule = usual if epochs is None else usual.scaled(_check_epochs(epochs))
     spec = _base(settings, pair.student, schedule, seed, treatment.lr)
     shorter = schedule.epochs / usual.epochs
     temperature = PLAIN if treatment.method == "vanilla" else treatment.temperature
@@ -128,7 +128,7 @@ def student_spec(
     return with_own_code(_override(spec, overrides, settings.recipe))
 
 
-def _counted(epochs: Any) -> int:
+def _check_epochs(epochs: Any) -> int:
     if type(epochs) is not int:
         raise UserError(f"epochs must be a whole number, not {epochs}")
     return epochs

@@ -104,7 +104,7 @@ def make_row(fields: Mapping[str, Any], known: Mapping[str, Row]) -> Row:
         raise UserError(f"row {key}: {error}") from error
 
     def treat(recipe: Recipe, pair: Pair) -> Treatment:
-        return _changed(base.treat(recipe, pair), changes, fields, recipe)
+        return _change_numbers(base.treat(recipe, pair), changes, fields, recipe)
 
     label, note = str(fields.get("label", key)), str(fields.get("note", ""))
     return Row(key, label, treat, note)
@@ -129,7 +129,9 @@ def _changes(fields: Mapping[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def _changed(treatment: Treatment, changes: Mapping[str, Any], fields: Mapping[str, Any], recipe: Recipe) -> Treatment:
+def _change_numbers(
+    treatment: Treatment, changes: Mapping[str, Any], fields: Mapping[str, Any], recipe: Recipe
+) -> Treatment:
     """The treatment with other numbers: those of the method's own `params` one by one, the rest as a whole."""
     own = dict(changes)
     if "params" in own:

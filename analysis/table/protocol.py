@@ -80,7 +80,7 @@ def _mark(values: Mapping[Pair, str], usual: str, notes: list[str]) -> str:
     others: dict[str, list[str]] = {}
     for pair, value in values.items():
         if value != usual:
-            others.setdefault(value, []).append(_who(pair, values))
+            others.setdefault(value, []).append(_name_student_or_pair(pair, values))
     if not others:
         return ""
     note = "; ".join(f"{value} for {', '.join(sorted(set(who)))}" for value, who in sorted(others.items()))
@@ -89,7 +89,7 @@ def _mark(values: Mapping[Pair, str], usual: str, notes: list[str]) -> str:
     return f" [{notes.index(note) + 1}]"
 
 
-def _who(pair: Pair, values: Mapping[Pair, str]) -> str:
+def _name_student_or_pair(pair: Pair, values: Mapping[Pair, str]) -> str:
     """The student, where its value is the same under every teacher; else the pair."""
     same = {value for other, value in values.items() if other.student == pair.student}
     return pair.student if len(same) == 1 and not _by_teacher(values) else pair.key
@@ -103,7 +103,7 @@ def _by_teacher(values: Mapping[Pair, str]) -> bool:
     return any(len(found) > 1 for found in students.values())
 
 
-def _taught_by(pair: Pair, spec: RunSpec) -> dict[str, str]:
+def _find_other_teacher(pair: Pair, spec: RunSpec) -> dict[str, str]:
     """Where it is not the pair's teacher."""
     if spec.peer is not None:
         return {"": f"{spec.peer}, a peer"}
@@ -146,7 +146,7 @@ def _by_rule(temperature: Temperature) -> dict[str, tuple[float, ...]]:
     return {name: (number,) for name, number in (*base, *temperature.numbers)}
 
 
-def _ends(temperature: Temperature) -> dict[str, tuple[float, ...]]:
+def _list_ends(temperature: Temperature) -> dict[str, tuple[float, ...]]:
     middle = temperature.base
     low, high = (middle + shift for shift in temperature.shifts)
     return {"low energy": (low,), "other": (middle,), "high": (high,)}
@@ -155,7 +155,7 @@ def _ends(temperature: Temperature) -> dict[str, tuple[float, ...]]:
 _TEMPERATURES: dict[str, Callable[[Temperature], dict[str, tuple[float, ...]]]] = {
     "plain": lambda temperature: {"": (temperature.base,)},
     "gradation": lambda temperature: {"from low to high energy": temperature.values},
-    **dict.fromkeys(ENDS, _ends),
+    **dict.fromkeys(ENDS, _list_ends),
 }
 _LEVELS = {"multi": tuple(level / MULTI_BASE for level in MULTI_TEMPERATURES)}
 """Of a method that takes a sample's temperature several times, the factors."""
@@ -170,7 +170,7 @@ def _mixing(mixing: Mixing | None) -> dict[str, str]:
 
 
 _FIELDS: dict[str, Parts] = {
-    "taught by": _taught_by,
+    "taught by": _find_other_teacher,
     "method": _method,
     "T": _temperature,
     "mixing": lambda pair, spec: _mixing(spec.mixing),

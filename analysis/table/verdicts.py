@@ -87,20 +87,20 @@ def verdict(value: Value, unlike: str = "") -> Verdict:
     both = math.sqrt(1 / measured.n + 1 / (value.paper_runs or PAPER_RUNS))
     if measured.n == 1 or measured.std is None:
         noise = float(-ndtri(ALPHA / 2)) * SEED_STD * both
-        return Verdict(ONE_SEED, difference, noise, why=_joined(_beside(difference, noise), doubt))
+        return Verdict(ONE_SEED, difference, noise, why=_join_reasons(_describe_place(difference, noise), doubt))
     error, freedom = measured.std * both, measured.n - 1
     alike = error < NO_SPREAD
     p = float(abs(difference) < ROUNDING) if alike else 2 * float(stdtr(freedom, -abs(difference) / error))
     word = WITHIN if p >= ALPHA else ABOVE if difference > 0 else BELOW
     noise = 0.0 if alike else float(-stdtrit(freedom, ALPHA / 2)) * error
-    return Verdict(word, difference, noise, p, _joined("the seeds do not differ" if alike else "", doubt))
+    return Verdict(word, difference, noise, p, _join_reasons("the seeds do not differ" if alike else "", doubt))
 
 
-def _joined(*reasons: str) -> str:
+def _join_reasons(*reasons: str) -> str:
     return ", ".join(filter(None, reasons))
 
 
-def _beside(difference: float, noise: float) -> str:
+def _describe_place(difference: float, noise: float) -> str:
     """Where one seed lies."""
     if abs(difference) <= noise:
         return "inside the band"

@@ -31,14 +31,14 @@ def listing(tables: Sequence[Table], networks: Iterable[str], data_dir: Path, re
     for table in tables:
         lines += ["", *_table(table, results)]
     lines += ["", "", "METHODS  each runs, in the tables' rows; their numbers can be changed with --set", ""]
-    lines += _described(folders_of("trainables.methods"))
+    lines += _describe_modules(folders_of("trainables.methods"))
     lines += ["  takd                KD by an assistant that KD by the teacher has trained (rows with an assistant)"]
     lines += ["  A+B                 two of these at once: --rows A+B of the table ablation, A and B any two rows"]
     lines += [""]
-    lines += _wrapped("  mixing.operation    ", OPERATIONS)
-    lines += _wrapped("  mixing.selection    ", SELECTIONS)
+    lines += _wrap("  mixing.operation    ", OPERATIONS)
+    lines += _wrap("  mixing.selection    ", SELECTIONS)
     lines += ["", "", "RULES THAT SET TEMPERATURES  for kd, some for dkd too: --set temperature.rule=NAME", ""]
-    lines += _described(folders_of(RULES))
+    lines += _describe_modules(folders_of(RULES))
     lines += ["", "", "PAIRS  each runs, by all methods that can serve it; any two networks make one: --pairs T/S", ""]
     lines += _pairs(tables)
     counts = datasets.find(dataset or DEFAULT).published or datasets.find(DEFAULT).published
@@ -55,8 +55,8 @@ def _table(table: Table, results: Path) -> list[str]:
     lines = [f"{table.key}  {table.title}", f"    {_state(table, results)}"]
     for part in table.parts:
         lines += [f"  {part.title}"] if part.title else []
-        lines += _wrapped("    --rows              ", (row.key for row in part.rows)) if part.rows else []
-        lines += _wrapped(f"    {printed.dataset(table.dataset):<20}", _keys(table, part, table.dataset))
+        lines += _wrap("    --rows              ", (row.key for row in part.rows)) if part.rows else []
+        lines += _wrap(f"    {printed.dataset(table.dataset):<20}", _keys(table, part, table.dataset))
     return lines
 
 
@@ -87,7 +87,7 @@ def _pairs(tables: Sequence[Table]) -> list[str]:
             for key in _keys(table, part, dataset)
         ]
         keys = dict.fromkeys(own or [pair.key for pair in datasets.find(dataset).recipe.pairs])
-        lines += _wrapped(f"  {printed.dataset(dataset):<20}", keys)
+        lines += _wrap(f"  {printed.dataset(dataset):<20}", keys)
     return lines
 
 
@@ -98,7 +98,7 @@ def _cost(network: str, counts: ImageCounts) -> str:
     return f"{in_words(cost.parameters):<10}{in_words(cost.multiply_adds)}"
 
 
-def _described(folders: Iterable[Path]) -> list[str]:
+def _describe_modules(folders: Iterable[Path]) -> list[str]:
     """Each module of the folders with the first sentence of its file; none is imported."""
     found = {
         module.name: folder / f"{module.name}.py"
@@ -131,7 +131,7 @@ def _images(name: str, data_dir: Path | None) -> str:
         return f"cannot be used: {error}"
 
 
-def _wrapped(head: str, words: Iterable[str]) -> list[str]:
+def _wrap(head: str, words: Iterable[str]) -> list[str]:
     return textwrap.wrap(
         head + "  ".join(words),
         WIDTH,

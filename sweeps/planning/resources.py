@@ -71,7 +71,7 @@ def check_resources(resources: Resources) -> None:
     check_sizes(resources)
     if resources.address is None:
         found = gpus_here() if resources.gpus else []
-        check_against(resources, len(found), cores_here(), f"this machine has {_listed(found)}")
+        check_against(resources, len(found), cores_here(), f"this machine has {_list_names(found)}")
 
 
 def check_sizes(asked: Resources) -> None:
@@ -105,7 +105,7 @@ def check_fit(asked: Resources, cpus: int) -> None:
         raise UserError(f"--gpus-per-job {asked.gpus_per_job:g}: the sweep has {at_once} {what}; ask for fewer")
 
 
-def _listed(gpus: list[str]) -> str:
+def _list_names(gpus: list[str]) -> str:
     if not gpus:
         return "no GPU that PyTorch can use"
     return f"{count(len(gpus), 'GPU')} ({', '.join(dict.fromkeys(gpus))})"

@@ -120,7 +120,7 @@ def parse(argv: Sequence[str]) -> Options:
     known = (*paper.tables(), paper.ABLATION, ALL)
     for word in options.tables:
         unknown = word.lower() not in known and not is_experiment(word) and not did_you_mean(word, known)
-        if unknown and (lone := _lone_option(parser, argv, word)):
+        if unknown and (lone := _explain_lone_option(parser, argv, word)):
             raise UserError(f"unknown table {word!r}: {lone} (--list shows all)")
     if files := [word for word in options.tables if is_experiment(word)]:
         if len(options.tables) > 1:
@@ -134,7 +134,7 @@ def parse(argv: Sequence[str]) -> Options:
             f"--json goes with --plan; {command_name('tables')} TABLE --format json gives a table's numbers"
         )
     if options.from_mdistiller is not None:
-        return _translated(options)
+        return _name_by_file(options)
     if not options.tables and not options.list:
         raise UserError("name a table, for example table5; --list shows all of them")
     return options
@@ -151,7 +151,7 @@ def _of_experiment(experiment: Experiment, others: Sequence[str]) -> Options:
     return dataclasses.replace(options, settings=settings, experiment=experiment)
 
 
-def _translated(options: Options) -> Options:
+def _name_by_file(options: Options) -> Options:
     """The options that ask for the experiment of a configuration file."""
     if options.save is None or options.tables:
         raise UserError("--from-mdistiller CONFIG.yaml goes with --save FILE.toml, and with no table")
@@ -170,13 +170,13 @@ def parse_known(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[st
     """The options by name, lists as tuples; refuses an option that there is not."""
     found, unknown = parser.parse_known_intermixed_args(argv)
     if unknown:
-        hint = f": {near}" if (near := _instead(parser, argv, unknown[0])) else ""
+        hint = f": {near}" if (near := _suggest_instead(parser, argv, unknown[0])) else ""
         what = "option" if unknown[0].startswith("-") else "word"
         raise UserError(f"unknown {what} {unknown[0]}{hint} (see {parser.prog} --help)")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in vars(found).items()}
 
 
-def _instead(parser: argparse.ArgumentParser, argv: Sequence[str], word: str) -> str:
+def _suggest_instead(parser: argparse.ArgumentParser, argv: Sequence[str], word: str) -> str:
     """What to write instead of a word that is not understood."""
     name = word.partition("=")[0]
     field = name.strip("-").replace("-", "_")
@@ -185,10 +185,10 @@ def _instead(parser: argparse.ArgumentParser, argv: Sequence[str], word: str) ->
     if name.startswith("-") and field in (*SHORT, *OWN):
         return f"write --set {field}=VALUE"
     known = [option for action in parser._actions for option in action.option_strings]
-    return _lone_option(parser, argv, word) or did_you_mean(name, known)
+    return _explain_lone_option(parser, argv, word) or did_you_mean(name, known)
 
 
-def _lone_option(parser: argparse.ArgumentParser, argv: Sequence[str], word: str) -> str:
+def _explain_lone_option(parser: argparse.ArgumentParser, argv: Sequence[str], word: str) -> str:
     """`--teachers takes one DIR|FILE`, if a word that is not understood follows the value of such an option."""
     for option, _, after in zip(argv, argv[1:], argv[2:], strict=False):
         action = parser._option_string_actions.get(option)

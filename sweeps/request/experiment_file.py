@@ -120,7 +120,7 @@ def _check(path: Path, text: str, key: str, value: Any) -> None:
     if key not in KEYS:
         near = did_you_mean(key, KEYS)
         _refuse(path, text, key, f"unknown key {key!r}{f': {near}' if near else ''}; there are {', '.join(KEYS)}")
-    if not _is(value, KEYS[key]):
+    if not _has_type(value, KEYS[key]):
         _refuse(path, text, key, f"{key} must be {_WORDS[KEYS[key]]}, not {json.dumps(value, default=str)}")
     if key in ("tables", "pairs", "rows", "use") and not all(isinstance(each, str) and each for each in value):
         _refuse(path, text, key, f"{key} must be a list of strings")
@@ -128,7 +128,7 @@ def _check(path: Path, text: str, key: str, value: Any) -> None:
         _refuse(path, text, key, "write each row as [[row]]")
 
 
-def _is(value: Any, kind: type) -> bool:
+def _has_type(value: Any, kind: type) -> bool:
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return type(value) is kind
@@ -145,7 +145,7 @@ def _definition(path: Path, text: str, fields: Mapping[str, Any]) -> Definition:
             if name not in OF_ROW:
                 near = did_you_mean(name, OF_ROW)
                 _refuse(path, text, name, f"unknown field {name!r} of a row{f': {near}' if near else ''}")
-            if not _is(value, OF_ROW[name]):
+            if not _has_type(value, OF_ROW[name]):
                 _refuse(path, text, name, f"{name} of a row must be {_WORDS[OF_ROW[name]]}")
         rows.append(json.dumps(row, sort_keys=True))
     definition = Definition(key, fields.get("title", ""), fields.get("caption", ""), (*fields.get("rows", ()), *rows))
@@ -169,14 +169,14 @@ def _arguments(fields: Mapping[str, Any], *, own: bool) -> Iterator[str]:
             continue
         yield f"--{key.replace('_', '-')}"
         if isinstance(value, dict):
-            yield from (f"{name}={_listed(each)}" for name, each in value.items())
+            yield from (f"{name}={_write_value(each)}" for name, each in value.items())
         elif isinstance(value, list):
             yield from map(str, value)
         elif value is not True:
             yield str(value)
 
 
-def _listed(value: Any) -> str:
+def _write_value(value: Any) -> str:
     """A TOML value as --set and --vary take it."""
     values = value if isinstance(value, list) else [value]
     return ",".join(each if isinstance(each, str) else json.dumps(each) for each in values)
@@ -208,7 +208,7 @@ def _line_of_error(text: str, message: str) -> int | None:
 
 def write_experiment(tables: Sequence[str], settings: Settings, folder: Path | None = None) -> str:
     """The TOML text that asks for some tables under some settings. folder: of the file."""
-    files = [_seen_from(folder, Path(word)) for word in used()[1:]]
+    files = [_relate(folder, Path(word)) for word in used()[1:]]
     out = [f"use = {_toml(files)}"] if files else []
     definition = read_definition(settings.own_table) if settings.own_table else None
     if definition is None:
@@ -238,7 +238,7 @@ def write_experiment(tables: Sequence[str], settings: Settings, folder: Path | N
     return "\n".join([*out, ""])
 
 
-def _seen_from(folder: Path | None, file: Path) -> str:
+def _relate(folder: Path | None, file: Path) -> str:
     return str(file.relative_to(folder)) if folder is not None and file.is_relative_to(folder) else str(file)
 
 

@@ -91,11 +91,11 @@ def make_request(options: Options) -> Request:
     _check_size(tables, settings)
     mixed = not settings.dataset
     found = {
-        name: _opened(options.where, settings, name)
+        name: _open_own(options.where, settings, name)
         for name in list_datasets(tables, settings)
         if datasets.needs_fingerprint(name, options.where.data_dir)
     }
-    given = _given(options.where, teachers(tables, settings))
+    given = _find_given(options.where, teachers(tables, settings))
     settings = replace(
         settings,
         data=_data(found, mixed=mixed),
@@ -107,7 +107,7 @@ def make_request(options: Options) -> Request:
         check_combinations(tables, settings)
         check_methods(_specs(tables, settings))
     if options.overrides:
-        settings = _overridden(tables, settings, options.overrides)
+        settings = _override(tables, settings, options.overrides)
     return Request(tables, settings, given, tuple((name, source.source) for name, source in found.items()))
 
 
@@ -140,7 +140,7 @@ def teachers(tables: Iterable[Table], settings: Settings) -> dict[str, list[str]
     return {dataset: networks for dataset, networks in found.items() if networks}
 
 
-def _given(where: Where, asked: Mapping[str, Sequence[str]]) -> tuple[TeacherWeights, ...]:
+def _find_given(where: Where, asked: Mapping[str, Sequence[str]]) -> tuple[TeacherWeights, ...]:
     """The teachers' weights that were given, and torchvision's where they are there. asked: networks by data set."""
     given = find_each(where.weights, asked) if where.weights and asked else ()
     have = {teacher.network for teacher in given if teacher.dataset == "imagenet"}
@@ -204,7 +204,7 @@ def _data(found: Mapping[str, Source], *, mixed: bool) -> str:
     return " ".join(f"{name}={value}" for name, value in prints.items()) if mixed else "".join(prints.values())
 
 
-def _opened(where: Where, settings: Settings, name: str) -> Source:
+def _open_own(where: Where, settings: Settings, name: str) -> Source:
     """A data set whose images are not the published ones; its folder stays as it is."""
     definition = datasets.find(name)
     return datasets.load(
@@ -217,7 +217,7 @@ def _opened(where: Where, settings: Settings, name: str) -> Source:
     )
 
 
-def _overridden(tables: Sequence[Table], settings: Settings, overrides: Sequence[tuple[str, str]]) -> Settings:
+def _override(tables: Sequence[Table], settings: Settings, overrides: Sequence[tuple[str, str]]) -> Settings:
     """The settings with --set; refuses one that the runs cannot have, that reaches none of them, or that makes two rows
     of a table the same."""
     said = " ".join(f"{path}={value}" for path, value in overrides)
@@ -242,14 +242,14 @@ def _overridden(tables: Sequence[Table], settings: Settings, overrides: Sequence
                 names = " ".join(table.key for table in tables)
                 raise UserError(f"--set {path}={value}: no run of {names} would change")
     for table in tables:
-        before, after = _alike(table, settings), _alike(table, changed)
+        before, after = _find_same_rows(table, settings), _find_same_rows(table, changed)
         if same := sorted(after - before):
             one, two = same[0]
             raise UserError(f"--set {said} makes the rows {one} and {two} of {table.key} the same: choose with --rows")
     return changed
 
 
-def _alike(table: Table, settings: Settings) -> set[tuple[str, str]]:
+def _find_same_rows(table: Table, settings: Settings) -> set[tuple[str, str]]:
     """Pairs of rows that train the same runs in some column."""
     rows: dict[tuple[str, Pair, tuple[RunSpec, ...]], set[str]] = {}
     for (part, row, pair), specs in resolve(table, settings).cells.items() if table.kind.trains else ():

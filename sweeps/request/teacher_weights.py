@@ -84,7 +84,7 @@ def find(place: Path, networks: Sequence[str], dataset: str) -> tuple[TeacherWei
 
 
 def _in_folder(folder: Path, network: str) -> Path | None:
-    candidates = [path for entry in _listed(folder) if _named(entry, network) for path in _weights(entry)]
+    candidates = [path for entry in _list_files(folder) if _is_named(entry, network) for path in _weights(entry)]
     if len(candidates) > 1:
         two = " and ".join(str(path.relative_to(folder)) for path in candidates[:2])
         more = f" and {len(candidates) - 2} more" if len(candidates) > 2 else ""
@@ -94,14 +94,14 @@ def _in_folder(folder: Path, network: str) -> Path | None:
     return candidates[0] if candidates else None
 
 
-def _listed(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise UserError(f"cannot list {folder}: {reason_of(error)}") from error
 
 
-def _named(entry: Path, network: str) -> bool:
+def _is_named(entry: Path, network: str) -> bool:
     """resnet8.pth and resnet8_best are resnet8's, resnet8x4.pth is not."""
     asked = parse(network)
     name = file_name(asked.base if asked else network)
@@ -112,7 +112,7 @@ def _weights(entry: Path) -> list[Path]:
     """A file of weights itself, or those in a folder: the community's last epoch if it is there, else all."""
     if not entry.is_dir():
         return [entry] if _is_weights(entry) else []
-    files = [path for path in _listed(entry) if not path.is_dir() and _is_weights(path)]
+    files = [path for path in _list_files(entry) if not path.is_dir() and _is_weights(path)]
     return [path for path in files if path.name == COMMUNITY] or files
 
 

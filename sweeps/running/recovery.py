@@ -24,7 +24,7 @@ def ingest(results: Path, ledger: Ledger, run_ids: Iterable[str]) -> int:
     Returns how many were recorded. For the holder of the driver's lock.
     """
     wanted = list(run_ids)
-    found = _unrecorded(results, ledger.entries(wanted), wanted)
+    found = _find_unrecorded(results, ledger.entries(wanted), wanted)
     for result in found:
         usable(results, result)
     recorded = sum(map(ledger.record, found))
@@ -52,7 +52,7 @@ def known(results: Path, run_ids: Iterable[str]) -> dict[str, Entry]:
         with Ledger.open(results / "ledger.sqlite", readonly=True) as ledger:
             entries = ledger.entries(wanted)
     return entries | {
-        entry.run_id: entry for entry in (usable(results, one) for one in _unrecorded(results, entries, wanted))
+        entry.run_id: entry for entry in (usable(results, one) for one in _find_unrecorded(results, entries, wanted))
     }
 
 
@@ -86,7 +86,7 @@ def usable(results: Path, result: dict[str, Any]) -> Entry:
         ) from error
 
 
-def _unrecorded(results: Path, entries: dict[str, Entry], run_ids: Iterable[str]) -> list[dict[str, Any]]:
+def _find_unrecorded(results: Path, entries: dict[str, Entry], run_ids: Iterable[str]) -> list[dict[str, Any]]:
     """Results that the ledger lacks, or knows only as an earlier failure."""
     if not (results / "runs").is_dir():
         return []

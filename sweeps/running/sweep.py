@@ -81,7 +81,7 @@ class RunningSweep:
 
     def next_job(self) -> PlannedJob | None:
         """The next job for which there is room, or None."""
-        job = self.queue.take(self._fits) if self._stop is None else None
+        job = self.queue.take(self._has_room) if self._stop is None else None
         if job is not None:
             self.running[job.key] = job
             if job.key not in self._begun:  # One that starts again leaves out the runs that were stopped.
@@ -89,7 +89,7 @@ class RunningSweep:
             self._begun.add(job.key)
         return job
 
-    def _fits(self, job: PlannedJob) -> bool:
+    def _has_room(self, job: PlannedJob) -> bool:
         cpus = sum(node["Resources"]["CPU"] for id_, node in find_nodes().items() if id_ not in self.left_out)
         busy = sum(self.resources.devices(other.specs) for other in self.running.values())
         return busy + self.resources.devices(job.specs) <= self.resources.devices_at_once(int(cpus))

@@ -74,10 +74,10 @@ def read_splits(listing: FolderListing, side: int, read: Callable[[Path], np.nda
     test, missing = _read(listing.test, side, read)
     for index in missing:
         _next_whole(listing.test, test.labels, missing, index)
-    return Decoded(train, test, _named(listing.train, bad), _named(listing.test, missing))
+    return Decoded(train, test, _name_faults(listing.train, bad), _name_faults(listing.test, missing))
 
 
-def _named(files: Files, faults: Mapping[int, str]) -> Faults:
+def _name_faults(files: Files, faults: Mapping[int, str]) -> Faults:
     return {index: (str(files.files[index][0]), why) for index, why in faults.items()}
 
 

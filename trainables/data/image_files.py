@@ -155,11 +155,11 @@ def check_class(files: ImageFiles, index: int, error: OSError) -> None:
             pass
     except OSError as larger:
         raise UserError(f"cannot list {folder} any more ({why_unreadable(larger)}): {AGAIN}") from larger
-    if not any(_opens(files.path(other)) for other in files.from_here(index)):
+    if not any(_can_open(files.path(other)) for other in files.from_here(index)):
         raise UserError(f"none of the images in {folder} can be read ({why_unreadable(error)}): {AGAIN}") from error
 
 
-def _opens(path: str) -> bool:
+def _can_open(path: str) -> bool:
     try:
         path = str(file_of(Path(path)))
         check_regular(Path(path))

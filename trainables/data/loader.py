@@ -66,21 +66,21 @@ class Loader:
     def parts(self, requests: Iterable[DecodeRequest]) -> Generator[DecodedImages, None, None]:
         """Two at once do not disturb each other: the second gets workers of its own."""
         if self._busy or not self.workers:
-            yield from _started(self._made(requests, keep=False))
+            yield from _start(self._make_loader(requests, keep=False))
             return
         self._busy = True
         self._requests.now = requests
         try:
             if self._kept is None:
-                self._kept = self._made(self._requests, keep=True)
-            yield from _started(self._kept)
+                self._kept = self._make_loader(self._requests, keep=True)
+            yield from _start(self._kept)
         except Exception:
             self._kept = None
             raise
         finally:
             self._busy = False
 
-    def _made(self, requests: Iterable[DecodeRequest], *, keep: bool) -> DataLoader[DecodedImages]:
+    def _make_loader(self, requests: Iterable[DecodeRequest], *, keep: bool) -> DataLoader[DecodedImages]:
         parallel = self.workers > 0
         context = multiprocessing.get_context("forkserver") if parallel else None
         if context is not None:
@@ -111,7 +111,7 @@ class _Requests:
         return iter(self.now)
 
 
-def _started(loader: DataLoader[DecodedImages]) -> Iterator[DecodedImages]:
+def _start(loader: DataLoader[DecodedImages]) -> Iterator[DecodedImages]:
     """The loader's iterator, without torch's advice on the number of workers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

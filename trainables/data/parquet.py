@@ -99,13 +99,15 @@ def find_folder(data_dir: Path | None, *names: str) -> Path | None:
         return None
     patterns = CACHED, f"hub/{CACHED}", "snapshots/*"
     cached = [place for pattern in patterns for place in sorted(root.glob(pattern))]
-    fitting = [place for place in cached if _named(place.parts[-3], names)]
-    inner = [place for place in _folders(root) if place.name == "data" or _named(place.name, names)]
+    fitting = [place for place in cached if _is_named(place.parts[-3], names)]
+    inner = [place for place in _folders(root) if place.name == "data" or _is_named(place.name, names)]
     inner += [place / "data" for place in inner if (place / "data").is_dir()]
     places = [root, *inner, *(each for place in fitting for each in (place, *_folders(place)))]
     tables = [place for place in places if _split(place, TRAIN)]
     if len(tables) > 1:
-        raise UserError(f"{root} has several data sets in parquet files ({_some(tables)}): give --data-dir one of them")
+        raise UserError(
+            f"{root} has several data sets in parquet files ({_name_some(tables)}): give --data-dir one of them"
+        )
     if not tables and not names and not (root / "train").is_dir():
         files = (file for place in places for file in sorted(place.glob("*.parquet")))
         if some := next(files, None):
@@ -120,7 +122,7 @@ def _folders(place: Path) -> list[Path]:
         raise UserError(f"cannot list {place}: {reason_of(error)}") from error
 
 
-def _named(folder: str, names: Sequence[str]) -> bool:
+def _is_named(folder: str, names: Sequence[str]) -> bool:
     plain = folder.lower().replace("-", "").replace("_", "")
     return (not names and not folder.startswith(".")) or any(name in plain for name in names)
 
@@ -147,7 +149,7 @@ def _layout() -> str:
     return f"own images in parquet files are train-*.parquet and one of {', '.join(f'{name}-*' for name in TEST)}"
 
 
-def _some(paths: Sequence[Path]) -> str:
+def _name_some(paths: Sequence[Path]) -> str:
     return ", ".join(map(str, paths[:2])) + (f" and {len(paths) - 2} more" if len(paths) > 2 else "")
 
 
@@ -211,17 +213,17 @@ def read_image(path: Path) -> bytes:
     if not is_row(path):
         return read_file(path)
     file, row = path.parent, int(path.name)
-    content, ends = _unpacked(file)
+    content, ends = _find_unpacked(file)
     if _is_fresh(content, file):
-        start, end = _ends(ends)[row : row + 2].tolist()
+        start, end = _read_ends(ends)[row : row + 2].tolist()
         return os.pread(_handle(content), end - start, start)
-    starts = _starts(file)
+    starts = _find_starts(file)
     group = int(np.searchsorted(starts, row, side="right")) - 1
     return _group(file, group)[row - int(starts[group])]
 
 
 @lru_cache(maxsize=4096)
-def _starts(file: Path) -> np.ndarray:
+def _find_starts(file: Path) -> np.ndarray:
     """The first row of each row group."""
     with opened(file) as table:
         sizes = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
@@ -238,7 +240,7 @@ def _group(file: Path, group: int) -> list[bytes]:
     return [content or b"" for content in images.field("bytes").to_pylist()]
 
 
-def _unpacked(file: Path) -> tuple[Path, Path]:
+def _find_unpacked(file: Path) -> tuple[Path, Path]:
     """The bytes of a file's images, and where they end."""
     folder = file.parent / UNPACKED
     return folder / f"{file.name}.images", folder / f"{file.name}.ends.npy"
@@ -252,7 +254,7 @@ def _is_fresh(content: Path, file: Path) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _ends(path: Path) -> np.ndarray:
+def _read_ends(path: Path) -> np.ndarray:
     return np.load(path)
 
 
@@ -266,7 +268,7 @@ def unpack(data_dir: Path | None, *names: str) -> None:
     listing = scan(data_dir, *names)
     splits = (listing.train, listing.test) if listing else ()
     for file in dict.fromkeys(path.parent for split in splits for path, _ in split.files):
-        content, ends = _unpacked(file)
+        content, ends = _find_unpacked(file)
         try:
             content.parent.mkdir(exist_ok=True)
             with hold_lock(content.with_suffix(".lock"), seconds=SECONDS):
@@ -288,5 +290,5 @@ def _unpack(file: Path, content: Path, ends: Path) -> None:
 
 
 def _images(file: Path) -> Iterable[bytes]:
-    for group in range(len(_starts(file))):
+    for group in range(len(_find_starts(file))):
         yield from _group.__wrapped__(file, group)

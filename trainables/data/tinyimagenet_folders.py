@@ -135,40 +135,40 @@ def _classes(root: Path) -> tuple[str, ...]:
         (sorted(present - listed) if listed else [], f"{train} has folders that {root / 'wnids.txt'} does not name"),
     ):
         if odd:
-            raise UserError(f"{what} ({_some(odd)}): {AGAIN}")
+            raise UserError(f"{what} ({_name_some(odd)}): {AGAIN}")
     return tuple(sorted(present))
 
 
-def _some(names: Sequence[str]) -> str:
+def _name_some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _validation(root: Path, classes: tuple[str, ...]) -> Files:
     """The validation images, wherever their classes can be known for sure."""
     annotations, made, val = root / "val" / ANNOTATIONS, root / BY_CLASS, root / "val"
-    annotated = _annotated(annotations, classes)
+    annotated = _read_annotations(annotations, classes)
     if made.is_dir():
-        sorted_, loose, ignored = _found(made, classes)
+        sorted_, loose, ignored = _find_images(made, classes)
         if loose or (annotated is not None and sorted(_labels(sorted_)) != sorted(annotated.items())):
             raise UserError(f"{made} has other images than {annotations} names: delete {made}, it is made anew")
-        return _checked(Files(made, sorted_, ignored), classes)
+        return _check(Files(made, sorted_, ignored), classes)
     if not val.is_dir():
         raise UserError(f"{root} has no val folder: {AGAIN}")
-    sorted_, loose, ignored = _found(val, classes)
+    sorted_, loose, ignored = _find_images(val, classes)
     if annotated is None:
         if loose:
             raise UserError(
                 f"{len(sorted_)} images of {val} are in class folders and {len(loose)} in none, and without "
                 f"{ANNOTATIONS} the classes of these are unknown: {AGAIN}"
             )
-        return _checked(Files(val, sorted_, ignored), classes)
+        return _check(Files(val, sorted_, ignored), classes)
     if unknown := sorted(loose.keys() - annotated.keys()):
-        raise UserError(f"{val} has images that {ANNOTATIONS} does not name ({_some(unknown)}): {AGAIN}")
+        raise UserError(f"{val} has images that {ANNOTATIONS} does not name ({_name_some(unknown)}): {AGAIN}")
     if loose.keys() == annotated.keys():
         ordered = sorted((label, name) for name, label in annotated.items())
-        return _checked(Files(val / "images", tuple((loose[name], label) for label, name in ordered), ignored), classes)
+        return _check(Files(val / "images", tuple((loose[name], label) for label, name in ordered), ignored), classes)
     if sorted(_labels(sorted_)) == sorted(annotated.items()):
-        return _checked(Files(val, sorted_, ignored), classes)
+        return _check(Files(val, sorted_, ignored), classes)
     placed = annotated.items() & set(_labels(sorted_))
     nowhere = annotated.keys() - loose.keys() - {name for name, _ in placed}
     raise UserError(
@@ -177,7 +177,7 @@ def _validation(root: Path, classes: tuple[str, ...]) -> Files:
     )
 
 
-def _found(place: Path, classes: tuple[str, ...]) -> tuple[tuple[tuple[Path, int], ...], dict[str, Path], int]:
+def _find_images(place: Path, classes: tuple[str, ...]) -> tuple[tuple[tuple[Path, int], ...], dict[str, Path], int]:
     """Images somewhere in a class's folder, by class and name; by name those in none; how many files are no images."""
     labels = {name: label for label, name in enumerate(classes)}
     images, others = images_in(place)
@@ -197,7 +197,7 @@ def _labels(files: tuple[tuple[Path, int], ...]) -> list[tuple[str, int]]:
     return [(path.name, label) for path, label in files]
 
 
-def _annotated(file: Path, classes: tuple[str, ...]) -> dict[str, int] | None:
+def _read_annotations(file: Path, classes: tuple[str, ...]) -> dict[str, int] | None:
     """The label of each image that the annotations name; None where there are none."""
     if not file.exists():
         return None
@@ -216,8 +216,8 @@ def _annotated(file: Path, classes: tuple[str, ...]) -> dict[str, int] | None:
     return annotated
 
 
-def _checked(files: Files, classes: tuple[str, ...]) -> Files:
+def _check(files: Files, classes: tuple[str, ...]) -> Files:
     absent = sorted(set(range(len(classes))) - {label for _, label in files.files})
     if absent:
-        raise UserError(f"{files.folder} has no image of the class {_some([classes[a] for a in absent])}: {AGAIN}")
+        raise UserError(f"{files.folder} has no image of the class {_name_some([classes[a] for a in absent])}: {AGAIN}")
     return files

@@ -35,7 +35,7 @@ def read(data_dir: Path | None, *, download: bool) -> Contents:
 
     from trainables.data.dataset import Contents, Split
 
-    table = torch.from_numpy(np.loadtxt(_bundled(), delimiter=","))
+    table = torch.from_numpy(np.loadtxt(_find_bundled(), delimiter=","))
     images = upsampled(table[:, :-1].reshape(-1, 8, 8))
     labels = table[:, -1].long()
     return Contents(
@@ -48,7 +48,7 @@ def read(data_dir: Path | None, *, download: bool) -> Contents:
     )
 
 
-def _bundled() -> Path:
+def _find_bundled() -> Path:
     """The file that `sklearn.datasets.load_digits` reads; to import that takes seconds."""
     package = find_spec("sklearn")
     assert package is not None

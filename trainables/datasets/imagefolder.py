@@ -50,7 +50,7 @@ def read(data_dir: Path | None, *, download: bool, side: int = SIDE) -> Contents
     mean, std = channel_statistics(found.train.images)
     ignored = listing.train.ignored + listing.test.ignored
     how = f"the centre at {side}x{side} pixels, normalised by their own mean and deviation"
-    source = f"images in {listing.train.folder} and {listing.test.folder.name}/, {how}; {_defaults(side)}"
+    source = f"images in {listing.train.folder} and {listing.test.folder.name}/, {how}; {_describe_defaults(side)}"
     source += f"; {ignored} files that are no images were ignored" if ignored else ""
     return Contents(listing.classes, found.train, found.test, mean, std, source, found.train_faults, found.test_faults)
 
@@ -61,17 +61,19 @@ def find_files(data_dir: Path | None, *, download: bool, side: int) -> FileConte
 
     listing = _scan(data_dir, download)
     how = f"read while they are trained on, random crops at {side}x{side} pixels, normalised by ImageNet's mean and"
-    source = f"images in {listing.train.folder} and {listing.test.folder.name}/, {how} deviation; {_defaults(side)}"
+    source = (
+        f"images in {listing.train.folder} and {listing.test.folder.name}/, {how} deviation; {_describe_defaults(side)}"
+    )
     return FileContents(listing.train.folder.parent, listing, source, side, own=True)
 
 
 def _scan(data_dir: Path | None, download: bool) -> FolderListing:
     if download:
         raise UserError("imagefolder is your own images: there is nothing to --download")
-    return _listed(data_dir)
+    return _list_images(data_dir)
 
 
-def _listed(data_dir: Path | None) -> FolderListing:
+def _list_images(data_dir: Path | None) -> FolderListing:
     from trainables.data import parquet
 
     return parquet.scan(data_dir) or scan(data_dir)
@@ -91,7 +93,7 @@ def _unpack(data_dir: Path | None) -> None:
     parquet.unpack(data_dir)
 
 
-def _defaults(side: int) -> str:
+def _describe_defaults(side: int) -> str:
     recipe = "imagenet" if side > LARGEST_IN_MEMORY else "cifar100"
     return f"defaults: --image-size {SIDE}; at this size --recipe {recipe} and its crops (--set augmentation=)"
 
@@ -125,7 +127,7 @@ def at_side(side: int) -> DatasetDefinition:
         title=f"own images at {side}x{side}",
         recipe=replace(IMAGENET if large else IMAGEFOLDER, name=f"imagefolder_{side}"),
         read=partial(find_files if large else read, side=side),
-        count=lambda data_dir: count_files(_listed(data_dir), side),
+        count=lambda data_dir: count_files(_list_images(data_dir), side),
         convert=_unpack if large else None,
         streamed=large,
     )
@@ -137,7 +139,7 @@ DATASET = DatasetDefinition(
     read=read,
     obtain="your own images: DIR/train/CLASS/* and DIR/val/CLASS/* (or test/), or the hub's parquet files, with "
     "--data-dir DIR, made 32x32 or --image-size N",
-    count=lambda data_dir: count_files(_listed(data_dir), SIDE),
+    count=lambda data_dir: count_files(_list_images(data_dir), SIDE),
     at_side=at_side,
     class_names=_class_names,
 )

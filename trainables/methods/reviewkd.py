@@ -41,10 +41,10 @@ class Fusion(nn.Module):
     def forward(self, maps: Tensor, rest: Tensor | None, size: torch.Size) -> tuple[Tensor, Tensor]:
         maps = self.narrow(maps)
         if self.attention is not None and rest is not None:
-            rest = _resized(rest, maps.shape[2:])
+            rest = _resize(rest, maps.shape[2:])
             own, other = self.attention(torch.cat([maps, rest], dim=1)).sigmoid().split(1, dim=1)
             maps = maps * own + rest * other
-        maps = _resized(maps, size)
+        maps = _resize(maps, size)
         return self.widen(maps), maps
 
 
@@ -115,7 +115,7 @@ def context_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return loss / total
 
 
-def _resized(maps: Tensor, size: torch.Size) -> Tensor:
+def _resize(maps: Tensor, size: torch.Size) -> Tensor:
     return maps if maps.shape[2:] == size else interpolate(maps, size=tuple(size), mode="nearest")
 
 

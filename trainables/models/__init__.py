@@ -95,12 +95,12 @@ def check_name(name: str, option: str) -> None:
 
 def _closest_first(name: str) -> list[str]:
     """All names, the most similar to `name` first, whatever its case and separators."""
-    wanted = _squashed(name)
+    wanted = _squash(name)
     return sorted(
         _networks(),
-        key=lambda known: -difflib.SequenceMatcher(None, wanted, _squashed(known)).ratio(),
+        key=lambda known: -difflib.SequenceMatcher(None, wanted, _squash(known)).ratio(),
     )
 
 
-def _squashed(name: str) -> str:
+def _squash(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")

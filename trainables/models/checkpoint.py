@@ -54,7 +54,7 @@ def sha256(path: str | Path) -> str:
     try:
         return hash_file(Path(path))
     except OSError as error:
-        raise _unreadable(Path(path), error) from error
+        raise _say_unreadable(Path(path), error) from error
 
 
 def load_state(path: str | Path) -> dict[str, Tensor]:
@@ -109,10 +109,10 @@ def _bytes(path: Path) -> bytes:
     try:
         return read_file(path)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _say_unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: OSError) -> UserError:
+def _say_unreadable(path: Path, error: OSError) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"no weights at {path}: check the path")
     if isinstance(error, IsADirectoryError):
@@ -122,7 +122,7 @@ def _unreadable(path: Path, error: OSError) -> UserError:
 
 
 def _state(content: bytes, path: Path) -> dict[str, Tensor]:
-    state = _unwrapped(_tensors(_unpickled(content, path), path))
+    state = _unwrap(_tensors(_unpickle(content, path), path))
     broken = [key for key, value in state.items() if not bool(torch.isfinite(value.float()).all())]
     if broken:
         raise UserError(
@@ -132,7 +132,7 @@ def _state(content: bytes, path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _unpickled(content: bytes, path: Path) -> Any:
+def _unpickle(content: bytes, path: Path) -> Any:
     """What the file holds: tensors, and values beside them of types that run no code (`plain_types`)."""
     if not content:
         raise UserError(f"{path} is empty: copy or download it again")
@@ -156,7 +156,7 @@ def _unpickled(content: bytes, path: Path) -> Any:
                 "without pickle_protocol"
             ) from error
         if unsafe is None:
-            raise _damaged(path) from error
+            raise _say_damaged(path) from error
         raise UserError(
             f"{path} needs {unsafe[1]}, which could run code: where you trust it, load it and save "
             '{"model": model.state_dict()} instead'
@@ -165,7 +165,7 @@ def _unpickled(content: bytes, path: Path) -> Any:
         raise
     # Damaged bytes make the reader raise almost anything; each is a fault of the file.
     except Exception as error:
-        raise _damaged(path) from error
+        raise _say_damaged(path) from error
 
 
 def _safetensors(content: bytes, path: Path) -> dict[str, Tensor]:
@@ -177,7 +177,7 @@ def _safetensors(content: bytes, path: Path) -> dict[str, Tensor]:
     try:
         return dict(reader.load(content))
     except Exception as error:
-        raise _damaged(path) from error
+        raise _say_damaged(path) from error
 
 
 def _check_whole(content: bytes, path: Path) -> None:
@@ -206,7 +206,7 @@ def _protocol(content: bytes) -> int:
     return content[1]
 
 
-def _damaged(path: Path) -> UserError:
+def _say_damaged(path: Path) -> UserError:
     return UserError(
         f"{path} is no whole PyTorch checkpoint (truncated, damaged or another kind of file): copy it again"
     )
@@ -238,7 +238,7 @@ def _is_plain(value: Any) -> bool:
     )
 
 
-def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _unwrap(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Without the names of what was wrapped around the network, in any order and depth. Of a distiller: the student."""
     while True:
         state = {key: value for key, value in state.items() if key != AVERAGED}
@@ -262,7 +262,7 @@ def _check_fit(
     own: Mapping[str, Tensor], state: Mapping[str, Tensor], classifier: Sequence[str], path: Path, name: str
 ) -> None:
     """Raise unless `state` has exactly the keys and shapes of `own`; classifier: its keys in both."""
-    misfits = _misfits(own, state)
+    misfits = _find_misfits(own, state)
     if not misfits:
         return
     if set(misfits) == set(classifier) and all(
@@ -277,7 +277,7 @@ def _check_fit(
     raise UserError(f"{path} does not fit {name}: {first}{more}; check the network's name")
 
 
-def _misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, str]:
+def _find_misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, str]:
     """By key, in the network's order and then the file's: what does not fit."""
     misfits: dict[str, str] = {}
     for key, value in own.items():

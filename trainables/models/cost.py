@@ -24,7 +24,7 @@ class NetworkCost(NamedTuple):
 
 
 @cache
-def _known() -> dict[tuple[str, int, int], NetworkCost]:
+def _read_known() -> dict[tuple[str, int, int], NetworkCost]:
     with (Path(__file__).parent / "costs.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return {
@@ -37,7 +37,7 @@ def _known() -> dict[tuple[str, int, int], NetworkCost]:
 
 def cost_of(name: str, num_classes: int, side: int) -> NetworkCost:
     """Those of a network for one image of that side."""
-    return _known().get((name, num_classes, side)) or count_cost(name, num_classes, side)
+    return _read_known().get((name, num_classes, side)) or count_cost(name, num_classes, side)
 
 
 @cache

@@ -174,7 +174,7 @@ def find_stages(network: LibraryNetwork, device: torch.device) -> tuple[str, ...
         raise UserError(
             f"{network.title} has no modules that are known to return maps: name some, {network.title}@MODULE"
         )
-    return _ends(maps)
+    return _find_stage_ends(maps)
 
 
 def _places(model: nn.Module) -> Iterator[str]:
@@ -189,7 +189,7 @@ def _places(model: nn.Module) -> Iterator[str]:
             yield name
 
 
-def _ends(sides: dict[str, int]) -> tuple[str, ...]:
+def _find_stage_ends(sides: dict[str, int]) -> tuple[str, ...]:
     """Of modules in the order in which they ran, with the sides of their maps."""
     first, *_ = sides
     inner = [name for name in sides if "." in name]
@@ -220,7 +220,7 @@ def make(asked: LibraryName, num_classes: int, side: int | None) -> LibraryNetwo
         raise UserError(f"unknown network {title!r}: {asked.library} has none of that name")
     arguments: dict[str, Any] = PLAIN.get(asked.name, {}) | dict(asked.arguments) | {"num_classes": num_classes}
     create = library.create_model if asked.library == "timm" else partial(library.get_model, weights=None)
-    model, fixed = _created(title, partial(create, asked.name), arguments, SIZES[asked.library], side)
+    model, fixed = _create(title, partial(create, asked.name), arguments, SIZES[asked.library], side)
     patch = getattr(getattr(model, "patch_embed", model), "patch_size", 1)
     patch = patch[0] if isinstance(patch, tuple) else patch
     if fixed is not None and (fixed % patch or fixed < 2 * patch):
@@ -234,7 +234,7 @@ def make(asked: LibraryName, num_classes: int, side: int | None) -> LibraryNetwo
     return LibraryNetwork(title, model, num_classes, asked.modules, fixed)
 
 
-def _created(
+def _create(
     title: str, create: Callable[..., nn.Module], arguments: dict[str, Any], sizes: tuple[str, ...], side: int | None
 ) -> tuple[nn.Module, int | None]:
     """The library's network, and the side of its images if it was made for one."""

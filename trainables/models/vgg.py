@@ -45,7 +45,7 @@ class VGG(Network):
         f2 = relu(p2)
         p3 = self.block3(max_pool2d(f2, 2))
         f3 = relu(p3)
-        p4 = self.block4(_halved_if_large(f3, images))
+        p4 = self.block4(_halve_if_large(f3, images))
         f4 = relu(p4)
         pooled = global_average(f4)
         return Outputs(self.classifier(pooled), (f0, f1, f2, f3, f4), pooled, (p0, p1, p2, p3, p4))
@@ -56,7 +56,7 @@ class VGG(Network):
 
 
 @torch.fx.wrap
-def _halved_if_large(maps: Tensor, images: Tensor) -> Tensor:
+def _halve_if_large(maps: Tensor, images: Tensor) -> Tensor:
     return max_pool2d(maps, 2) if images.shape[2] >= LARGE_SIDE else maps
 
 

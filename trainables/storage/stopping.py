@@ -28,7 +28,7 @@ def ask_to_stop(results: Path, run_id: str) -> bool:
 
 
 def is_asked_to_stop(results: Path, run_id: str) -> bool:
-    return _exists(results, run_id, ASKED)
+    return _is_there(results, run_id, ASKED)
 
 
 def confirm_stop(results: Path, run_id: str) -> None:
@@ -38,7 +38,7 @@ def confirm_stop(results: Path, run_id: str) -> None:
 
 
 def is_stopped(results: Path, run_id: str) -> bool:
-    return _exists(results, run_id, STOPPED)
+    return _is_there(results, run_id, STOPPED)
 
 
 def forget_stop(results: Path, run_id: str) -> None:
@@ -47,7 +47,7 @@ def forget_stop(results: Path, run_id: str) -> None:
         (run_dir(results, run_id) / name).unlink(missing_ok=True)
 
 
-def _exists(results: Path, run_id: str, name: str) -> bool:
+def _is_there(results: Path, run_id: str, name: str) -> bool:
     """Look into the folder: of a file itself a network file system remembers for a while whether it was there."""
     try:
         return name in os.listdir(run_dir(results, run_id))

@@ -179,7 +179,7 @@ class Student:
             "record": vars(self.record),
         }
         run_id = self.spec.run_id
-        self.writer.save(run_id, functools.partial(save_checkpoint, self.results, run_id, _copied(state)))
+        self.writer.save(run_id, functools.partial(save_checkpoint, self.results, run_id, _copy(state)))
 
     def _resume(self) -> None:
         """Go on from the newest checkpoint that can be used; note those that cannot."""
@@ -259,13 +259,13 @@ def _result(
     }
 
 
-def _copied(state: Any) -> Any:
+def _copy(state: Any) -> Any:
     """The same with tensors of its own on the processor, so that training may go on."""
     if isinstance(state, Tensor):
         return state.detach().to("cpu", copy=True)
     if isinstance(state, dict):
-        return {key: _copied(value) for key, value in state.items()}
-    return [_copied(value) for value in state] if isinstance(state, list) else state
+        return {key: _copy(value) for key, value in state.items()}
+    return [_copy(value) for value in state] if isinstance(state, list) else state
 
 
 @contextlib.contextmanager

@@ -167,27 +167,29 @@ def _reserve(folder: Path, need: int, most_bytes: float) -> bool:
         key=lambda other: other.stat().st_mtime,
     )
     for other in list(others):
-        if need + sum(map(_reserved, others)) <= most_bytes:
+        if need + sum(map(_count_reserved, others)) <= most_bytes:
             break
         with contextlib.suppress(LockHeldError), hold_lock(folder.parent / f"{other.name}.lock", seconds=0):
             shutil.rmtree(other, ignore_errors=True)
             others.remove(other)
-    still_to_write = need - _stored(folder) + sum(_reserved(other) - _stored(other) for other in others)
-    if need + sum(map(_reserved, others)) > most_bytes or still_to_write > shutil.disk_usage(folder).free / 2:
+    still_to_write = (
+        need - _count_stored(folder) + sum(_count_reserved(other) - _count_stored(other) for other in others)
+    )
+    if need + sum(map(_count_reserved, others)) > most_bytes or still_to_write > shutil.disk_usage(folder).free / 2:
         return False
-    if need > _reserved(folder):
+    if need > _count_reserved(folder):
         (folder / "bytes").write_text(str(need), encoding="utf-8")
     return True
 
 
-def _reserved(folder: Path) -> int:
+def _count_reserved(folder: Path) -> int:
     """Bytes that a cache will take; what it takes now where that is not known."""
     try:
         return int(read_file(folder / "bytes"))
     except (FileNotFoundError, ValueError):
-        return _stored(folder)
+        return _count_stored(folder)
 
 
-def _stored(folder: Path) -> int:
+def _count_stored(folder: Path) -> int:
     """Bytes that a cache takes now."""
     return sum(path.stat().st_size for path in folder.glob("*.logits"))

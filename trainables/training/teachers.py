@@ -177,7 +177,7 @@ def measure_teacher(
 
     def kept(name: str, more: str, make: Callable[[], Tensor]) -> Tensor:
         key = hashlib.sha256(f"{name} {always} {more}".encode()).hexdigest()[:24]
-        return _kept(results / "teachers" / f"{network}-{name}-{key}.pt", make)
+        return _load_or_make(results / "teachers" / f"{network}-{name}-{key}.pt", make)
 
     scores = kept("scores", "", lambda: torch.tensor(evaluate([teacher.logits], dataset)[0]).double())
     energies = {
@@ -195,7 +195,7 @@ def _energies(teacher: Teacher, batches: Iterable[Tensor]) -> Tensor:
     return torch.cat(all_gather(own))
 
 
-def _kept(path: Path, make: Callable[[], Tensor]) -> Tensor:
+def _load_or_make(path: Path, make: Callable[[], Tensor]) -> Tensor:
     """The numbers of an earlier time, else made now by all devices and kept by the first."""
     first = current_share().rank == 0
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -212,7 +212,7 @@ def test_names_of_any_script_and_of_none_are_drawn_without_a_warning(form: str) 
 
 
 def test_a_name_that_no_font_has_is_numbered_and_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(letters, "_others", lambda: ())
+    monkeypatch.setattr(letters, "_find_other_fonts", lambda: ())
     figure = drawn_of_all_kinds("dog", "猫")[2]
     labels = [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()]
     assert labels[:3] == ["dog", "class 2", "c"]
@@ -222,7 +222,7 @@ def test_a_name_that_no_font_has_is_numbered_and_explained(monkeypatch: pytest.M
 def test_a_font_that_has_the_letters_is_taken() -> None:
     only = sorted(letters._letters("STIXGeneral") - letters._letters(letters.USUAL))[-1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(letters, "_others", lambda: ("STIXNonUnicode", "STIXGeneral"))
+        patch.setattr(letters, "_find_other_fonts", lambda: ("STIXNonUnicode", "STIXGeneral"))
         assert letters.fonts_for(["a", only]) == [letters.USUAL, "STIXGeneral"]
         figure = drawn_of_all_kinds("dog", only)[2]
     texts = figure.subfigs[0].legends[0].get_texts()
