@@ -37,10 +37,11 @@ def coerce(value: Any, annotation: Any) -> Any:
     """`value` as its declared type (4 and 4.0 are one temperature); refuses what JSON cannot write exactly."""
     if annotation is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return _exact_float(value)
-    if annotation is int and isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if annotation is int and type(value) is int and abs(value) >= 2**63:
-        raise UserError("a whole number of a run has at most 63 bits")
+    if annotation is int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if type(value) is int and abs(value) >= 2**63:
+            raise UserError("a whole number of a run has at most 63 bits")
     if type(value) is annotation:
         return value
     origin, arguments = _origin(annotation), _arguments(annotation)
@@ -64,7 +65,9 @@ class Canonical:
 
     def __post_init__(self) -> None:
         for name, kind in _hints(typing.cast(Any, type(self))).items():
-            object.__setattr__(self, name, coerce(getattr(self, name), kind))
+            value = getattr(self, name)
+            if type(value) is not kind or kind is float or kind is int:
+                object.__setattr__(self, name, coerce(value, kind))
         self.validate()
 
     def validate(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from analysis.record.settings import NESTED, Settings, parse_value
+from trainables.additions import remembered
 from trainables.errors import UserError
 from trainables.own_code import with_own_code
 from trainables.recipes import TEACHER_SEED, VANILLA, Pair, Recipe, Schedule, Treatment, kd
@@ -14,34 +15,36 @@ from trainables.spec import PLAIN, Params, RunSpec, with_fields
 from trainables.temperature import KNOWN
 
 
-def _base(settings: Settings, student: str, schedule: Schedule, seed: int, lr: float | None = None) -> RunSpec:
+def _common(settings: Settings, student: str, schedule: Schedule, seed: int, lr: float | None = None) -> dict[str, Any]:
+    """The fields of a run that do not depend on its method."""
     source = settings.recipe
-    return RunSpec(
-        dataset=settings.dataset,
-        data=settings.data,
-        student=student,
-        seed=seed,
-        epochs=schedule.epochs,
-        milestones=schedule.milestones,
-        lr=source.lr_of(student) if lr is None else lr,
-        momentum=source.momentum,
-        weight_decay=source.weight_decay,
-        augmentation=source.augmentation,
-        normalisation=settings.normalisation,
-        batch_size=source.batch_size if settings.batch_size is None else settings.batch_size,
-        precision=settings.precision,
-        train_fraction=settings.train_fraction,
-        imbalance=settings.tail,
-    )
+    return {
+        "dataset": settings.dataset,
+        "data": settings.data,
+        "student": student,
+        "seed": seed,
+        "epochs": schedule.epochs,
+        "milestones": schedule.milestones,
+        "lr": source.lr_of(student) if lr is None else lr,
+        "momentum": source.momentum,
+        "weight_decay": source.weight_decay,
+        "augmentation": source.augmentation,
+        "normalisation": settings.normalisation,
+        "batch_size": source.batch_size if settings.batch_size is None else settings.batch_size,
+        "precision": settings.precision,
+        "train_fraction": settings.train_fraction,
+        "imbalance": settings.tail,
+    }
 
 
+@remembered
 def teacher_spec(settings: Settings, network: str) -> RunSpec:
     """The run that trains a teacher: the network alone, always by the plain schedule, one seed for all tables."""
     if settings.recipe.whole and not settings.tail_teachers:
         settings = replace(settings, dataset=settings.recipe.whole, imbalance=None)
     schedule = settings.recipe.plain
     shortened = schedule if settings.epochs is None else schedule.scaled(settings.epochs)
-    return with_own_code(_base(settings, network, shortened, TEACHER_SEED))
+    return with_own_code(RunSpec(**_common(settings, network, shortened, TEACHER_SEED)))
 
 
 def _override(spec: RunSpec, overrides: dict[str, Any], recipe: Recipe) -> RunSpec:
@@ -104,20 +107,20 @@ def student_spec(
     usual = settings.recipe.schedule_of(treatment)
     epochs = overrides.pop("epochs", settings.epochs)
     schedule = usual if epochs is None else usual.scaled(_check_epochs(epochs))
-    spec = _base(settings, pair.student, schedule, seed, treatment.lr)
+    common = _common(settings, pair.student, schedule, seed, treatment.lr)
     shorter = schedule.epochs / usual.epochs
     temperature = PLAIN if treatment.method == "vanilla" else treatment.temperature
-    if temperature is not None:
+    if temperature is not None and temperature.numbers:
         temperature = replace(temperature, numbers=_with_warmup(temperature.numbers, shorter))
     taught: dict[str, Any] = {}
     if treatment.peer:
         own = settings.recipe.lr_of(pair.teacher)
-        taught = {"peer": pair.teacher, "peer_lr": None if own == spec.lr else own}
+        taught = {"peer": pair.teacher, "peer_lr": None if own == common["lr"] else own}
     elif treatment.method != "vanilla":
         teacher, origin = _teacher(settings, pair, treatment)
         taught = {"teacher": teacher, "teacher_source": origin, "timing": timing}
-    spec = replace(
-        spec,
+    spec = RunSpec(
+        **common,
         method=treatment.method,
         params=_with_warmup(treatment.params, shorter),
         temperature=temperature,
