@@ -16,8 +16,9 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -30,6 +31,7 @@ from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings, deviations, parse_pair
 from analysis.record.specs import teacher_spec
+from analysis.record.trial import TrialRecord
 from analysis.reporting.search_results import Finalist, Searched, write_search
 from analysis.table import names
 from sweeps.display.outcome import LOG, heading, report, resumable, typed
@@ -48,6 +50,7 @@ from trainables.commands import count, run_command
 from trainables.console import keep_log
 from trainables.errors import UserError
 from trainables.network_names import file_name
+from trainables.recipes import Pair
 from trainables.spec import RunSpec
 from trainables.storage.locks import hold_driver_lock
 from trainables.storage.runs import has_weights, run_dir
@@ -64,7 +67,9 @@ def main(argv: Sequence[str]) -> int:
         where = options.run.where
         search, request = make_search(options)
         check_writable(where.results)
-        ends = (search.trial({}), search.finalist({}, SEED))
+        ends = [
+            spec for pair in search.pairs for spec in (search.trial({}, SEED, pair), search.finalist({}, SEED, pair))
+        ]
         resources = check_all(where, request, ends)
         known = count_images(ends[0], where.data_dir)
         if known.test_size == 0:
@@ -81,20 +86,30 @@ def make_search(options: SearchOptions) -> tuple[Search, Request]:
     """What a command line asks for, checked as far as it can be without looking at machines and images."""
     request = make_request(options.run)
     settings, row = request.settings, find_row(options.row)
-    pair = parse_pair(settings.pairs[0])
-    usual = row.treat(settings.recipe, pair).temperature
+    pairs = tuple(map(parse_pair, settings.pairs))
+    usual = row.treat(settings.recipe, pairs[0]).temperature
     search = Search(
         settings=settings,
-        pair=pair,
+        pairs=pairs,
         row=row,
         space=parse_space(options.space, usual.rule if usual is not None else ""),
         holdout=options.holdout,
         trial_epochs=options.trial_epochs,
+        trial_seeds=options.trial_seeds,
+        costs=options.costs,
     )
     search.check()
     if search.space.rules and options.sampler == "gp":
         raise UserError("--sampler gp needs the same numbers of every trial, and rules differ in theirs: take tpe")
     return search, request
+
+
+class _Point(NamedTuple):
+    """A point for the test images: its runs by seed and pair, and the trial that found it."""
+
+    name: str
+    runs: dict[tuple[int, Pair], RunSpec]
+    trial: TrialRecord | None = None
 
 
 class _Searching:
@@ -113,8 +128,14 @@ class _Searching:
         self.options, self.search, self.ledger, self.resources = options, search, ledger, resources
         self.results, self.classes = options.run.where.results, classes
         self.execution = options.run.where.execution(request.files, command)
-        self.sampler = options.sampler or ("tpe" if options.prune or search.space.rules else "gp")
+        self.sampler = options.sampler or self._usual_sampler
         self.folder = self.results / "search" / self.name
+
+    @property
+    def _usual_sampler(self) -> str:
+        """gp needs the same numbers of every trial, and all of them trained to their end."""
+        others = self.options.pruner != "none" or self.options.costs or self.search.space.rules
+        return "tpe" if others else "gp"
 
     @property
     def name(self) -> str:
@@ -122,14 +143,17 @@ class _Searching:
         search = self.search
         settings = replace(search.settings, seeds=Settings().seeds)
         asked = [settings.as_json(), search.row.key, search.space.text, search.holdout, search.trial_epochs]
+        asked += [[search.trial_seeds, search.costs]] if search.trial_seeds > 1 or search.costs else []
         points = [{}, *(point for point, _ in search.starts().values())]
         asked += sorted({code for point in points if (code := search.trial(point).code)})
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:6]
-        pair = file_name(f"{search.pair.teacher}-{search.pair.student}")
+        pair = file_name("+".join(f"{pair.teacher}-{pair.student}" for pair in search.pairs))
         return f"{search.settings.dataset}-{pair}-{search.row.key}-{self.sampler}-{digest}"
 
     def run(self) -> int:
-        from sweeps.searching.study import Study, opened, pruner, sampler
+        from sweeps.searching.goals import goals
+        from sweeps.searching.strategies import sampler
+        from sweeps.searching.study import Study, opened
 
         study = Study(
             self.folder / "study.sqlite",
@@ -137,8 +161,9 @@ class _Searching:
             self.search.space,
             self.search.base,
             partial(sampler, self.sampler, parted=bool(self.search.space.rules)),
-            pruner(self.grace),
-            100 / self.classes,
+            self.options.pruner,
+            self.grace,
+            goals(self.search.costs, 100 / self.classes, gain=len(self.search.pairs) > 1),
         )
         with opened(study):
             if self.options.run.where.retry:
@@ -163,28 +188,28 @@ class _Searching:
         return report(both, self.execution.command)
 
     @property
-    def grace(self) -> int | None:
-        """Epochs before a trial may be pruned: to the first fall of the learning rate and one more."""
-        if not self.options.prune:
-            return None
+    def grace(self) -> tuple[int, int]:
+        """Epochs before a trial may be pruned, and all epochs: before the first fall of the learning rate and one more
+        the order of students says little."""
         spec = self.search.trial({})
-        return (spec.milestones[0] if spec.milestones else spec.epochs // 2) + 1
+        return (spec.milestones[0] if spec.milestones else spec.epochs // 2) + 1, spec.epochs
 
-    def _teacher(self) -> Plan:
-        """What must be trained before the trials: the teacher, unless it is given, or is there."""
-        settings, network = self.search.settings, self.search.pair.teacher
-        trial = self.search.trial({})
-        runs = {JobKind.TRIALS: {trial.run_id: trial}}
-        if network in dict(settings.teachers) or trial.teacher is None:
-            return Plan(runs)
-        spec = teacher_spec(settings, network)
-        runs[JobKind.TEACHER] = {spec.run_id: spec}
-        done, failed = self._known([spec.run_id])
-        if failed:
-            return Plan(runs, failed=failed)
-        if done and has_weights(self.results, spec.run_id):
-            return Plan(runs, done=done)
-        return Plan(runs, (job_of(JobKind.TEACHER, [spec]),))
+    def _first(self) -> Plan:
+        """What must be trained before the trials: the teachers that are not given, and KD where the gain over it
+        counts."""
+        search, settings = self.search, self.search.settings
+        trial = search.trial({})
+        taught = [] if trial.teacher is None else [pair.teacher for pair in search.pairs]
+        own = [teacher_spec(settings, name) for name in dict.fromkeys(taught) if name not in dict(settings.teachers)]
+        teachers = {spec.run_id: spec for spec in own}
+        references = {spec.run_id: spec for spec in search.reference_trials()}
+        done, failed = self._known([*teachers, *references])
+        lacking = {run_id for run_id in teachers if not (run_id in done and has_weights(self.results, run_id))}
+        jobs = [job_of(JobKind.TEACHER, [teachers[run_id]]) for run_id in teachers if run_id in lacking - failed.keys()]
+        missing = [spec for run_id, spec in references.items() if run_id not in done and run_id not in failed]
+        jobs += packed(JobKind.TRIALS, missing, self.options.pack, lacking)
+        runs = {JobKind.TRIALS: {trial.run_id: trial, **references}, JobKind.TEACHER: teachers}
+        return Plan(runs, tuple(jobs), done, failed)
 
     def _known(self, runs: Collection[str]) -> tuple[frozenset[str], dict[str, str]]:
         """Which of the runs are done, and which have failed and are not to be tried again."""
@@ -198,7 +223,8 @@ class _Searching:
         """What became of the trials' runs, and whether all was well enough to go on to the test images."""
         from sweeps.searching.trials import Trials
 
-        plan = self._teacher()
+        plan = self._first()
+        first = plan.runs[JobKind.TEACHER].keys() | {spec.run_id for spec in self.search.reference_trials()}
         trials = Trials(
             self.search,
             study,
@@ -206,7 +232,7 @@ class _Searching:
             self.results,
             most=self.options.trials,
             pack=self.options.pack,
-            needs=frozenset(plan.runs.get(JobKind.TEACHER, ())),
+            needs=frozenset(first),
             retry=self.options.run.where.retry,
         )
         lines = Lines(State(plan), sys.stdout, self.results)
@@ -214,13 +240,13 @@ class _Searching:
         def on_event(event: Event) -> None:
             from sweeps.running.events import RunEnded
 
-            if isinstance(event, RunEnded) and not event.entry.spec.holdout:
+            if isinstance(event, RunEnded) and event.entry.run_id in first:
                 _print_end(event.entry, self.results)
             elif not isinstance(event, RunEnded):
                 lines(event)
             trials(event)
 
-        queue = Packs(plan, trials.ask, trials.template, max(0, self.options.trials - study.counted))
+        queue = Packs(plan, trials.ask, trials.template, lambda: trials.over)
         outcome = self._execute(plan, on_event, queue)
         return outcome, not queue.lost and not trials.given_up
 
@@ -235,27 +261,33 @@ class _Searching:
             plan, self.ledger, self.execution, self.resources, on_event, debug=options.where.debug, queue=queue
         )
 
-    def _finalists(self, study: Study) -> list[tuple[str, dict[int, RunSpec], float | None]]:
-        """The paper's point, the released code's, and the best others, also of each rule that is searched: by name, a
-        run for each seed, and the score."""
-        scores = {one.run: one.score for one in study.tried() if one.state == "complete"}
-        seeds = range(1, self.search.settings.seeds + 1)
-        found = []
+    def _finalists(self, study: Study) -> list[_Point]:
+        """The paper's point, the released code's, and the best others, also of each rule that is searched; of several
+        pairs also KD, and where there are costs the points of the front."""
+        trials = {one.runs: one for one in study.tried() if one.state == "complete"}
+        found = [_Point("KD", self._runs(self.search.reference))] if len(self.search.pairs) > 1 else []
         for origin, run in self.search.known_runs().items():
-            trial = self.search.trial_of(run(SEED))
-            found.append((f"{origin.capitalize()}'s", {seed: run(seed) for seed in seeds}, scores.get(trial.run_id)))
-        known = {specs[SEED].run_id for _, specs, _ in found}
-        most, rules = self.options.top + len(found), {*self.search.space.rules}
-        for one in study.best():
+            tried = trials.get(tuple(spec.run_id for spec in self.search.trials_of(run)))
+            found.append(_Point(f"{origin.capitalize()}'s", self._runs(run), tried))
+        known = {spec.run_id for point in found for spec in point.runs.values()}
+        most = None if self.options.top is None else self.options.top + len(found)
+        rules = {*self.search.space.rules}
+        for one in study.front() if self.search.costs else study.best():
             rule = one.fields.get("rule")
-            if len(found) < most or rule in rules:
-                specs = {seed: self.search.finalist(one.fields, seed) for seed in seeds}
-                found += [(f"Trial {one.number}", specs, one.score)] if specs[SEED].run_id not in known else []
+            if most is None or len(found) < most or rule in rules:
+                runs = self._runs(partial(self.search.finalist, one.fields))
+                if not known.issuperset(spec.run_id for spec in runs.values()):
+                    found.append(_Point(f"Trial {one.number}", runs, one))
                 rules -= {rule}
         return found
 
+    def _runs(self, run: Callable[..., RunSpec]) -> dict[tuple[int, Pair], RunSpec]:
+        """The runs of a finalist by seed and pair."""
+        seeds = range(SEED, SEED + self.search.settings.seeds)
+        return {(seed, pair): run(seed, pair) for pair in self.search.pairs for seed in seeds}
+
     def _finals(self, study: Study) -> Outcome:
-        specs = {spec.run_id: spec for _, runs, _ in self._finalists(study) for spec in runs.values()}
+        specs = {spec.run_id: spec for point in self._finalists(study) for spec in point.runs.values()}
         done, failed = self._known(specs)
         missing = [spec for run_id, spec in specs.items() if run_id not in done and run_id not in failed]
         jobs = tuple(packed(JobKind.DISTILLED, missing, self.options.run.where.pack))
@@ -272,15 +304,14 @@ class _Searching:
         return self._execute(Plan({JobKind.DISTILLED: specs}, jobs, done, failed), on_event)
 
     def _show(self, study: Study) -> None:
-        found = self._finalists(study)
-        fields = self.search.told_apart([specs[SEED] for _, specs, _ in found])
+        found, search = self._finalists(study), self.search
+        fields = search.told_apart([point.runs[SEED, search.pair] for point in found])
         finalists = [
-            Finalist(name, own, score, self._entries(specs))
-            for own, (name, specs, score) in zip(fields, found, strict=True)
+            Finalist(point.name, own, point.trial, tuple(self._entries(point, pair) for pair in search.pairs))
+            for own, point in zip(fields, found, strict=True)
         ]
-        words = f"{self.search.row.label} of {names.network(self.search.pair.teacher)}/" + names.network(
-            self.search.pair.student
-        )
+        pairs = [f"{names.network(pair.teacher)}/{names.network(pair.student)}" for pair in search.pairs]
+        words = f"{search.row.label} of {names.listed(pairs)}"
         searched = Searched(
             what=f"{words} on {names.dataset(self.search.settings.dataset)}",
             space=self.search.space.text,
@@ -291,13 +322,21 @@ class _Searching:
             importances=study.importances(),
             trial_epochs=self.search.trial_epochs,
             by_rule=bool(self.search.space.rules),
+            pairs=tuple(pairs),
+            trial_seeds=search.trial_seeds,
+            costs=search.costs,
             deviations=tuple(deviations(self.search.settings, paper.find(place_of(self.search.row)[0]).dataset)),
         )
+        for name, pruned in groupby(sorted(study.tried(), key=lambda one: one.pruner), key=lambda one: one.pruner):
+            if name:
+                given_up = [one.saved for one in pruned]
+                saved = f"{count(sum(given_up), 'epoch')} not trained"
+                print(f"{name}: {len(given_up)} of {count(study.counted, 'trial')} pruned, {saved}")
         for path in (*write_search(searched, self.folder), study.path):
             print(f"written: {path}")
 
-    def _entries(self, specs: dict[int, RunSpec]) -> tuple[Entry, ...]:
-        found = self.ledger.entries([spec.run_id for spec in specs.values()])
+    def _entries(self, point: _Point, pair: Pair) -> tuple[Entry, ...]:
+        found = self.ledger.entries([spec.run_id for (_, at), spec in point.runs.items() if at == pair])
         return tuple(entry for entry in found.values() if entry.done)
 
 

@@ -65,7 +65,22 @@ def test_command_lines_of_a_sweep(empty: Path, argv: list[str]) -> None:
         accepts(lambda: make_request(arguments.parse(["table5", "--rows", "kd", *argv])))
 
 
-@given(lines_of("--trials", "--row", "--space", "--sampler", "--prune", "--holdout", "--help", "--top", *WHAT, *WHERE))
+@given(
+    lines_of(
+        "--trials",
+        "--row",
+        "--space",
+        "--sampler",
+        "--pruner",
+        "--objective",
+        "--trial-seeds",
+        "--holdout",
+        "--help",
+        "--top",
+        *WHAT,
+        *WHERE,
+    )
+)
 def test_command_lines_of_a_search(empty: Path, argv: list[str]) -> None:
     with contextlib.redirect_stdout(io.StringIO()), help_only():
         accepts(lambda: search_arguments.parse(argv))

@@ -1,4 +1,5 @@
-"""Pictures of a search: its history, each field by itself, all fields of each trial, how much each field matters.
+"""Pictures of a search: its history, each field by itself, all fields of each trial, how much each field matters, and
+what a high score costs.
 
 Only trials with a score are drawn.
 """
@@ -16,7 +17,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.figure.style import BLUE, GRAPH, RED, WIDTH, plain, set_title
-from analysis.record.trial import TrialRecord
+from analysis.record.trial import COSTS, TrialRecord
 
 SCORE = "Held-out top-1 (%)"
 KNOWN = "published points"
@@ -28,7 +29,7 @@ MOST_LETTERS = 15
 
 
 @rc_context(GRAPH)
-def history(trials: Sequence[TrialRecord], title: str) -> Figure:
+def history(trials: Sequence[TrialRecord], title: str, score: str = SCORE) -> Figure:
     """Scores in the order of the trials, and the best so far."""
     figure, axes = _figure(title, 3.2)
     _points(axes, trials, [trial.number for trial in trials])
@@ -36,13 +37,13 @@ def history(trials: Sequence[TrialRecord], title: str) -> Figure:
     best = np.maximum.accumulate(np.array([trial.score for trial in complete], dtype=float))
     axes.step([trial.number for trial in complete], best, where="post", color="black", linewidth=1, label="best so far")
     axes.set_xlabel("Trial")
-    axes.set_ylabel(SCORE)
+    axes.set_ylabel(score)
     figure.legend(loc="outside lower center", ncols=4)
     return figure
 
 
 @rc_context(GRAPH)
-def slices(trials: Sequence[TrialRecord], title: str) -> Figure:
+def slices(trials: Sequence[TrialRecord], title: str, score: str = SCORE) -> Figure:
     """The score over each field."""
     names = _names(trials)
     lines = -(-len(names) // ACROSS)
@@ -61,12 +62,12 @@ def slices(trials: Sequence[TrialRecord], title: str) -> Figure:
             axes.set_xlim(-0.5, len(words) - 0.5)
         axes.set_xlabel(plain(name))
         if number % ACROSS == 0:
-            axes.set_ylabel(SCORE)
+            axes.set_ylabel(score)
     return figure
 
 
 @rc_context(GRAPH)
-def parallel(trials: Sequence[TrialRecord], title: str) -> Figure:
+def parallel(trials: Sequence[TrialRecord], title: str, score: str = SCORE) -> Figure:
     """A line for each trial through all fields, each scaled to its range: darker is better, the best three thick. A
     trial without a field has a gap there."""
     names = _names(trials)
@@ -97,7 +98,32 @@ def parallel(trials: Sequence[TrialRecord], title: str) -> Figure:
     axes.set_ylim(-0.02, 1.02)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(ScalarMappable(norm, shades), ax=axes, pad=0.02)
-    bar.set_label(SCORE)
+    bar.set_label(score)
+    return figure
+
+
+@rc_context(GRAPH)
+def front(trials: Sequence[TrialRecord], shown: Sequence[int], title: str, score: str = SCORE) -> Figure:
+    """The score over each cost; a line through the trials that no other beats in this cost. shown: the numbers of the
+    trials that have their number beside them."""
+    among = [trial for trial in trials if trial.costs]
+    names = list(among[0].costs)
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    set_title(figure, [title])
+    panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
+    ranked = sorted(among, key=lambda trial: -(trial.score or 0))
+    for axes, name in zip(panels, names, strict=True):
+        _points(axes, among, [trial.costs[name] for trial in among])
+        ordered = sorted(ranked, key=lambda trial: trial.costs[name])
+        best = np.maximum.accumulate(np.array([trial.score for trial in ordered], dtype=float))
+        axes.step([trial.costs[name] for trial in ordered], best, where="post", color="black", linewidth=1)
+        for trial in among:
+            if trial.number in shown:
+                place = (trial.costs[name], trial.score or 0)
+                axes.annotate(str(trial.number), place, (3, 3), textcoords="offset points", fontsize=7)
+        axes.set_xlabel(COSTS[name])
+    panels[0].set_ylabel(score)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -13,7 +14,7 @@ import pandas as pd
 from analysis.figure import search_plots as draw
 from analysis.figure.style import saved
 from analysis.record.entry import Entry
-from analysis.record.trial import Scalar, TrialRecord
+from analysis.record.trial import COSTS, Scalar, TrialRecord
 from analysis.table import names
 from analysis.table.latex import latex
 from analysis.table.render import markdown, text
@@ -27,19 +28,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finalist:
-    """A point that was trained again on all training images. score: of its trial; entries: of its seeds."""
+    """A point that was trained again on all training images. trial: that found it; entries: of its seeds, by pair."""
 
     name: str
     fields: Mapping[str, Scalar]
-    score: float | None
-    entries: tuple[Entry, ...]
+    trial: TrialRecord | None
+    entries: tuple[tuple[Entry, ...], ...]
 
 
 @dataclass(frozen=True)
 class Searched:
     """A search and its results.
 
-    what: a row of the paper, a pair and a data set in words.
+    what: a row of the paper, pairs and a data set in words.
     space: the ranges.
     held_out: the share of the training images that scored the trials.
     seeds: of each finalist.
@@ -47,6 +48,9 @@ class Searched:
     by_rule: whether the best of each rule are among the finalists.
     trial_epochs: where trials have others than finalists.
     deviations: from the paper's data and protocol, in words.
+    pairs: in words; the first finalist is KD where there are several.
+    trial_seeds: of each pair and trial.
+    costs: what was to be low; then the finalists are the front.
     """
 
     what: str
@@ -59,6 +63,18 @@ class Searched:
     trial_epochs: int | None = None
     by_rule: bool = False
     deviations: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ("",)
+    trial_seeds: int = 1
+    costs: tuple[str, ...] = ()
+
+    @property
+    def gains(self) -> bool:
+        """Whether scores are gains over KD."""
+        return len(self.pairs) > 1
+
+    @property
+    def axis(self) -> str:
+        return "Held-out gain over KD (%)" if self.gains else "Held-out top-1 (%)"
 
     @property
     def scored(self) -> tuple[TrialRecord, ...]:
@@ -67,26 +83,60 @@ class Searched:
 
 
 def sheet_of(found: Searched) -> Sheet:
-    """A line for each finalist: its fields, its trial's score, and both accuracies on the test images."""
+    """A line for each finalist: its fields, its trial's score and costs, its accuracies on the test images."""
     fields = list(dict.fromkeys(name for one in found.finalists for name in one.fields))
-    numbers = [
-        [summarise(getattr(entry, which) for entry in one.entries) for one in found.finalists]
-        for which in ("best_top1", "last_top1")
-    ]
-    best = [max((one.mean for one in column if one.n == found.seeds), default=None) for column in numbers]
+    columns = _tested(found)
+    best = [max((one.mean for one in column if one.n == found.seeds), default=None) for column in columns.values()]
     lines = [
         Line(
             one.name,
             (
                 *(Shown(_word(one.fields.get(name))) for name in fields),
-                Shown(NOTHING if one.score is None else percent(one.score)),
-                *(_shown(column[place], highest, found.seeds) for column, highest in zip(numbers, best, strict=True)),
+                Shown(NOTHING if one.trial is None or one.trial.score is None else percent(one.trial.score)),
+                *(Shown(_word(one.trial.costs.get(name) if one.trial else None)) for name in found.costs),
+                *(
+                    _shown(column[place], highest, found.seeds)
+                    for column, highest in zip(columns.values(), best, strict=True)
+                ),
             ),
         )
         for place, one in enumerate(found.finalists)
     ]
-    heads = ("Point", *fields, "Held out", "Test, best", "Test, last")
+    heads = (
+        "Point",
+        *fields,
+        "Gain, held out" if found.gains else "Held out",
+        *(COSTS[name] for name in found.costs),
+        *columns,
+    )
     return Sheet("search", f"Search: {found.what}", (Panel("", (heads,), (tuple(lines),)),), _caption(found), ())
+
+
+def _tested(found: Searched) -> dict[str, list[Summary]]:
+    """The columns of test accuracies, by their heads: of one pair the best and the last, of several the last of each
+    and the mean gain over KD of the same pair and seed."""
+    if not found.gains:
+        return {
+            f"Test, {which}": [
+                summarise(getattr(entry, f"{which}_top1") for entry in one.entries[0]) for one in found.finalists
+            ]
+            for which in ("best", "last")
+        }
+    columns = {
+        pair: [summarise(entry.last_top1 or 0 for entry in one.entries[place]) for one in found.finalists]
+        for place, pair in enumerate(found.pairs)
+    }
+    return columns | {"Gain": [summarise(_gains(one, found.finalists[0])) for one in found.finalists]}
+
+
+def _gains(one: Finalist, kd: Finalist) -> Iterator[float]:
+    """By seed, the mean over the pairs; of the seeds that all pairs have."""
+    tops = [
+        [{entry.spec.seed: entry.last_top1 or 0 for entry in entries} for entries in each.entries] for each in (one, kd)
+    ]
+    seeds = set.intersection(*({*pair} for each in tops for pair in each))
+    for seed in sorted(seeds):
+        yield fmean(own[seed] - plain[seed] for own, plain in zip(*tops, strict=True))
 
 
 def _caption(found: Searched) -> str:
@@ -95,13 +145,20 @@ def _caption(found: Searched) -> str:
     others = [f"{count} {state}" for state, count in counts.items() if count]
     length = f" and {names.epochs(found.trial_epochs)}" if found.trial_epochs else ""
     spread = f"mean ± standard deviation over {found.seeds} seeds" if found.seeds > 1 else "one seed"
+    many = "one seed" if found.trial_seeds == 1 else f"{found.trial_seeds} seeds"
+    ranked = f"Trials are ranked by the mean gain over KD of {names.listed(found.pairs)}."
+    low = names.listed([COSTS[name].lower() for name in found.costs])
+    front = f"The trials shown are the Pareto front: no other has a higher top-1 and no more {low}."
+    which = "these" if found.costs else "the best" + (", also of each rule," if found.by_rule else "")
     sentences = [
-        f"{sum(counts.values(), states['complete'])} trials of one seed{length} over {found.space}"
+        f"{sum(counts.values(), states['complete'])} trials of {many}{length} over {found.space}"
         f"{f' ({names.listed(others)})' if others else ''}, scored on {found.held_out:.0%} of the training images, "
         "which they did not train on (Held out, last epoch).",
-        f"Then the best{', also of each rule,' if found.by_rule else ''} and the paper's point, trained on all "
+        *([ranked] if found.gains else []),
+        *([front] if found.costs else []),
+        f"Then {which} and the paper's point, trained on all "
         "training images: top-1 (%) on the test images, "
-        f"{spread}, of the best and of the last epoch.",
+        f"{spread}, {'of the last epoch' if found.gains else 'of the best and of the last epoch'}.",
         "The trials did not see the test images.",
     ]
     different = [f"Differs from the paper: {'; '.join(found.deviations)}."] if found.deviations else []
@@ -128,7 +185,7 @@ def write_search(found: Searched, folder: Path) -> list[Path]:
     files = {
         "table.tex": latex(sheet).encode(),
         "table.md": markdown(sheet).encode(),
-        "trials.csv": _csv(found.trials).encode(),
+        "trials.csv": _csv(found).encode(),
         **{f"{name}.{form}": saved(made, form, name) for name, made in _pictures(found) for form in ("png", "pdf")},
     }
     for name, content in files.items():
@@ -136,11 +193,12 @@ def write_search(found: Searched, folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def _csv(trials: Sequence[TrialRecord]) -> str:
+def _csv(found: Searched) -> str:
+    score = "held_out_gain" if found.gains else "held_out_top1"
     rows = [
-        {"trial": one.number, "state": one.state, "held_out_top1": one.score, "origin": one.origin}
+        {"trial": one.number, "state": one.state, score: one.score, **one.costs, "origin": one.origin}
         | {**one.fields, "reason": one.reason}
-        for one in trials
+        for one in found.trials
     ]
     written: str = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
     return written
@@ -149,8 +207,12 @@ def _csv(trials: Sequence[TrialRecord]) -> str:
 def _pictures(found: Searched) -> Iterator[tuple[str, Figure]]:
     """As far as there is something to see."""
     if any(trial.state == "complete" for trial in found.scored):
-        yield "history", draw.history(found.scored, f"{found.what}: trials in their order")
-        yield "slices", draw.slices(found.scored, f"{found.what}: each field by itself")
-        yield "parallel", draw.parallel(found.scored, f"{found.what}: all fields of each trial")
+        scored, axis = found.scored, found.axis
+        yield "history", draw.history(scored, f"{found.what}: trials in their order", axis)
+        yield "slices", draw.slices(scored, f"{found.what}: each field by itself", axis)
+        yield "parallel", draw.parallel(scored, f"{found.what}: all fields of each trial", axis)
+        if found.costs:
+            shown = [one.trial.number for one in found.finalists if one.trial is not None]
+            yield "front", draw.front(scored, shown, f"{found.what}: what top-1 costs", axis)
     if found.importances:
         yield "importances", draw.importances(found.importances, f"{found.what}: how much each field matters")

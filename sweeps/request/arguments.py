@@ -161,7 +161,7 @@ def _name_by_file(options: Options) -> Options:
 def check_once(argv: Sequence[str]) -> None:
     """Refuse a list that is given twice, of which the first would be lost."""
     given = [word.partition("=")[0] for word in argv]
-    for option in ("--rows", "--pairs", "--space"):
+    for option in ("--rows", "--pairs", "--pair", "--space", "--objective"):
         if given.count(option) > 1:
             raise UserError(f"{option} is given twice: write all behind one, {option} A B")
 

@@ -11,23 +11,28 @@ from sweeps.planning.plan import Plan, PlannedJob
 class Packs(JobQueue):
     """A queue whose jobs after the plan's own (the teacher) are asked for when there is room for one.
 
-    ask: the next pack of trials, or None when there will be none.
+    ask: the next pack of trials, or None when there is none now.
     template: a job with the same needs, used to test for free devices, so that Optuna is asked as late as possible and
         knows more results.
-    most: how many packs there can be, 0 for none.
+    over: whether there will be no further pack.
     """
 
     GIVES_UP = True
 
-    def __init__(self, plan: Plan, ask: Callable[[], PlannedJob | None], template: PlannedJob, most: int) -> None:
+    def __init__(
+        self, plan: Plan, ask: Callable[[], PlannedJob | None], template: PlannedJob, over: Callable[[], bool]
+    ) -> None:
         super().__init__(plan)
-        self._ask, self._template = ask, template
+        self._ask, self._template, self._over = ask, template, over
         self._held: PlannedJob | None = None
-        self._dry = most == 0
 
     @property
     def exhausted(self) -> bool:
         return super().exhausted and (self._dry or self.lost)
+
+    @property
+    def _dry(self) -> bool:
+        return self._held is None and self._over()
 
     @property
     def lost(self) -> bool:
@@ -41,7 +46,6 @@ class Packs(JobQueue):
         if not self._template.needs <= self._trained or not fits(self._held or self._template):
             return None
         job = self._held or self._ask()
-        self._dry = job is None
         self._held = job if job is not None and not fits(job) else None
         if job is None or self._held:
             return None

@@ -10,10 +10,11 @@ from typing import Any
 
 from analysis import paper
 from analysis.paper import temperatures
-from analysis.record.settings import Settings
+from analysis.record.settings import STUDENT, Settings
 from analysis.record.specs import student_spec
 from analysis.table.layout import Row
 from sweeps.request.request import check_methods
+from sweeps.searching.goals import check_costs
 from sweeps.searching.space import LONG, Scalar, Space, has_field
 from trainables.commands import did_you_mean
 from trainables.errors import UserError
@@ -54,39 +55,77 @@ def find_row(key: str) -> Row:
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched: a row of the paper for one pair, over a space. trial_epochs: of a trial, None for as many as a
-    finalist has."""
+    """What is searched: a row of the paper for one pair or several, over a space.
+
+    trial_epochs: of a trial, None for as many as a finalist has. trial_seeds: how many runs of each pair a trial has.
+    costs: what is to be low beside a high top-1.
+    """
 
     settings: Settings
-    pair: Pair
+    pairs: tuple[Pair, ...]
     row: Row
     space: Space
     holdout: float
     trial_epochs: int | None = None
+    trial_seeds: int = 1
+    costs: tuple[str, ...] = ()
 
-    def trial(self, fields: Mapping[str, Scalar]) -> RunSpec:
+    @property
+    def pair(self) -> Pair:
+        """The first one, whose numbers are the paper's where pairs differ."""
+        return self.pairs[0]
+
+    @property
+    def places(self) -> list[tuple[int, Pair]]:
+        """Seed and pair of each run of a trial."""
+        return [(seed, pair) for seed in range(SEED, SEED + self.trial_seeds) for pair in self.pairs]
+
+    def trials(self, fields: Mapping[str, Scalar]) -> tuple[RunSpec, ...]:
+        """The runs of a point's trial."""
+        return tuple(self.trial(fields, seed, pair) for seed, pair in self.places)
+
+    def trial(self, fields: Mapping[str, Scalar], seed: int = SEED, pair: Pair | None = None) -> RunSpec:
         """A point on the training images but the held-out ones."""
-        settings = self.settings if self.trial_epochs is None else replace(self.settings, epochs=self.trial_epochs)
-        teacher = self.finalist({}, SEED)
-        return replace(self._spec(settings, fields, SEED), holdout=self.holdout, teacher_source=teacher.teacher_source)
+        return self._held_out(self._spec(self._shortened, fields, seed, pair), pair)
 
-    def trial_of(self, point: RunSpec) -> RunSpec:
+    def _held_out(self, spec: RunSpec, pair: Pair | None) -> RunSpec:
+        teacher = self.finalist({}, SEED, pair).teacher_source
+        return replace(spec, holdout=self.holdout, teacher_source=teacher, timing="seconds" in self.costs)
+
+    @property
+    def _shortened(self) -> Settings:
+        return self.settings if self.trial_epochs is None else replace(self.settings, epochs=self.trial_epochs)
+
+    def trial_of(self, point: RunSpec, seed: int = SEED, pair: Pair | None = None) -> RunSpec:
         """A finalist's trial: the same point on the training images but the held-out ones."""
-        return replace(self.trial(self.fields_of(point)), temperature=point.temperature)
+        return replace(self.trial(self.fields_of(point), seed, pair), temperature=point.temperature)
 
-    def finalist(self, fields: Mapping[str, Scalar], seed: int) -> RunSpec:
+    def finalist(self, fields: Mapping[str, Scalar], seed: int, pair: Pair | None = None) -> RunSpec:
         """A point on all training images."""
-        return self._spec(self.settings, fields, seed)
+        return self._spec(self.settings, fields, seed, pair)
 
-    def _spec(self, settings: Settings, fields: Mapping[str, Scalar], seed: int) -> RunSpec:
-        rule = fields.get("rule")
-        own = {self.space.paths[name]: value for name, value in fields.items()}
+    def reference(self, seed: int, pair: Pair) -> RunSpec:
+        """KD's finalist of a pair, by the settings that do not concern the method."""
+        settings = replace(self.settings, overrides=tuple(one for one in self.settings.overrides if "." not in one[0]))
+        return student_spec(settings, pair, temperatures.KD.treat(settings.recipe, pair), seed)
+
+    def reference_trials(self) -> tuple[RunSpec, ...]:
+        """KD's trials, where points are ranked by their gain over it."""
+        short = replace(self, settings=self._shortened)
+        places = self.places if len(self.pairs) > 1 else []
+        return tuple(self._held_out(short.reference(seed, pair), pair) for seed, pair in places)
+
+    def _spec(self, settings: Settings, fields: Mapping[str, Scalar], seed: int, pair: Pair | None) -> RunSpec:
+        pair, rule = pair or self.pair, fields.get("rule")
+        pair = replace(pair, student=str(fields.get(STUDENT, pair.student)))
+        own = {self.space.paths[name]: value for name, value in fields.items() if name != STUDENT}
+        own |= {"epochs": int(own["epochs"])} if "epochs" in own else {}
         if self.space.rules and rule is not None:
             base: Scalar = self.base if has_field(str(rule), "temperature.base") else 0
             own = {"temperature.base": base} | own
         overrides = tuple((path, json.dumps(value)) for path, value in own.items())
-        treatment = self.row.treat(settings.recipe, self.pair)
-        return student_spec(replace(settings, overrides=(*settings.overrides, *overrides)), self.pair, treatment, seed)
+        treatment = self.row.treat(settings.recipe, pair)
+        return student_spec(replace(settings, overrides=(*settings.overrides, *overrides)), pair, treatment, seed)
 
     @property
     def base(self) -> float:
@@ -96,6 +135,9 @@ class Search:
 
     def check(self) -> None:
         """Refuse a space that the row's runs have not, or of which some point is no run."""
+        check_costs(self.costs, self.finalist({}, SEED), self.space.paths)
+        if STUDENT in self.space.paths and len(self.pairs) > 1:
+            raise UserError("--space student=...: with one --pair only")
         if self.row.treat(self.settings.recipe, self.pair).assistant is not None:
             raise UserError(f"{self.row.key} has an assistant between teacher and student: search the row kd")
         usual = flatten(self.finalist({}, SEED))
@@ -130,9 +172,9 @@ class Search:
             return ""
         return f"; begin T above {-own.minus:g}, or search T- too, whose lower end then follows T (T-=-4:0)"
 
-    def known_runs(self) -> dict[str, Callable[[int], RunSpec]]:
-        """The paper's point and the released code's (its direction reversed): a run of each for a seed."""
-        found: dict[str, Callable[[int], RunSpec]] = {"paper": partial(self.finalist, {})}
+    def known_runs(self) -> dict[str, Callable[..., RunSpec]]:
+        """The paper's point and the released code's (its direction reversed): a run of each for a seed and a pair."""
+        found: dict[str, Callable[..., RunSpec]] = {"paper": partial(self.finalist, {})}
         if self.row.treat is energy_kd:
             found["released code"] = partial(replace(self, row=replace(self.row, treat=_reversed)).finalist, {})
         return found
@@ -142,8 +184,12 @@ class Search:
         found: dict[str, dict[str, Scalar] | None] = {}
         for name, run in self.known_runs().items():
             fields = self.fields_of(run(SEED))
-            found[name] = fields if self.trial(fields) == self.trial_of(run(SEED)) else None
+            found[name] = fields if self.trials(fields) == self.trials_of(run) else None
         return found
+
+    def trials_of(self, run: Callable[..., RunSpec]) -> tuple[RunSpec, ...]:
+        """The runs of the trial of a known point."""
+        return tuple(self.trial_of(run(seed, pair), seed, pair) for seed, pair in self.places)
 
     def fields_of(self, spec: RunSpec) -> dict[str, Scalar]:
         flat = flatten(spec)

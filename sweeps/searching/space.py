@@ -19,7 +19,7 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from analysis.record.settings import LISTS, SHORT, check_override, split_field
+from analysis.record.settings import LISTS, SHORT, STUDENT, check_override, split_field
 from analysis.record.trial import Scalar
 from trainables.errors import UserError
 from trainables.temperature import ENDS, rule_names
@@ -112,11 +112,11 @@ def parse_range(text: str, of_rules: Collection[str] = ()) -> Range:
     how = f"--space {text}: write FIELD=LOW:HIGH, FIELD=LOW:HIGH:log, FIELD=LOW:HIGH:STEP or FIELD=A,B"
     if not (field and equals and values) or {*values} & {*"[](){}"}:
         raise UserError(how)
-    if not own:
+    if not own and name != STUDENT:
         check_override(SHORT.get(name, name))
     if SHORT.get(name, name) in LISTS:
         raise UserError(f"--space {text}: {name} is a list, which no range varies; --set {name}=1,2 sets it for all")
-    if ":" not in values:
+    if ":" not in values or name == STUDENT:
         choices = tuple(sorted((_scalar(value, how) for value in values.split(",")), key=_order))
         if len(set(choices)) < 2 or "" in choices:
             raise UserError(f"{how}, two values or more")

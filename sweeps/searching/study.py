@@ -5,32 +5,34 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from urllib.parse import quote
 
 import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.importance import FanovaImportanceEvaluator
-from optuna.pruners import BasePruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler, GPSampler, TPESampler
+from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from analysis.record.entry import Entry
 from analysis.record.sqlite_errors import WAIT_SECONDS, check_beside, meaning
 from analysis.record.trial import Scalar, TrialRecord
+from sweeps.searching.goals import Goal
 from sweeps.searching.space import Distribution, Point, Space
+from sweeps.searching.strategies import pruner
 from sweeps.searching.untried import Untried, grid_of
 from trainables.errors import UserError, causes
 
-FIRST_AT_RANDOM = 8
 ANEW = "move it away to begin anew"
 FEWEST = 4
 """Trials that say how much each field matters."""
-FIELDS, ASKED, RUN, ORIGIN = "fields", "asked", "run", "origin"
+FIELDS, ASKED, RUNS, ORIGIN = "fields", "asked", "run", "origin"
 FAILED, LOST, INSTEAD = "failed", "lost", "instead of trial"
+PRUNER, SAVED = "pruner", "epochs not trained"
 """User attributes of a trial. ASKED: its point as Optuna's parameters. FAILED: why its point has no score. LOST: why it
 ended without being tried."""
 
@@ -40,38 +42,28 @@ def score_of(entry: Entry) -> float | None:
     return entry.last_top1 if entry.done else None
 
 
-def sampler(name: str, seed: int, *, parted: bool = False) -> BaseSampler:
-    """With every argument that decides where it looks; the defaults of Optuna have changed between versions.
+@dataclass
+class _UnderWay:
+    """A point whose runs are trained.
 
-    parted: whether not all trials have the same parameters.
+    runs: their ids, in the order in which they are trained.
+    trials: that asked for it; several where Optuna proposed it again.
+    reported: to Optuna, by step: the scores of the first run by epoch, or those of the runs by their place.
+    values: of the runs that ended. losing: whether the pruner gives it up.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if name == "gp":
-            return GPSampler(seed=seed, n_startup_trials=FIRST_AT_RANDOM, deterministic_objective=False)
-        return TPESampler(
-            seed=seed,
-            n_startup_trials=FIRST_AT_RANDOM,
-            n_ei_candidates=24,
-            multivariate=True,
-            group=parted,
-            constant_liar=True,
-        )
 
-
-def pruner(grace: int | None) -> BasePruner:
-    """None prunes nothing. Else a trial is pruned that is worse than the median at its epoch, after `grace` epochs:
-    before the first fall of the learning rate the order of students says little."""
-    if grace is None:
-        return NopPruner()
-    return MedianPruner(n_startup_trials=FIRST_AT_RANDOM, n_warmup_steps=grace, n_min_trials=4)
+    runs: tuple[str, ...]
+    reported: dict[int, float]
+    trials: list[Trial] = field(default_factory=list)
+    values: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    losing: bool = False
 
 
 class Study:
     """The study of a search. Only this process writes it.
 
-    A point whose run cannot be trained is told to Optuna as complete with the least score so far, or `chance` if that
-    is less: samplers pass over what is told as failed, and would go on looking there.
+    A point of which a run cannot be trained is told to Optuna as complete with the worst values so far, or the goals'
+    own if these are worse: samplers pass over what is told as failed, and would go on looking there.
     """
 
     def __init__(
@@ -81,16 +73,18 @@ class Study:
         space: Space,
         base: float,
         make_sampler: Callable[[int], BaseSampler],
-        pruner: BasePruner,
-        chance: float,
+        pruned_by: str,
+        lengths: tuple[int, int],
+        goals: Sequence[Goal],
     ) -> None:
-        """make_sampler: from a seed, which is another one each time that the study goes on."""
+        """make_sampler: from a seed, which is another one each time that the study goes on. pruned_by: the name of the
+        pruner; lengths: the epochs before which it gives nobody up, and those of a run."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         path.parent.mkdir(parents=True, exist_ok=True)
         check_beside(path)
-        self.path, self.space, self.base, self.chance = path, space, base, chance
-        self._open: dict[str, list[Trial]] = {}
-        self._scores: dict[str, dict[int, float]] = {}
+        self.path, self.space, self.base, self.goals = path, space, base, goals
+        self.pruner = pruned_by
+        self._open: dict[str, _UnderWay] = {}
         self._lost = 0
         self._grid = grid_of(space.distributions(), space.branches, ASKED)
         try:
@@ -98,12 +92,12 @@ class Study:
             self.study = optuna.create_study(
                 storage=RDBStorage(url, engine_kwargs={"connect_args": {"timeout": WAIT_SECONDS}}),
                 study_name=name,
-                direction="maximize",
-                pruner=pruner,
+                directions=[goal.direction for goal in goals],
+                pruner=pruner(pruned_by, *lengths),
                 load_if_exists=True,
             )
             proposing = make_sampler(len(self._trials()))
-            self.study.sampler = Untried(proposing, self._grid) if self._grid else proposing
+            self.study.sampler = Untried(proposing, self._grid, self._trials) if self._grid else proposing
             self._orphans()
         except Exception as error:
             known = _meaning(error, path)
@@ -172,21 +166,22 @@ class Study:
     def under_way(self, run_id: str) -> bool:
         return run_id in self._open
 
-    def pruned(self, run_id: str) -> bool:
-        """Whether the run was stopped at an earlier trial, and would be again."""
-        if isinstance(self.study.pruner, NopPruner):
-            return False
-        return any(trial.state == TrialState.PRUNED and trial.user_attrs.get(RUN) == run_id for trial in self._trials())
+    def pruned(self, runs: Sequence[str]) -> bool:
+        """Whether a trial of the same runs was given up, and would be again."""
+        known = [trial.user_attrs.get(RUNS) for trial in self._trials() if trial.state == TrialState.PRUNED]
+        return self.pruner != "none" and " ".join(runs) in known
 
-    def begin(self, trial: Trial, run_id: str) -> None:
-        """The trial shares the end of its run, and the scores that another one reported of the same run."""
-        trial.set_user_attr(RUN, run_id)
+    def begin(self, trial: Trial, *runs: str) -> None:
+        """The trial shares the end of its runs, and the scores that another one reported of the same runs."""
+        trial.set_user_attr(RUNS, " ".join(runs))
         before = trial.user_attrs.get(INSTEAD)
-        if run_id not in self._open:
-            self._scores[run_id] = {} if before is None else dict(self._trials()[before].intermediate_values)
-        self._open.setdefault(run_id, []).append(trial)
-        for epoch, score in self._scores[run_id].items():
-            trial.report(score, epoch)
+        if runs[0] not in self._open:
+            reported = {} if before is None else dict(self._trials()[before].intermediate_values)
+            self._open |= dict.fromkeys(runs, _UnderWay(runs, reported))
+        point = self._open[runs[0]]
+        point.trials.append(trial)
+        for step, score in point.reported.items():
+            trial.report(score, step)
 
     def refuse(self, trial: Trial, reason: str) -> str:
         """The point of a trial that has not begun is no run."""
@@ -194,23 +189,58 @@ class Study:
         return _said(trial, f"failed: {' '.join(reason.split())}")
 
     def report(self, run_id: str, epoch: int, score: float) -> bool:
-        """An epoch's score; whether the run should stop."""
-        trials = self._open.get(run_id, [])
-        if trials and epoch not in self._scores[run_id]:  # Else an epoch that is trained again after a stop.
-            self._scores[run_id][epoch] = score
-            for trial in trials:
-                trial.report(score, epoch)
-        return any(trial.should_prune() for trial in trials)
+        """An epoch's score; whether the run should stop. The first run of a point speaks for the others."""
+        point = self._open.get(run_id)
+        if point is None or run_id != point.runs[0] or self.pruner == "wilcoxon":
+            return False
+        return self._report(point, epoch, score)
 
-    def end(self, run_id: str, score: float, curve: Mapping[int, float] | None = None) -> list[str]:
-        """A run was trained to its end: a line for each of its trials. curve: its scores by epoch, if not reported."""
+    def _report(self, point: _UnderWay, step: int, score: float) -> bool:
+        if len(self.goals) > 1:  # Optuna has no pruning there.
+            return False
+        if step not in point.reported:  # Else an epoch that is trained again after a stop.
+            point.reported[step] = score
+            for trial in point.trials:
+                trial.report(score, step)
+        return any(trial.should_prune() for trial in point.trials)
+
+    def end(
+        self, run_id: str, score: float, curve: Mapping[int, float] | None = None, costs: Sequence[float] = ()
+    ) -> list[str]:
+        """A run was trained to its end: a line for each of its trials, if it is their last. curve: its scores by epoch,
+        if not reported."""
+        point = self._open.get(run_id)
+        if point is None:
+            return []
         for epoch, reached in (curve or {}).items():
             self.report(run_id, epoch, reached)
-        return self._close(run_id, lambda trial: self.study.tell(trial, score), f"held-out top-1 {score:.2f}")
+        point.values[run_id] = (score, *costs)
+        losing = self.pruner == "wilcoxon" and self._report(point, point.runs.index(run_id), score)
+        if len(point.values) < len(point.runs):
+            point.losing = losing
+            return []
+        values = [fmean(each) for each in zip(*point.values.values(), strict=True)]
+        said = ", ".join(goal.say(value) for goal, value in zip(self.goals, values, strict=True))
+        return self._close(run_id, lambda trial: self.study.tell(trial, values), said)
 
-    def prune(self, run_id: str) -> list[str]:
-        """A run was stopped at its last report."""
-        return self._close(run_id, lambda trial: self.study.tell(trial, state=TrialState.PRUNED), "pruned")
+    def loses(self, run_id: str) -> bool:
+        """Whether the pruner gives up the point of a run that has ended."""
+        return run_id in self._open and self._open[run_id].losing
+
+    def runs_beside(self, run_id: str) -> tuple[str, ...]:
+        """All runs of the point that a run is of, if it is under way."""
+        return self._open[run_id].runs if run_id in self._open else ()
+
+    def prune(self, run_id: str, saved: int = 0) -> list[str]:
+        """The point of a run is given up. saved: the epochs that are not trained."""
+        left = [saved]
+
+        def tell(trial: Trial) -> None:
+            trial.set_user_attr(PRUNER, self.pruner)
+            trial.set_user_attr(SAVED, left.pop() if left else 0)
+            self.study.tell(trial, state=TrialState.PRUNED)
+
+        return self._close(run_id, tell, "pruned")
 
     def fail(self, run_id: str, reason: str) -> list[str]:
         """A run cannot be trained, for a reason of its own."""
@@ -229,15 +259,25 @@ class Study:
         return self._close(run_id, tell, f"lost: {' '.join(reason.split())}")
 
     def _close(self, run_id: str, tell: Callable[[Trial], object], how: str) -> list[str]:
-        trials = self._open.pop(run_id, [])
-        for trial in trials:
+        point = self._open.get(run_id)
+        if point is None:
+            return []
+        for run in point.runs:
+            del self._open[run]
+        for trial in point.trials:
             tell(trial)
-        return [_said(trial, how) for trial in trials]
+        return [_said(trial, how) for trial in point.trials]
 
     def _tell_failed(self, trial: Trial, reason: str) -> None:
-        scores = [each.value for each in self._complete() if each.value is not None]
         trial.set_user_attr(FAILED, reason)
-        self.study.tell(trial, min([*scores, self.chance]))
+        known = [each.values for each in self._complete()]
+        self.study.tell(
+            trial,
+            [
+                (min if goal.direction == "maximize" else max)([*(values[place] for values in known), goal.worst])
+                for place, goal in enumerate(self.goals)
+            ],
+        )
 
     def _complete(self) -> list[FrozenTrial]:
         """The trials that were trained to their end."""
@@ -247,7 +287,8 @@ class Study:
     def tried(self) -> list[TrialRecord]:
         """The trials that ended, in their order."""
         replaced = self._replaced()
-        return [_tried(trial, trial.number in replaced) for trial in self._trials() if trial.state.is_finished()]
+        names = [goal.name for goal in self.goals[1:]]
+        return [_tried(trial, trial.number in replaced, names) for trial in self._trials() if trial.state.is_finished()]
 
     def best(self, count: int | None = None) -> list[TrialRecord]:
         """The `count` best distinct points that were trained to their end, or all, the best first."""
@@ -257,14 +298,22 @@ class Study:
                 found.append(one)
         return found[:count]
 
+    def front(self) -> list[TrialRecord]:
+        """The distinct points that no other one beats in all goals, the best score first."""
+        numbers = {trial.number for trial in self.study.best_trials}
+        return [one for one in self.best() if one.number in numbers]
+
     def importances(self) -> dict[str, float]:
-        """By parameter (T- by its share), of trials that were trained to their end; none where they say too little."""
+        """By parameter (T- by its share) for the score, of trials that were trained to their end; none where they say
+        too little."""
         complete = self._complete()
-        if len(complete) < FEWEST or len({trial.value for trial in complete}) < 2:
+        if len(complete) < FEWEST or len({trial.values[0] for trial in complete}) < 2:
             return {}
-        scored = optuna.create_study(direction="maximize")
+        scored = optuna.create_study(directions=self.study.directions)
         scored.add_trials(complete)
-        return optuna.importance.get_param_importances(scored, evaluator=FanovaImportanceEvaluator(seed=0))
+        return optuna.importance.get_param_importances(
+            scored, evaluator=FanovaImportanceEvaluator(seed=0), target=lambda trial: trial.values[0]
+        )
 
     def close(self) -> None:
         """Leave no trial under way: what a stopped search has not finished is asked for again by the next one."""
@@ -279,20 +328,26 @@ def _suggest(trial: Trial, name: str, values: Distribution) -> None:
         trial.suggest_float(name, values.low, values.high, step=values.step, log=values.log)
 
 
-def _tried(trial: FrozenTrial, replaced: bool) -> TrialRecord:
+def _tried(trial: FrozenTrial, replaced: bool, costs: Sequence[str]) -> TrialRecord:
     reason = trial.user_attrs.get(FAILED) or trial.user_attrs.get(LOST, "")
     failed = "retried" if replaced else "failed"
     state = failed if FAILED in trial.user_attrs else trial.state.name.lower()
     if trial.state == TrialState.FAIL:
         state, reason = "lost", reason or "the search was killed"
+    values = trial.values or [] if state in ("complete", "pruned") else []
+    if trial.user_attrs.get(PRUNER) == "wilcoxon":
+        values = [fmean(trial.intermediate_values.values())]
     return TrialRecord(
         trial.number,
         state,
-        trial.value if state in ("complete", "pruned") else None,
+        values[0] if values else None,
         json.loads(trial.user_attrs.get(FIELDS, "{}")),
         origin=trial.user_attrs.get(ORIGIN, ""),
         reason=reason,
-        run=trial.user_attrs.get(RUN, ""),
+        runs=tuple(trial.user_attrs.get(RUNS, "").split()),
+        costs=dict(zip(costs, values[1:], strict=False)),
+        pruner=trial.user_attrs.get(PRUNER, ""),
+        saved=trial.user_attrs.get(SAVED, 0),
     )
 
 

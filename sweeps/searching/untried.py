@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
@@ -123,10 +123,13 @@ def _value(each: BaseDistribution, number: int) -> Any:
 
 
 class Untried(BaseSampler):
-    """Another sampler's proposals, each moved to the nearest point of the grid that is not taken."""
+    """Another sampler's proposals, each moved to the nearest point of the grid that is not taken.
 
-    def __init__(self, inner: BaseSampler, grid: PointGrid) -> None:
-        self._inner, self._grid = inner, grid
+    trials: all of the study; a pruner in brackets shows a sampler those of one bracket only.
+    """
+
+    def __init__(self, inner: BaseSampler, grid: PointGrid, trials: Callable[[], Sequence[FrozenTrial]]) -> None:
+        self._inner, self._grid, self._trials = inner, grid, trials
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._grid.distributions
@@ -141,7 +144,7 @@ class Untried(BaseSampler):
             for name, each in search_space.items()
             if name not in proposed
         }
-        return self._grid.nearest({**proposed, **alone}, self._grid.taken(study.get_trials(deepcopy=False)))
+        return self._grid.nearest({**proposed, **alone}, self._grid.taken(self._trials()))
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

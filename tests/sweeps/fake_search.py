@@ -131,7 +131,8 @@ class Bench:
         engine = Engine(self.results, **how)
         self.patch.setattr("sweeps.running.engine.execute", engine)
         self.patch.setattr("sweeps.search.write_search", lambda found, folder: self.shown.append(found) or [])
-        status = search.main([*COMMON, *SPACE[3 * ("--space" in words) :], "--results", str(self.results), *words])
+        usual = (*COMMON[2 * ("--pair" in words) :], *SPACE[3 * ("--space" in words) :])
+        status = search.main([*usual, "--results", str(self.results), *words])
         return status, engine, self.capture.readouterr().out
 
     @property

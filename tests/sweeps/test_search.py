@@ -44,7 +44,13 @@ COMMON = ("--pair", "resnet20/resnet8", "--dataset", "digits", "--gpus", "0", "-
         (["--row", "takd", "--space", "T=2:8"], "takd has an assistant"),
         (["--space", "T=2:8"], r"--space T=2:8: T \+ T- = 0 must be above 0.*; begin T above 2, or search T- too"),
         (["--holdout", "1"], "must be above 0 and below 1"),
-        (["--prune", "--sampler", "gp"], "learns from trials that ended only"),
+        (["--pruner", "asha", "--sampler", "gp"], "learns from trials that ended only"),
+        (["--pruner", "median", "--objective", "top1", "seconds"], "Optuna prunes by one objective only$"),
+        (["--pruner", "wilcoxon", "--trial-seeds", "2"], "compares the runs of a trial, 3 or more: add --trial-seeds"),
+        (["--objective", "seconds"], "add top1; the others are costs"),
+        (["--objective", "top1", "flops"], r"flops: all trials would have the same; vary it: --space student=A,B"),
+        (["--objective", "top1", "--objective", "seconds"], "--objective is given twice"),
+        (["--space", "student=resnet8,resnet2o"], "resnet2o"),
         (["--trials", "0"], "must be a whole number, 1 or more"),
         (["--pair", "resnet20"], "should be TEACHER/STUDENT"),
         (["--tirals", "3"], "did you mean --trials"),
@@ -73,7 +79,7 @@ def test_bad_words_are_one_line(words: list[str], message: str, tmp_path: Path) 
 
 def test_trials_and_finalists() -> None:
     space = parse_space(["T=2:8", "T-=-4:0", "lr=0.01:0.1:log"])
-    found = Search(Settings(dataset="digits"), Pair("resnet20", "resnet8"), find_row("energy_kd"), space, 0.1, 4)
+    found = Search(Settings(dataset="digits"), (Pair("resnet20", "resnet8"),), find_row("energy_kd"), space, 0.1, 4)
     found.check()
     fields = {"T": 5.0, "T-": -3.0, "lr": 0.02}
     trial, finalist = found.trial(fields), found.finalist(fields, 2)
@@ -196,7 +202,7 @@ def test_a_killed_search_goes_on(tmp_path: Path) -> None:
 def test_pruned_trials_are_told_as_pruned_and_are_no_runs_of_the_ledger(tmp_path: Path) -> None:
     space = ("--space", "lr=0.0001:0.1:log", "T=3:8")
     early = ("--epochs", "24", "--set", "milestones=2,20")
-    said = run(tmp_path, *early, "--seeds", "1", "--top", "1", "--trials", "14", "--prune", *space)
+    said = run(tmp_path, *early, "--seeds", "1", "--top", "1", "--trials", "14", "--pruner", "median", *space)
     trials = studied(tmp_path).get_trials()
     pruned = [trial for trial in trials if trial.state.name == "PRUNED"]
     assert pruned

@@ -38,7 +38,8 @@ def finalist(name: str, tops: list[float], score: float | None = 70.0) -> Finali
     entries = [
         entry_of(result | {"best_top1": top, "last_top1": top - 1}) for result, top in zip(results, tops, strict=True)
     ]
-    return Finalist(name, {"T": 4.0, "rule": "energy"}, score, tuple(entries))
+    trial = None if score is None else replace(ENDED[0], score=score)
+    return Finalist(name, {"T": 4.0, "rule": "energy"}, trial, (tuple(entries),))
 
 
 FOUND = Searched(
@@ -62,6 +63,37 @@ def test_the_table() -> None:
     assert trial[2:4] == [("—", "", "", False), ("73.00", "1.41", "2/3 seeds", False)]
     assert nothing[3] == ("—", "", "0/3", False)
     assert "The trials did not see the test images" in latex(sheet_of(FOUND))
+
+
+def test_the_table_of_several_pairs_has_the_gain_of_each_seed_over_kd() -> None:
+    lines = []
+    for name, tops in (("KD", ([70, 72], [50, 51])), ("Paper's", ([71, 72], [53, 51]))):
+        both = [finalist(name, each) for each in tops]
+        lines.append(replace(both[0], entries=tuple(one.entries[0] for one in both)))
+    found = replace(FOUND, finalists=tuple(lines), pairs=("A/B", "C/D"), seeds=2)
+    (panel,) = sheet_of(found).panels
+    assert panel.heads[0][-4:] == ("Gain, held out", "A/B", "C/D", "Gain")
+    gains = [(line.entries[-1].text, line.entries[-1].spread, line.entries[-1].best) for line in panel.groups[0]]
+    assert gains == [("0.00", "0.00", False), ("1.00", "1.41", True)]
+    assert "ranked by the mean gain over KD of A/B and C/D" in sheet_of(found).caption
+
+
+FRONT = replace(
+    FOUND,
+    trials=tuple(replace(one, costs={"seconds": 9.0 - place, "epochs": 3.0}) for place, one in enumerate(TRIALS)),
+    finalists=(replace(FOUND.finalists[0], trial=replace(TRIALS[0], costs={"seconds": 9.0, "epochs": 3.0})),),
+    costs=("seconds", "epochs"),
+)
+
+
+def test_the_front_is_a_table_and_a_picture(tmp_path: Path) -> None:
+    (panel,) = sheet_of(FRONT).panels
+    assert panel.heads[0][3:6] == ("Held out", "Seconds", "Epochs")
+    assert [one.text for one in panel.groups[0][0].entries[2:5]] == ["70.00", "9", "3"]
+    assert "no other has a higher top-1 and no more seconds and epochs" in sheet_of(FRONT).caption
+    paths = {path.name for path in write_search(FRONT, tmp_path)}
+    assert {"front.png", "front.pdf", "table.tex"} <= paths
+    assert (tmp_path / "trials.csv").read_text().startswith("trial,state,held_out_top1,seconds,epochs,origin,")
 
 
 def test_the_caption_counts_the_trials_and_names_what_differs_from_the_paper() -> None:
@@ -88,7 +120,11 @@ def test_files(found: Searched, tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert lines[4] == "3,failed,,,3.0,energy,diverged: the loss is nan"
 
 
-@pytest.mark.parametrize("make", [draw.history, draw.slices, draw.parallel])
+def draw_front(trials: tuple[TrialRecord, ...], title: str) -> object:
+    return draw.front([replace(one, costs={"seconds": one.number, "flops": 7.5}) for one in trials], [0, 1], title)
+
+
+@pytest.mark.parametrize("make", [draw.history, draw.slices, draw.parallel, draw_front])
 @pytest.mark.parametrize("trials", [TRIALS, TRIALS[:1], (TRIALS[0], replace(TRIALS[0], number=1)), OTHER_FIELDS])
 def test_nothing_is_cut_off(make: object, trials: tuple[TrialRecord, ...]) -> None:
     picture = Image.open(io.BytesIO(saved(make(trials, "Title"), "png", "x", dpi=60)))  # type: ignore[operator]

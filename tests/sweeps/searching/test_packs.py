@@ -26,10 +26,13 @@ class Asked:
         self.times += 1
         return self.left.pop(0) if self.left else None
 
+    def over(self) -> bool:
+        return not self.left
+
 
 def test_nobody_is_asked_before_the_teacher_is_there() -> None:
     asked = Asked(2)
-    queue = Packs(PLAN, asked, pack(9), 2)
+    queue = Packs(PLAN, asked, pack(9), asked.over)
     assert queue.take() == TEACH
     assert queue.take() is None
     assert not queue.exhausted
@@ -40,7 +43,7 @@ def test_nobody_is_asked_before_the_teacher_is_there() -> None:
 
 
 def trained(asked: Asked) -> Packs:
-    queue = Packs(PLAN, asked, pack(9), len(asked.left))
+    queue = Packs(PLAN, asked, pack(9), asked.over)
     queue.take()
     queue.done(TEACHER.run_id)
     queue.ended(TEACH, None)
@@ -91,7 +94,7 @@ def test_a_run_that_was_stopped_is_neither_failed_nor_left_out() -> None:
 
 def test_without_a_teacher_there_is_nothing_to_search() -> None:
     asked = Asked(2)
-    queue = Packs(PLAN, asked, pack(9), 2)
+    queue = Packs(PLAN, asked, pack(9), asked.over)
     queue.take()
     queue.failed(TEACHER.run_id, "diverged")
     queue.ended(TEACH, None)

@@ -19,16 +19,23 @@ from optuna.trial import TrialState
 
 from analysis.record.ledger import Ledger
 from sweeps.searching import study as study_module
+from sweeps.searching.goals import goals
 from sweeps.searching.space import parse_space
-from sweeps.searching.study import Study, opened, pruner, sampler
+from sweeps.searching.strategies import sampler
+from sweeps.searching.study import Study, opened
 from trainables.errors import UserError
 
 SPACE = parse_space(["T=2:8", "T-=-4:0", "rule=energy,reversed"])
 PAPER = {"T": 4.0, "T-": -2.0, "rule": "energy"}
 
 
-def study(folder: Path, name: str = "tpe", grace: int | None = None) -> Study:
-    return Study(folder / "study.sqlite", "one", SPACE, 4, partial(sampler, name), pruner(grace), 10)
+TOP1 = goals((), 10, gain=False)
+
+
+def study(folder: Path, name: str = "tpe", prunes: str = "none", costs: tuple[str, ...] = ()) -> Study:
+    """With ten epochs a run; nobody is given up before the fifth."""
+    looked_for = goals(costs, 10, gain=False)
+    return Study(folder / "study.sqlite", "one", SPACE, 4, partial(sampler, name), prunes, (5, 10), looked_for)
 
 
 def tried(each: Study, count: int, *, score: float = 50) -> list[str]:
@@ -142,7 +149,7 @@ def test_what_a_machine_lost_is_no_trial_and_is_asked_for_once_by_each_search(tm
     last.begin(trial, "run")
     last.end("run", 70.0)
     assert last.best(1)[0].origin == "paper"
-    assert [one.reason for one in last.tried() if one.run == "run"][:3] == ["out of memory"] * 3
+    assert [one.reason for one in last.tried() if one.runs == ("run",)][:3] == ["out of memory"] * 3
 
 
 def test_a_retried_trial_takes_the_place_of_the_failed_one(tmp_path: Path) -> None:
@@ -199,18 +206,53 @@ def test_two_trials_of_one_run_end_together(tmp_path: Path) -> None:
     assert {trial.value for trial in one.study.get_trials()} == {60.0}
 
 
-def test_the_worse_half_is_stopped_after_the_grace_and_by_what_an_earlier_search_saw(tmp_path: Path) -> None:
-    before = study(tmp_path, grace=5)
+@pytest.mark.parametrize("prunes", ["median", "asha", "hyperband"])
+def test_the_worse_are_stopped_after_the_grace_and_by_what_an_earlier_search_saw(prunes: str, tmp_path: Path) -> None:
+    """asha and hyperband look once, at the end of the grace: with ten epochs there is no second rung."""
+    before = study(tmp_path, prunes=prunes)
     for place in range(10):
         before.begin(before.ask()[0], f"run{place}")
         for epoch in range(1, 11):
             assert not before.report(f"run{place}", epoch, 50.0 + place)
         before.end(f"run{place}", 50.0 + place)
-    after = study(tmp_path, grace=5)
-    for run, level in (("good", 58.0), ("bad", 51.0)):
+    after = study(tmp_path, prunes=prunes)
+    for run, level in (("good", 60.0), ("bad", 51.0)):
         after.begin(after.ask()[0], run)
         stops = [epoch for epoch in range(1, 11) if after.report(run, epoch, level)]
-        assert stops == ([] if run == "good" else [5, 6, 7, 8, 9, 10])
+        assert stops == ([] if run == "good" else [5, 6, 7, 8, 9, 10] if prunes == "median" else [5])
+    assert "pruned" in after.prune("bad", saved=4)[0]
+    (told,) = [one for one in after.tried() if one.state == "pruned"]
+    assert (told.pruner, told.saved, told.score) == (prunes, 4, 51)
+
+
+def test_a_trial_that_loses_by_its_first_runs_is_given_up(tmp_path: Path) -> None:
+    one = study(tmp_path, prunes="wilcoxon")
+    for name, scores in (("best", (60, 70, 65)), ("bad", (50, 69)), ("close", (59, 71, 63))):
+        runs = [f"{name}{place}" for place in range(3)]
+        one.begin(one.ask()[0], *runs)
+        for run, score in zip(runs, scores, strict=False):
+            said = one.end(run, float(score), {1: 1.0, 2: 2.0})
+        assert one.loses(runs[1]) == (name == "bad")
+        if name == "bad":
+            assert one.runs_beside("bad2") == ("bad0", "bad1", "bad2")
+            one.prune("bad2", saved=10)
+    assert "held-out top-1 64.33" in said[0]
+    assert [(each.state, each.saved) for each in one.tried()] == [("complete", 0), ("pruned", 10), ("complete", 0)]
+    assert one.tried()[1].score == 59.5
+
+
+def test_the_front_has_no_point_that_another_beats_in_all(tmp_path: Path) -> None:
+    one = study(tmp_path, costs=("seconds", "epochs"))
+    for run, numbers in {"a": (70, 9, 3), "b": (60, 5, 3), "c": (60, 5, 4), "d": (80, 9, 9), "e": (50, 6, 2)}.items():
+        one.begin(one.ask()[0], run)
+        one.report(run, 1, 5.0)
+        one.end(run, numbers[0], {1: 5.0}, numbers[1:])
+    one.begin(one.ask()[0], "diverges")
+    assert "failed: nan" in one.fail("diverges", "nan")[0]
+    assert [each.runs for each in one.front()] == [("d",), ("a",), ("b",), ("e",)]
+    assert one.front()[0].costs == {"seconds": 9, "epochs": 9}
+    assert one.study.get_trials()[-1].values == [10, 1e12, 1e12]
+    assert one.importances()
 
 
 @pytest.mark.parametrize("name", fast(["tpe", "gp"], "tpe"))
@@ -219,7 +261,7 @@ def test_no_point_of_a_finite_space_is_tried_twice(name: str, tmp_path: Path) ->
     space = parse_space(["T=3:6:1", "rule=energy,reversed,low"])
 
     def again() -> Study:
-        return Study(tmp_path / "study.sqlite", "one", space, 4, partial(sampler, name), pruner(None), 10)
+        return Study(tmp_path / "study.sqlite", "one", space, 4, partial(sampler, name), "none", (1, 2), TOP1)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -320,7 +362,7 @@ def test_the_arguments_of_samplers_are_those_of_the_installed_optuna() -> None:
 def test_each_point_of_rules_with_different_numbers_is_tried_once(tmp_path: Path) -> None:
     space = parse_space(["rule=lskd,dtkd", "T=2:4:2", "tau=1:3:1"])
     make = partial(sampler, "tpe", parted=True)
-    one = Study(tmp_path / "study.sqlite", "rules", space, 4, make, pruner(None), 10)
+    one = Study(tmp_path / "study.sqlite", "rules", space, 4, make, "none", (1, 2), TOP1)
     assert one.propose({"rule": "lskd", "tau": 2.0}, "published")
     tried(one, 5)
     points = [{"rule": "lskd", "tau": tau} for tau in (2, 1, 3)] + [{"rule": "dtkd", "T": base} for base in (2, 4)]

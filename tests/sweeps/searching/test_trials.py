@@ -120,7 +120,7 @@ def test_no_wish_to_stop_outlives_a_pruned_run(bench: Bench) -> None:
         before.append(spec)
         return (20.0 if len(before) > 12 and spec.holdout else 60.0) + spec.lr
 
-    words = ("--trials", "20", "--prune", "--epochs", "8", "--set", "milestones=2,", "--pack", "1")
+    words = ("--trials", "20", "--pruner", "median", "--epochs", "8", "--set", "milestones=2,", "--pack", "1")
     status, engine, said = bench(*words, fate=fate)
     assert status == 0
     assert engine.pruned
@@ -165,11 +165,11 @@ def test_a_point_that_is_no_run_ends_its_trial(bench: Bench, monkeypatch: pytest
     real = Search.trial
     asked: list[object] = []
 
-    def trial(self: Search, fields: dict[str, float]) -> RunSpec:
+    def trial(self: Search, fields: dict[str, float], *place: Any) -> RunSpec:
         asked.append(fields)
         if fields and 0.06 < fields["lr"] < 0.099:
             raise UserError("not this one")
-        return real(self, fields)
+        return real(self, fields, *place)
 
     monkeypatch.setattr(Search, "trial", trial)
     status, _, said = bench("--trials", "12")
@@ -240,7 +240,19 @@ def test_a_pruned_run_that_is_proposed_again_is_not_trained_again(bench: Bench) 
     def fate(spec: RunSpec) -> float:
         return (20.0 if spec.temperature and spec.temperature.base > 3.002 and spec.holdout else 60.0) + spec.lr
 
-    words = ("--prune", "--epochs", "8", "--set", "milestones=2,", "--pack", "1", "--space", "T=3:3.004", "r=0.1,0.2")
+    words = (
+        "--pruner",
+        "median",
+        "--epochs",
+        "8",
+        "--set",
+        "milestones=2,",
+        "--pack",
+        "1",
+        "--space",
+        "T=3:3.004",
+        "r=0.1,0.2",
+    )
     status, engine, said = bench(*words, "--trials", "40", fate=fate)
     assert status == 0
     assert engine.pruned
@@ -286,3 +298,62 @@ def test_rules_are_searched_by_their_own_numbers_and_each_has_its_best_in_the_ta
     best = max(float(one.fields["tau"]) for one in found.trials if one.fields["rule"] == "lskd")
     assert found.finalists[1].fields == {"rule": "lskd", "tau": best}
     assert len({spec.run_id for spec in engine.trials}) == 14
+
+
+def test_the_finalists_of_two_objectives_are_the_front_and_the_papers(bench: Bench) -> None:
+    def fate(spec: RunSpec) -> float:
+        return round(50.0 + spec.epochs - 100 * abs(spec.lr - 0.05), 4)
+
+    words = ("--objective", "epochs", "top1", "--top", "9", "--space", "epochs=2,4,8", "lr=0.03,0.05")
+    status, _, said = bench(*words, "--trials", "6", "--seeds", "2", fate=fate)
+    assert status == 0
+    assert "held-out top-1 58.00, epochs 8" in said
+    found = bench.shown[-1]
+    assert found.costs == ("epochs",)
+    front = {(one.fields["epochs"], one.fields["lr"]) for one in found.finalists if one.name.startswith("Trial")}
+    assert front == {(2, 0.05), (4, 0.05), (8, 0.05)}
+    assert [one.name for one in found.finalists[:2]] == ["Paper's", "Released code's"]
+    assert {len(one.entries[0]) for one in found.finalists} == {2}
+    assert len(bench.study.directions) == 2
+
+
+def test_seeds_of_a_trial_are_trained_while_it_may_win(bench: Bench) -> None:
+    def fate(spec: RunSpec) -> float:
+        return score(spec) + spec.seed
+
+    status, engine, said = bench("--trials", "8", "--trial-seeds", "3", fate=fate)
+    assert status == 0
+    complete = [trial for trial in bench.study.get_trials() if trial.state.name == "COMPLETE"]
+    pruned = [trial for trial in bench.study.get_trials() if trial.state.name == "PRUNED"]
+    assert complete[0].value == 92
+    assert len(complete) + len(pruned) == 8
+    assert pruned
+    assert len(engine.trials) == 3 * len(complete) + 2 * len(pruned)
+    assert f"wilcoxon: {len(pruned)} of 8 trials pruned, {3 * len(pruned)} epochs not trained" in said
+    assert "written" in said
+    again = bench("--trials", "8", "--trial-seeds", "3", fate=fate)[1]
+    assert again.jobs == []
+    for path in bench.results.glob("search/*/study.sqlite"):
+        path.unlink()
+    status, engine, _ = bench("--trials", "8", "--trial-seeds", "3", "--pruner", "none", fate=fate)
+    assert (status, bench.states()) == (0, ["COMPLETE"] * 8)
+
+
+def test_several_pairs_are_ranked_by_their_mean_gain_over_kd(bench: Bench) -> None:
+    def fate(spec: RunSpec) -> float:
+        own = 10.0 if spec.student == "resnet20" else 0.0
+        rule = spec.temperature.rule if spec.temperature else ""
+        return {"plain": 60.0, "energy": 61.0}.get(rule, 59.5) + own
+
+    words = ("--pair", "resnet20/resnet8", "resnet56/resnet20", "--space", "rule=energy,reversed")
+    status, engine, said = bench(*words, "--trials", "2", "--pack", "1", fate=fate)
+    assert status == 0
+    kinds = [(job.kind.value, job.specs[0].treatment.split("-")[0]) for job in engine.jobs]
+    assert [kind for kind, _ in kinds[:4]] == ["teacher", "teacher", "trials", "trials"]
+    assert {spec.temperature.rule for job in engine.jobs[2:4] for spec in job.specs if spec.temperature} == {"plain"}
+    assert [trial.value for trial in bench.study.get_trials()] == [1.0, -0.5]
+    assert "held-out gain over KD 1.00" in said
+    found = bench.shown[-1]
+    assert [one.name for one in found.finalists] == ["KD", "Paper's", "Released code's"]
+    assert [len(entries) for entries in found.finalists[0].entries] == [1, 1]
+    assert found.pairs == ("ResNet20/ResNet8", "ResNet56/ResNet20")
