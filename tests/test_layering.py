@@ -40,7 +40,8 @@ DEPARTMENTS = {
         "errors error_texts time_limits console cores environment",
     ),
     "analysis": (
-        "results tables figures report export claims",
+        "results tables figures report watch export claims",
+        "watching",
         "reporting",
         "figure",
         "paper",

@@ -25,6 +25,7 @@ COMMANDS = {
     "figures": "analysis.figures",
     "claims": "analysis.claims",
     "report": "analysis.report",
+    "watch": "analysis.watch",
     "export": "analysis.export",
     "evaluate": "trainables.evaluate",
     "job": "trainables.job",

@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import sqlite3
-import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,15 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from analysis.record.entry import NUMBERS, Entry, entry_of, read_entry
+from analysis.record.ledger_file import (
+    APPLICATION_ID,
+    SCHEMA,
+    check_file,
+    check_identity,
+    check_whole,
+    connect,
+    say_missing,
+    translate_errors,
+)
 from analysis.record.settings import Settings
 from analysis.record.settings import from_json as settings_from_json
-from analysis.record.sqlite_errors import WAIT_SECONDS, check_beside, meaning
 from trainables.errors import NewerError, UserError, reason_of
 from trainables.storage.runs import RESULT_SCHEMA
-
-APPLICATION_ID = 0x454B444C  # "EKDL"
-SCHEMA = 3
-NO_LEDGER = "is no ledger of this program, or is damaged: it stays as it is; name another file"
 
 _SPEC_COLUMNS = {
     "dataset": "TEXT",
@@ -58,6 +62,7 @@ _COLUMNS = {
     **{name: "INTEGER" if limits.kind is int else "REAL" for name, limits in NUMBERS.items()},
     **dict.fromkeys(("weights_sha256", "teacher_sha256", *_JSON_COLUMNS), "TEXT"),
 }
+_BRIEF = [name for name in _COLUMNS if name not in ("curve", "shares")]
 
 _CREATE = f"""
 CREATE TABLE runs ({", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())});
@@ -141,7 +146,7 @@ def _json(value: Any) -> str:
 def _result(row: sqlite3.Row) -> dict[str, Any]:
     """The result that was recorded as `row`, as far as its JSON can be read."""
     result: dict[str, Any] = {"schema": RESULT_SCHEMA} | dict.fromkeys(_LATER["runs"]) | dict(row)
-    for name in _JSON_COLUMNS:
+    for name in [name for name in _JSON_COLUMNS if name in result]:
         try:
             result[name] = [] if name in _LATER["runs"] and result[name] is None else json.loads(result[name])
         except (TypeError, ValueError, RecursionError) as error:
@@ -157,26 +162,31 @@ class Ledger:
         self._connection = connection
 
     @staticmethod
-    def open(path: Path, *, readonly: bool = False) -> Ledger:
-        """The ledger at `path`; made if there is none, unless `readonly`. A file that is no ledger stays untouched."""
+    def open(path: Path, *, readonly: bool = False, beside: bool = False) -> Ledger:
+        """The ledger at `path`; made if there is none, unless `readonly`. A file that is no ledger stays untouched.
+
+        beside: readonly, beside a sweep that must not wait: what a killed writer began is not undone either, but is an
+        error until somebody else has undone it.
+        """
+        readonly = readonly or beside
         try:
             if not readonly and not path.exists():
                 _make(path)
-            _check_file(path)
+            check_file(path)
         except FileNotFoundError:
-            raise UserError(_say_missing(path)) from None
+            raise UserError(say_missing(path)) from None
         except NotADirectoryError:
             raise UserError(f"cannot open the ledger {path}: {path.parent} is no folder; name one") from None
         except OSError as error:
             raise UserError(f"cannot open the ledger {path}: {reason_of(error)}") from error
-        with _translate_errors(path), contextlib.ExitStack() as unless_opened:
-            connection = _connect(path)
+        with translate_errors(path), contextlib.ExitStack() as unless_opened:
+            connection = connect(path, beside=beside)
             unless_opened.callback(connection.close)
-            _check_identity(path, connection)
+            check_identity(path, connection)
             if readonly:
                 connection.execute("PRAGMA query_only = ON")
             else:
-                _check_whole(path, connection)
+                check_whole(path, connection)
                 _try_writing(connection)
             unless_opened.pop_all()
         return Ledger(path, connection)
@@ -211,6 +221,17 @@ class Ledger:
         """Every run, in the order in which they were first recorded."""
         return list(self._read("ORDER BY rowid"))
 
+    def recorded(self, after: int, failed: Iterable[str] = ()) -> list[Entry]:
+        """The runs that were recorded since there were `after`, and those of `failed` as they are now. Without curves
+        and shares, which are most of a ledger. A run that is recorded again keeps its row."""
+        where = "WHERE rowid > ? OR run_id IN (SELECT value FROM json_each(?)) ORDER BY rowid"
+        return list(self._read(where, [after, _json(list(failed))], columns=", ".join(_BRIEF)))
+
+    def count(self) -> int:
+        """How many runs are recorded."""
+        with translate_errors(self.path):
+            return int(self._connection.execute("SELECT count(*) FROM runs").fetchone()[0])
+
     def remember(
         self, tables: Sequence[str], settings: Settings, command: str, data_dir: str = "", teachers: str = ""
     ) -> None:
@@ -221,7 +242,7 @@ class Ledger:
 
     def sweeps(self) -> list[Sweep]:
         """Every sweep that was asked for, the latest last."""
-        with _translate_errors(self.path):
+        with translate_errors(self.path):
             rows = self._connection.execute("SELECT * FROM sweeps ORDER BY asked, rowid").fetchall()
         return [
             self._sweep(**{name: value for name, value in row.items() if name in _SWEEP}) for row in map(dict, rows)
@@ -253,10 +274,15 @@ class Ledger:
             return Merged(added, replaced, kept, conflicts, self._connection.total_changes - before)
 
     def _read(
-        self, where: str, values: Sequence[str] = (), make: Callable[[dict[str, Any]], Entry] = read_entry
+        self,
+        where: str,
+        values: Sequence[str | int] = (),
+        make: Callable[[dict[str, Any]], Entry] = read_entry,
+        columns: str = "*",
     ) -> Iterator[Entry]:
-        with _translate_errors(self.path):
-            for row in self._connection.execute(f"SELECT * FROM runs {where}", values):
+        with translate_errors(self.path):
+            # All at once: a writer waits until the last row is fetched, not until it is read.
+            for row in self._connection.execute(f"SELECT {columns} FROM runs {where}", values).fetchall():
                 try:
                     yield make(_result(row))
                 except NewerError as error:
@@ -284,7 +310,7 @@ class Ledger:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """All of it or nothing, also when this process dies."""
-        with _translate_errors(self.path):
+        with translate_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -293,64 +319,6 @@ class Ledger:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
-
-
-def _say_missing(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f"the folder {path.parent} of the ledger does not exist: make it, or name another with --results"
-    return f"there is no ledger {path}: run a sweep first, or name another folder with --results"
-
-
-@contextlib.contextmanager
-def _translate_errors(path: Path) -> Iterator[None]:
-    """SQLite's errors as one line that names the file and the way out."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        damaged = "restore it from a copy, or move it away and run the sweep again"
-        reason = meaning(error, path, foreign=NO_LEDGER, damaged=damaged)
-        raise UserError(f"the ledger {path} {reason}") from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """Mode rw even to read: only so can a reader undo the transaction of a writer that was killed in it."""
-    uri = path.absolute().as_uri() + "?mode=rw"
-    connection = sqlite3.connect(uri, uri=True, timeout=WAIT_SECONDS, isolation_level=None)
-    connection.text_factory = lambda text: text.decode(errors="replace")
-    connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA synchronous = EXTRA")
-    return connection
-
-
-def _check_file(path: Path) -> None:
-    """Refuse what is no readable file, or an empty one, before SQLite touches it."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise UserError(f"{path} is {'a folder' if path.is_dir() else 'no file'}: name the ledger's file")
-    check_beside(path)
-    with open(path, "rb") as file:
-        empty = not file.read(1)
-    if empty:
-        raise UserError(f"the ledger {path} is empty: restore it from a copy, or delete it to begin a new one")
-
-
-def _check_identity(path: Path, connection: sqlite3.Connection) -> None:
-    """Refuse a database of another program or of a newer version."""
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (schema,) = connection.execute("PRAGMA user_version").fetchone()
-    if application != APPLICATION_ID:
-        raise UserError(f"{path} {NO_LEDGER}")
-    if schema > SCHEMA:
-        raise UserError(f"the ledger {path} was written by a newer version (schema {schema}, not {SCHEMA}): upgrade")
-    if schema < 1:
-        raise UserError(f"the ledger {path} is damaged (schema {schema}): restore it from a copy")
-
-
-def _check_whole(path: Path, connection: sqlite3.Connection) -> None:
-    """Before anything is written: every page is there and fits the others."""
-    answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if answer != "ok":
-        reason = " ".join(str(answer).split())
-        raise UserError(f"the ledger {path} is damaged ({reason}): restore it from a copy, or move it away")
 
 
 def _try_writing(connection: sqlite3.Connection) -> None:
@@ -368,12 +336,12 @@ def _try_writing(connection: sqlite3.Connection) -> None:
 def _make(path: Path) -> None:
     """An empty ledger: made beside its place and then linked to it, so that there is never half a one."""
     if not path.parent.is_dir():
-        raise UserError(_say_missing(path))
+        raise UserError(say_missing(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.unlink(missing_ok=True)
         with (
-            _translate_errors(path),
+            translate_errors(path),
             contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as connection,
         ):
             connection.executescript(_CREATE)

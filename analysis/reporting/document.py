@@ -14,10 +14,11 @@ COPIED = "†"
 
 @dataclass(frozen=True)
 class Styled:
-    """Words in one of the styles above."""
+    """Words in one of the styles above, or a link where there are links."""
 
     text: str
     style: str
+    href: str = ""
 
 
 Words = str | Styled
@@ -65,13 +66,14 @@ class Listing:
 class Picture:
     """page: SVG or PNG for a screen. print: the same as PDF or PNG files; the name, content and width of each.
 
-    The width is a share of a line's.
+    The width is a share of a line's. href: where a page finds it, instead of its content.
     """
 
     name: str
     alt: str
     page: bytes | None
     print: tuple[tuple[str, bytes, float], ...] = ()
+    href: str = ""
 
 
 Block = Heading | Paragraph | Listing | Sheet | Picture

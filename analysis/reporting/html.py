@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+from jinja2 import Environment
 from markupsafe import Markup
 
 from analysis.reporting.document import Document, kind_of
@@ -15,9 +16,14 @@ _PNG = b"\x89PNG"
 
 def page(document: Document) -> str:
     """The page; its sections are listed at the top."""
-    templates = open_html_templates("analysis.reporting")
+    return open_templates().get_template("report.html").render(document=document)
+
+
+def open_templates(*packages: str) -> Environment:
+    """The report's templates, and those of other packages that show its blocks."""
+    templates = open_html_templates(*packages, "analysis.reporting")
     templates.filters |= {"kind": kind_of, "table": _table, "data_uri": _data_uri}
-    return templates.get_template("report.html").render(document=document)
+    return templates
 
 
 def _table(panel: Panel) -> Markup:

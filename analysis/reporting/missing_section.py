@@ -22,7 +22,9 @@ def missing_section(snapshot: Snapshot) -> Iterator[Block]:
     yield from _figures(snapshot)
     yield from _unfinished(snapshot)
     yield from _not_run(snapshot)
-    yield from _failed(snapshot)
+    if failed := list(failed_runs(snapshot)):
+        yield Heading("Failed runs")
+        yield from failed
 
 
 def _figures(snapshot: Snapshot) -> Iterator[Block]:
@@ -112,11 +114,10 @@ def _missing(covered: Coverage, *, undrawn: bool) -> str:
     return "; ".join([*gaps, "the picture"] if undrawn else gaps)
 
 
-def _failed(snapshot: Snapshot) -> Iterator[Block]:
+def failed_runs(snapshot: Snapshot) -> Iterator[Block]:
     failed = [entry for entry in snapshot.runs.values() if not entry.done]
     if not failed:
         return
-    yield Heading("Failed runs")
     lines: list[list[Words]] = [
         [Styled(entry.name, CODE), str(entry.epochs or 0), entry.reason or ""] for entry in failed
     ]

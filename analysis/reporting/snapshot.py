@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from analysis import paper
 from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger, Sweep
+from analysis.record.settings import Settings
 from analysis.reporting.comparison import judge
 from analysis.table.command_line import ledger_path
 from analysis.table.grid import Grid, make_grid
 from analysis.table.layout import Table
-from analysis.table.resolved import resolve
+from analysis.table.resolved import ResolvedTable, resolve
 from analysis.table.value import Value
 from analysis.table.verdicts import Verdict
 from trainables.errors import UserError
@@ -44,12 +45,14 @@ class Snapshot:
     runs: by their ids.
     sweeps: in the order in which they were asked for.
     metric: `best` or `last` test epoch.
+    make: a chapter of a table and the sweep that named it.
     """
 
     results: Path
     runs: Mapping[str, Entry]
     sweeps: Sequence[Sweep]
     metric: str = "best"
+    make: Callable[[Table, Sweep, Snapshot], Chapter] = field(default=lambda *parts: make_chapter(*parts), repr=False)
 
     @cached_property
     def chapters(self) -> list[Chapter]:
@@ -59,7 +62,7 @@ class Snapshot:
         for name in latest.keys() - {table.key for table in known}:
             with contextlib.suppress(UserError):  # A table that is gone.
                 known.append(paper.find(name, latest[name].settings))
-        return [_chapter(table, latest[table.key], self) for table in known]
+        return [self.make(table, latest[table.key], self) for table in known]
 
 
 def read_snapshot(results: Path, metric: str = "best") -> Snapshot:
@@ -75,7 +78,10 @@ def tables() -> list[Table]:
     return sorted(known, key=lambda table: next((i for i, word in enumerate(order) if table.key.startswith(word)), 2))
 
 
-def _chapter(table: Table, sweep: Sweep, snapshot: Snapshot) -> Chapter:
+def make_chapter(
+    table: Table, sweep: Sweep, snapshot: Snapshot, resolve: Callable[[Table, Settings], ResolvedTable] = resolve
+) -> Chapter:
+    """A table with its numbers, and their verdicts."""
     try:
         grid = make_grid(resolve(table, sweep.settings), snapshot.runs, snapshot.metric)
         return Chapter(table, sweep, grid, tuple(judge(grid)) if table.of_paper else ())

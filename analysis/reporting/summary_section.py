@@ -19,7 +19,8 @@ _COUNTED = {"device": "Devices", "commit": "Commits", "torch": "PyTorch"}
 
 
 def summary_section(snapshot: Snapshot) -> Iterator[Block]:
-    yield from _what_ran(snapshot)
+    yield Heading("What ran")
+    yield from what_ran(snapshot)
     yield from _outcome([chapter for chapter in snapshot.chapters if chapter.judged])
 
 
@@ -28,8 +29,8 @@ def last_run(snapshot: Snapshot) -> str:
     return minute(max((str(run.provenance.get("ended") or "") for run in snapshot.runs.values()), default=""))
 
 
-def _what_ran(snapshot: Snapshot) -> Iterator[Block]:
-    yield Heading("What ran")
+def what_ran(snapshot: Snapshot) -> Iterator[Block]:
+    """The ledger in numbers, and the sweeps."""
     yield listing([Column("Ledger", 0.16), Column("", 0.8)], _totals(snapshot))
     if not snapshot.sweeps:
         yield paragraph(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from analysis.record.entry import Entry
@@ -47,33 +47,45 @@ SHARES = 0.15
 """How much of it the shares have, where runs recorded any."""
 MOST, PAD = 40, 5
 """Letters of the longest entry of a column that count for its width, and what is added."""
-_NUMBERS = ("Measured", "Runs", "Paper", "Its runs", "Difference", "Noise", "p")
+HEADS = (
+    Column("Row", 0.19),
+    Column("Epoch"),
+    *(Column(head, right=True) for head in ("Measured", "Runs", "Paper", "Its runs", "Difference", "Noise", "p")),
+    Column("Verdict", 0.18),
+)
+"""Of an entry beside the paper's."""
 
 
 def table_sections(snapshot: Snapshot, *, printed: bool) -> Iterator[Block]:
     """A section for each table; printed: with the pictures of the PDF."""
     for chapter in snapshot.chapters:
+        yield Heading(chapter.title)
         yield from _section(chapter, snapshot, printed)
 
 
 def _section(chapter: Chapter, snapshot: Snapshot, printed: bool) -> Iterator[Block]:
-    table, grid = chapter.table, chapter.grid
-    yield Heading(chapter.title)
+    grid = chapter.grid
     if grid is None:
         yield paragraph(f"This table cannot be drawn: {chapter.reason}.")
         return
-    yield from _others(chapter, snapshot)
+    yield from others(chapter, snapshot)
     if grid.values:
         yield make_sheet(grid)
     else:
         yield paragraph(" ".join((captions.caption(grid), *captions.notes(grid))))
     yield from _picture(grid, snapshot, printed)
-    yield from _beside(chapter, snapshot.metric)
-    yield from _protocol(table, grid, snapshot)
-    yield from _provenance(grid, snapshot)
+    yield from details(chapter, snapshot)
 
 
-def _others(chapter: Chapter, snapshot: Snapshot) -> Iterator[Block]:
+def details(chapter: Chapter, snapshot: Snapshot) -> Iterator[Block]:
+    """What stands below a table: its entries against the paper, its protocol, and where it ran."""
+    if chapter.grid is not None:
+        yield from _beside(chapter, snapshot.metric)
+        yield from _protocol(chapter.table, chapter.grid, snapshot)
+        yield from _provenance(chapter.grid, snapshot)
+
+
+def others(chapter: Chapter, snapshot: Snapshot) -> Iterator[Block]:
     """That other sweeps asked for the table with other settings."""
     key = chapter.table.key
     if len({sweep.settings for sweep in snapshot.sweeps if key in sweep.tables}) > 1:
@@ -105,18 +117,17 @@ def _beside(chapter: Chapter, metric: str) -> Iterator[Block]:
     for value, verdict in chapter.judged:
         if value.paper is not None:
             pair = names.pair(value.pair)
-            groups.setdefault((pair, titles[value.part]), []).append(_line(value, verdict))
+            groups.setdefault((pair, titles[value.part]), []).append(line_of(value, verdict))
     if groups:
         titled = [Group(", ".join(filter(None, title)), tuple(lines)) for title, lines in groups.items()]
-        numbers = (Column(head, right=True) for head in _NUMBERS)
-        yield Listing((Column("Row", 0.19), Column("Epoch"), *numbers, Column("Verdict", 0.18)), tuple(titled))
+        yield Listing(HEADS, tuple(titled))
         printed = [value for value, _ in chapter.judged if value.paper is not None]
-        yield from (paragraph(words) for words in _legend(printed, metric))
+        yield from (paragraph(words) for words in legend(printed, metric))
     counts = Counter(verdict.why for _, verdict in chapter.judged if verdict.word == NOT_COMPARABLE)
     yield from (paragraph(f"Not comparable ({count(times, 'cell')}): {why}.") for why, times in counts.items())
 
 
-def _legend(values: list[Value], metric: str) -> Iterator[str]:
+def legend(values: list[Value], metric: str) -> Iterator[str]:
     """What the marks mean, and the columns that say of which epoch and of how many runs the paper's numbers are."""
     if any(value.copied for value in values):
         yield f"{COPIED}: the paper has this number from earlier papers."
@@ -131,7 +142,8 @@ def _legend(values: list[Value], metric: str) -> Iterator[str]:
         yield f"{epoch}. Its runs: how many runs the paper's number is the mean of{doubt}."
 
 
-def _line(value: Value, verdict: Verdict) -> tuple[Words, ...]:
+def line_of(value: Value, verdict: Verdict) -> tuple[Words, ...]:
+    """An entry beside the paper's, under HEADS."""
     measured = compared(value)
     shown = show(replace(value, mean=measured.mean, std=measured.std) if measured else value)
     printed = show(replace(value, of_another_epoch=False)).paper
@@ -235,10 +247,13 @@ def _used(grid: Grid, snapshot: Snapshot) -> list[Entry]:
 
 def _provenance(grid: Grid, snapshot: Snapshot) -> Iterator[Block]:
     """Where the numbers of a table come from."""
-    used = _used(grid, snapshot)
-    if not used:
-        return
-    yield Heading("Provenance", 2)
+    if used := _used(grid, snapshot):
+        yield Heading("Provenance", 2)
+        yield provenance_listing(used)
+
+
+def provenance_listing(entries: Iterable[Entry]) -> Listing:
+    """A line for each device, commit and version of PyTorch."""
     heads = [Column("Source"), Column("Device", 0.2), Column("Commit", 0.18), Column("PyTorch", 0.14)]
     counts = [Column(head, right=True) for head in ("Runs", "Failed", "Hours")]
     lines: list[list[Words]] = [
@@ -252,6 +267,6 @@ def _provenance(grid: Grid, snapshot: Snapshot) -> Iterator[Block]:
             hours(one.seconds),
             minute(one.ended),
         ]
-        for _, one in sum_up(origins(used), ["source", *ORIGIN]).iterrows()
+        for _, one in sum_up(origins(entries), ["source", *ORIGIN]).iterrows()
     ]
-    yield listing([*heads, *counts, Column("Last run (UTC)")], lines)
+    return listing([*heads, *counts, Column("Last run (UTC)")], lines)

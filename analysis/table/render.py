@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from analysis.table import captions
 from analysis.table.grid import Grid
@@ -105,10 +105,10 @@ def markdown_row(entries: Sequence[str]) -> str:
     return f"| {' | '.join(entries)} |"
 
 
-def open_html_templates(package: str) -> Environment:
-    """The HTML templates in a package's folder `templates`; what they show is escaped."""
+def open_html_templates(*packages: str) -> Environment:
+    """The HTML templates in the folders `templates` of some packages; what they show is escaped."""
     return Environment(
-        loader=PackageLoader(package),
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from analysis.table import captions, names
 from analysis.table.grid import Grid
@@ -22,7 +22,8 @@ NOTHING = "—"
 class Shown:
     """One entry: `text` ± `spread` (`paper`); `note` and `lost` say how many runs it has and how many failed.
 
-    near_best: of varied fields, not told from the best one by a paired test.
+    near_best: of varied fields, not told from the best one by a paired test. of: what it shows. href: where a page has
+    more of it.
     """
 
     text: str
@@ -32,6 +33,8 @@ class Shown:
     lost: str = ""
     best: bool = False
     near_best: bool = False
+    of: Value | None = field(default=None, compare=False, repr=False)
+    href: str = ""
 
     @property
     def remark(self) -> str:
@@ -73,6 +76,17 @@ class Sheet:
     @property
     def entries(self) -> tuple[Shown, ...]:
         return tuple(entry for panel in self.panels for line in panel.lines for entry in line.entries)
+
+    def with_entries(self, change: Callable[[Shown], Shown]) -> Sheet:
+        """The same with each entry changed."""
+
+        def changed(line: Line) -> Line:
+            return replace(line, entries=tuple(map(change, line.entries)))
+
+        panels = (
+            replace(panel, groups=tuple(tuple(map(changed, group)) for group in panel.groups)) for panel in self.panels
+        )
+        return replace(self, panels=tuple(panels))
 
 
 def make_sheet(grid: Grid) -> Sheet:
@@ -140,6 +154,10 @@ def _effects(varied: Varied) -> Panel:
 
 def show(value: Value) -> Shown:
     """An entry's number in words; what it lacks where it lacks something."""
+    return replace(_in_words(value), of=value)
+
+
+def _in_words(value: Value) -> Shown:
     write = _WRITE.get(value.kind, seconds if value.unit == "s" else percent)
     paper = "" if value.paper is None else write(value.paper) + (captions.OTHER_EPOCH if value.of_another_epoch else "")
     if value.kind in ("increase", "difference"):

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from some_results import query, result_of, spec_of, write
 
-from analysis.record import ledger as ledger_module
+from analysis.record import ledger_file
 from analysis.record.ledger import SCHEMA, Ledger
 from trainables.errors import UserError
 
@@ -171,7 +171,7 @@ def test_a_reader_cannot_write(path: Path) -> None:
 
 
 def test_a_ledger_that_another_process_writes_for_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(ledger_file, "WAIT_SECONDS", 0.1)
     write(path, result_of(spec_of()))
     with closing(sqlite3.connect(path, isolation_level=None)) as other, Ledger.open(path) as ledger:
         other.execute("BEGIN IMMEDIATE")

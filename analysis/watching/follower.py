@@ -1,0 +1,134 @@
+"""A results folder as it is now. Its ledger is read as it grows; what did not change is not worked out again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from analysis.record.entry import Entry
+from analysis.record.ledger import Ledger, Sweep
+from analysis.record.settings import Settings
+from analysis.reporting.snapshot import Chapter, Snapshot, make_chapter
+from analysis.table.command_line import ledger_path
+from analysis.table.layout import Table
+from analysis.table.resolved import resolve
+from trainables.errors import UserError, reason_of
+
+LOOK_SECONDS = 1.0
+"""Between two looks at the folder."""
+_COUNTER = slice(24, 28)
+"""Of a SQLite file: a number that every transaction changes."""
+_TABLES = 256
+"""Most tables and settings whose runs are kept in mind."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was there at the latest look.
+
+    version: another number whenever something is different.
+    snapshot: its runs have neither curves nor shares.
+    trouble: why the latest look failed; then the rest is of the one before.
+    """
+
+    version: int
+    snapshot: Snapshot
+    trouble: str = ""
+
+    def chapter(self, key: str) -> Chapter | None:
+        return next((chapter for chapter in self.snapshot.chapters if chapter.table.key == key), None)
+
+
+class Follower:
+    """view: the latest; it is replaced, never changed."""
+
+    def __init__(self, results: Path, metric: str = "best") -> None:
+        self.results = results
+        self.view = Seen(0, Snapshot(results, {}, (), metric, self._make_chapter), "nothing has been read yet")
+        self._resolve = lru_cache(_TABLES)(resolve)
+        self._state: tuple[int, bytes] | None = None
+        self._file = 0
+        self._changed: frozenset[str] = frozenset()
+        self._kept: dict[tuple[str, Settings], tuple[frozenset[str], Chapter]] = {}
+        self._looking = threading.Lock()
+        self._ended = threading.Event()
+
+    def look(self) -> None:
+        """Read what is new."""
+        with self._looking:
+            try:
+                self._look()
+            except UserError as error:
+                self._state = None
+                if str(error) != self.view.trouble:
+                    self.view = replace(self.view, version=self.view.version + 1, trouble=str(error))
+
+    def _look(self) -> None:
+        path = ledger_path(self.results)
+        state = _state_of(path)
+        if state is not None and state == self._state:
+            return
+        with Ledger.open(path, beside=True) as ledger:
+            known: Mapping[str, Entry] = self.view.snapshot.runs
+            file = state[0] if state is not None else 0
+            if file != self._file or ledger.count() < len(known):  # Another one, or somebody has removed runs.
+                known = {}
+                self._kept.clear()
+            new = ledger.recorded(len(known), (run_id for run_id, entry in known.items() if not entry.done))
+            sweeps = ledger.sweeps()
+        self._changed = frozenset(entry.run_id for entry in new if known.get(entry.run_id) != entry)
+        runs = {**known, **{entry.run_id: entry for entry in new}}
+        snapshot = Snapshot(self.results, runs, sweeps, self.view.snapshot.metric, self._make_chapter)
+        _ = snapshot.chapters
+        self.view = Seen(self.view.version + 1, snapshot)
+        self._state, self._file = state, file
+
+    def _make_chapter(self, table: Table, sweep: Sweep, snapshot: Snapshot) -> Chapter:
+        """The chapter as it was, where none of its runs has changed."""
+        key = table.key, sweep.settings
+        asked, chapter = self._kept.get(key, (frozenset(), None))
+        if chapter is not None and not asked & self._changed:
+            return replace(chapter, sweep=sweep)
+        made = make_chapter(table, sweep, snapshot, self._resolve)
+        if made.grid is not None:
+            self._kept[key] = asked or frozenset(made.grid.resolved.run_ids), made
+        return made
+
+    def entries(self, run_ids: Iterable[str]) -> dict[str, Entry]:
+        """Some runs, whole."""
+        try:
+            with Ledger.open(ledger_path(self.results), beside=True) as ledger:
+                return ledger.entries(run_ids)
+        except UserError:  # The page says so at the next look.
+            runs = self.view.snapshot.runs
+            return {run_id: runs[run_id] for run_id in run_ids if run_id in runs}
+
+    def follow(self) -> Callable[[], None]:
+        """Look again and again in a thread of its own. Returns what ends it."""
+
+        def watch() -> None:
+            while not self._ended.wait(LOOK_SECONDS):
+                self.look()
+
+        thread = threading.Thread(target=watch, name="follow-results", daemon=True)
+        thread.start()
+
+        def end() -> None:
+            self._ended.set()
+            thread.join()
+
+        return end
+
+
+def _state_of(path: Path) -> tuple[int, bytes] | None:
+    """The file, and another value after every transaction, found without a lock."""
+    try:
+        with open(path, "rb") as file:
+            return path.stat().st_ino, file.read(_COUNTER.stop)[_COUNTER]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"cannot read the ledger {path}: {reason_of(error)}") from error

@@ -1,0 +1,58 @@
+"""All that the report says of one table."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+from analysis.reporting import pictures
+from analysis.reporting.document import Block, Picture
+from analysis.reporting.snapshot import Chapter
+from analysis.reporting.table_section import details, others
+from analysis.watching.follower import Follower, Seen
+from analysis.watching.index_page import how_far, table_blocks
+from analysis.watching.page import Page, href, section
+
+_drawing = threading.Lock()
+"""matplotlib's settings belong to the whole process."""
+
+
+def table_page(follower: Follower, view: Seen, chapter: Chapter) -> Page:
+    runs = view.snapshot.runs
+    if chapter.grid is not None:
+        runs = {**runs, **follower.entries(chapter.grid.resolved.run_ids)}
+    snapshot = replace(view.snapshot, runs=runs)
+    sections = (
+        section("table", "", (*others(chapter, snapshot), *table_blocks(chapter))),
+        section("picture", "", _pictures(chapter, view)),
+        section("details", "", details(chapter, snapshot)),
+    )
+    return Page(chapter.title, how_far(chapter), tuple(each for each in sections if each.blocks))
+
+
+def _pictures(chapter: Chapter, view: Seen) -> Iterator[Block]:
+    """Links, so that the table need not wait until they are drawn."""
+    for place, picture in enumerate(_found(chapter, view)):
+        yield Picture(picture.name, picture.alt, None, href=href("picture", table=chapter.table.key, number=str(place)))
+
+
+def _found(chapter: Chapter, view: Seen) -> list[Picture]:
+    """Those that a sweep has drawn; one to be drawn of the numbers is empty yet."""
+    grid = chapter.grid
+    if grid is None:
+        return []
+    if pictures.is_drawn(grid):
+        return [Picture(chapter.table.key, chapter.title, None)] if grid.values else []
+    return pictures.found(view.snapshot.results / "tables", chapter.table.key, chapter.title)
+
+
+def picture_of(chapter: Chapter, view: Seen, number: int) -> bytes | None:
+    """SVG or PNG."""
+    found = _found(chapter, view)[number : number + 1]
+    if not found or chapter.grid is None:
+        return None
+    if not pictures.is_drawn(chapter.grid):
+        return found[0].page
+    with _drawing:
+        return pictures.drawn(chapter.grid, printed=False).page
