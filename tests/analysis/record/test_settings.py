@@ -41,6 +41,9 @@ def overridden(treatment: Treatment, *overrides: tuple[str, str]) -> RunSpec:
     return taught(treatment, overrides=overrides)
 
 
+WHOLE = st.integers(1 - 2**63, 2**63 - 1)
+
+
 @given(
     st.builds(
         Settings,
@@ -49,9 +52,9 @@ def overridden(treatment: Treatment, *overrides: tuple[str, str]) -> RunSpec:
         pairs=st.lists(WORD).map(tuple),
         rows=st.lists(WORD).map(tuple),
         seeds=st.integers(1, 100),
-        epochs=st.none() | st.integers(),
-        train_fraction=st.floats(allow_nan=False),
-        batch_size=st.none() | st.integers(),
+        epochs=st.none() | WHOLE,
+        train_fraction=st.floats(allow_nan=False, allow_infinity=False),
+        batch_size=st.none() | WHOLE,
         precision=WORD,
         teachers=st.lists(st.tuples(WORD, WORD)).map(tuple),
         overrides=st.lists(st.tuples(st.sampled_from(["lr", "mixing.rate", "params.beta"]), WORD)).map(tuple),
