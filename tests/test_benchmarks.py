@@ -194,8 +194,7 @@ def test_a_large_ledger() -> None:
 @pytest.mark.parametrize(
     ("script", "options"),
     [
-        ("pack", ("--rows", "nonsense")),
-        pytest.param("pack", ("--steps", "1"), marks=pytest.mark.slow),
+        *(pytest.param("pack", words, marks=pytest.mark.slow) for words in (("--rows", "nonsense"), ("--steps", "1"))),
         ("together", ("--student", "nonsense")),
         pytest.param("together", ("--threads", "-1"), marks=pytest.mark.slow),
         ("ledger", ("--runs", "0")),

@@ -97,7 +97,9 @@ def check(one: tuple[str, ...], folder: Path, patch: pytest.MonkeyPatch, capture
     capture.readouterr()
 
 
-@pytest.mark.parametrize("one", written(), ids=" ".join)
+@pytest.mark.parametrize(
+    "one", [pytest.param(one, marks=pytest.mark.slow if "--weights" in one else ()) for one in written()], ids=" ".join
+)
 def test_a_written_command_works(
     one: tuple[str, ...],
     desk: Path,

@@ -6,6 +6,7 @@ By the source (imports in functions and for type checking count too), and by fre
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import subprocess
 import sys
@@ -86,6 +87,7 @@ def imports(code: str, package: tuple[str, ...]) -> set[str]:
     return found
 
 
+@functools.cache
 def imported(source: Path) -> set[str]:
     return imports(source.read_text(), source.relative_to(ROOT).parts[:-1])
 
@@ -128,12 +130,14 @@ def test_every_form_of_import_is_seen() -> None:
     assert found == {"torch.nn", "trainables.spec.RunSpec", "trainables.data.facts", "ray", "os"}
 
 
-@pytest.mark.parametrize("source", ALL, ids=relative)
-def test_imports_point_down(source: Path) -> None:
-    layer = LAYERS.index(source.relative_to(ROOT).parts[0])
-    above = tops(source) & set(LAYERS[layer + 1 :])
-    assert not above, f"{relative(source)} imports {', '.join(sorted(above))}, which is above it"
-    assert not tops(source) & {"tests", "benchmarks"}
+def test_imports_point_down() -> None:
+    wrong = {
+        relative(source): above
+        for number, layer in enumerate(LAYERS)
+        for source in sources(layer)
+        if (above := tops(source) & {*LAYERS[number + 1 :], "tests", "benchmarks"})
+    }
+    assert not wrong
 
 
 def department(module: str) -> str:
@@ -166,9 +170,9 @@ def test_no_circle_of_imports() -> None:
     graphlib.TopologicalSorter(GRAPH).prepare()
 
 
-@pytest.mark.parametrize("source", ALL, ids=relative)
-def test_modules_are_short(source: Path) -> None:
-    assert len(source.read_text().splitlines()) <= MOST_LINES
+def test_modules_are_short() -> None:
+    lines = {relative(source): len(source.read_text().splitlines()) for source in ALL}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
 
 
 def test_a_public_class_name_is_defined_once() -> None:
@@ -180,27 +184,31 @@ def test_a_public_class_name_is_defined_once() -> None:
     assert {name: places for name, places in found.items() if len(places) > 1} == {}
 
 
-@pytest.mark.parametrize("source", sources("ekd_core"), ids=relative)
-def test_core_needs_torch_alone(source: Path) -> None:
-    assert tops(source) <= {"torch", "ekd_core"} | sys.stdlib_module_names
+def test_core_needs_torch_alone() -> None:
+    needed = {name for source in sources("ekd_core") for name in tops(source)}
+    assert needed <= {"torch", "ekd_core"} | sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("source", [*sources("trainables"), *sources("ekd_core")], ids=relative)
-def test_one_file_of_a_job_knows_ray(source: Path) -> None:
-    assert ("ray" in tops(source)) == (source in ONLY_RAY)
-    if source not in ONLY_RAY:
-        assert not any(name.startswith("trainables.ray_trial") for name in imported(source))
+def test_who_of_a_job_knows_ray() -> None:
+    below = [*sources("trainables"), *sources("ekd_core")]
+    assert {source for source in below if "ray" in tops(source)} == ONLY_RAY
+    above = [source for source in below if any(name.startswith("trainables.ray_trial") for name in imported(source))]
+    assert {*above} <= ONLY_RAY
 
 
-@pytest.mark.parametrize("source", sources("analysis"), ids=relative)
-def test_analysis_needs_neither_torch_nor_ray(source: Path) -> None:
-    assert not tops(source) & {"torch", "torchvision", "ray", "ekd_core", "optuna"}
-
-
-@pytest.mark.parametrize("name", TORCH_FREE)
-def test_files_that_planning_reads(name: str) -> None:
-    found = imported(ROOT / "trainables" / f"{name}.py")
-    assert not {each.partition(".")[0] for each in found} & {"torch", "torchvision", "ray", "ekd_core", "numpy"}
+@pytest.mark.parametrize(
+    ("files", "heavy"),
+    [
+        (sources("analysis"), {"torch", "torchvision", "ray", "ekd_core", "optuna"}),
+        (
+            [ROOT / "trainables" / f"{name}.py" for name in TORCH_FREE],
+            {"torch", "torchvision", "ray", "ekd_core", "numpy"},
+        ),
+    ],
+    ids=["analysis", "planning"],
+)
+def test_what_is_loaded_early_needs_nothing_heavy(files: list[Path], heavy: set[str]) -> None:
+    assert {relative(source): found for source in files if (found := tops(source) & heavy)} == {}
 
 
 def loaded(*modules: str) -> set[str]:

@@ -380,6 +380,7 @@ def test_a_peer_may_have_the_students_rate_once_that_is_set(command: Command, mo
     assert "0.02, of the peer 0.02" in " ".join(command(*words)[1].split())
 
 
+@pytest.mark.slow
 def test_the_plan_of_imagenet_is_measured(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """On random images, which have no files to take random crops from."""
     monkeypatch.setattr(estimate, "estimate", partial(estimate.estimate, seconds=0))

@@ -126,7 +126,7 @@ PLACES = [
 
 @pytest.mark.parametrize(
     ("owner", "name", "call", "after"),
-    fast(PLACES, *PLACES[:4]),
+    fast(PLACES, PLACES[0], PLACES[3]),
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_dying_at_a_given_place(
@@ -228,7 +228,7 @@ def test_sigkill_again_and_again(seed: int, teacher: GivenTeacher, alone: Path, 
 # --- checkpoints ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("damage", ["flipped", "of another run"])
+@pytest.mark.parametrize("damage", fast(["flipped", "of another run"], "flipped"))
 def test_damaged_checkpoint(damage: str, teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     """The run starts again from its first epoch, says so, and ends as ever; its neighbour goes on."""
     every = students(teacher)
@@ -251,7 +251,7 @@ def test_damaged_checkpoint(damage: str, teacher: GivenTeacher, alone: Path, tmp
     assert_same(alone, tmp_path, [kd, other])
 
 
-@pytest.mark.parametrize("damage", ["truncated", "lost"])
+@pytest.mark.parametrize("damage", fast(["truncated", "lost"], "truncated"))
 def test_a_damaged_checkpoint_costs_one_epoch(damage: str, teacher: GivenTeacher, tmp_path: Path) -> None:
     spec = replace(students(teacher)["kd"], epochs=4)
     alone, execution = teacher.execution(tmp_path / "alone"), teacher.execution(tmp_path / "damaged")

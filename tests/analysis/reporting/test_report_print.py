@@ -98,6 +98,7 @@ def test_no_page_is_empty_and_what_must_be_said_is_printed(folder: Path) -> None
     assert "root:" not in text
 
 
+@pytest.mark.slow
 @needs_latex
 def test_wide_tables_and_many_pairs_fit_with_every_number(tmp_path: Path) -> None:
     table, settings = wide()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fake_search import COMMON, SPACE, Bench, Engine, MachineError, score
+from few import fast
 
 from sweeps import search
 from sweeps.planning.job_queue import Outcome
@@ -106,7 +107,7 @@ def test_a_failed_teacher_is_said_to_have_failed_and_is_trained_again_when_asked
     assert bench("--trials", "4", "--retry")[0] == 0
 
 
-@pytest.mark.parametrize("most", [1, 2, 3])
+@pytest.mark.parametrize("most", fast([1, 2, 3], 2))
 def test_a_stopped_search_says_so_by_its_exit_status(most: int, bench: Bench) -> None:
     assert bench("--trials", "4", most=most)[0] == 1
     assert "RUNNING" not in bench.states()
@@ -234,6 +235,7 @@ def test_a_trial_that_the_ledger_answers_says_so(bench: Bench) -> None:
     assert list(trial.intermediate_values) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_pruned_run_that_is_proposed_again_is_not_trained_again(bench: Bench) -> None:
     """Of few points (numbers have four digits) many are proposed twice."""
 
