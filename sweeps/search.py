@@ -35,12 +35,13 @@ from analysis.record.trial import TrialRecord
 from analysis.reporting.search_results import Finalist, Searched, write_search
 from analysis.table import names
 from sweeps.display.outcome import LOG, heading, report, resumable, typed
-from sweeps.display.progress import Lines, State
+from sweeps.display.progress import Lines
 from sweeps.planning.images import count_images
 from sweeps.planning.job_queue import JobQueue, Outcome
 from sweeps.planning.plan import JobKind, Plan, job_of, packed
 from sweeps.request.checks import check_all, check_writable
 from sweeps.request.request import Request, make_request
+from sweeps.running.progress import State
 from sweeps.running.recovery import ingest
 from sweeps.searching.arguments import SearchOptions, parse
 from sweeps.searching.packs import Packs

@@ -72,6 +72,7 @@ class EpochReport:
     damaged: checkpoints that could not be used, in a sentence each.
     resumed: after which epoch each run goes on that was begun before.
     notes: what else to tell.
+    where: the machine, and its GPUs that train it.
     """
 
     epoch: int
@@ -84,6 +85,7 @@ class EpochReport:
     damaged: tuple[str, ...] = ()
     resumed: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    where: str = ""
 
 
 def prepare_torch(execution: Execution) -> None:

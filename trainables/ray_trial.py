@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -223,8 +224,15 @@ def _train_unended(specs: Sequence[RunSpec], execution: Execution, train: Train)
     if failed or stopped:
         yield EpochReport(0, max(spec.epochs for spec in specs), failed=failed, stopped=stopped)
     rest = [spec for spec in specs if spec.run_id not in (*failed, *stopped)]
-    if rest:
-        yield from train(rest, execution)
+    where = _describe_place() if rest else ""
+    for report in train(rest, execution) if rest else ():
+        yield replace(report, where=where)
+
+
+def _describe_place() -> str:
+    """`machine`, `machine, GPU 0`."""
+    gpus = ", ".join(map(str, ray.get_gpu_ids()))
+    return socket.gethostname() + (f", GPU {gpus}" if gpus else "")
 
 
 def _node() -> str:

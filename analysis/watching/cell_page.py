@@ -22,12 +22,15 @@ from analysis.table.value import Value
 from analysis.watching.chart import Chart, Curve, curve
 from analysis.watching.follower import Follower, Seen
 from analysis.watching.page import TICK, Field, Form, Page, href, link, section
+from analysis.watching.status import RunUnderWay
 from trainables import shares
 from trainables.commands import command_name
 from trainables.spec import RunSpec, flatten
 from trainables.storage.runs import weights_path
 
 CHARTS = {"top1": "Top-1 on the test images (%)", "train_loss": "Training loss"}
+LIVE_FIELDS = ("epoch", "train_loss", "top1")
+"""Of the curve of a run under way."""
 MOST_BESIDE = 6
 
 
@@ -53,7 +56,7 @@ def cell_page(follower: Follower, view: Seen, chapter: Chapter, value: Value, be
         section("number", "", _number(chapter, value, view)),
         section("seeds", "Seeds", _seeds(chapter, value, entries, view)),
         section("choice", "Curves", [_choice(chapter, value, list(others.values()), beside)] if others else []),
-        section("curves", "", _charts(value, chosen, entries)),
+        section("curves", "", _charts(chapter, (value, *chosen), entries, view)),
         section("protocol", "Protocol", _protocol(chapter, value)),
         section("shares", "Shares of low, high and mixed images", _shares(own)),
         section("provenance", "Provenance", [provenance_listing(own)] if own else []),
@@ -101,7 +104,10 @@ def _seeds(chapter: Chapter, value: Value, entries: Mapping[str, Entry], view: S
 def _seed(spec: RunSpec, entry: Entry | None, view: Seen) -> list[Words]:
     run = link(spec.run_id[:6], href("run", id=spec.run_id), CODE)
     if entry is None:
-        return [str(spec.seed), run, Styled("not run yet", QUIET), *[""] * 5, "", ""]
+        under_way = view.running.get(spec.run_id)
+        now: Words = Styled("not run yet", QUIET) if under_way is None else "under way"
+        epoch = "" if under_way is None else f"{under_way.epoch} of {under_way.epochs}"
+        return [str(spec.seed), run, now, "", "", "", epoch, "", "", ""]
     state: Words = "done" if entry.done else Styled(f"failed: {entry.reason}", BAD)
     pace = f"{entry.seconds / entry.epochs:.1f}" if entry.seconds and entry.epochs else ""
     weights = weights_path(view.snapshot.results, spec.run_id)
@@ -130,21 +136,21 @@ def _choice(chapter: Chapter, value: Value, others: Sequence[Value], beside: Seq
     return Form((field,), "Show", tuple((name, word) for name, word in kept.items() if word))
 
 
-def _charts(value: Value, beside: Sequence[Value], entries: Mapping[str, Entry]) -> Iterator[Chart]:
+def _charts(chapter: Chapter, values: Sequence[Value], entries: Mapping[str, Entry], view: Seen) -> Iterator[Chart]:
     for name, words in CHARTS.items():
         curves = [
-            curve_of(entries[run_id], name, one.label)
-            for one in (value, *beside)
-            for run_id in one.runs
-            if run_id in entries
+            curve_of(entries.get(spec.run_id) or view.running[spec.run_id], name, one.label, f"seed {spec.seed}")
+            for one in values
+            for spec in _specs(chapter, one)
+            if spec.run_id in entries or spec.run_id in view.running
         ]
         if any(each.points for each in curves):
             yield Chart(f"{words} by epoch", "Epoch", words, tuple(curves))
 
 
-def curve_of(entry: Entry, name: str, group: str) -> Curve:
-    place = CURVE_FIELDS.index(name)
-    return curve(group, f"seed {entry.spec.seed}", ((row[0], row[place]) for row in entry.curve))
+def curve_of(run: Entry | RunUnderWay, name: str, group: str, words: str) -> Curve:
+    place = (CURVE_FIELDS if isinstance(run, Entry) else LIVE_FIELDS).index(name)
+    return curve(group, words, ((row[0], row[place]) for row in run.curve))
 
 
 def _specs(chapter: Chapter, value: Value) -> tuple[RunSpec, ...]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger, Sweep
@@ -15,6 +16,7 @@ from analysis.reporting.snapshot import Chapter, Snapshot, make_chapter
 from analysis.table.command_line import ledger_path
 from analysis.table.layout import Table
 from analysis.table.resolved import resolve
+from analysis.watching.status import RunUnderWay, Status, read_status
 from trainables.errors import UserError, reason_of
 
 LOOK_SECONDS = 1.0
@@ -31,11 +33,15 @@ class Seen:
 
     version: another number whenever something is different.
     snapshot: its runs have neither curves nor shares.
+    status: of the sweep that runs here, or that ran last.
+    running: its runs under way, by id.
     trouble: why the latest look failed; then the rest is of the one before.
     """
 
     version: int
     snapshot: Snapshot
+    status: Status | None = None
+    running: Mapping[str, RunUnderWay] = field(default_factory=dict)
     trouble: str = ""
 
     def chapter(self, key: str) -> Chapter | None:
@@ -47,7 +53,8 @@ class Follower:
 
     def __init__(self, results: Path, metric: str = "best") -> None:
         self.results = results
-        self.view = Seen(0, Snapshot(results, {}, (), metric, self._make_chapter), "nothing has been read yet")
+        nothing = Snapshot(results, {}, (), metric, self._make_chapter)
+        self.view = Seen(0, nothing, trouble="nothing has been read yet")
         self._resolve = lru_cache(_TABLES)(resolve)
         self._state: tuple[int, bytes] | None = None
         self._file = 0
@@ -60,13 +67,19 @@ class Follower:
         """Read what is new."""
         with self._looking:
             try:
-                self._look()
+                self._read_ledger()
             except UserError as error:
                 self._state = None
-                if str(error) != self.view.trouble:
-                    self.view = replace(self.view, version=self.view.version + 1, trouble=str(error))
+                self._show(trouble=str(error))
+            status = read_status(self.results)
+            self._show(status=status, running={} if status is None else status.running)
 
-    def _look(self) -> None:
+    def _show(self, **changes: Any) -> None:
+        changed = replace(self.view, **changes)
+        if changed != self.view:
+            self.view = replace(changed, version=self.view.version + 1)
+
+    def _read_ledger(self) -> None:
         path = ledger_path(self.results)
         state = _state_of(path)
         if state is not None and state == self._state:
@@ -83,7 +96,7 @@ class Follower:
         runs = {**known, **{entry.run_id: entry for entry in new}}
         snapshot = Snapshot(self.results, runs, sweeps, self.view.snapshot.metric, self._make_chapter)
         _ = snapshot.chapters
-        self.view = Seen(self.view.version + 1, snapshot)
+        self.view = replace(self.view, version=self.view.version + 1, snapshot=snapshot, trouble="")
         self._state, self._file = state, file
 
     def _make_chapter(self, table: Table, sweep: Sweep, snapshot: Snapshot) -> Chapter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from analysis.reporting.document import Block, paragraph
@@ -13,6 +13,8 @@ from analysis.table.sheet import Sheet, Shown, make_sheet
 from analysis.watching.cell_page import cell_href
 from analysis.watching.follower import Seen
 from analysis.watching.page import Page, Section, href, link, section
+from analysis.watching.status import RunUnderWay
+from analysis.watching.status_section import status_sections
 from trainables.commands import count
 
 DOWNLOADS = {"latex": "LaTeX", "csv": "CSV", "markdown": "Markdown", "json": "JSON"}
@@ -25,7 +27,8 @@ def index_page(view: Seen) -> Page:
     ended = last_run(snapshot)
     chapters = [chapter for chapter in snapshot.chapters if chapter.grid is None or chapter.grid.values]
     sections = [
-        *(_table(chapter, folded=place >= FEW) for place, chapter in enumerate(chapters)),
+        *status_sections(view),
+        *(_table(view, chapter, folded=place >= FEW) for place, chapter in enumerate(chapters)),
         section("failed", "Failed runs", failed_runs(snapshot), folded=False),
         section("ran", "What ran", what_ran(snapshot), folded=True),
     ]
@@ -33,13 +36,13 @@ def index_page(view: Seen) -> Page:
     return Page(str(snapshot.results), subtitle, tuple(each for each in sections if each.blocks))
 
 
-def _table(chapter: Chapter, *, folded: bool) -> Section:
-    return section(
-        f"table-{chapter.table.key}", chapter.title, table_blocks(chapter), folded=folded, aside=how_far(chapter)
-    )
+def _table(view: Seen, chapter: Chapter, *, folded: bool) -> Section:
+    more = link("against the paper, protocol, provenance, picture", href("table", name=chapter.table.key))
+    blocks = (*show_table(view, chapter), paragraph("More: ", more))
+    return section(f"table-{chapter.table.key}", chapter.title, blocks, folded=folded, aside=say_how_far(chapter))
 
 
-def how_far(chapter: Chapter) -> str:
+def say_how_far(chapter: Chapter) -> str:
     """`45 of 60 runs, 1 failed`."""
     if chapter.grid is None or not chapter.table.kind.trains:
         return ""
@@ -48,24 +51,28 @@ def how_far(chapter: Chapter) -> str:
     return f"{done} of {count(asked, 'run')}" + (f", {failed} failed" if failed else "")
 
 
-def table_blocks(chapter: Chapter) -> Iterator[Block]:
-    """A table whose entries open, and the links to its files and to all that the report says of it."""
-    key = chapter.table.key
+def show_table(view: Seen, chapter: Chapter) -> Iterator[Block]:
+    """A table whose entries open, and the links to its files."""
     if chapter.grid is None:
         yield paragraph(f"This table cannot be drawn: {chapter.reason}.")
         return
-    yield linked(chapter)
-    files = [link(words, href("download", table=key, form=form)) for form, words in DOWNLOADS.items()]
-    words = [link("Against the paper, protocol, provenance, picture", href("table", name=key)), *files]
-    yield paragraph(*[each for word in words for each in (word, " · ")][:-1])
+    yield link_entries(chapter, view.running)
+    files = [link(words, href("download", table=chapter.table.key, form=form)) for form, words in DOWNLOADS.items()]
+    yield paragraph("As a file: ", *[word for each in files for word in (each, " · ")][:-1])
 
 
-def linked(chapter: Chapter) -> Sheet:
-    """The table with a link at each entry that has runs."""
+def link_entries(chapter: Chapter, running: Mapping[str, RunUnderWay]) -> Sheet:
+    """The table with a link at each entry that has runs, and the epoch of those under way."""
     assert chapter.grid is not None
 
-    def with_link(entry: Shown) -> Shown:
+    def add_link(entry: Shown) -> Shown:
         value = entry.of
-        return entry if value is None or not value.runs else replace(entry, href=cell_href(chapter, value))
+        if value is None or not value.runs:
+            return entry
+        under_way = [running[run_id] for run_id in value.runs if run_id in running]
+        slowest = min(under_way, key=lambda run: run.epoch, default=None)
+        epoch = f"epoch {slowest.epoch} of {slowest.epochs}" if slowest else ""
+        note = ", ".join(filter(None, (entry.note, epoch)))
+        return replace(entry, href=cell_href(chapter, value), note=note)
 
-    return make_sheet(chapter.grid).with_entries(with_link)
+    return make_sheet(chapter.grid).with_entries(add_link)

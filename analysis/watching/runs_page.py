@@ -16,6 +16,7 @@ from analysis.watching.cell_page import CHARTS, curve_of, fields_of, number
 from analysis.watching.chart import Chart
 from analysis.watching.follower import Follower, Seen
 from analysis.watching.page import CHOICE, Field, Form, Page, href, link, section
+from analysis.watching.status import RunUnderWay
 from trainables import shares
 from trainables.commands import count, did_you_mean
 from trainables.errors import UserError
@@ -40,7 +41,7 @@ def runs_page(follower: Follower, view: Seen, where: str, y: str) -> Page:
     found = choose(list(view.snapshot.runs.values()), where)
     shown = found[-MOST_CURVES:]
     entries = follower.entries(entry.run_id for entry in shown)
-    curves = tuple(curve_of(entry, y, group_of(entry)) for entry in entries.values())
+    curves = tuple(curve_of(entry, y, group_of(entry), f"seed {entry.spec.seed}") for entry in entries.values())
     fields = (
         Field("where", f"Which runs, for example: {EXAMPLE}", chosen=(where,)),
         Field("y", "Curves", CHOICE, (y,), tuple(Y.items())),
@@ -148,7 +149,7 @@ def run_page(follower: Follower, view: Seen, run_id: str) -> Page | None:
     """None where there is no such run."""
     entry = follower.entries([run_id]).get(run_id)
     if entry is None:
-        return None
+        return _page_under_way(view.running[run_id]) if run_id in view.running else None
     weights = weights_path(view.snapshot.results, run_id)
     teacher = entry.spec.teacher_run
     facts: list[tuple[Words, Words]] = [
@@ -161,7 +162,7 @@ def run_page(follower: Follower, view: Seen, run_id: str) -> Page | None:
     ]
     places = [(Styled(name, CODE), str(value)) for name, value in entry.provenance.items() if value not in (None, "")]
     curves = [
-        Chart(f"{words} by epoch", "Epoch", words, (curve_of(entry, name, words),))
+        Chart(f"{words} by epoch", "Epoch", words, (curve_of(entry, name, words, entry.name),))
         for name, words in CHARTS.items()
         if entry.curve
     ]
@@ -173,3 +174,13 @@ def run_page(follower: Follower, view: Seen, run_id: str) -> Page | None:
         section("provenance", "Provenance", [listing(columns, places)] if places else [], folded=False),
     )
     return Page(entry.name, entry.run_id, tuple(each for each in sections if each.blocks))
+
+
+def _page_under_way(run: RunUnderWay) -> Page:
+    charts = [
+        Chart(f"{words} by epoch", "Epoch", words, (curve_of(run, name, words, run.name),))
+        for name, words in CHARTS.items()
+        if run.curve
+    ]
+    state = section("facts", "", [paragraph(f"Under way: epoch {run.epoch} of {run.epochs}.")])
+    return Page(run.name, run.id, (state, *([section("curves", "", charts)] if charts else [])))

@@ -11,7 +11,7 @@ from analysis.reporting.document import Block, Picture
 from analysis.reporting.snapshot import Chapter
 from analysis.reporting.table_section import details, others
 from analysis.watching.follower import Follower, Seen
-from analysis.watching.index_page import how_far, table_blocks
+from analysis.watching.index_page import say_how_far, show_table
 from analysis.watching.page import Page, href, section
 
 _drawing = threading.Lock()
@@ -24,11 +24,11 @@ def table_page(follower: Follower, view: Seen, chapter: Chapter) -> Page:
         runs = {**runs, **follower.entries(chapter.grid.resolved.run_ids)}
     snapshot = replace(view.snapshot, runs=runs)
     sections = (
-        section("table", "", (*others(chapter, snapshot), *table_blocks(chapter))),
+        section("table", "", (*others(chapter, snapshot), *show_table(view, chapter))),
         section("picture", "", _pictures(chapter, view)),
         section("details", "", details(chapter, snapshot)),
     )
-    return Page(chapter.title, how_far(chapter), tuple(each for each in sections if each.blocks))
+    return Page(chapter.title, say_how_far(chapter), tuple(each for each in sections if each.blocks))
 
 
 def _pictures(chapter: Chapter, view: Seen) -> Iterator[Block]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
@@ -15,20 +14,13 @@ from analysis.table.resolved import ResolvedPart
 from analysis.table.sheet import show
 from analysis.table.value import Value
 from sweeps.display.rich_table import make_table
+from sweeps.running.progress import RunProgress
 
 STYLES = {"done": "bold", "running": "cyan", "failed": "red", "waiting": "dim"}
 UNLIMITED = 10_000
 FRAME = 5
 """Lines of a part that are no rows: its title, two of heads, a rule, an empty one."""
 KINDS = ("teacher", "student", "row")
-
-
-@dataclass(frozen=True)
-class RunProgress:
-    """Where a run under way is."""
-
-    epoch: int
-    epochs: int
 
 
 Running = Mapping[str, RunProgress]

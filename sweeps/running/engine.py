@@ -16,6 +16,7 @@ from sweeps.running.cluster import StoppedError, start_ray
 from sweeps.running.events import Event
 from sweeps.running.machines import check_machines
 from sweeps.running.recovery import forget_end
+from sweeps.running.status import keep_status
 from sweeps.running.stopping import catch_interrupts
 from sweeps.running.sweep import RunningSweep
 from sweeps.running.tune_adapter import run_jobs
@@ -65,7 +66,13 @@ def execute(
         with contextlib.ExitStack() as stack:
             interrupted = stack.enter_context(catch_interrupts())
             monitor = stack.enter_context(start_ray(resources, debug=debug))
-            sweep = RunningSweep(queue, ledger, execution, resources, monitor, interrupted, on_event)
+            status = stack.enter_context(keep_status(plan, execution.results, execution.command))
+
+            def tell(event: Event) -> None:
+                status(event)
+                on_event(event)
+
+            sweep = RunningSweep(queue, ledger, execution, resources, monitor, interrupted, tell)
             stack.enter_context(contextlib.closing(sweep))
             machines = None
             if joins:

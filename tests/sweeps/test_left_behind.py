@@ -14,10 +14,11 @@ import pytest
 from fake_job import result, spec
 
 from analysis.record.ledger import Ledger
-from sweeps.display.progress import Lines, State
+from sweeps.display.progress import Lines
 from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from sweeps.running.cluster import make_temporary_folder
 from sweeps.running.events import EpochDone
+from sweeps.running.progress import State
 from sweeps.running.recovery import ingest
 from sweeps.running.tune_adapter import forget_experiments
 from trainables.errors import UserError

@@ -15,6 +15,7 @@ from trainables.errors import UserError, reason_of
 from trainables.spec import RunSpec
 
 RESULT_SCHEMA = 1
+STATUS_SCHEMA = 1
 
 
 def run_dir(results: Path, run_id: str) -> Path:
@@ -24,6 +25,11 @@ def run_dir(results: Path, run_id: str) -> Path:
 def weights_path(results: Path, run_id: str) -> Path:
     """The weights after the last epoch, as `{"model": state_dict}`."""
     return run_dir(results, run_id) / "weights.pt"
+
+
+def status_path(results: Path) -> Path:
+    """How far the sweep in the results folder is, or was."""
+    return results / "status.json"
 
 
 def drop_temporaries(folder: Path, name: str = "*") -> None:

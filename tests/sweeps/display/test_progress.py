@@ -17,10 +17,11 @@ from analysis import paper
 from analysis.record.entry import Entry, entry_of
 from analysis.record.settings import Settings
 from analysis.table.resolved import resolve
-from sweeps.display.progress import QUIET_SECONDS, REDRAWS_A_SECOND, Lines, Screen, State, duration, follow
+from sweeps.display.progress import QUIET_SECONDS, REDRAWS_A_SECOND, Lines, Screen, follow
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.running.events import EpochDone, JobFailed, JobStarted, RunEnded
-from trainables.commands import run_command
+from sweeps.running.progress import State
+from trainables.commands import duration, run_command
 from trainables.console import keep_log
 from trainables.job import EpochReport
 from trainables.spec import RunSpec
