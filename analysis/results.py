@@ -20,6 +20,7 @@ from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger, Sweep
 from analysis.table.asked import Asked, asked_for
 from analysis.table.command_line import ledger_path
+from analysis.table.latex import PLAIN, LatexStyle
 from analysis.table.render import render, tidy
 from analysis.tables import load_grid
 
@@ -74,9 +75,27 @@ class Results:
         grid = load_grid(name, self.folder, sweep=sweep, metric=metric)
         return pd.DataFrame([tidy(grid, value) for value in grid.values])
 
-    def text(self, name: str, form: str = "latex", *, sweep: int | None = None, metric: str = "best") -> str:
-        """A table as `latex`, `markdown`, `html`, `csv`, `json` or `text`."""
-        return render(load_grid(name, self.folder, sweep=sweep, metric=metric), form)
+    def text(
+        self,
+        name: str,
+        form: str = "latex",
+        *,
+        sweep: int | None = None,
+        metric: str = "best",
+        alike: bool = False,
+        style: LatexStyle = PLAIN,
+    ) -> str:
+        """A table as `latex`, `markdown`, `html`, `csv`, `json` or `text`.
+
+        Args:
+            name: The table.
+            form: Of these.
+            sweep: By the settings of the sweep of that number, counted from 1; by default of the latest.
+            metric: `best` or `last` test epoch.
+            alike: Mark also what a paired test does not tell from the best.
+            style: Of LaTeX: caption, standard deviation, second best, siunitx.
+        """
+        return render(load_grid(name, self.folder, sweep=sweep, metric=metric, alike=alike), form, style=style)
 
     def figure(self, name: str, *, sweep: int | None = None, metric: str = "best") -> Figure:
         """A table's numbers as a matplotlib figure."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -16,8 +17,9 @@ if __package__ in (None, ""):
 from analysis import paper
 from analysis.record.ledger import Ledger
 from analysis.table.command_line import add_arguments, ledger_path, parse_text_path, settings_of_sweep, write
-from analysis.table.costs import COLUMNS, with_costs
+from analysis.table.costs import COLUMNS, OF_NETWORKS, with_costs
 from analysis.table.grid import Grid, make_grid
+from analysis.table.latex import CAPTIONS, SPREADS, LatexStyle
 from analysis.table.layout import Table
 from analysis.table.render import FORMATS, TIDY, render
 from analysis.table.resolved import resolve
@@ -36,8 +38,9 @@ def find_table(name: str, results: Path) -> Table:
         return paper.find(name, ledger.settings_of(name))
 
 
-def load_grid(name: str, results: Path, *, sweep: int | None = None, metric: str = "best") -> Grid:
-    """A table's numbers from a results folder, by the settings of its latest sweep or of the `sweep`-th (from 1)."""
+def load_grid(name: str, results: Path, *, sweep: int | None = None, metric: str = "best", alike: bool = False) -> Grid:
+    """A table's numbers from a results folder, by the settings of its latest sweep or of the `sweep`-th (from 1).
+    alike: see `make_grid`."""
     table = find_table(name, results)
     with Ledger.open(ledger_path(results), readonly=True) as ledger:
         settings = settings_of_sweep(ledger, table, sweep, results)
@@ -49,7 +52,7 @@ def load_grid(name: str, results: Path, *, sweep: int | None = None, metric: str
             raise UserError(
                 f"that sweep asked for no row of {table.key}, only for {', '.join(settings.rows)}: see --list"
             )
-        return make_grid(resolved, ledger.entries(resolved.run_ids), metric)
+        return make_grid(resolved, ledger.entries(resolved.run_ids), metric, alike=alike)
 
 
 def write_all(grid: Grid, sheet: Sheet, folder: Path) -> list[Path]:
@@ -89,11 +92,11 @@ def add_table(parser: argparse.ArgumentParser, out: str, path: Callable[[str], P
     parser.add_argument("--out", type=path, help=out)
 
 
-def load_chosen(options: argparse.Namespace) -> Grid:
-    """The grid that these arguments name; refuses one without entries."""
+def load_chosen(options: argparse.Namespace, *, alike: bool = False) -> Grid:
+    """The grid that these arguments name; refuses one without entries. alike: see `make_grid`."""
     if options.table is None:
         raise UserError(f"name a table: one of {', '.join(paper.tables())}")
-    grid = load_grid(options.table, options.results, sweep=options.sweep, metric=options.metric)
+    grid = load_grid(options.table, options.results, sweep=options.sweep, metric=options.metric, alike=alike)
     if not grid.values:
         raise UserError(f"no row of {options.table} was asked for in that sweep: choose another by --sweep")
     return grid
@@ -104,20 +107,29 @@ def _command(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--format", default="text", choices=FORMATS, metavar="FORMAT", help=f"{', '.join(FORMATS)} (default: text)"
     )
+    parser.add_argument("--columns", nargs="+", default=(), choices=COLUMNS, metavar="NUMBER", help=OF_NETWORKS)
     parser.add_argument(
-        "--columns", nargs="+", default=(), choices=COLUMNS, metavar="NUMBER", help=f"of networks: {', '.join(COLUMNS)}"
+        "--alike", action="store_true", help="mark also what a paired t-test does not tell from the best"
     )
+    style = parser.add_argument_group("with --format latex")
+    style.add_argument("--caption", choices=CAPTIONS, help="short (default; the rest as comments) or long")
+    style.add_argument("--spread", choices=SPREADS, help="the standard deviation: pm (±; default), subscript or off")
+    style.add_argument("--second", action="store_true", default=None, help="underline the second best")
+    style.add_argument("--siunitx", action="store_true", default=None, help="numbers in S columns of siunitx")
     parser.add_argument("--list", action="store_true", help="list the tables and the sweeps of the ledger")
     add_table(parser, "write this file (default: print)", parse_text_path)
     options = parser.parse_args(arguments)
     if options.list:
         sys.stdout.write(_list(options.results))
         return 0
-    grid = load_chosen(options)
-    if options.columns and options.format in TIDY:
-        raise UserError(f"--columns: {options.format} has a line for each number; use another --format")
+    if options.format in TIDY and (given := [name for name in ("columns", "alike") if getattr(options, name)]):
+        raise UserError(f"--{given[0]}: {options.format} has a line for each number; use another --format")
+    chosen = {field.name: value for field in fields(LatexStyle) if (value := getattr(options, field.name)) is not None}
+    if chosen and options.format != "latex":
+        raise UserError(f"--{next(iter(chosen))} is of LaTeX: add --format latex")
+    grid = load_chosen(options, alike=options.alike)
     sheet = with_costs(make_sheet(grid), grid, options.columns) if options.columns else None
-    content = render(grid, options.format, sheet)
+    content = render(grid, options.format, sheet, LatexStyle(**chosen))
     if options.out is None:
         sys.stdout.write(content)
     else:

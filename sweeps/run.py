@@ -23,6 +23,7 @@ if __package__ in (None, ""):
 
 from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger
+from analysis.table.costs import counts_of, with_costs
 from analysis.table.resolved import ResolvedTable
 from sweeps.display.outcome import LOG, heading, report, resumable, typed
 from sweeps.planning.job_queue import Outcome
@@ -59,6 +60,8 @@ def main(argv: Sequence[str]) -> int:
         if options.from_mdistiller and options.save:
             return translate(options.from_mdistiller, options.save)
         request = requested(options)
+        for table in request.resolved if options.columns else ():
+            counts_of(table)
         if options.save:
             return save(options.save, request)
         if options.plan:
@@ -187,7 +190,7 @@ def sweep(options: Options, request: Request, command: str) -> int:
         else:
             outcome = Outcome(plan.done, dict(plan.failed))
             remember(ledger, where, request, command)
-        show_results(where, request, ledger.entries(request.run_ids))
+        show_results(where, request, ledger.entries(request.run_ids), options.columns)
     return report(outcome, command)
 
 
@@ -265,8 +268,8 @@ def print_plan(plan: Plan, request: Request) -> None:
     print("\n".join([one_line(plan, request), *of_other_code(plan), *remarks(request)]), flush=True)
 
 
-def show_results(where: Where, request: Request, entries: dict[str, Entry]) -> None:
-    """The tables on the screen and as files, and the figures as files."""
+def show_results(where: Where, request: Request, entries: dict[str, Entry], columns: Sequence[str]) -> None:
+    """The tables on the screen and as files, and the figures as files. columns: see `with_costs`."""
     from analysis.table.grid import make_grid
     from analysis.table.kept_files import keep_earlier
     from analysis.table.render import text
@@ -280,6 +283,7 @@ def show_results(where: Where, request: Request, entries: dict[str, Entry]) -> N
         kept = keep_earlier(folder, table) if grid.values or table.table.kind.needs_weights else []
         if grid.values:
             sheet = make_sheet(grid)
+            sheet = with_costs(sheet, grid, columns) if columns else sheet
             paths += write_all(grid, sheet, folder)
             print(f"\n{text(sheet, width)}")
         if table.table.kind.needs_weights:

@@ -127,7 +127,7 @@ def table_cell() -> Functions:
         def work() -> None:
             resolved = resolve(table, settings)
             panels = make_panels(make_grid(resolved, ledger.entries(resolved.run_ids)))
-            latex(Sheet(table.key, table.title, panels, "", ()))
+            latex(Sheet(table.key, table.title, panels, "", (), ""))
 
         return count(work)
 

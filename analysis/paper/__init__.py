@@ -6,15 +6,14 @@ ABLATION is the name of a table of any rows, whose fields a sweep varies.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from analysis.record.settings import Settings
-from analysis.table.experiment import own_table
+from analysis.table.experiment import own_table, row_of_sum
 from analysis.table.layout import Block, Part, Row, Table
 from trainables.additions import load, modules_in, remembered
 from trainables.commands import did_you_mean
 from trainables.errors import UserError
-from trainables.recipes import Pair, Recipe, Treatment, sum_of
+from trainables.recipes import Pair, Recipe, Treatment
 
 ABLATION = "ablation"
 
@@ -39,7 +38,7 @@ def ablation() -> Table:
     rows = {row.key: row for table in reversed(trained) for part in table.parts for row in part.rows}
     own = {name: _row_of_method(name) for name in modules_in("trainables.methods") if name not in (*rows, "vanilla")}
     rows |= own
-    block = Block(tuple(rows.values()), more=lambda key: _row_of_sum(key, rows))
+    block = Block(tuple(rows.values()), more=lambda key: row_of_sum(key, rows))
     return Table(
         key=ABLATION,
         title="Ablation",
@@ -56,19 +55,6 @@ def _row_of_method(name: str) -> Row:
         return Treatment(name, temperature=recipe.temperature if method.TEMPERED else None, peer=method.PEER)
 
     return Row(name, name, treat)
-
-
-def _row_of_sum(key: str, rows: Mapping[str, Row]) -> Row | None:
-    """`kd+crd`: both methods at once."""
-    one, _, other = key.partition("+")
-    if one not in rows or other not in rows:
-        return None
-    first, second = rows[one], rows[other]
-
-    def treat(recipe: Recipe, pair: Pair) -> Treatment:
-        return sum_of(first.treat(recipe, pair), second.treat(recipe, pair))
-
-    return Row(key, f"{first.label} + {second.label}", treat)
 
 
 def find(name: str, settings: Settings | None = None) -> Table:

@@ -16,6 +16,7 @@ from analysis.figure.style import saved
 from analysis.record.entry import Entry
 from analysis.record.trial import COSTS, Scalar, TrialRecord
 from analysis.table import names
+from analysis.table.captions import SPREAD
 from analysis.table.latex import latex
 from analysis.table.render import markdown, text
 from analysis.table.sheet import NOTHING, Line, Panel, Sheet, Shown, percent
@@ -109,7 +110,9 @@ def sheet_of(found: Searched) -> Sheet:
         *(COSTS[name] for name in found.costs),
         *columns,
     )
-    return Sheet("search", f"Search: {found.what}", (Panel("", (heads,), (tuple(lines),)),), _caption(found), ())
+    spread = f"{SPREAD} over {found.seeds} seeds" if found.seeds > 1 else "one seed"
+    short = f"Search: {found.what}. Top-1 accuracy (%) on held-out and on test images, {spread}."
+    return Sheet("search", f"Search: {found.what}", (Panel("", (heads,), (tuple(lines),)),), _caption(found), (), short)
 
 
 def _tested(found: Searched) -> dict[str, list[Summary]]:
@@ -144,7 +147,7 @@ def _caption(found: Searched) -> str:
     counts = {"pruned": states["pruned"], "failed": states["failed"]}
     others = [f"{count} {state}" for state, count in counts.items() if count]
     length = f" and {names.epochs(found.trial_epochs)}" if found.trial_epochs else ""
-    spread = f"mean ± standard deviation over {found.seeds} seeds" if found.seeds > 1 else "one seed"
+    spread = f"{SPREAD} over {found.seeds} seeds" if found.seeds > 1 else "one seed"
     many = "one seed" if found.trial_seeds == 1 else f"{found.trial_seeds} seeds"
     ranked = f"Trials are ranked by the mean gain over KD of {names.listed(found.pairs)}."
     low = names.listed([COSTS[name].lower() for name in found.costs])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 
@@ -10,10 +11,11 @@ from analysis.table import names
 from analysis.table.grid import Grid
 from analysis.table.resolved import ResolvedTable
 from analysis.table.stats import ALPHA
-from analysis.table.titles import images
+from analysis.table.titles import images, subject
 from analysis.table.value import Value
 from trainables.commands import count
 
+SPREAD = "mean ± standard deviation"
 SIGNIFICANT = "§"
 
 OTHER_EPOCH = "‡"
@@ -31,6 +33,38 @@ def caption(grid: Grid) -> str:
     )
     sentences = [grid.table.caption, numbers, *of_runs, _protocol(grid), _beside(grid)]
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def short(grid: Grid) -> str:
+    """What one reads above a table in a paper: what is compared, on which data, the mean of how many seeds."""
+    table, settings = grid.table, grid.settings
+    own = json.loads(settings.own_table) if settings.own_table else {}
+    what = own.get("caption", "") if own.get("key") == table.key else ""
+    what = (what or subject(table, settings)).removesuffix(".")
+    if not (table.kind.trains and grid.epochs):
+        return f"{what}."
+    numbers = {part.part.number for part in grid.resolved.parts}
+    measured = " and ".join(word for number, word in (("top1", "top-1"), ("top5", "top-5")) if number in numbers)
+    shown = "seconds per epoch" if table.kind.timed else f"{measured} accuracy (%)"
+    data = "" if images(settings) in what else f" on {images(settings)}"
+    if settings.train_fraction != 1:
+        data += f" with {settings.train_fraction:.3g} of the training images"
+    when = (
+        f" of the {grid.metric} epoch"
+        if len(grid.epochs) > 1
+        else f" of the {grid.metric} of {names.epochs(*grid.epochs)}"
+    )
+    repeats = f"{SPREAD} over {settings.seeds} seeds" if settings.seeds > 1 else "one seed"
+    words = [f"{shown[0].upper()}{shown[1:]}{data}{'' if table.kind.timed else when}, {repeats}"]
+    if any(value.paper is not None for value in grid.values):
+        words.append(f"in parentheses {_whose(grid)} numbers")
+    if any(value.of_another_epoch for value in grid.values):
+        words.append(f"{OTHER_EPOCH} of another epoch")
+    if any(value.kind == "difference" and value.p is not None and value.p < ALPHA for value in grid.values):
+        words.append(f"{SIGNIFICANT} p < {ALPHA:g}, paired, with Holm's correction")
+    if any(value.near_best for value in grid.values):
+        words.append("italics: not told from the best")
+    return f"{what}. {'; '.join(words)}."
 
 
 def notes(grid: Grid) -> tuple[str, ...]:
@@ -193,8 +227,8 @@ def _near_best(grid: Grid) -> str:
     if not any(value.near_best for value in grid.values):
         return ""
     return (
-        "Marked of each row's combinations: the best, and those that a paired t-test with Holm's correction does not "
-        f"tell from it (p >= {ALPHA:g})."
+        "Marked of each block: the best, and those that a paired t-test with Holm's correction does not tell from it "
+        f"(p >= {ALPHA:g})."
     )
 
 

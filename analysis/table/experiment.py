@@ -12,7 +12,7 @@ from analysis.table.layout import Block, Part, Row, Table
 from trainables.additions import remembered
 from trainables.canonical import coerce
 from trainables.errors import UserError
-from trainables.recipes import Pair, Recipe, Schedule, Treatment
+from trainables.recipes import Pair, Recipe, Schedule, Treatment, sum_of
 from trainables.spec import Mixing, Temperature, params
 from trainables.temperature import with_numbers
 
@@ -82,12 +82,26 @@ def make_table(definition: Definition, known: Mapping[str, Row]) -> Table:
 
 
 def _find(key: str, known: Mapping[str, Row]) -> Row:
-    if key not in known:
+    row = known.get(key) or row_of_sum(key, known)
+    if row is None:
         from trainables.commands import did_you_mean
 
         near = did_you_mean(key, known)
         raise UserError(f"unknown row {key!r}{f' ({near})' if near else ''}: ekd run --list shows all")
-    return known[key]
+    return row
+
+
+def row_of_sum(key: str, rows: Mapping[str, Row]) -> Row | None:
+    """`kd+crd`: both methods at once."""
+    one, _, other = key.partition("+")
+    if one not in rows or other not in rows:
+        return None
+    first, second = rows[one], rows[other]
+
+    def treat(recipe: Recipe, pair: Pair) -> Treatment:
+        return sum_of(first.treat(recipe, pair), second.treat(recipe, pair))
+
+    return Row(key, f"{first.label} + {second.label}", treat)
 
 
 def make_row(fields: Mapping[str, Any], known: Mapping[str, Row]) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -62,8 +63,8 @@ _Test = tuple[str, str, Pair, str]
 class _Maker:
     """What every entry is made from. tests: the p-values of all comparisons, as they are made."""
 
-    def __init__(self, resolved: ResolvedTable, entries: Mapping[str, Entry], metric: str) -> None:
-        self.resolved, self.entries, self.metric = resolved, entries, metric
+    def __init__(self, resolved: ResolvedTable, entries: Mapping[str, Entry], metric: str, *, alike: bool) -> None:
+        self.resolved, self.entries, self.metric, self.alike = resolved, entries, metric, alike
         self.table, self.settings = resolved.table, resolved.settings
         self.tests: dict[_Test, float] = {}
 
@@ -269,7 +270,7 @@ class _Maker:
                 made = [self.value(part, "row", r.key, r.label, pair, cells[part.key, r.key, pair]) for r in block.rows]
                 if kind.compares_accuracies:
                     made = _mark_best(made)
-                if any(row.varies for row in block.rows):
+                if kind.compares_accuracies and (self.alike or any(row.varies for row in block.rows)):
                     made = _mark_near_best(made)
                 by_key = {value.row: value for value in made}
                 derived = [self.difference(part, difference, by_key) for difference in block.differences]
@@ -280,13 +281,13 @@ class _Maker:
 
 
 def _mark_best(values: list[Value]) -> list[Value]:
-    """The highest mean of the complete rows marked, and those printed like it; no mark where none can be compared."""
-    means = [round(value.mean, 2) for value in values if value.mean is not None and value.state == "done"]
+    """The highest mean of the complete rows marked, and the second, and those printed like them; no mark where none can
+    be compared."""
+    means = {v.row: round(v.mean, 2) for v in values if v.mean is not None and v.state == "done"}
     if len(means) < 2:
         return values
-    return [
-        replace(v, best=v.mean is not None and v.state == "done" and round(v.mean, 2) == max(means)) for v in values
-    ]
+    best, second = [*sorted(set(means.values()), reverse=True), math.nan][:2]
+    return [replace(v, best=means.get(v.row) == best, second=means.get(v.row) == second) for v in values]
 
 
 def _mark_near_best(values: list[Value]) -> list[Value]:
@@ -304,15 +305,18 @@ def _mark_near_best(values: list[Value]) -> list[Value]:
     return [replace(value, near_best=value.row in near and not value.best) for value in values]
 
 
-def make_grid(resolved: ResolvedTable, entries: Mapping[str, Entry], metric: str = "best") -> Grid:
+def make_grid(
+    resolved: ResolvedTable, entries: Mapping[str, Entry], metric: str = "best", *, alike: bool = False
+) -> Grid:
     """The numbers of a table, from the runs' records by id (see `ResolvedTable.run_ids`).
 
     The p-values of differences are corrected by Holm's method over the table's comparisons. Every row that could have
-    been the best counts as one, so the choice of the best is corrected for.
+    been the best counts as one, so the choice of the best is corrected for. alike: mark what is not told from the best
+    in all blocks, not only in those of varied fields.
     """
     if metric not in METRICS:
         raise UserError(f"unknown metric {metric!r}: use best or last (test epoch)")
-    maker = _Maker(resolved, entries, metric)
+    maker = _Maker(resolved, entries, metric, alike=alike)
     specs = [spec for found in resolved.cells.values() for spec in found]
     values = {(value.part, value.row, value.pair): value for part in resolved.parts for value in maker.part(part)}
     corrected = dict(zip(maker.tests, holm([*maker.tests.values()]), strict=True))

@@ -14,7 +14,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from analysis.table import captions
 from analysis.table.grid import Grid
-from analysis.table.latex import latex
+from analysis.table.latex import PLAIN, LatexStyle, latex
 from analysis.table.sheet import Line, Panel, Sheet, Shown, make_sheet
 from analysis.table.value import Value
 
@@ -175,12 +175,15 @@ def to_json(grid: Grid) -> str:
     )
 
 
-_OF_SHEET: dict[str, Callable[[Sheet], str]] = {"text": text, "latex": latex, "markdown": markdown, "html": html}
+_OF_SHEET: dict[str, Callable[[Sheet], str]] = {"text": text, "markdown": markdown, "html": html}
 _OF_GRID: dict[str, Callable[[Grid], str]] = {"csv": to_csv, "json": to_json}
 TIDY = tuple(_OF_GRID)
-FORMATS = (*_OF_SHEET, *TIDY)
+FORMATS = ("text", "latex", "markdown", "html", *TIDY)
 
 
-def render(grid: Grid, form: str, sheet: Sheet | None = None) -> str:
-    """The table in one of FORMATS. sheet: of the grid, where it was made before."""
-    return _OF_GRID[form](grid) if form in _OF_GRID else _OF_SHEET[form](sheet or make_sheet(grid))
+def render(grid: Grid, form: str, sheet: Sheet | None = None, style: LatexStyle = PLAIN) -> str:
+    """The table in one of FORMATS. sheet: of the grid, where it was made before. style: of LaTeX."""
+    if form in _OF_GRID:
+        return _OF_GRID[form](grid)
+    sheet = sheet or make_sheet(grid)
+    return latex(sheet, style) if form == "latex" else _OF_SHEET[form](sheet)

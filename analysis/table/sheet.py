@@ -22,8 +22,8 @@ NOTHING = "—"
 class Shown:
     """One entry: `text` ± `spread` (`paper`); `note` and `lost` say how many runs it has and how many failed.
 
-    near_best: of varied fields, not told from the best one by a paired test. of: what it shows. href: where a page has
-    more of it.
+    near_best: not told from the best one by a paired test. second: the next best. of: what it shows. href: where a page
+    has more of it.
     """
 
     text: str
@@ -33,6 +33,7 @@ class Shown:
     lost: str = ""
     best: bool = False
     near_best: bool = False
+    second: bool = False
     of: Value | None = field(default=None, compare=False, repr=False)
     href: str = ""
 
@@ -72,6 +73,8 @@ class Sheet:
     panels: tuple[Panel, ...]
     caption: str
     notes: tuple[str, ...]
+    short: str
+    """A caption of one or two sentences."""
 
     @property
     def entries(self) -> tuple[Shown, ...]:
@@ -91,15 +94,17 @@ class Sheet:
 
 def make_sheet(grid: Grid) -> Sheet:
     """The table laid out as in the paper."""
-    return Sheet(grid.table.key, grid.resolved.title, make_panels(grid), captions.caption(grid), captions.notes(grid))
+    words = captions.caption(grid), captions.notes(grid), captions.short(grid)
+    return Sheet(grid.table.key, grid.resolved.title, make_panels(grid), *words)
 
 
 def make_panels(grid: Grid) -> tuple[Panel, ...]:
     """One panel for each part of the table; of a table of cost one for each pair."""
-    parts = grid.resolved.parts
-    if grid.table.kind.timed:
+    asked = grid.resolved
+    parts = asked.parts
+    if asked.table.kind.timed:
         return tuple(_rates(grid, part, pair) for part in parts for pair in part.pairs)
-    if not grid.settings.vary:
+    if not asked.settings.vary:
         return tuple(_panel(grid, part) for part in parts)
     return tuple(panel for part in parts for panel in _panels_of(grid, part))
 
@@ -179,7 +184,7 @@ def _in_words(value: Value) -> Shown:
     text = write(value.mean)
     spread = "" if value.std is None else f"{value.std:.{len(text.partition('.')[2])}f}"
     note = "" if value.n == value.asked else f"{value.n}/{value.asked} seeds"
-    return Shown(text, spread, paper, note, lost, value.best, value.near_best)
+    return Shown(text, spread, paper, note, lost, value.best, value.near_best, value.second)
 
 
 percent = "{:.2f}".format
@@ -204,7 +209,7 @@ def _line(grid: Grid, part: ResolvedPart, row: str) -> Line:
 def _panel(grid: Grid, part: ResolvedPart) -> Panel:
     """Pairs across, rows down: accuracies, then each block with its differences."""
     groups: list[tuple[str, ...]] = [("teacher", "student")] if part.part.accuracies else []
-    if isinstance(grid.table.kind, HyperparameterTable):
+    if isinstance(grid.resolved.table.kind, HyperparameterTable):
         groups = [tuple(HyperparameterTable.lines)]
     else:
         for block in part.blocks:

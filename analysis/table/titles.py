@@ -13,17 +13,23 @@ from trainables import datasets
 def title(table: Table, settings: Settings) -> str:
     """The table's title with the data set of the settings. On other data than the paper's it is no table of the paper,
     which stands behind it as the one that it follows."""
+    match = PAPER_TITLE.fullmatch(table.title)
+    if match and settings.dataset == table.dataset and not settings.data and not settings.vary:
+        return table.title
+    words = subject(table, settings)
+    return f"{words} (after {match[1]} of the Energy KD paper)" if match else words
+
+
+def subject(table: Table, settings: Settings) -> str:
+    """The title without the number that the paper's table has."""
     if settings.own_table and json.loads(settings.own_table)["title"] == table.title:
         return table.title
-    on_its_data = settings.dataset == table.dataset and not settings.data
-    if on_its_data and not settings.vary:
-        return table.title
     match = PAPER_TITLE.fullmatch(table.title)
-    own = match[2] if match else table.title
+    own = f"{match[2][0].upper()}{match[2][1:]}" if match else table.title
     if settings.vary:
         own += f": {names.listed([short_name(path) for path, _ in settings.vary])} varied"
-    words = own if on_its_data else _on(own, names.dataset(table.dataset), images(settings))
-    return f"{words[0].upper()}{words[1:]} (after {match[1]} of the Energy KD paper)" if match else words
+    on_its_data = settings.dataset == table.dataset and not settings.data
+    return own if on_its_data else _on(own, names.dataset(table.dataset), images(settings))
 
 
 def images(settings: Settings) -> str:

@@ -44,6 +44,7 @@ class Value:
     alike: Summary | None = None
     best: bool = False
     near_best: bool = False
+    second: bool = False
     runs: tuple[str, ...] = ()
     measured: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from analysis import paper
 from analysis.record.settings import OWN, SHORT, Settings
 from analysis.table.command_line import parse_override
+from analysis.table.costs import COLUMNS, OF_NETWORKS
 from analysis.table.varied import parse_varied
 from sweeps.request.experiment_file import Experiment, is_experiment, read_experiment
 from trainables.commands import Parser, command_name, did_you_mean, parse_path
@@ -97,6 +98,7 @@ class Options:
     experiment: the file that says it, if there is one.
     save: the file to write what is asked for to.
     from_mdistiller: a configuration file to translate.
+    columns: what the tables show of networks.
     """
 
     tables: tuple[str, ...]
@@ -107,6 +109,7 @@ class Options:
     yes: bool = False
     save: Path | None = None
     from_mdistiller: Path | None = None
+    columns: tuple[str, ...] = ()
     plan: bool = False
     json: bool = False
     list: bool = False
@@ -253,6 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     modes.add_argument("--json", action="store_true", help="with --plan: one JSON object")
     modes.add_argument("--list", action="store_true", help="show what can be named here")
+    parser.add_argument("--columns", nargs="+", default=(), choices=COLUMNS, metavar="NUMBER", help=OF_NETWORKS)
     parser.add_argument("--debug", action="store_true", help="full tracebacks, and what Ray says")
     return parser
 

@@ -16,6 +16,7 @@ from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.command_line import write
 from analysis.table.grid import make_grid
+from analysis.table.latex import LatexStyle
 from analysis.table.render import FORMATS, render
 from analysis.table.resolved import resolve
 from analysis.table.sheet import make_sheet
@@ -73,6 +74,10 @@ def test_out_writes_a_file_and_prints_nothing(
     path = tmp_path / "new" / "t.tex"
     assert main(["table5", "--format", "latex", "--results", str(results), "--out", str(path)]) == 0
     assert path.read_text() == render(load_grid("table5", results), "latex")
+    style = ["--caption", "long", "--spread", "subscript", "--second", "--siunitx"]
+    assert main(["table5", "--format", "latex", *style, "--results", str(results), "--out", str(path)]) == 0
+    chosen = LatexStyle("long", "subscript", second=True, siunitx=True)
+    assert path.read_text() == render(load_grid("table5", results), "latex", style=chosen)
     assert capsys.readouterr().out == ""
 
 
@@ -116,6 +121,8 @@ def test_a_list_of_tables_and_sweeps(results: Path, tmp_path: Path, capsys: pyte
         (["table5", "--sweep", "x"], "invalid int value"),
         (["table5", "--nonsense"], "unrecognized arguments: --nonsense"),
         (["table5", "--results", "/no/such/folder"], "/no/such/folder"),
+        (["table5", "--spread", "off"], "--spread is of LaTeX: add --format latex"),
+        (["table5", "--alike", "--format", "csv"], "--alike: csv has a line for each number; use another --format"),
         (["table5", "--out", "t5.png"], "argument --out: t5.png will be text, and .png says otherwise"),
         (["table5", "--out", "/proc/nowhere/t.tex"], "cannot write /proc/nowhere/t.tex"),
     ],

@@ -1,6 +1,6 @@
 """How large a network is: its parameters, and its multiply-adds for one image.
 
-`costs.csv` has those of this program's networks at the sizes of its data sets: to count them takes seconds.
+`costs.csv`, made by `python benchmarks/costs.py`, has those of this program's networks at the sizes of its data sets.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trainables.models import build
 
+FILE = Path(__file__).parent / "costs.csv"
+
 
 class NetworkCost(NamedTuple):
     parameters: int
@@ -25,7 +27,7 @@ class NetworkCost(NamedTuple):
 
 @cache
 def _read_known() -> dict[tuple[str, int, int], NetworkCost]:
-    with (Path(__file__).parent / "costs.csv").open(encoding="utf-8", newline="") as file:
+    with FILE.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return {
         (row["network"], int(row["classes"]), int(row["side"])): NetworkCost(

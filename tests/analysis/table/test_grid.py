@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -128,6 +129,26 @@ def test_the_best_of_each_block_and_column_is_marked() -> None:
             values = [grid.cells["main", row.key, pair] for row in block.rows]
             means = [value.mean or 0 for value in values]
             assert [value.best for value in values] == [mean == max(means) for mean in means]
+            printed = [round(mean, 2) for mean in means]
+            assert [value.second for value in values] == [mean == sorted({*printed})[-2] for mean in printed]
+
+
+def test_on_request_what_is_not_told_from_the_best_is_marked_in_every_table() -> None:
+    """HE-DA 40 % is the best; 50 % differs from it by noise alone, KD by 5 points with little noise."""
+    numbers = {"kd": (70.0, 70.1, 70.2), "kd_he_da_40": (75.0, 75.2, 75.1), "kd_he_da_50": (75.2, 74.8, 75.1)}
+    asked = replace(ONE, rows=tuple(numbers))
+    rows = {spec: one.row for one in cells(TABLE5, asked) for spec in one.specs}
+    records = made_up.entries(TABLE5, asked, lambda s: numbers[rows[s]][s.seed - 1] if s in rows else 60.0)
+    marked = {
+        alike: {
+            value.row: (value.best, value.near_best)
+            for value in make_grid(resolve(TABLE5, asked), records, alike=alike).values
+            if value.kind == "row"
+        }
+        for alike in (False, True)
+    }
+    assert marked[True] == {"kd": (False, False), "kd_he_da_40": (True, False), "kd_he_da_50": (False, True)}
+    assert marked[False] == {row: (best, False) for row, (best, _) in marked[True].items()}
 
 
 def test_numbers_printed_alike_are_both_the_best_and_one_alone_is_not() -> None:

@@ -6,53 +6,28 @@ import csv
 import io
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import made_up
 import numpy as np
 import pytest
 from made_up import cells
+from shown import NASTY, ONE, TABLE5, grid_of, nasty_sheet, with_holes
 
 from analysis import paper
 from analysis.record.entry import entry_of
 from analysis.record.settings import Settings
 from analysis.table import names
 from analysis.table.captions import caption, notes, training
-from analysis.table.grid import Grid, make_grid
-from analysis.table.latex import escape, latex
+from analysis.table.grid import make_grid
 from analysis.table.render import FORMATS, html, render, text
 from analysis.table.resolved import resolve
-from analysis.table.sheet import Line, Panel, Sheet, Shown, make_sheet, show
+from analysis.table.sheet import Sheet, Shown, make_sheet, show
 from trainables.recipes import Pair
 
-TABLE5 = paper.find("table5")
 WITH_ROWS = {name: table for name, table in paper.tables().items() if any(part.rows for part in table.parts)}
 PAIR = Pair("wrn_40_2", "wrn_16_2")
-ONE = Settings(pairs=(PAIR.key,))
-NASTY = r"50% & {a}_b^c ~ #1 $x$ \ <i>|`*[0] \"quoted\" é ± —"
-
-
-needs_latex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-
-
-def grid_of(name: str, settings: Settings) -> Grid:
-    return make_grid(resolve(paper.find(name), settings), made_up.entries(paper.find(name), settings))
-
-
-def with_holes(settings: Settings = ONE) -> Grid:
-    """Table 5 in which KD has two of three runs, CutMix none, HE-DA 20% failed, HE-DA 30% one run and one failed."""
-    records = made_up.entries(TABLE5, settings)
-    runs = {cell.row: cell.specs for cell in cells(TABLE5, settings)}
-    gone = [runs["kd"][2], *runs["kd_cutmix"], runs["kd_he_da_30"][0]]
-    lost = [*runs["kd_he_da_20"], runs["kd_he_da_30"][1]]
-    records |= {spec.run_id: entry_of(made_up.result(spec, 0.0, failed=True)) for spec in lost}
-    return make_grid(
-        resolve(TABLE5, settings), {key: entry for key, entry in records.items() if key not in {s.run_id for s in gone}}
-    )
 
 
 def entry(sheet: Sheet, label: str, column: int = 0) -> Shown:
@@ -88,6 +63,7 @@ def test_a_significant_difference_is_marked_and_the_caption_says_how() -> None:
     assert "§: p < 0.05 in a paired t-test, with Holm's correction" in caption(grid)
     assert "§" not in render(grid_of("table5", ONE), "text")
     assert r"{\scriptsize $\pm$ 0.10\S{}}" in render(grid, "latex")
+    assert "; § p < 0.05, paired, with Holm's correction." in make_sheet(grid).short
     assert "Differences" not in caption(grid_of("table5", replace(ONE, rows=("kd",))))
 
 
@@ -279,95 +255,6 @@ def test_html_is_whole_and_escaped() -> None:
     reader.feed(html(sheet))
     assert NASTY in "".join(reader.words)
     assert reader.open == []
-
-
-def nasty_sheet() -> Sheet:
-    shown = (Shown(NASTY, NASTY, NASTY, NASTY, NASTY, best=True),)
-    panel = Panel(
-        NASTY, ((NASTY, NASTY), (NASTY, NASTY)), ((Line(NASTY, shown), Line("**", shown)), (Line("*", shown),))
-    )
-    return Sheet("table0", f"Table 0: {NASTY}", (panel,), NASTY + " 中", (NASTY,))
-
-
-def test_latex_escapes_all_that_it_takes_for_its_own() -> None:
-    assert escape("a_b & 100% #1 {x} $y$") == r"a\_b \& 100\% \#1 \{x\} \$y\$"
-    assert escape("\\~^<>") == r"\textbackslash{}\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}"
-    assert escape("± — *[]") == r"$\pm$ \textemdash{} {*}{[}{]}"
-    assert escape("--a ---b c-d") == "-{}-a -{}-{}-b c-d"
-    assert escape("中") == "{[}U+4E2D{]}"
-
-
-def test_latex_has_rules_shared_heads_bold_and_spreads() -> None:
-    source = render(grid_of("table5", Settings()), "latex")
-    for part in (r"\toprule", r"\bottomrule", r"\begin{tabular}{lcccccc}", r"\multicolumn{2}{c}{VGG13}"):
-        assert source.count(part) == 1
-    assert source.count(r"\midrule") == 5
-    assert re.search(r"\\textbf\{\d\d\.\d\d\} \{\\scriptsize \$\\pm\$ \d+\.\d\d\}", source)
-    assert r"{\scriptsize ($+1.03$\ddag{})}" in source
-    assert "w/ CutMix{*}{*} (100\\%) &" in source
-    body = source.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
-    rows = [line for line in body.splitlines() if line.endswith(r"\\")]
-    spans = [len(re.findall(r"(?<!\\)&", row)) + row.count(r"\multicolumn") for row in rows]
-    assert set(spans) == {6}
-
-
-def test_a_list_of_tables_names_each_with_its_number_in_the_paper_if_it_has_one() -> None:
-    for name, table in paper.tables().items():
-        source = render(make_grid(resolve(table, replace(ONE, dataset=table.dataset)), {}), "latex")
-        (short,) = re.findall(r"^\\caption\[\{(.*?)\}\]", source, re.M)
-        number, _, words = table.title.partition(": ")
-        if re.match(r"(table|figure)\d", name):
-            assert short == escape(f"{words[0].upper()}{words[1:]} ({number} of the Energy KD paper)")
-            assert number.lower().replace(" ", "") == name
-        else:
-            assert short == table.title
-    assert "\\caption[{The direction of the temperature}]" in render(grid_of("direction", ONE), "latex")
-    assert "\\caption[{KD, DKD and Multi KD, with and without energy or strong views}]" in render(
-        grid_of("methods", ONE), "latex"
-    )
-
-
-def test_latex_needs_what_it_says() -> None:
-    first = render(grid_of("table5", ONE), "latex").splitlines()[0]
-    assert first == r"% table5: needs \usepackage{booktabs,graphicx}"
-
-
-def compile_latex(folder: Path, sources: list[str]) -> tuple[str, str]:
-    """The log and the text of a document with these tables, in the class and on the paper that LaTeX takes."""
-    pages = "\n\\clearpage\n".join(sources)
-    head = "\\documentclass{article}\n\\usepackage{booktabs,graphicx}\n\\begin{document}\n\\listoftables\n"
-    (folder / "page.tex").write_text(f"{head}{pages}\n\\end{{document}}\n")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "page.tex"]
-    for _ in range(2):
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stdout[-2000:]
-    words = ""
-    if shutil.which("pdftotext"):
-        words = subprocess.run(
-            ["pdftotext", "-layout", "page.pdf", "-"], cwd=folder, capture_output=True, text=True
-        ).stdout
-    return (folder / "page.log").read_text(errors="replace"), words
-
-
-@needs_latex
-def test_every_full_table_fits_a_page_of_a_plain_article(tmp_path: Path) -> None:
-    short = Settings(epochs=2, train_fraction=0.1, overrides=(("lr", "0.01"),), teachers=(("wrn_40_2", "a" * 64),))
-    grids = [grid_of(name, Settings()) for name in paper.tables()]
-    grids += [with_holes(Settings()), grid_of("table4", short), grid_of("table5", Settings(dataset="digits"))]
-    log, words = compile_latex(tmp_path, [render(grid, "latex") for grid in grids])
-    assert "Overfull" not in log
-    assert "Float too large" not in log
-    assert "undefined" not in log, "the notes name their table"
-    if words:
-        assert "--assistant names another" in " ".join(words.split())
-        assert "w/ CutMix** (100%)" in words
-        assert re.search(r"^ *\*\* +[+−-]", words, re.M), "a star that begins a row must not be taken for that of \\\\*"
-
-
-@needs_latex
-def test_latex_of_any_text_compiles(tmp_path: Path) -> None:
-    _, words = compile_latex(tmp_path, [latex(nasty_sheet())])
-    assert not words or "[U+4E2D]" in words.replace("\n", "")
 
 
 def test_text_puts_the_papers_numbers_below_where_they_do_not_fit_beside() -> None:

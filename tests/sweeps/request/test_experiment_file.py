@@ -65,6 +65,16 @@ def test_a_file_is_what_the_command_would_be(tmp_path: Path) -> None:
     assert requested(tmp_path / "mine.toml", text) == by_command
 
 
+def test_two_methods_at_once_are_rows_of_a_file(tmp_path: Path) -> None:
+    text = 'rows = ["kd+at"]\npairs = ["resnet20/resnet8"]\ndataset = "digits"\n'
+    text += '[[row]]\nkey = "weak"\nfrom = "kd+at"\nparams = {"at.factor" = 0.5}\n'
+    (table,) = requested(tmp_path / "mine.toml", text).resolved
+    found = {row: dict(specs[0].params) for (_, row, _), specs in table.cells.items()}
+    words = ["ablation", "--rows", "kd+at", "--pairs", "resnet20/resnet8", "--dataset", "digits"]
+    ((plain, *_),) = make_request(parse(words)).resolved[0].cells.values()
+    assert found == {"kd+at": dict(plain.params), "weak": dict(plain.params) | {"at.factor": 0.5}}
+
+
 def test_a_table_of_ones_own(tmp_path: Path) -> None:
     request = requested(tmp_path / "mine.toml", MINE)
     (table,) = request.resolved

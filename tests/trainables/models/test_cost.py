@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks import costs
 from trainables.models import names
-from trainables.models.cost import cost_of, count_cost, in_words
+from trainables.models.cost import FILE, cost_of, in_words
 
 
 @pytest.mark.parametrize(
@@ -23,12 +24,13 @@ def test_attention_counts() -> None:
     assert cost_of("timm:vit_tiny_patch16_224", 1000, 224).multiply_adds == pytest.approx(1.26e9, rel=1e-2)
 
 
-def test_kept_numbers_are_those_that_are_counted() -> None:
+def test_kept_numbers_are_those_that_are_counted_of_every_network() -> None:
+    head, *kept = FILE.read_text().splitlines()
+    assert head == costs.HEAD
     for name, classes, side in (("resnet20", 100, 32), ("imagenet_resnet18", 1000, 224), ("ShuffleV2", 10, 16)):
-        assert cost_of(name, classes, side) == count_cost(name, classes, side)
-    from trainables.models.cost import _read_known
-
-    assert {name for name, *_ in _read_known()} == {*names()}
+        assert costs.line_of(name, classes, side) in kept
+    made = [f"{name},{classes},{side}" for classes, side in costs.sizes() for name in names()]
+    assert [line.rsplit(",", 2)[0] for line in kept] == made
 
 
 def test_in_words() -> None:
