@@ -32,6 +32,7 @@ from trainables.errors import UserError
 from trainables.shares import FIELDS, means
 from trainables.spec import flatten
 from trainables.storage.locks import hold_driver_lock
+from trainables.storage.runs import has_weights, read_file, read_result, run_dir, write_atomically
 
 _FIRST = ("run_id", "name", "kind", "row", "treatment", "status", "reason")
 _LAST = ("weights_sha256", "teacher_sha256")
@@ -122,17 +123,36 @@ def parquet_bytes(frame: pd.DataFrame) -> bytes:
 
 
 def merge(results: Path, others: Sequence[Path], news: TextIO | None = None) -> None:
-    """Take other ledgers over into that of `results`, which no sweep may be writing meanwhile. news: where it is told
-    what was taken (default: standard output)."""
+    """Take other ledgers over into that of `results`, which no sweep may be writing meanwhile, and the weights of
+    teachers that lie beside them. news: where it is told what was taken (default: standard output)."""
     with hold_driver_lock(results), Ledger.open(results / "ledger.sqlite") as ledger:
         for path in others:
             with Ledger.open(path, readonly=True) as other:
                 done = ledger.merge(other)
+            copied = copy_teachers(path.parent, results, ledger.all())
             print(
                 f"{path}: {done.added} runs added, {done.replaced} failed runs replaced, {done.kept} kept, "
-                f"{done.sweeps} sweeps added; {done.conflicts} conflicts (done in both, other weights: ours kept)",
+                f"{done.sweeps} sweeps added; {done.conflicts} conflicts (done in both, other weights: ours kept); "
+                f"weights of {count(copied, 'teacher')} copied",
                 file=news,
             )
+
+
+def copy_teachers(other: Path, results: Path, entries: Sequence[Entry]) -> int:
+    """Copy from another results folder the weights that runs to come may need: those of networks that had no teacher or
+    taught another. Returns of how many."""
+    taught = {entry.spec.teacher_run for entry in entries}
+    needed = [entry for entry in entries if entry.done and (entry.spec.teacher is None or entry.run_id in taught)]
+    copied = 0
+    for entry in needed:
+        found = has_weights(other, entry.run_id) and read_result(other, entry.run_id)
+        if found and found["weights_sha256"] == entry.weights_sha256 and not has_weights(results, entry.run_id):
+            folder = run_dir(results, entry.run_id)
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in ("weights.pt", "result.json"):
+                write_atomically(folder / file, read_file(run_dir(other, entry.run_id) / file))
+            copied += 1
+    return copied
 
 
 def _command(given: Sequence[str]) -> int:

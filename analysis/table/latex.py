@@ -111,6 +111,7 @@ def _align(entry: Shown, number: re.Match[str], behind: str, *, second: bool) ->
     mark = r"\bfseries " if entry.best else r"\itshape " if entry.near_best else ""
     line = rf"\llap{{\underline{{\phantom{{{digits}}}}}}}" if second else ""
     behind = line + escape(number[4]) + behind
+    behind = rf"\normalfont{{}}{behind}" if mark and behind else behind
     return f"{mark}{digits}" + (f" {{{behind}}}" if behind else "")
 
 
@@ -191,7 +192,7 @@ def latex(sheet: Sheet, style: LatexStyle = PLAIN) -> str:
     out += [r"\begin{table}[t]", r"\centering\emergencystretch=3em", rf"\caption{caption}", rf"\label{{{label}}}", size]
     out += [r"\sisetup{detect-all,mode=text,retain-explicit-plus}"] * style.siunitx
     for panel in sheet.panels:
-        out += [rf"\par\medskip{{{escape(panel.title)}}}\par\smallskip"] if panel.title else []
+        out.append(rf"\par\medskip{{{escape(panel.title)}}}\par\smallskip" if panel.title else r"\par\smallskip")
         body = tabular(panel, style, small)
         out.append(body if fitting else rf"\resizebox{{\linewidth}}{{!}}{{{body}}}")
     return "\n".join([*out, r"\end{table}", *(behind if sheet.notes else []), ""])

@@ -17,7 +17,7 @@ from made_up import specs_of, write_ledger
 from some_results import failed, query, result_of, spec_of, write
 
 from analysis import paper
-from analysis.export import csv_bytes, main, parquet_bytes, to_curves, to_frame
+from analysis.export import csv_bytes, main, merge, parquet_bytes, to_curves, to_frame
 from analysis.record.entry import entry_of
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
@@ -26,6 +26,7 @@ from trainables.errors import UserError
 from trainables.run_names import name_of
 from trainables.spec import Mixing, flatten
 from trainables.storage.locks import hold_lock
+from trainables.storage.runs import has_weights, hash_file, run_dir, write_result
 
 ROOT = Path(__file__).resolve().parents[2]
 MIXED = spec_of(2, mixing=Mixing("cutmix", "high", 0.3))
@@ -227,6 +228,27 @@ def test_the_command_merges(tmp_path: Path) -> None:
     assert first.startswith("one: 2 runs added, 0 failed runs replaced, 0 kept, 0 sweeps added; 0 conflicts")
     assert second.startswith("two: 1 runs added, 0 failed runs replaced, 1 kept, 0 sweeps added; 1 conflicts")
     assert list(pd.read_csv(tmp_path / "a.csv")["seed"]) == [1, 2, 3]
+
+
+def test_a_merge_copies_the_weights_of_teachers_that_it_records(tmp_path: Path) -> None:
+    """Not those of students, nor of a run of which this ledger has other weights."""
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    teacher, conflict, student = (replace(ALONE, seed=1), replace(ALONE, seed=2), spec_of(1))
+    results = []
+    for spec in (teacher, conflict, student):
+        folder = run_dir(theirs, spec.run_id)
+        folder.mkdir(parents=True)
+        (folder / "weights.pt").write_bytes(spec.run_id.encode())
+        results.append(result_of(spec, weights_sha256=hash_file(folder / "weights.pt")))
+        write_result(theirs, results[-1])
+    write(theirs / "ledger.sqlite", *results)
+    ours.mkdir()
+    write(ours / "ledger.sqlite", result_of(conflict))
+    merge(ours, [theirs / "ledger.sqlite"], news := io.StringIO())
+    assert news.getvalue().endswith("weights of 1 teacher copied\n")
+    assert [has_weights(ours, spec.run_id) for spec in (teacher, conflict, student)] == [True, False, False]
+    merge(ours, [theirs / "ledger.sqlite"], news := io.StringIO())
+    assert news.getvalue().endswith("weights of 0 teachers copied\n")
 
 
 @pytest.mark.parametrize(

@@ -72,14 +72,20 @@ from trainables.models.resnet import NETWORKS as KNOWN
 NETWORKS = {"my_net": KNOWN["resnet8"]}
 """
 TABLE = """\
-from analysis.table.layout import Block, Part, Row, Table
-from trainables.recipes import Pair, Treatment
+from dataclasses import replace
 
-ROW = Row("my_method", "Mine", lambda recipe, pair: Treatment("my_method", temperature=recipe.temperature))
+from analysis.table.layout import Block, Part, Row, Table
+from trainables.recipes import Pair, Treatment, kd
+from trainables.spec import Temperature
+
+ROWS = (
+    Row("my_method", "Mine", lambda recipe, pair: Treatment("my_method", temperature=recipe.temperature)),
+    Row("sharp", "KD, sharp", lambda recipe, pair: replace(kd(recipe), temperature=Temperature(0, "my_rule"))),
+)
 TABLE = Table(
     key="my_table",
     title="Mine",
-    parts=(Part("main", "", lambda recipe: (Pair("resnet8", "my_net"),), (Block((ROW,)),)),),
+    parts=(Part("main", "", lambda recipe: (Pair("resnet8", "my_net"),), (Block(ROWS),)),),
     caption="Mine.",
 )
 """
@@ -97,7 +103,7 @@ def files(tmp_path: Path) -> Iterator[dict[str, Path]]:
 
 
 def spec(seeds: int = 1) -> RunSpec:
-    """The one run of my_table."""
+    """The run of my_table's first row."""
     asked = Settings("digits", seeds=seeds, epochs=1, train_fraction=0.05)
     return next(specs[0] for specs in resolve(paper.find("my_table"), asked).cells.values())
 

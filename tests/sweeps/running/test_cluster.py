@@ -15,6 +15,7 @@ import pytest
 from commands import own_images
 from nodes import Nodes, cluster_of, loopbacks, namespaces
 from test_faults import ROOT, Driver, ledger_of
+from test_used_files import FILES
 
 from analysis.record.entry import Entry
 
@@ -149,6 +150,37 @@ def test_a_node_that_joins_without_what_is_shared_is_left_out(
     assert not any(line.startswith("failed") for line in driver.lines), driver.lines
     assert not list(tmp_path.glob(".here*"))
     tell(f"bad node joined: {told}")
+
+
+def test_own_files_reach_machines_that_do_not_have_them(nodes: Nodes, tmp_path: Path, tell: Tell) -> None:
+    """A method, a rule, a network and a table of one's own; only the driver's machine has the files, and they are gone
+    when the first job starts. On one machine the same files name the same runs."""
+    own, results = tmp_path / "own", tmp_path / "results"
+    own.mkdir()
+    for name, code in FILES.items():
+        (own / f"{name}.py").write_text(code)
+    nodes.have(HEAD)
+    for number in (WORKER, OTHER):
+        nodes.start(number, without=(own, *CODE) if nodes.machines[number].inside else ())
+    sweep = (*TABLE[:2], "--use", *(str(own / f"{name}.py") for name in FILES), "my_table", "--dataset", "digits")
+    sweep += ("--epochs", "4", "--seeds", "2", "--gpus", "0", "--pack", "1", "--results", str(results))
+    driver = nodes.run(HEAD, *sweep, "--address", nodes.address)
+    driver.wait_for("started ", 300)
+    for name in FILES:
+        (own / f"{name}.py").unlink()
+    busy: set[int] = set()
+    while driver.process.poll() is None:
+        busy.update(number for number in nodes.running if nodes.trains(number))
+        time.sleep(0.25)
+    assert driver.end() == 0, driver.lines
+    assert f"{RUNS} done, 0 failed, 0 not run" in driver.lines
+    assert busy >= {WORKER, OTHER}
+    for name, code in FILES.items():
+        (own / f"{name}.py").write_text(code)
+    again = Driver(*sweep)
+    assert again.end() == 0, again.lines
+    assert f"2 cells: {RUNS} runs, {RUNS} done, 0 to train in 0 jobs" in again.lines, again.lines
+    tell(f"own files: {RUNS} runs done on machines {sorted(busy)}, of which {WORKER} and {OTHER} never had the files")
 
 
 def test_a_driver_killed_and_started_on_another_node(
