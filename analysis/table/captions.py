@@ -40,22 +40,20 @@ def short(grid: Grid) -> str:
     table, settings = grid.table, grid.settings
     own = json.loads(settings.own_table) if settings.own_table else {}
     what = own.get("caption", "") if own.get("key") == table.key else ""
-    what = (what or subject(table, settings)).removesuffix(".")
+    what = what or subject(table, settings)
+    what += "" if what.endswith((".", "?", "!")) else "."
     if not (table.kind.trains and grid.epochs):
-        return f"{what}."
+        return what
     numbers = {part.part.number for part in grid.resolved.parts}
     measured = " and ".join(word for number, word in (("top1", "top-1"), ("top5", "top-5")) if number in numbers)
     shown = "seconds per epoch" if table.kind.timed else f"{measured} accuracy (%)"
     data = "" if images(settings) in what else f" on {images(settings)}"
+    when = f"{grid.metric} epoch" if len(grid.epochs) > 1 else f"{grid.metric} of {names.epochs(*grid.epochs)}"
     if settings.train_fraction != 1:
-        data += f" with {settings.train_fraction:.3g} of the training images"
-    when = (
-        f" of the {grid.metric} epoch"
-        if len(grid.epochs) > 1
-        else f" of the {grid.metric} of {names.epochs(*grid.epochs)}"
-    )
+        when += f" on {settings.train_fraction:.3g} of the training images"
     repeats = f"{SPREAD} over {settings.seeds} seeds" if settings.seeds > 1 else "one seed"
-    words = [f"{shown[0].upper()}{shown[1:]}{data}{'' if table.kind.timed else when}, {repeats}"]
+    parts = [f"{shown[0].upper()}{shown[1:]}{data}", *([] if table.kind.timed else [when]), repeats]
+    words = [", ".join(parts)]
     if any(value.paper is not None for value in grid.values):
         words.append(f"in parentheses {_whose(grid)} numbers")
     if any(value.of_another_epoch for value in grid.values):
@@ -64,7 +62,7 @@ def short(grid: Grid) -> str:
         words.append(f"{SIGNIFICANT} p < {ALPHA:g}, paired, with Holm's correction")
     if any(value.near_best for value in grid.values):
         words.append("italics: not told from the best")
-    return f"{what}. {'; '.join(words)}."
+    return f"{what} {'; '.join(words)}."
 
 
 def notes(grid: Grid) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ def test_a_caption_of_two_sentences_and_the_rest_as_comments() -> None:
     grid = grid_of("table5", Settings(dataset="digits", pairs=("resnet20/resnet8",), epochs=3))
     sources = {style.caption: render(grid, "latex", style=style) for style in (LatexStyle(), LONG)}
     said = (
-        "HE-DA on KD and DKD, on digits. Top-1 accuracy (\\%) of the best of 3 epochs, mean $\\pm$ standard deviation "
+        "HE-DA on KD and DKD, on digits. Top-1 accuracy (\\%), best of 3 epochs, mean $\\pm$ standard deviation "
         "over 3 seeds."
     )
     assert f"\\caption{{{said}}}\n" in sources["short"]
@@ -137,11 +137,11 @@ def test_a_caption_of_two_sentences_and_the_rest_as_comments() -> None:
 
 
 def test_an_own_caption_stands_first() -> None:
-    own = '{"caption":"My temperatures.","key":"mine","rows":["kd","energy_kd"],"title":"T"}'
+    own = '{"caption":"Which temperatures?","key":"mine","rows":["kd","energy_kd"],"title":"T"}'
     asked = Settings("digits", pairs=("resnet20/resnet8",), seeds=1, epochs=2, own_table=own)
     table = paper.find("mine", asked)
     source = render(make_grid(resolve(table, asked), made_up.entries(table, asked)), "latex")
-    said = r"\caption{My temperatures. Top-1 accuracy (\%) on digits of the best of 2 epochs, one seed.}"
+    said = r"\caption{Which temperatures? Top-1 accuracy (\%) on digits, best of 2 epochs, one seed.}"
     assert said in source.splitlines()
 
 
