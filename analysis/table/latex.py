@@ -123,7 +123,10 @@ def _rows(line: Line, style: LatexStyle, small: str) -> list[list[str]]:
         [escape(entry.lost) for entry in line.entries],
     ]
     texts = [[rf"{{{small} {text}}}" if text else "" for text in row] for row in below if any(row)]
-    return [[escape(line.label), *(_show_entry(entry, style, small) for entry in line.entries)], *(["", *t] for t in texts)]
+    return [
+        [escape(line.label), *(_show_entry(entry, style, small) for entry in line.entries)],
+        *(["", *t] for t in texts),
+    ]
 
 
 def _describe_column(panel: Panel, style: LatexStyle, small: str) -> str:
