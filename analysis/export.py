@@ -1,16 +1,19 @@
-"""The ledger for other programs: a pandas frame, CSV, Parquet; and the merge of two ledgers.
+"""The ledger for other programs: a pandas frame, CSV, Parquet, trackers; and the merge of two ledgers.
 
 python analysis/export.py --results DIR --csv FILE
 python analysis/export.py --results DIR --parquet FILE
 python analysis/export.py --results DIR --curves FILE
 python analysis/export.py --results DIR --merge OTHER.sqlite
+python analysis/export.py --results DIR --mlflow http://SERVER:5000
+python analysis/export.py --results DIR --wandb
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,6 +28,7 @@ import pandas as pd
 from analysis import paper
 from analysis.record.entry import CURVE_FIELDS, NUMBERS, Entry
 from analysis.record.ledger import Ledger
+from analysis.record.trackers import MLflow, Tags, Tracker, WeightsAndBiases, check_tracker
 from analysis.table.asked import Asked, asked_for, kinds
 from analysis.table.command_line import STANDARD_OUTPUT, parse_text_path, write
 from trainables.commands import Parser, command_name, count, parse_path, run_command
@@ -155,6 +159,17 @@ def copy_teachers(other: Path, results: Path, entries: Sequence[Entry]) -> int:
     return copied
 
 
+def track(entries: Sequence[Entry], make: Callable[[Tags], Tracker], asked: Asked, results: Path) -> None:
+    """Tell a tracker what it does not have yet of the runs."""
+    sweep = results.absolute().name
+    try:
+        tracker = make(lambda spec: {"sweep": sweep, **asked.tags(spec)})
+        for entry in entries:
+            tracker.end(entry)
+    except Exception as error:
+        raise UserError(f"the tracker cannot be written: {' '.join(str(error).split())[:300]}") from error
+
+
 def _command(given: Sequence[str]) -> int:
     parser = Parser(
         prog=command_name("export"), description="Export a ledger to CSV or Parquet, or merge another one into it."
@@ -164,13 +179,18 @@ def _command(given: Sequence[str]) -> int:
     add("--csv", type=parse_text_path, metavar="FILE", help="write every run to FILE (-: standard output)")
     add("--parquet", type=parse_path, metavar="FILE", help="write every run to FILE")
     add("--curves", type=parse_path, metavar="FILE", help="write every epoch of every run to FILE (.csv or .parquet)")
+    add("--mlflow", metavar="URI", help="tell an MLflow server, or sqlite:///FILE, what it lacks of every run")
+    add("--wandb", action="store_true", help="the same for Weights & Biases, by the settings of wandb")
     another = "take over the runs and sweeps of another ledger.sqlite (may be repeated)"
     add("--merge", type=parse_path, metavar="LEDGER", action="append", default=[], help=another)
     add("--debug", action="store_true", help="show tracebacks")
     options = parser.parse_args(given)
     frames = options.csv or options.parquet or options.curves
-    if not (frames or options.merge):
-        raise UserError("nothing to do: give --csv FILE, --parquet FILE, --curves FILE or --merge LEDGER")
+    tracked = [name for name in ("mlflow", "wandb") if getattr(options, name)]
+    if not (frames or options.merge or tracked):
+        raise UserError("nothing to do: give --csv FILE, --parquet FILE, --curves FILE, --mlflow URI or --merge LEDGER")
+    for name in tracked:
+        check_tracker(name, f"--{name}")
     if options.curves and options.curves != STANDARD_OUTPUT and options.curves.suffix not in (".csv", ".parquet"):
         raise UserError(f"--curves {options.curves}: name a file that ends in .csv or .parquet")
     if options.parquet and options.parquet.suffix.lower() == ".csv":
@@ -181,7 +201,7 @@ def _command(given: Sequence[str]) -> int:
     news = sys.stderr if STANDARD_OUTPUT in (options.csv, options.parquet, options.curves) else sys.stdout
     if options.merge:
         merge(options.results, options.merge, news)
-    if frames:
+    if frames or tracked:
         with Ledger.open(options.results / "ledger.sqlite", readonly=True) as ledger:
             entries, asked = ledger.all(), asked_for(ledger.sweeps(), paper.find)
         for path, encode in ((options.csv, csv_bytes), (options.parquet, parquet_bytes)):
@@ -195,6 +215,14 @@ def _command(given: Sequence[str]) -> int:
             )
             write(options.curves, encode(frame))
             print(f"{count(len(frame), 'epoch')} written to {options.curves}", file=news)
+        folder = options.results.absolute() / "wandb"
+        makes: dict[str, Callable[[Tags], Tracker]] = {
+            "mlflow": partial(MLflow, options.mlflow),
+            "wandb": partial(WeightsAndBiases, folder),
+        }
+        for name in tracked:
+            track(entries, makes[name], asked, options.results)
+            print(f"{count(len(entries), 'run')} in {options.mlflow if name == 'mlflow' else folder}", file=news)
     return 0
 
 

@@ -23,6 +23,7 @@ if __package__ in (None, ""):
 
 from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger
+from analysis.table.asked import asked_by
 from analysis.table.costs import counts_of, with_costs
 from analysis.table.resolved import ResolvedTable
 from sweeps.display.outcome import LOG, heading, report, resumable, typed
@@ -241,6 +242,7 @@ def train(
 ) -> Outcome:
     from sweeps.display.progress import follow
     from sweeps.running.engine import execute
+    from sweeps.running.trackers import Trackers
 
     remembered = False
     with follow(plan, request.resolved, entries, results=where.results) as show:
@@ -252,7 +254,10 @@ def train(
                 remembered = True
             show(event)
 
-        return execute(plan, ledger, where.execution(request.files, command), resources, on_event, debug=where.debug)
+        asked, name = asked_by(request.resolved), where.results.name
+        trackers = Trackers(where.log, where.results, lambda spec: {"sweep": name, **asked.tags(spec)})
+        execution = where.execution(request.files, command)
+        return execute(plan, ledger, execution, resources, on_event, debug=where.debug, trackers=trackers)
 
 
 def remember(ledger: Ledger, where: Where, request: Request, command: str) -> None:

@@ -256,10 +256,19 @@ class _Searching:
         if queue.exhausted:
             return queue.outcome()
         from sweeps.running.engine import execute
+        from sweeps.running.trackers import Trackers
 
-        options = self.options.run
+        where = self.options.run.where
+        tags = {"sweep": where.results.name, "table": "search", "row": self.search.row.key, "search": self.name}
         return execute(
-            plan, self.ledger, self.execution, self.resources, on_event, debug=options.where.debug, queue=queue
+            plan,
+            self.ledger,
+            self.execution,
+            self.resources,
+            on_event,
+            debug=where.debug,
+            queue=queue,
+            trackers=Trackers(where.log, where.results, lambda spec: tags),
         )
 
     def _finalists(self, study: Study) -> list[_Point]:

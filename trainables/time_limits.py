@@ -18,6 +18,8 @@ MACHINE_LOOK = 0.5
 """Between two looks for Ctrl-C while the machines of a cluster check what they see."""
 FOLDERS_LOCKED = 60.0
 """Another driver that removes old folders of Ray's in the temporary folder."""
+TRACKER = 60.0
+"""At the end of a sweep: a tracker that has not taken all numbers by then is left behind."""
 PARENT_LOOK = 0.5
 """Between two looks of a job's process for Ray's raylet: a job ends at most so long after it."""
 COLLECTIVE = 24 * 3600

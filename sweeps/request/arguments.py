@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from analysis import paper
 from analysis.record.settings import OWN, SHORT, Settings
+from analysis.record.trackers import check_tracker
 from analysis.table.command_line import parse_override
 from analysis.table.costs import COLUMNS, OF_NETWORKS
 from analysis.table.varied import parse_varied
@@ -27,6 +28,7 @@ T = TypeVar("T")
 N = TypeVar("N", int, float)
 ALL = "all"
 """The name of all tables together."""
+TRACKERS, NO_TRACKER = ("tensorboard", "mlflow", "wandb"), "none"
 ELSEWHERE = {
     **dict.fromkeys(("--device", "--cpu", "--no-cuda"), "--gpus 0 trains on the CPU"),
     "--resume": "the same command again goes on where it was",
@@ -60,6 +62,7 @@ class Where:
     teacher_cache: in gigabytes.
     address: of a running Ray cluster.
     retry: train again what is recorded as failed.
+    log: the trackers that are told of the runs.
     """
 
     results: Path
@@ -74,6 +77,7 @@ class Where:
     cuda_graphs: bool
     address: str | None
     retry: bool
+    log: tuple[str, ...]
     debug: bool
 
     def execution(self, weights: tuple[tuple[str, str], ...], command: str) -> Execution:
@@ -164,7 +168,7 @@ def _name_by_file(options: Options) -> Options:
 def check_once(argv: Sequence[str]) -> None:
     """Refuse a list that is given twice, of which the first would be lost."""
     given = [word.partition("=")[0] for word in argv]
-    for option in ("--rows", "--pairs", "--pair", "--space", "--objective"):
+    for option in ("--rows", "--pairs", "--pair", "--space", "--objective", "--log"):
         if given.count(option) > 1:
             raise UserError(f"{option} is given twice: write all behind one, {option} A B")
 
@@ -207,6 +211,10 @@ def make_options(fields: Mapping[str, Any]) -> Options:
         if not dataset:
             raise UserError("--image-size is of your own images: add --dataset imagefolder")
         dataset = at_side(dataset, side)
+    if NO_TRACKER in fields["log"] and len({*fields["log"]}) > 1:
+        raise UserError(f"--log {' '.join(fields['log'])}: {NO_TRACKER} goes alone")
+    for name in {*fields["log"]} & {"mlflow", "wandb"}:
+        check_tracker(name, f"--log {name}")
     settings = _take(Settings, {**fields, "dataset": dataset, "overrides": ()})
     overrides = tuple(dict(fields["overrides"]).items())
     return _take(Options, {**fields, "settings": settings, "overrides": overrides, "where": _take(Where, fields)})
@@ -338,6 +346,14 @@ def add_where(group: Any) -> None:
         help="ledger, weights, tables (default: results)",
     )
     add("--retry", action="store_true", help="train again what is recorded as failed")
+    add(
+        "--log",
+        nargs="+",
+        choices=(*TRACKERS, NO_TRACKER),
+        default=["tensorboard"],
+        metavar="NAME",
+        help=f"curves and numbers of each run to {', '.join(TRACKERS)}, or {NO_TRACKER} (default: tensorboard)",
+    )
 
 
 def _word(text: str) -> str:

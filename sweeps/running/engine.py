@@ -19,6 +19,7 @@ from sweeps.running.recovery import forget_end
 from sweeps.running.status import keep_status
 from sweeps.running.stopping import catch_interrupts
 from sweeps.running.sweep import RunningSweep
+from sweeps.running.trackers import Trackers
 from sweeps.running.tune_adapter import run_jobs
 from trainables.job import Execution, check_precision, run
 from trainables.ray_trial import Train, make_trial
@@ -36,6 +37,7 @@ def execute(
     debug: bool = False,
     train: Train = run,
     queue: JobQueue | None = None,
+    trackers: Trackers | None = None,
 ) -> Outcome:
     """Train the plan's jobs, or those that another queue hands out; a failing one never stops the others.
 
@@ -72,7 +74,7 @@ def execute(
                 status(event)
                 on_event(event)
 
-            sweep = RunningSweep(queue, ledger, execution, resources, monitor, interrupted, tell)
+            sweep = RunningSweep(queue, ledger, execution, resources, monitor, interrupted, tell, trackers=trackers)
             stack.enter_context(contextlib.closing(sweep))
             machines = None
             if joins:

@@ -50,4 +50,12 @@ class MachineLeftOut:
     reason: str
 
 
-Event = JobStarted | EpochDone | RunEnded | JobFailed | MachineLeftOut
+@dataclass(frozen=True)
+class TrackerLost:
+    """A tracker is told nothing any more."""
+
+    name: str
+    reason: str
+
+
+Event = JobStarted | EpochDone | RunEnded | JobFailed | MachineLeftOut | TrackerLost

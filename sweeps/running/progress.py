@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from analysis.record.entry import Entry
 from sweeps.planning.plan import Plan, PlannedJob
-from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, MachineLeftOut, RunEnded
-from trainables.commands import count
+from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, MachineLeftOut, RunEnded, TrackerLost
+from trainables.commands import command_name, count
 from trainables.spec import RunSpec
 
 
@@ -88,6 +88,9 @@ class State:
                 self._end(entry)
             case MachineLeftOut(machine, reason):
                 self.troubles.append(f"left out {machine}: {reason}")
+            case TrackerLost(name, reason):
+                what = {"mlflow": "--mlflow URI", "wandb": "--wandb"}[name]
+                self.troubles.append(f"lost     {name}: {reason}; {command_name('export')} {what} catches up")
             case JobFailed(job, reason):
                 self.jobs.pop(job.key, None)
                 lost = [spec.run_id for spec in job.specs if self.is_open(spec.run_id)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from ray.exceptions import RayActorError
@@ -13,11 +13,11 @@ from sweeps.planning.job_queue import JobQueue, Outcome
 from sweeps.planning.plan import PlannedJob
 from sweeps.planning.resources import Resources
 from sweeps.running.cluster import RayMonitor, StoppedError
-from sweeps.running.curves import Curves
-from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, MachineLeftOut, RunEnded
+from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, MachineLeftOut, RunEnded, TrackerLost
 from sweeps.running.machines import find_nodes, name_machine
 from sweeps.running.recovery import wait_for_result
 from sweeps.running.stopping import GracefulStop, forget_stops
+from sweeps.running.trackers import Trackers
 from trainables import time_limits
 from trainables.error_texts import RAISED
 from trainables.errors import UserError
@@ -40,6 +40,7 @@ class RunningSweep:
     running: the jobs that were handed out, by key.
     started: the keys of those that have a process.
     left_out: ids of Ray nodes to which no job is sent.
+    trackers: that are told of the runs; None for TensorBoard's curves.
     """
 
     queue: JobQueue
@@ -52,10 +53,11 @@ class RunningSweep:
     running: dict[str, PlannedJob] = field(default_factory=dict)
     started: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
+    trackers: Trackers | None = None
 
     def __post_init__(self) -> None:
         self._stop: GracefulStop | None = None
-        self._curves = Curves(self.execution.results / "tune" / "curves")
+        self._trackers = self.trackers or Trackers(("tensorboard",), self.execution.results)
         self._begun: set[str] = set()
         self._deaths: Counter[str] = Counter()
         self._furthest: dict[str, int] = {}
@@ -69,6 +71,7 @@ class RunningSweep:
         """Raise StoppedError when the sweep must end now: Ray is dead, or the epochs that were under way at a Ctrl-C
         have ended, or have taken too long."""
         self.monitor.check()
+        self._tell_lost(self._trackers.lost())
         if self.interrupted and self._stop is None:
             reason = INTERRUPTED.format(self.interrupted[0])
             self._stop = GracefulStop(self.execution.results, reason, frozenset(self.started))
@@ -102,13 +105,13 @@ class RunningSweep:
     def report(self, key: str, report: EpochReport) -> None:
         """A job has reported."""
         job = self.running[key]
-        for run_id in (*report.finished, *report.failed):
-            if not self.queue.knows(run_id):
-                self._record(run_id)
-        self._curves.add(job.specs, report)
         if self._stop is not None:
             # They go on when the same command is run again: nobody has given them up.
             report = replace(report, stopped=tuple(run for run in report.stopped if run not in self._stop.runs))
+        self._trackers.add(job.specs, report)
+        for run_id in (*report.finished, *report.failed):
+            if not self.queue.knows(run_id):
+                self._record(run_id)
         for run_id in report.stopped:
             self.queue.stopped(run_id)
         self.on_event(EpochDone(job, report))
@@ -181,13 +184,18 @@ class RunningSweep:
             self.queue.done(run_id)
         else:
             self.queue.failed(run_id, entry.reason or "no reason recorded")
+        self._trackers.end(entry)
         self.on_event(RunEnded(entry))
+
+    def _tell_lost(self, lost: Iterable[tuple[str, str]]) -> None:
+        for name, reason in lost:
+            self.on_event(TrackerLost(name, reason))
 
     def outcome(self) -> Outcome:
         return replace(self.queue.outcome(), interrupted=self._stop.reason if self._stop is not None else None)
 
     def close(self) -> None:
         """Leave nothing in the results folder that was for this sweep alone."""
-        self._curves.close()
+        self._tell_lost(self._trackers.close())
         if self._stop is not None:
             forget_stops(self.execution.results, self._stop.runs)

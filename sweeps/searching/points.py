@@ -136,8 +136,12 @@ class Search:
     def check(self) -> None:
         """Refuse a space that the row's runs have not, or of which some point is no run."""
         check_costs(self.costs, self.finalist({}, SEED), self.space.paths)
-        if STUDENT in self.space.paths and len(self.pairs) > 1:
-            raise UserError("--space student=...: with one --pair only")
+        for student in self.space.students:
+            from trainables.models import check_name  # With torch.
+
+            check_name(student, f"--space {STUDENT}")
+        if self.space.students and len(self.pairs) > 1:
+            raise UserError(f"--space {STUDENT}=...: with one --pair only")
         if self.row.treat(self.settings.recipe, self.pair).assistant is not None:
             raise UserError(f"{self.row.key} has an assistant between teacher and student: search the row kd")
         usual = flatten(self.finalist({}, SEED))

@@ -211,6 +211,11 @@ class Space:
         rules = tuple(map(str, found.choices)) if isinstance(found, CategoricalDistribution) else ()
         return () if {*rules} <= {*ENDS} else rules
 
+    @property
+    def students(self) -> tuple[str, ...]:
+        """The networks that are searched."""
+        return next((tuple(map(str, each.marks)) for each in self.ranges if each.name == STUDENT), ())
+
     def ranges_of(self, rule: str) -> tuple[Range, ...]:
         """The ranges without the numbers that the rule has not."""
         return tuple(each for each in self.ranges if has_field(rule, each.path))

@@ -50,7 +50,7 @@ COMMON = ("--pair", "resnet20/resnet8", "--dataset", "digits", "--gpus", "0", "-
         (["--objective", "seconds"], "add top1; the others are costs"),
         (["--objective", "top1", "flops"], r"flops: all trials would have the same; vary it: --space student=A,B"),
         (["--objective", "top1", "--objective", "seconds"], "--objective is given twice"),
-        (["--space", "student=resnet8,resnet2o"], "resnet2o"),
+        (["--space", "student=resnet8,resnet2o"], "unknown network 'resnet2o' in --space student"),
         (["--trials", "0"], "must be a whole number, 1 or more"),
         (["--pair", "resnet20"], "should be TEACHER/STUDENT"),
         (["--tirals", "3"], "did you mean --trials"),
