@@ -30,6 +30,7 @@ USUAL = {
     "HTTP_REQUEST_TIMEOUT": "20",
     "DISABLE_TELEMETRY": "true",
     "LOGGING_LEVEL": "ERROR",
+    "SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """MLflow's settings, unless the user has others: a server that does not answer is given up soon."""
 MOST_METRICS = 1000

@@ -41,10 +41,11 @@ def server(tmp_path: Path) -> Iterator[str]:
         "--backend-store-uri",
         f"sqlite:///{tmp_path}/store.sqlite",
     )
+    place = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     command = (sys.executable, "-m", "mlflow", *words, "--default-artifact-root", str(tmp_path / "artifacts"))
     with (
         open(tmp_path / "server.log", "w") as log,
-        subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=tmp_path) as process,
+        subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=tmp_path, env=place) as process,
     ):
         try:
             for _ in range(SECONDS):
@@ -61,7 +62,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 def sweep_killed_and_resumed(results: Path, tracker: str, more: dict[str, str]) -> str:
     """The driver is killed in the middle; the same command again completes. What that prints."""
-    command = [*SWEEP, str(results), "--log", tracker]
+    command = [*SWEEP, str(results), "--seeds", "1", "--log", tracker]
     place = {**os.environ, **more}
     with subprocess.Popen(command, env=place, stdout=subprocess.PIPE, text=True, start_new_session=True) as driver:
         assert driver.stdout is not None
@@ -69,7 +70,7 @@ def sweep_killed_and_resumed(results: Path, tracker: str, more: dict[str, str]) 
             if line.startswith("done") and "resnet8" in line:
                 os.killpg(driver.pid, signal.SIGKILL)
     with Ledger.open(results / "ledger.sqlite", readonly=True) as ledger:
-        assert 0 < len(ledger.all()) < 7
+        assert 0 < len(ledger.all()) < 4
     done = subprocess.run(command, env=place, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -102,7 +103,7 @@ def test_mlflow_has_each_epoch_of_each_run_once(tmp_path: Path, server: str) -> 
         assert run.data.tags["sweep"] == "results"
     students = [run.data.tags for run in found.values() if "row" in run.data.tags]
     assert {(tags["table"], tags["row"], tags["pair"], tags["seed"]) for tags in students} == {
-        ("table5", row, "resnet20/resnet8", seed) for row in ("kd", "kd_he_da_50") for seed in "12"
+        ("table5", row, "resnet20/resnet8", "1") for row in ("kd", "kd_he_da_50")
     }
     words = (sys.executable, "analysis/export.py", "--results", str(results), "--mlflow")
     other = f"sqlite:///{tmp_path}/other.sqlite"
