@@ -63,7 +63,7 @@ def _values(path: str, word: str, text: str) -> list[Any]:
     low, high, step = (*numbers, None, None)[:3]
     if len(parts) != 3 or low is None or high is None or step is None or step <= 0 or low > high:
         raise argparse.ArgumentTypeError(
-            f"{text!r}: a range is LOW:HIGH:STEP with LOW below HIGH, such as r=0.1:0.5:0.1"
+            f"{text!r}: a range is LOW:HIGH:STEP, LOW below HIGH and STEP above 0, such as r=0.1:0.5:0.1"
         )
     count = int((high - low) / step) + 1
     if count > MOST_VALUES:
