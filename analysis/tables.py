@@ -75,7 +75,7 @@ def write_all(grid: Grid, sheet: Sheet, folder: Path) -> list[Path]:
 
 def _list(results: Path) -> str:
     """The tables there are, and the sweeps that the ledger knows."""
-    lines = [f"{key:<13}{table.title}" for key, table in paper.tables().items()]
+    lines = [f"{key:<12} {table.title}" for key, table in paper.tables().items()]
     if ledger_path(results).exists():
         with Ledger.open(ledger_path(results), readonly=True) as ledger:
             lines += [

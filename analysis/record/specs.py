@@ -75,7 +75,7 @@ def has_field(spec: RunSpec, path: str, overrides: Mapping[str, Any]) -> bool:
     if not inner:
         return spec.peer is not None or outer not in ("peer", "peer_lr")
     if outer == "params":
-        return inner in dict(spec.params)
+        return inner in dict(spec.params) or _takes(spec.method, inner)
     if outer == "mixing":
         if spec.mixing is None or (inner == "target" and spec.method != "dkd"):
             return False
@@ -88,6 +88,13 @@ def has_field(spec: RunSpec, path: str, overrides: Mapping[str, Any]) -> bool:
         return rule != spec.temperature.rule or inner in ("rule", *has)
     used = {"plain": ("base",), "gradation": ("values",)}.get(rule, ("base", "plus", "minus", "rate"))
     return inner == "rule" or inner in used
+
+
+def _takes(method: str, number: str) -> bool:
+    """Whether it is a number of the method, by default if the row does not give it."""
+    from trainables.methods import numbers_of  # With torch.
+
+    return number in numbers_of(method)
 
 
 def student_spec(

@@ -44,10 +44,11 @@ def listing(tables: Sequence[Table], networks: Iterable[str], data_dir: Path, re
     counts = datasets.find(dataset or DEFAULT).published or datasets.find(DEFAULT).published
     assert counts is not None
     what = f"parameters and multiply-adds at {counts.side}x{counts.side} pixels and {counts.num_classes} classes"
-    lines += ["", "", f"NETWORKS  each runs; {what}", "", *(f"  {name:<20}{_cost(name, counts)}" for name in networks)]
+    lines += ["", "", f"NETWORKS  each runs; {what}", "", *(f"  {name:<19} {_cost(name, counts)}" for name in networks)]
     lines += ["  timm:NAME, torchvision:NAME    any classifier of theirs, with the features of its stages"]
     lines += ["", "", "DATA SETS  --dataset NAME (default: the one of the paper's table)", ""]
-    lines += [f"  {name:<13}{_dataset(name, data_dir)}" for name in datasets.names()]
+    width = max(map(len, datasets.names())) + 2
+    lines += [f"  {name:<{width}}{_dataset(name, data_dir)}" for name in datasets.names()]
     return "\n".join(lines)
 
 

@@ -51,7 +51,7 @@ class JobQueue:
 
     @property
     def exhausted(self) -> bool:
-        """No further job will ever be handed out."""
+        """No job waits. One that is put back waits again."""
         return not self._waiting
 
     def take(self, fits: Callable[[PlannedJob], bool] = lambda job: True) -> PlannedJob | None:

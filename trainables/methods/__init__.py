@@ -278,19 +278,19 @@ def _find_sum(name: str) -> type[Method]:
     if len(parts) < len(name.split("+")):
         raise UserError(f"the method {name} names one twice: a sum has different methods")
     for part, method in parts.items():
-        if not method.TEACHER or method.PEER or method.BATCH_STATISTICS or "ce" not in _numbers(part):
+        if not method.TEACHER or method.PEER or method.BATCH_STATISTICS or "ce" not in numbers_of(part):
             raise UserError(
                 f"{part} cannot be part of {name}: only a method with a teacher and a cross-entropy `ce` can"
             )
     return type("Sum", (Sum,), {flag: any(getattr(part, flag) for part in parts.values()) for flag in FLAGS})
 
 
-def _numbers(name: str) -> dict[str, bool]:
+def numbers_of(name: str) -> dict[str, bool]:
     """The numbers that a method takes, and whether each must be given."""
     if "+" not in name:
         fields = dataclasses.fields(find(name))  # type: ignore[arg-type]
         return {field.name: field.default is dataclasses.MISSING for field in fields}
-    own = {part: {FACTOR: False} | _numbers(part) for part in name.split("+")}
+    own = {part: {FACTOR: False} | numbers_of(part) for part in name.split("+")}
     inner = {f"{part}.{number}": must for part in own for number, must in own[part].items() if number != "ce"}
     return {"ce": True} | inner
 
@@ -304,7 +304,7 @@ def whole_batches(spec: RunSpec) -> bool:
 
 def make(name: str, params: Params) -> Method:
     """The method with its numbers; refuses a missing number that has no default, or one that it does not have."""
-    cls, wanted, given = find(name), _numbers(name), dict(params)
+    cls, wanted, given = find(name), numbers_of(name), dict(params)
     if not {number for number, must in wanted.items() if must} <= given.keys() <= wanted.keys():
         raise UserError(
             f"method {name} takes the parameters {', '.join(sorted(wanted)) or 'none'}; "

@@ -152,6 +152,8 @@ def test_an_override_of_every_kind() -> None:
     assert overridden(kd(CIFAR100), ("augmentation", '"none"')).augmentation == "none"
     assert overridden(kd(CIFAR100), ("temperature.base", "5")).temperature.base == 5
     assert dict(overridden(dkd(CIFAR100, VGG_13_8), ("params.beta", "3")).params)["beta"] == 3
+    # A number that the row leaves to the method's default.
+    assert dict(overridden(kd(CIFAR100), ("params.plain", "1")).params)["plain"] == 1
     assert overridden(kd(CIFAR100, cutmix(0.5)), ("mixing.rate", "0.25")).mixing == cutmix(0.25)
     energy = overridden(energy_kd(CIFAR100, VGG_13_8), ("temperature.rate", "0.1"), ("temperature.plus", "3"))
     assert (energy.temperature.rate, energy.temperature.plus, energy.temperature.minus) == (0.1, 3, -2)
