@@ -11,12 +11,12 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from trainables.additions import in_one_line, place_of
 from trainables.console import GONE, tolerant_streams
 from trainables.errors import BAD_INPUT, UserError, describe_failure, reason_of
-from trainables.used_files import split_arguments, use
+from trainables.used_files import OPTION, split_arguments, use
 
 COMMANDS = {
     "run": "sweeps.run",
@@ -43,7 +43,12 @@ NEAR = 0.6
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line."""
+    """An argument parser whose complaints are one line. It shows --use, which is read before it (`_with_files`)."""
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(**words)
+        what = "your own methods, rules, networks, ... (docs/extend)"
+        self.add_argument(OPTION, nargs="+", metavar="FILE", default=argparse.SUPPRESS, help=what)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
