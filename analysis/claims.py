@@ -18,7 +18,7 @@ if __package__ in (None, ""):
     check_environment(__file__)
 
 from analysis import paper
-from analysis.claim.power import Spread, of_runs, report, spread
+from analysis.claim.power import Spread, report, spread, spread_of_runs
 from analysis.reporting.claims_section import RULE, Judged, judged_claims
 from analysis.reporting.snapshot import Snapshot, read_snapshot
 from analysis.table import names
@@ -143,9 +143,11 @@ def power_lines(results: Path | None, metric: str, std: float | None) -> list[st
     if std is not None:
         if not 0 < std < 100:
             raise UserError(f"--std {std:g} must lie between 0 and 100 points")
-        return report(of_runs(std, "given; pairing is taken to gain nothing"), SEEDS)
+        return report(spread_of_runs(std, "given; pairing is taken to gain nothing"), SEEDS)
     found = spreads(read_ledger(results, metric)) or [
-        of_runs(SEED_STD, "an assumption: the ledger has no two rows of two seeds; pairing is taken to gain nothing")
+        spread_of_runs(
+            SEED_STD, "an assumption: the ledger has no two rows of two seeds; pairing is taken to gain nothing"
+        )
     ]
     return [line for number, one in enumerate(found) for line in ([""] * (number > 0) + report(one, SEEDS))]
 

@@ -22,7 +22,7 @@ if __package__ in (None, ""):
 from analysis.figure import from_weights
 from analysis.figure.charts import form_of, write_figure
 from analysis.figure.observations import Folders, digest, given
-from analysis.figure.style import saved
+from analysis.figure.style import render_figure
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.command_line import ledger_path, parse_override, settings_of_sweep, write
@@ -104,7 +104,7 @@ def _command_of_weights(table: Table, options: argparse.Namespace) -> int:
         raise UserError(f"--out {options.out}: there are {len(figures)} pictures, one a pair; leave it out")
     for name, figure in figures.items():
         for path in _paths(options, name):
-            write(path, saved(figure, form_of(path), table.key))
+            write(path, render_figure(figure, form_of(path), table.key))
             print(path)
     return 0
 
@@ -175,7 +175,7 @@ def _command_of_rules(table: Table, options: argparse.Namespace) -> int:
         print(f"left out, as all of it depends on the student (--student FILE): {', '.join(lacking)}", file=sys.stderr)
     paths = _paths(options, f"{table.key}-rules")
     for path in paths:
-        write(path, saved(figure, form_of(path), table.key))
+        write(path, render_figure(figure, form_of(path), table.key))
         print(path)
     path = paths[0].with_suffix(".csv")
     write(path, numbers.encode())

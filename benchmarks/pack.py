@@ -53,7 +53,7 @@ from trainables.errors import UserError
 from trainables.job import train_epoch
 from trainables.models import build
 from trainables.spec import RunSpec
-from trainables.training.cpu_memory import LITTLE, keep_freed
+from trainables.training.cpu_memory import LITTLE, keep_freed_memory
 from trainables.training.cuda_graphs import WARM_UP, record_cuda_graphs
 from trainables.training.cuda_streams import CudaStreams
 from trainables.training.evaluation import Scores
@@ -198,14 +198,14 @@ def use_torch_defaults(device: str) -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = False, True
     if device == "cpu":
-        keep_freed(LITTLE)
+        keep_freed_memory(LITTLE)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
         if device == "cpu":
-            keep_freed()
+            keep_freed_memory()
 
 
 @contextlib.contextmanager

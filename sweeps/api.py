@@ -22,7 +22,7 @@ from sweeps.display.outcome import typed
 from sweeps.request.arguments import Options, parse
 from sweeps.request.request import Request, make_request
 from sweeps.run import plan_of, sweep
-from sweeps.running.recovery import known
+from sweeps.running.recovery import load_entries
 from trainables.run_names import name_of
 from trainables.used_files import use
 
@@ -64,7 +64,7 @@ def ask(*tables: str | Path, **options: Any) -> Question:
 def plan(question: Question) -> pd.DataFrame:
     """A row for each run: its name, what it is, its state (`done`, `failed`, `to train`), the job that trains it."""
     where = question.options.where
-    found = plan_of(where, question.request, known(where.results, question.request.run_ids))
+    found = plan_of(where, question.request, load_entries(where.results, question.request.run_ids))
     jobs = {spec.run_id: job.key for job in found.jobs for spec in job.specs}
     return pd.DataFrame(
         {

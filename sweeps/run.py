@@ -32,8 +32,8 @@ from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.resources import Resources, gpus_here
 from sweeps.request.arguments import ALL, DATA_DIR, Options, Where, parse
 from sweeps.request.checks import check_all, check_images, check_models, check_writable, planned_resources
-from sweeps.request.request import Request, make_request, named
-from sweeps.running.recovery import ingest, known
+from sweeps.request.request import Request, find_tables, make_request
+from sweeps.running.recovery import ingest, load_entries
 from trainables import datasets
 from trainables.commands import command_name, count, run_command
 from trainables.console import keep_log
@@ -113,7 +113,7 @@ def list_names(options: Options) -> int:
     from sweeps.display.listing import listing
     from trainables.models import names
 
-    tables = [table for name in options.tables or [ALL] for table in named(name, options.settings)]
+    tables = [table for name in options.tables or [ALL] for table in find_tables(name, options.settings)]
     print(listing(tables, names(), options.where.data_dir, options.where.results, options.settings.dataset))
     return 0
 
@@ -125,7 +125,7 @@ def show_plan(options: Options, request: Request) -> int:
     from sweeps.planning.teacher_caches import find_teacher_caches
 
     where = options.where
-    entries = known(where.results, request.run_ids)
+    entries = load_entries(where.results, request.run_ids)
     plan = plan_of(where, request, entries)
     resources, cost, at_once = planned_resources(where), NOTHING, 1
     check_images(where.data_dir, plan.all_runs.values())
@@ -175,7 +175,7 @@ def sweep(options: Options, request: Request, command: str) -> int:
         is_new = not where.results.is_dir()
         if not is_new:
             stack.enter_context(hold_driver_lock(where.results))
-        entries = known(where.results, request.run_ids)
+        entries = load_entries(where.results, request.run_ids)
         plan = plan_of(where, request, entries)
         if request.settings.vary and not options.yes:
             check_size(plan, where)

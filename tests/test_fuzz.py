@@ -32,7 +32,7 @@ from analysis.record.entry import entry_of
 from analysis.record.ledger import Ledger
 from analysis.record.settings import from_json as settings_from_json
 from analysis.table import published
-from sweeps.running.recovery import ingest, known
+from sweeps.running.recovery import ingest, load_entries
 from trainables.errors import UserError
 from trainables.models import build
 from trainables.models.checkpoint import load_weights
@@ -92,7 +92,7 @@ def test_results_in_their_folder(tmp_path: Path, content: bytes) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "result.json").write_bytes(content)
     (tmp_path / "ledger.sqlite").unlink(missing_ok=True)
-    whole = accepts(lambda: known(tmp_path, [SPEC.run_id]))
+    whole = accepts(lambda: load_entries(tmp_path, [SPEC.run_id]))
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
         assert accepts(lambda: ingest(tmp_path, ledger, [SPEC.run_id])) == whole
         assert len(ledger.all()) == whole
@@ -104,7 +104,7 @@ def test_a_result_of_another_kind_is_refused_by_its_name(tmp_path: Path, content
     folder.mkdir(parents=True)
     (folder / "result.json").write_bytes(content)
     with pytest.raises(UserError, match=f"cannot use {folder}/result.json .it is damaged.: delete {folder} to train"):
-        known(tmp_path, [SPEC.run_id])
+        load_entries(tmp_path, [SPEC.run_id])
 
 
 @given(texts(json.loads(SETTINGS.as_json())))

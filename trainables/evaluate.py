@@ -55,7 +55,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, float | int | str]:
 
     from trainables.models import build
     from trainables.models.checkpoint import load_weights
-    from trainables.training.evaluation import as_trained, evaluate_models
+    from trainables.training.evaluation import evaluate_models, training_kernels
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
@@ -66,7 +66,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, float | int | str]:
     normalisation = datasets.find(options.dataset).recipe.normalisation
     dataset = datasets.load(options.dataset, options.data_dir).normalised(normalisation).to(device)
     model = model.to(device).to(memory_format=torch.channels_last)
-    with as_trained():
+    with training_kernels():
         (scores,) = evaluate_models([model], dataset, "fp32", batch_size=options.batch_size)
     if not math.isfinite(scores.loss):
         raise UserError(

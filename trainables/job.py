@@ -35,14 +35,14 @@ from trainables.errors import UserError, disk_errors_told
 from trainables.methods import find as find_method
 from trainables.own_code import with_own_code
 from trainables.run_names import name_of
-from trainables.shares import off
+from trainables.shares import describe_deviation
 from trainables.spec import RunSpec
 from trainables.storage.job_file import Execution, read_job
 from trainables.storage.provenance import now, surroundings
 from trainables.storage.runs import has_weights, read_result, stream_key
 from trainables.storage.stopping import confirm_stop, forget_stop, is_asked_to_stop
 from trainables.storage.writer import writing
-from trainables.training.cpu_memory import give_back, keep_freed
+from trainables.training.cpu_memory import keep_freed_memory, return_freed_memory
 from trainables.training.cuda_graphs import Capture, record_cuda_graphs
 from trainables.training.cuda_streams import CudaStreams
 from trainables.training.distributed import all_gather, barrier, current_share
@@ -95,7 +95,7 @@ def prepare_torch(execution: Execution) -> None:
             raise UserError("no CUDA device is visible to this process: use --gpus 0 to train on the CPU")
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     else:
-        keep_freed()
+        keep_freed_memory()
     if execution.threads:
         torch.set_num_threads(execution.threads)
     # Max-pooling's backward pass counts as non-deterministic on CUDA, though its kernel adds nothing in random order.
@@ -166,7 +166,7 @@ def run(specs: Sequence[RunSpec], execution: Execution, *, settled: bool = False
             yield EpochReport(0, epochs, finished=done)
         if len(done) == len(specs):
             return
-        stack.callback(give_back)
+        stack.callback(return_freed_memory)
         job = Job([spec for spec in specs if spec.run_id not in done], execution, epochs, stack)
         if report := job.start():
             yield report
@@ -278,7 +278,7 @@ class Job:
             )
             if reason is None:
                 finished.append(student.spec.run_id)
-                self.notes += filter(None, [off(student.spec, record.shares)])
+                self.notes += filter(None, [describe_deviation(student.spec, record.shares)])
             else:
                 failed[student.spec.run_id] = reason
                 self.students.remove(student)

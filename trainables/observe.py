@@ -18,7 +18,7 @@ from trainables.datasets import load
 from trainables.errors import UserError
 from trainables.models import Network, build
 from trainables.models.checkpoint import load_weights
-from trainables.training.evaluation import BATCH, as_trained, at_once
+from trainables.training.evaluation import BATCH, choose_batch_size, training_kernels
 
 Arrays = dict[str, np.ndarray]
 ENDS = ("low", "high")
@@ -46,7 +46,7 @@ def certainty(network: str, weights: Path, images: Images, *, count: int, device
     `END_index` and `END_pixels`, its first `count` images by `extremes`. `classes`, `fingerprint`, `sha256`: of what.
     """
     model, dataset, said = _open_weights(network, weights, images, device)
-    size = at_once(BATCH, dataset.device, dataset.side)
+    size = choose_batch_size(BATCH, dataset.device, dataset.side)
     parts = [(_read_outputs(model, batch)[0].cpu(), labels.cpu()) for batch, labels in dataset.scan("train", size)]
     logits, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     best = logits.softmax(dim=1).max(dim=1)
@@ -85,7 +85,7 @@ def training_logits(network: str, weights: Path, images: Images, *, device: str 
     """Of the training images as training sees them (`predictions`): `logits` (N, C) and `labels`."""
     model, dataset, said = _open_weights(network, weights, images, device)
     stream = dataset.stream(seed=images.seed, batch_size=2, augmentation=images.augmentation)
-    batches = stream.each_once(at_once(BATCH, dataset.device, dataset.side))
+    batches = stream.each_once(choose_batch_size(BATCH, dataset.device, dataset.side))
     logits = torch.cat([_read_outputs(model, batch)[0].cpu() for batch in batches])
     return said | {"logits": logits.numpy(), "labels": dataset.train_labels.cpu().numpy()}
 
@@ -93,7 +93,7 @@ def training_logits(network: str, weights: Path, images: Images, *, device: str 
 def answers(network: str, weights: Path, images: Images, *, device: str = "") -> Arrays:
     """Of every readable test image `logits` (N, C), `pooled` features (N, K), and `labels`."""
     model, dataset, said = _open_weights(network, weights, images, device)
-    size = at_once(BATCH, dataset.device, dataset.side)
+    size = choose_batch_size(BATCH, dataset.device, dataset.side)
     parts = [(*_read_outputs(model, batch), labels) for batch, labels in dataset.scan("test", size)]
     logits, pooled, labels = (torch.cat(tensors).cpu().numpy() for tensors in zip(*parts, strict=True))
     readable = labels != UNREADABLE
@@ -122,7 +122,7 @@ def pixels(dataset: Source, split: str, index: Sequence[int] | np.ndarray) -> np
     )
     wanted = np.unique(index)
     start = 0
-    for images, _ in dataset.scan(split, at_once(BATCH, dataset.device, dataset.side)):
+    for images, _ in dataset.scan(split, choose_batch_size(BATCH, dataset.device, dataset.side)):
         for place in wanted[(wanted >= start) & (wanted < start + len(images))].tolist():
             values = (images[place - start] * std + mean) * 255
             found[place] = values.round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
@@ -147,7 +147,7 @@ def _open_weights(network: str, weights: Path, images: Images, device: str) -> t
 @torch.inference_mode()
 def _read_outputs(model: Network, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits and pooled features, without the maps, which need not last until the next batch."""
-    with as_trained():
+    with training_kernels():
         outputs = model.forward_features(images.contiguous(memory_format=torch.channels_last))
     if not bool(outputs.logits.isfinite().all()):
         raise UserError("these weights give NaN or infinite logits: use weights of a training that did not diverge")

@@ -145,12 +145,12 @@ TREATMENTS = (
 )
 
 
-def weighted(treatment: Treatment, weight: float) -> Treatment:
+def with_kd_weight(treatment: Treatment, weight: float) -> Treatment:
     """Return the treatment with another weight of its distillation term."""
     return replace(treatment, params=params(**dict(treatment.params) | {"kd": weight}))
 
 
-def equal(treatment: Treatment, source: Recipe) -> Treatment:
+def with_kd_gradient(treatment: Treatment, source: Recipe) -> Treatment:
     """Return the treatment with a weight that gives it the gradient of the recipe's KD at the start (`kd_equal`)."""
     ce, weight = source.kd_weights
     numbers = params(ce=ce, kd=weight, reference=source.temperature.base)

@@ -15,7 +15,7 @@ Row = Sequence[float | None]
 Shares = tuple[float | None, float | None, float | None]
 
 
-def asked(spec: RunSpec) -> Shares:
+def requested_shares(spec: RunSpec) -> Shares:
     """The shares that a run asks for, by FIELDS; None for what it does not use."""
     used = {spec.mixing.selection} if spec.mixing is not None else set()
     if spec.temperature is not None and spec.temperature.end is not None:
@@ -36,11 +36,11 @@ def _mean(shares: Sequence[float]) -> float | None:
     return math.fsum(shares) / len(shares) if shares else None
 
 
-def off(spec: RunSpec, rows: Iterable[Row]) -> str:
+def describe_deviation(spec: RunSpec, rows: Iterable[Row]) -> str:
     """A sentence that names the shares which are more than MOST_OFF from what the run asks for; empty if none is."""
     words = [
         f"{100 * share:.1f} % {_WORDS[name]} instead of {100 * wanted:.3g} %"
-        for name, wanted, share in zip(FIELDS, asked(spec), means(rows), strict=True)
+        for name, wanted, share in zip(FIELDS, requested_shares(spec), means(rows), strict=True)
         if wanted is not None and share is not None and abs(share - wanted) > MOST_OFF
     ]
     return f"{spec.name}: of its training images, {', '.join(words)}" if words else ""

@@ -27,7 +27,7 @@ class Spread:
     source: str
 
 
-def of_runs(std: float, source: str) -> Spread:
+def spread_of_runs(std: float, source: str) -> Spread:
     """Where the spread of runs alone is known, pairing is taken to gain nothing: a difference varies by sqrt(2) std."""
     return Spread(std, math.sqrt(2) * std, source)
 
@@ -70,7 +70,7 @@ def power(n: int, difference: float, std: float, *, paired: bool) -> float:
     return 1 - float(nctdtr(freedom, difference / std * scale, -stdtrit(freedom, ALPHA / 2)))
 
 
-def visible(n: int, std: float, *, paired: bool) -> float:
+def detectable_difference(n: int, std: float, *, paired: bool) -> float:
     """The difference that n seeds find with a probability of POWER."""
     freedom, scale = _design(n, paired=paired)
     return float(nctdtrinc(freedom, 1 - POWER, -stdtrit(freedom, ALPHA / 2))) * std / scale
@@ -98,7 +98,8 @@ def sensitivity(seeds: int, found: Spread) -> str:
     if seeds < 2:
         return "1 seed cannot show that rows differ: use --seeds 2 or more"
     return (
-        f"{seeds} seeds see differences of {visible(seeds, found.difference, paired=True):.1f} points and more "
+        f"{seeds} seeds see differences of "
+        f"{detectable_difference(seeds, found.difference, paired=True):.1f} points and more "
         f"({POWER:.0%} power, paired t-test at {ALPHA:.0%}; a difference of two rows varies by "
         f"{found.difference:.2f} points between seeds, {found.source})"
     )
@@ -116,7 +117,7 @@ def report(found: Spread, seeds: int) -> list[str]:
         needed = [seeds_needed(difference, std, paired=same) for std, same in _list_spreads(found)]
         words = [f"> {MOST_SEEDS}" if seeds == MOST_SEEDS else str(seeds) for seeds in needed]
         lines.append(f"  {difference:<4g} points  {words[0]:>8}  {words[1]:>8}")
-    least = [f"{visible(seeds, std, paired=same):.1f}" for std, same in _list_spreads(found)]
+    least = [f"{detectable_difference(seeds, std, paired=same):.1f}" for std, same in _list_spreads(found)]
     return [*lines, f"{seeds} seeds see differences of {least[0]} points and more if paired, of {least[1]} if not."]
 
 

@@ -12,7 +12,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figure.style import BLUE, FORMATS, GRAPH, GREEN, RED, plain, saved, set_title
+from analysis.figure.style import BLUE, FORMATS, GRAPH, GREEN, RED, plain, render_figure, set_title
 from analysis.figure.varied_charts import draw_varied
 from analysis.table import captions, names
 from analysis.table.command_line import write
@@ -217,7 +217,7 @@ def _say_incomplete(axes: Axes, values: list[Value]) -> None:
 
 def picture(grid: Grid, form: str) -> bytes:
     """The figure's file in one of FORMATS; the same numbers give the same bytes."""
-    return saved(draw(grid), form, grid.table.key, dpi=200)
+    return render_figure(draw(grid), form, grid.table.key, dpi=200)
 
 
 def write_figure(grid: Grid, path: Path) -> Path:

@@ -20,7 +20,7 @@ from analysis.figure.observations import (
     teacher,
 )
 from analysis.figure.rule_values import values_of, write_csv
-from analysis.figure.style import saved
+from analysis.figure.style import render_figure
 from analysis.table import captions, names
 from analysis.table.command_line import write
 from analysis.table.kinds import PictureTable
@@ -50,7 +50,7 @@ def write_figure_from_runs(
     for name, figure in figures(resolved, place).items():
         for form in ("png", "pdf"):
             paths.append(folder / f"{name}.{form}")
-            write(paths[-1], saved(figure, form, resolved.table.key))
+            write(paths[-1], render_figure(figure, form, resolved.table.key))
     return paths
 
 

@@ -40,7 +40,7 @@ GRAPH: dict[Any, Any] = TEXT | {
 """The same for axes with numbers on them."""
 
 
-def saved(figure: Figure, form: str, key: str, dpi: int = 300) -> bytes:
+def render_figure(figure: Figure, form: str, key: str, dpi: int = 300) -> bytes:
     """The figure's file in one of FORMATS; the same drawing gives the same bytes. Fonts as publishers want them."""
     undated: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
     buffer = io.BytesIO()

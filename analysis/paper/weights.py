@@ -8,7 +8,7 @@ from analysis.paper import table1
 from analysis.paper.temperatures import ENERGY_KD, KD, LSKD, NORMKD
 from analysis.table.layout import Block, Part, Row, Table
 from trainables.recipes import Pair, Recipe, Treatment
-from trainables.rivals import equal, weighted
+from trainables.rivals import with_kd_gradient, with_kd_weight
 
 RULES = (KD, ENERGY_KD, LSKD, NORMKD)
 Change = Callable[[Treatment, Recipe], Treatment]
@@ -23,7 +23,7 @@ def _row(row: Row, key: str, words: str, change: Change) -> Row:
 
 def _weight(weight: float) -> Block:
     words = f"weight {weight:g}"
-    rows = (_row(row, f"w{weight:g}", words, lambda treatment, _: weighted(treatment, weight)) for row in RULES)
+    rows = (_row(row, f"w{weight:g}", words, lambda treatment, _: with_kd_weight(treatment, weight)) for row in RULES)
     return Block(tuple(rows))
 
 
@@ -38,7 +38,7 @@ TABLE = Table(
             (
                 _weight(0.9),
                 _weight(9),
-                Block(tuple(_row(row, "equal", "equal gradient", equal) for row in RULES if row is not KD)),
+                Block(tuple(_row(row, "equal", "equal gradient", with_kd_gradient) for row in RULES if row is not KD)),
             ),
         ),
     ),

@@ -26,7 +26,7 @@ from analysis.reporting.document import (
     listing,
     paragraph,
 )
-from analysis.reporting.missing import carried, whole
+from analysis.reporting.missing import full_command, sweep_options
 from analysis.reporting.snapshot import Snapshot
 from analysis.table.grid import Grid, make_grid
 from analysis.table.layout import Table
@@ -101,8 +101,8 @@ def judged_claims(snapshot: Snapshot, claims: Sequence[Claim] = CLAIMS, *, sweep
     for claim in claims:
         first = paper.find(claim.tables[0])
         asked = latest.get(first.key, sweeps[-1] if sweeps else None)
-        options = carried(first, asked) if asked else ()
-        command = whole(claim.tables, ("--rows", *claim.rows, *options), str(snapshot.results))
+        options = sweep_options(first, asked) if asked else ()
+        command = full_command(claim.tables, ("--rows", *claim.rows, *options), str(snapshot.results))
         printed = in_the_paper(claim, paper.tables())
         found = [grids[name] for name in claim.tables]
         if refused := [one for one in found if isinstance(one, str)]:

@@ -75,7 +75,7 @@ def _grouped(lacking: Iterable[tuple[str, Pair, RunCounts]]) -> list[Gap]:
     return [Gap(tuple(rows), pairs, state) for (pairs, state), rows in by_pairs.items()]
 
 
-def again(command: str, results: str, *, retry: bool) -> str:
+def resume_command(command: str, results: str, *, retry: bool) -> str:
     """The command of a sweep, to go on with it in another results folder; retry: also what failed."""
     try:
         words = shlex.split(as_called(command))
@@ -86,7 +86,7 @@ def again(command: str, results: str, *, retry: bool) -> str:
     return shlex.join([*kept, "--results", results, *(["--retry"] if retry else [])])
 
 
-def carried(table: Table, sweep: Sweep) -> tuple[str, ...]:
+def sweep_options(table: Table, sweep: Sweep) -> tuple[str, ...]:
     """The options that name the images and the teachers of a sweep, as far as the paper's table uses them."""
     paper = paper_settings(table, sweep.settings)
     if sweep.settings.on(table.dataset).dataset != paper.dataset:
@@ -97,6 +97,6 @@ def carried(table: Table, sweep: Sweep) -> tuple[str, ...]:
     return tuple(word for name, path in folders.items() if path for word in (name, path))
 
 
-def whole(tables: Iterable[str], options: Iterable[str], results: str) -> str:
+def full_command(tables: Iterable[str], options: Iterable[str], results: str) -> str:
     """The command that runs all of some of the paper's tables."""
     return f"{command_name('run')} {shlex.join([*tables, *options, '--results', results])}"

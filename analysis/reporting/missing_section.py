@@ -10,7 +10,7 @@ from analysis.record.settings import Settings
 from analysis.reporting import pictures
 from analysis.reporting.comparison import paper_settings
 from analysis.reporting.document import CODE, Block, Column, Group, Heading, Listing, Styled, Words, listing, paragraph
-from analysis.reporting.missing import Coverage, Gap, again, carried, coverage, unfinished, whole
+from analysis.reporting.missing import Coverage, Gap, coverage, full_command, resume_command, sweep_options, unfinished
 from analysis.reporting.snapshot import Chapter, Snapshot, tables
 from analysis.table import names
 from analysis.table.layout import Table
@@ -30,8 +30,8 @@ def missing_section(snapshot: Snapshot) -> Iterator[Block]:
 def _figures(snapshot: Snapshot) -> Iterator[Block]:
     """Figures beside the tables that no table here stands for."""
     folder = snapshot.results / "tables"
-    for name in pictures.others(folder, set(paper.tables())):
-        for picture in pictures.found(folder, name, f"Figure {name[6:]}"):
+    for name in pictures.list_other_figures(folder, set(paper.tables())):
+        for picture in pictures.find_pictures(folder, name, f"Figure {name[6:]}"):
             yield Heading(picture.alt)
             yield picture
 
@@ -54,7 +54,7 @@ def _unfinished(snapshot: Snapshot) -> Iterator[Block]:
     for chapter in {chapter.sweep.command: chapter for chapter in lacking}.values():
         same = [one for one in lacking if one.sweep.command == chapter.sweep.command]
         retry = any(gap.state.failed for one in same for gap in gaps[one.table.key])
-        yield paragraph(Styled(again(chapter.sweep.command, str(snapshot.results), retry=retry), CODE))
+        yield paragraph(Styled(resume_command(chapter.sweep.command, str(snapshot.results), retry=retry), CODE))
 
 
 def _gap(gap: Gap) -> tuple[Words, ...]:
@@ -77,7 +77,7 @@ def _not_run(snapshot: Snapshot) -> Iterator[Block]:
         if missing:
             complete = f"{covered.complete} of {covered.cells}" if covered.cells else "-"
             lines.append([table.title, complete, missing])
-            commands.setdefault(carried(table, sweep) if sweep else (), []).append(table.key)
+            commands.setdefault(sweep_options(table, sweep) if sweep else (), []).append(table.key)
     if not lines:
         return
     yield Heading("Of the paper, not run")
@@ -87,7 +87,7 @@ def _not_run(snapshot: Snapshot) -> Iterator[Block]:
     yield listing([Column("Table", 0.32), Column("Complete"), Column("Missing", 0.5)], lines)
     yield paragraph("To run what is missing of all of them, or of those that are named:")
     for options, names_of in commands.items():
-        yield paragraph(Styled(whole(names_of, options, str(snapshot.results)), CODE))
+        yield paragraph(Styled(full_command(names_of, options, str(snapshot.results)), CODE))
 
 
 def _of_the_paper() -> list[Table]:
@@ -98,7 +98,7 @@ def _undrawn(snapshot: Snapshot, table: Table, chapter: Chapter | None) -> bool:
     """Whether a picture is not in the folder, or of other runs than the paper's."""
     if not table.kind.needs_weights:
         return False
-    if not pictures.found(snapshot.results / "tables", table.key, table.title):
+    if not pictures.find_pictures(snapshot.results / "tables", table.key, table.title):
         return True
     if chapter is None:
         return False

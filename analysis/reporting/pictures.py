@@ -19,7 +19,7 @@ ALONE = 0.72
 _SIGNATURES = {".png": b"\x89PNG\r\n", ".pdf": b"%PDF-"}
 
 
-def drawn(grid: Grid, *, printed: bool) -> Picture:
+def draw_picture(grid: Grid, *, printed: bool) -> Picture:
     """A table's picture from its numbers."""
     key = grid.table.key
     parts = list(_parts(grid)) if printed else []
@@ -46,7 +46,7 @@ def is_drawn(grid: Grid) -> bool:
     return grid.table.kind.trains and not grid.table.kind.needs_weights
 
 
-def found(folder: Path, key: str, title: str) -> list[Picture]:
+def find_pictures(folder: Path, key: str, title: str) -> list[Picture]:
     """The pictures that the latest sweep has drawn of `key`, one a pair, as far as they can be read."""
     names = {path.stem for path in folder.glob(f"{key}*") if re.fullmatch(rf"{key}(-\w+)*", path.stem, re.ASCII)}
     names = {name for name in names if not name.startswith(kept_name(key))}
@@ -59,7 +59,7 @@ def _found(path: Path, title: str) -> Picture | None:
     return Picture(path.name, title, png, prints) if prints else None
 
 
-def others(folder: Path, known: set[str]) -> list[str]:
+def list_other_figures(folder: Path, known: set[str]) -> list[str]:
     """Figures in a folder that no table of that name stands for, by number."""
     names = {path.stem.partition("-")[0] for path in folder.glob("figure*") if path.suffix in _SIGNATURES} - known
     return sorted(

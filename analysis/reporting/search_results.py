@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis.figure import search_plots as draw
-from analysis.figure.style import saved
+from analysis.figure.style import render_figure
 from analysis.record.entry import Entry
 from analysis.record.trial import COSTS, Scalar, TrialRecord
 from analysis.table import names
@@ -189,7 +189,11 @@ def write_search(found: Searched, folder: Path) -> list[Path]:
         "table.tex": latex(sheet).encode(),
         "table.md": markdown(sheet).encode(),
         "trials.csv": _csv(found).encode(),
-        **{f"{name}.{form}": saved(made, form, name) for name, made in _pictures(found) for form in ("png", "pdf")},
+        **{
+            f"{name}.{form}": render_figure(made, form, name)
+            for name, made in _pictures(found)
+            for form in ("png", "pdf")
+        },
     }
     for name, content in files.items():
         write_atomically(folder / name, content)

@@ -98,9 +98,9 @@ def others(chapter: Chapter, snapshot: Snapshot) -> Iterator[Block]:
 
 def _picture(grid: Grid, snapshot: Snapshot, printed: bool) -> Iterator[Block]:
     if pictures.is_drawn(grid):
-        yield from [pictures.drawn(grid, printed=printed)] if grid.values else []
+        yield from [pictures.draw_picture(grid, printed=printed)] if grid.values else []
         return
-    found = pictures.found(snapshot.results / "tables", grid.table.key, grid.resolved.title)
+    found = pictures.find_pictures(snapshot.results / "tables", grid.table.key, grid.resolved.title)
     if found:
         yield from found
     elif grid.table.kind.trains:
@@ -213,7 +213,10 @@ def _shares(grid: Grid, snapshot: Snapshot) -> dict[str, str]:
                 snapshot.runs[run_id] for run_id in value.runs if run_id in snapshot.runs
             )
     texts = {row: shares.in_words(shares.means(entry.shares) for entry in entries) for row, entries in found.items()}
-    off = {row: sum(bool(shares.off(entry.spec, entry.shares)) for entry in entries) for row, entries in found.items()}
+    off = {
+        row: sum(bool(shares.describe_deviation(entry.spec, entry.shares)) for entry in entries)
+        for row, entries in found.items()
+    }
     return {
         row: text + (f" ({off[row]} of {len(found[row])} off)" if off[row] else "")
         for row, text in texts.items()

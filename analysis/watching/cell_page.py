@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from analysis.record.entry import CURVE_FIELDS, Entry
 from analysis.reporting.document import BAD, CODE, QUIET, Block, Column, Styled, Words, listing, paragraph
-from analysis.reporting.missing import again
+from analysis.reporting.missing import resume_command
 from analysis.reporting.provenance import minute
 from analysis.reporting.snapshot import Chapter
 from analysis.reporting.table_section import HEADS, legend, line_of, provenance_listing
@@ -187,7 +187,9 @@ def _shares(entries: Sequence[Entry]) -> Iterator[Block]:
     """What the runs really had, and what they should have had where that is far off."""
     words = [(entry, shares.in_words([shares.means(entry.shares)])) for entry in entries]
     lines: list[list[Words]] = [
-        [str(entry.spec.seed), text, Styled(shares.off(entry.spec, entry.shares), BAD)] for entry, text in words if text
+        [str(entry.spec.seed), text, Styled(shares.describe_deviation(entry.spec, entry.shares), BAD)]
+        for entry, text in words
+        if text
     ]
     if lines:
         yield listing([Column("Seed", right=True), Column("Mean over the epochs"), Column("", 0.4)], lines)
@@ -202,7 +204,7 @@ def command(chapter: Chapter, value: Value, results: str, *, retry: bool) -> str
     """What trains this entry alone; of a user's own table, and with files of --use, the sweep that asked for it."""
     sweep, found = chapter.sweep, _row(chapter, value)
     if sweep.settings.own_table or "--use" in sweep.command:
-        return again(sweep.command, results, retry=retry)
+        return resume_command(sweep.command, results, retry=retry)
     rows = (found[1].varies or found[1].key,) if found else sweep.settings.rows
     narrow = replace(sweep.settings, rows=rows, pairs=(value.pair.key,))
     folders = {"--data-dir": sweep.data_dir, "--teachers": sweep.teachers}

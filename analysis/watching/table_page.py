@@ -44,7 +44,7 @@ def _found(chapter: Chapter, view: Seen) -> list[Picture]:
         return []
     if pictures.is_drawn(grid):
         return [Picture(chapter.table.key, chapter.title, None)] if grid.values else []
-    return pictures.found(view.snapshot.results / "tables", chapter.table.key, chapter.title)
+    return pictures.find_pictures(view.snapshot.results / "tables", chapter.table.key, chapter.title)
 
 
 def picture_of(chapter: Chapter, view: Seen, number: int) -> bytes | None:
@@ -55,4 +55,4 @@ def picture_of(chapter: Chapter, view: Seen, number: int) -> bytes | None:
     if not pictures.is_drawn(chapter.grid):
         return found[0].page
     with _drawing:
-        return pictures.drawn(chapter.grid, printed=False).page
+        return pictures.draw_picture(chapter.grid, printed=False).page

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from analysis.claim.power import of_runs, sensitivity, spread
+from analysis.claim.power import sensitivity, spread, spread_of_runs
 from analysis.record.entry import Entry
 from analysis.record.specs import teacher_spec
 from analysis.table import names
@@ -85,7 +85,7 @@ def _visible(request: Request, entries: Mapping[str, Entry]) -> list[str]:
     if not compared:
         return []
     found = spread((make_grid(table, entries) for table in compared), "from the ledger")
-    return [sensitivity(request.settings.seeds, found or of_runs(SEED_STD, ASSUMED))]
+    return [sensitivity(request.settings.seeds, found or spread_of_runs(SEED_STD, ASSUMED))]
 
 
 def show_cost(estimate: CostEstimate, where: str, caches: TeacherCaches, most: float) -> None:

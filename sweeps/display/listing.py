@@ -12,7 +12,7 @@ from analysis.record.settings import Settings
 from analysis.table import names as printed
 from analysis.table.layout import Part, Table
 from analysis.table.resolved import resolve
-from sweeps.running.recovery import known
+from sweeps.running.recovery import load_entries
 from trainables import datasets
 from trainables.additions import folders_of
 from trainables.data.counts import ImageCounts
@@ -65,7 +65,7 @@ def _state(table: Table, results: Path) -> str:
     if not table.kind.trains:
         return "printed from the specs of the other tables' runs"
     asked = [spec.run_id for spec in resolve(table, Settings(dataset="")).runs]
-    done = sum(entry.done for entry in known(results, asked).values())
+    done = sum(entry.done for entry in load_entries(results, asked).values())
     drawn = ", then drawn from their weights" if table.kind.needs_weights else ""
     return f"{done} of {len(asked)} runs done{drawn}"
 

@@ -248,7 +248,7 @@ def _cost(
     """
     import torch
 
-    from trainables.training.evaluation import BATCH, Scores, at_once, autocast
+    from trainables.training.evaluation import BATCH, Scores, autocast, choose_batch_size
     from trainables.training.student import Student
     from trainables.training.teachers import Teacher, TeacherFacts
     from trainables.training.views import TeacherContext, Views
@@ -302,7 +302,7 @@ def _cost(
 
     def answer(images: int) -> Callable[[], None]:
         inputs = batches_of(images)[1].images
-        parts = inputs.split(at_once(BATCH, inputs.device, facts.side))
+        parts = inputs.split(choose_batch_size(BATCH, inputs.device, facts.side))
 
         @torch.no_grad()
         def work() -> None:

@@ -68,7 +68,7 @@ class Request:
 def make_request(options: Options) -> Request:
     """The request of a command line; refuses what does not exist or contradicts itself."""
     asked = options.settings
-    tables = tuple({table.key: table for name in options.tables for table in named(name, asked)}.values())
+    tables = tuple({table.key: table for name in options.tables for table in find_tables(name, asked)}.values())
     if asked.dataset:
         _check_dataset(asked.dataset)
     if asked.recipe_of:
@@ -111,7 +111,7 @@ def make_request(options: Options) -> Request:
     return Request(tables, settings, given, tuple((name, source.source) for name, source in found.items()))
 
 
-def named(name: str, settings: Settings | None = None) -> Sequence[Table]:
+def find_tables(name: str, settings: Settings | None = None) -> Sequence[Table]:
     """The table of that name, also of the settings' own one, or all of the program's."""
     tables = paper.tables()
     if name.lower() == ALL:

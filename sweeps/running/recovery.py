@@ -26,7 +26,7 @@ def ingest(results: Path, ledger: Ledger, run_ids: Iterable[str]) -> int:
     wanted = list(run_ids)
     found = _find_unrecorded(results, ledger.entries(wanted), wanted)
     for result in found:
-        usable(results, result)
+        check_result(results, result)
     recorded = sum(map(ledger.record, found))
     for run_id, entry in ledger.entries(wanted).items():
         if entry.done and weights_path(results, run_id).exists():
@@ -44,7 +44,7 @@ def forget_end(results: Path, run_id: str) -> None:
         (run_dir(results, run_id) / "result.json").unlink()
 
 
-def known(results: Path, run_ids: Iterable[str]) -> dict[str, Entry]:
+def load_entries(results: Path, run_ids: Iterable[str]) -> dict[str, Entry]:
     """What is known of the runs, from the ledger and from results that are not in it yet; nothing is written."""
     wanted = list(run_ids)
     entries: dict[str, Entry] = {}
@@ -52,7 +52,8 @@ def known(results: Path, run_ids: Iterable[str]) -> dict[str, Entry]:
         with Ledger.open(results / "ledger.sqlite", readonly=True) as ledger:
             entries = ledger.entries(wanted)
     return entries | {
-        entry.run_id: entry for entry in (usable(results, one) for one in _find_unrecorded(results, entries, wanted))
+        entry.run_id: entry
+        for entry in (check_result(results, one) for one in _find_unrecorded(results, entries, wanted))
     }
 
 
@@ -71,11 +72,11 @@ def wait_for_result(results: Path, run_id: str, seconds: float, check: Callable[
         for folder in (results / "runs", run_dir(results, run_id)):
             with contextlib.suppress(OSError):
                 os.listdir(folder)
-    usable(results, result)
+    check_result(results, result)
     return result
 
 
-def usable(results: Path, result: dict[str, Any]) -> Entry:
+def check_result(results: Path, result: dict[str, Any]) -> Entry:
     """The entry that a result makes; refused where it is not one."""
     try:
         return entry_of(result)

@@ -19,7 +19,7 @@ from trainables.datasets import load
 from trainables.evaluate import main
 from trainables.models import build
 from trainables.models.checkpoint import save_weights
-from trainables.training.evaluation import at_once
+from trainables.training.evaluation import choose_batch_size
 
 SCRIPT = Path(__file__).resolve().parents[2] / "trainables" / "evaluate.py"
 
@@ -162,5 +162,5 @@ def test_convolutions_are_those_of_training(weights: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(("side", "expected"), [(16, 2000), (32, 2000), (64, 512), (65, 496), (224, 64), (10**4, 64)])
 def test_large_images_are_evaluated_fewer_at_once(side: int, expected: int) -> None:
     """A small share of a GPU holds the maps of 64 images of 224 x 224, and none those of 2,000."""
-    assert at_once({"cuda": 2000, "cpu": 7}, torch.device("cuda"), side) == expected
-    assert at_once({"cuda": 2000, "cpu": 7}, torch.device("cpu"), side) == min(7, expected)
+    assert choose_batch_size({"cuda": 2000, "cpu": 7}, torch.device("cuda"), side) == expected
+    assert choose_batch_size({"cuda": 2000, "cpu": 7}, torch.device("cpu"), side) == min(7, expected)

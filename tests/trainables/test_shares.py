@@ -61,7 +61,7 @@ def assert_near(results: Path, spec: RunSpec, points: float) -> None:
     """Every share that a run has lies within so many points of what it asks for."""
     (row,) = recorded(results, spec)
     assert row[0] == 1
-    for name, wanted, share in zip(shares.FIELDS, shares.asked(spec), row[1:], strict=True):
+    for name, wanted, share in zip(shares.FIELDS, shares.requested_shares(spec), row[1:], strict=True):
         assert (wanted is None) == (share is None), (spec.name, name)
         if wanted is not None and share is not None:
             assert 100 * abs(share - wanted) <= points, (spec.name, name, share)
@@ -164,16 +164,16 @@ def test_a_run_that_is_off_says_so(teacher: GivenTeacher, tmp_path: Path) -> Non
 
 def test_shares_that_a_run_does_not_have() -> None:
     plain = replace(VANILLA, method="kd", params=params(ce=0.1, kd=0.9), teacher="resnet8", teacher_source="sha256:0")
-    assert shares.asked(plain) == (None, None, None)
-    assert shares.asked(replace(plain, mixing=Mixing("cutmix"))) == (None, None, 1)
-    assert shares.asked(replace(plain, mixing=Mixing("cutmix", "half", 0.4))) == (0.2, 0.2, 0.4)
+    assert shares.requested_shares(plain) == (None, None, None)
+    assert shares.requested_shares(replace(plain, mixing=Mixing("cutmix"))) == (None, None, 1)
+    assert shares.requested_shares(replace(plain, mixing=Mixing("cutmix", "half", 0.4))) == (0.2, 0.2, 0.4)
     both = replace(plain, temperature=ENERGY[0.3], mixing=HE_DA[0.5])
-    assert shares.asked(both) == (0.3, 0.3, 0.5)
+    assert shares.requested_shares(both) == (0.3, 0.3, 0.5)
     assert shares.means([]) == (None, None, None)
     assert shares.means([[1, 0.25, None, 0.5], [2, 0.75, None, 1]]) == (0.5, None, 0.75)
-    assert shares.off(both, [[1, 0.3, 0.319, 0.5]]) == ""
+    assert shares.describe_deviation(both, [[1, 0.3, 0.319, 0.5]]) == ""
     told = "32.5 % had high energy instead of 30 %, 40.0 % were mixed instead of 50 %"
-    assert shares.off(both, [[1, 0.3, 0.325, 0.4]]) == f"{both.name}: of its training images, {told}"
+    assert shares.describe_deviation(both, [[1, 0.3, 0.325, 0.4]]) == f"{both.name}: of its training images, {told}"
     assert shares.in_words([(0.2, None, 0.5), (0.21, None, 0.5)]) == "low 20.0 to 21.0 %, mixed 50.0 %"
 
 

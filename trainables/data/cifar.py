@@ -53,7 +53,7 @@ def read(cifar: CifarFiles, data_dir: Path | None, *, download: bool) -> Content
         partial = f"{root} has an incomplete {title}: {found[0].missing}" if found else f"{root} has no {title}"
         raise UserError(f"{partial}: {cifar.how}")
     arrays = whole.read(whole.path, cifar)
-    splits = {split: checked(cifar, split, *both, whole.path) for split, both in arrays.items()}
+    splits = {split: check_split(cifar, split, *both, whole.path) for split, both in arrays.items()}
     return Contents(
         cifar.classes,
         in_fixed_order(*splits["train"]),
@@ -100,7 +100,7 @@ def fetch(cifar: CifarFiles, folder: Path) -> Found:
     return Found(archive, "archive", None, cifar_python.read_archive)
 
 
-def checked(
+def check_split(
     cifar: CifarFiles, split: str, images: np.ndarray, labels: np.ndarray, path: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """Refuse a split that has not the published number of images of each class."""

@@ -14,7 +14,7 @@ from PIL import Image
 from trainables.data.cifar_files import SIDE, CifarFiles
 from trainables.data.cifar_python import Arrays
 from trainables.data.decoding import UNREADABLE, in_threads, why_unreadable
-from trainables.data.parquet import CACHED, Columns, find_columns, missing_shard, opened, shards
+from trainables.data.parquet import CACHED, Columns, find_columns, missing_shard, open_parquet, shards
 from trainables.errors import UserError
 
 SPLITS = ("train", "test")
@@ -56,7 +56,7 @@ def read_folder(folder: Path, cifar: CifarFiles) -> dict[str, Arrays]:
 
 def read_file(file: Path, cifar: CifarFiles) -> Arrays:
     """One parquet file as images (N, 32, 32, 3), uint8, and labels (N,), int64."""
-    with opened(file, cifar.again) as table:
+    with open_parquet(file, cifar.again) as table:
         columns = find_columns(table.schema_arrow, cifar.columns)
         if columns is None:
             raise UserError(

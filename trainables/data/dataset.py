@@ -88,7 +88,7 @@ class Contents:
             self.train.take(subset.held_out) if holdout else self.test,
             self.mean,
             self.std,
-            of_part(print_of_all, holdout),
+            fingerprint_of_part(print_of_all, holdout),
             self.source + subset.sentence + _remark(damaged),
             damaged,
             tuple(tested),
@@ -203,7 +203,7 @@ def fingerprint(train: Split, test: Split) -> str:
     return digest.hexdigest()
 
 
-def of_part(whole: str, holdout: float) -> str:
+def fingerprint_of_part(whole: str, holdout: float) -> str:
     """The fingerprint of a data set of which a share is held out: it begins as that of the whole does."""
     return whole if not holdout else whole[:32] + hashlib.sha256(f"{whole} {holdout!r}".encode()).hexdigest()[:32]
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.data.dataset import of_part
+from trainables.data.dataset import fingerprint_of_part
 from trainables.data.folders import FolderListing, fingerprint_files
 from trainables.data.image_files import Decoder, DecodeRequest, ImageFiles
 from trainables.data.loader import PART, Loader, in_parts
@@ -69,7 +69,7 @@ class FileContents:
             listing.classes,
             ImageFiles.of(listing.train.take(subset.train), num_classes),
             ImageFiles.of(test, num_classes),
-            fingerprint=of_part(print_of_all, holdout),
+            fingerprint=fingerprint_of_part(print_of_all, holdout),
             source=self.source
             + subset.sentence
             + (f"; {ignored} files that are no images were ignored" if ignored else ""),

@@ -63,7 +63,7 @@ def missing_shard(folder: Path, split: str) -> str | None:
 
 
 @contextlib.contextmanager
-def opened(file: Path, again: str = AGAIN) -> Iterator[pq.ParquetFile]:
+def open_parquet(file: Path, again: str = AGAIN) -> Iterator[pq.ParquetFile]:
     """A file, whose damages are one line. again: what to do about them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -187,7 +187,7 @@ def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _labels(file: Path) -> tuple[tuple[str, ...], list[int | str]]:
     """The names of the classes, if the file has them, and the label of each row."""
-    with opened(file) as table:
+    with open_parquet(file) as table:
         schema = table.schema_arrow
         columns = find_columns(schema)
         if columns is None:
@@ -225,14 +225,14 @@ def read_image(path: Path) -> bytes:
 @lru_cache(maxsize=4096)
 def _find_starts(file: Path) -> np.ndarray:
     """The first row of each row group."""
-    with opened(file) as table:
+    with open_parquet(file) as table:
         sizes = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
     return np.array([0, *accumulate(sizes)])[:-1]
 
 
 @lru_cache(maxsize=16)
 def _group(file: Path, group: int) -> list[bytes]:
-    with opened(file) as table:
+    with open_parquet(file) as table:
         columns = find_columns(table.schema_arrow)
         assert columns is not None
         images = table.read_row_group(group, columns=[columns.image]).column(columns.image).combine_chunks()

@@ -18,13 +18,13 @@ LITTLE = 2 * LARGEST
 """The most that glibc itself keeps at the end of its heap, in bytes, after it has freed a block of LARGEST."""
 
 
-def keep_freed(most: int = ALL) -> bool:
+def keep_freed_memory(most: int = ALL) -> bool:
     """Keep freed memory for the next tensors: `most` bytes at the end of the heap. False where there is no glibc."""
     libc = _find_glibc()
     return bool(libc and libc.mallopt(M_MMAP_THRESHOLD, LARGEST) and libc.mallopt(M_TRIM_THRESHOLD, most))
 
 
-def give_back() -> None:
+def return_freed_memory() -> None:
     """Return free memory to the system now."""
     if libc := _find_glibc():
         libc.malloc_trim(0)

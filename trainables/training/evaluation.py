@@ -33,12 +33,12 @@ def autocast(device: str, precision: str) -> torch.autocast:
     return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def at_once(batch: Mapping[str, int], device: torch.device, side: int) -> int:
+def choose_batch_size(batch: Mapping[str, int], device: torch.device, side: int) -> int:
     """How many of such images a network is asked about together: of large ones fewer, whose maps would fill a GPU."""
     return min(batch[device.type], max(FEWEST, MOST_PIXELS // side**2))
 
 
-def as_trained() -> AbstractContextManager[None]:
+def training_kernels() -> AbstractContextManager[None]:
     """Convolutions in float32 on a GPU as in training: without TF32, and the same every time."""
     return cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
@@ -55,7 +55,7 @@ def evaluate(
 
     An image that cannot be read counts as wrong.
     """
-    batch = batch_size or at_once(BATCH, dataset.device, dataset.side)
+    batch = batch_size or choose_batch_size(BATCH, dataset.device, dataset.side)
     sums = torch.zeros(len(logits_of), 3, dtype=torch.float64, device=dataset.device)
     for images, truth in dataset.scan("test", batch, current_share()):
         for own, ask in zip(sums, logits_of, strict=True):

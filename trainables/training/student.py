@@ -23,7 +23,7 @@ from trainables.models.checkpoint import save_weights
 from trainables.network_names import MODULES
 from trainables.rules import rule_of
 from trainables.run_names import name_of
-from trainables.shares import asked
+from trainables.shares import requested_shares
 from trainables.spec import RunSpec
 from trainables.storage.checkpoints import drop_checkpoints, load_checkpoint, save_checkpoint
 from trainables.storage.locks import hold_lock
@@ -159,7 +159,7 @@ class Student:
         if not math.isfinite(scores.loss):
             return f"diverged: the test loss is {scores.loss} after epoch {epoch}"
         self.record.curve.append([epoch, train_loss, *scores])
-        shares = zip(counts, asked(self.spec), strict=True)
+        shares = zip(counts, requested_shares(self.spec), strict=True)
         self.record.shares.append([epoch, *(None if wanted is None else count / samples for count, wanted in shares)])
         if not self.ended and self.share.rank == 0:
             self._save()

@@ -38,7 +38,7 @@ from trainables.storage.runs import (
     write_atomically,
 )
 from trainables.training.distributed import all_gather, current_share
-from trainables.training.evaluation import Scores, at_once, autocast, evaluate
+from trainables.training.evaluation import Scores, autocast, choose_batch_size, evaluate
 
 BATCH = {"cpu": 64, "cuda": 2048}
 
@@ -93,7 +93,7 @@ class Teacher:
         return network.to(self.device).to(memory_format=torch.channels_last)
 
     def _parts(self, images: Tensor) -> tuple[Tensor, ...]:
-        return images.to(self.dtype).split(at_once(BATCH, self.device, images.shape[-1]))
+        return images.to(self.dtype).split(choose_batch_size(BATCH, self.device, images.shape[-1]))
 
 
 class _Whole(nn.Module):
@@ -169,7 +169,7 @@ def measure_teacher(
     device = surroundings(teacher.device.type)["device"]
     always = f"{digest} {dataset.fingerprint} {spec.precision} {device} {torch.get_num_threads()}"
     augmented = f"{stream.seed} {spec.augmentation} {stream.version}"
-    most = at_once(BATCH, teacher.device, dataset.side)
+    most = choose_batch_size(BATCH, teacher.device, dataset.side)
     made: dict[str, tuple[str, Callable[[], Tensor]]] = {
         "view": (augmented, lambda: _energies(teacher, stream.each_once(most))),
         "image": ("", lambda: _energies(teacher, (images for images, _ in dataset.scan("train", most, share)))),

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped]
 
 from analysis import paper
-from analysis.claim.power import of_runs, power, report, seeds_needed, sensitivity, spread, visible
+from analysis.claim.power import detectable_difference, power, report, seeds_needed, sensitivity, spread, spread_of_runs
 from analysis.record.settings import Settings
 from analysis.table.grid import make_grid
 from analysis.table.resolved import resolve
@@ -38,7 +38,7 @@ def test_power_by_simulation(paired: bool) -> None:
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("n", [2, 3, 5, 30])
 def test_what_is_visible_has_the_power_and_needs_so_many_seeds(n: int, paired: bool) -> None:
-    least = visible(n, 0.4, paired=paired)
+    least = detectable_difference(n, 0.4, paired=paired)
     assert power(n, least, 0.4, paired=paired) == pytest.approx(0.8, abs=1e-4)
     assert seeds_needed(1.001 * least, 0.4, paired=paired) == n
 
@@ -60,7 +60,7 @@ def test_the_spread_is_pooled_over_cells_and_over_pairs_of_rows() -> None:
 
 
 def test_what_is_said_of_it() -> None:
-    found = of_runs(0.4, "given")
+    found = spread_of_runs(0.4, "given")
     assert found.difference == pytest.approx(0.4 * math.sqrt(2))
     assert sensitivity(3, found).startswith("3 seeds see differences of 1.8 points and more (80% power")
     assert "use --seeds 2 or more" in sensitivity(1, found)

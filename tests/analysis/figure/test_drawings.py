@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from analysis.figure import drawings, letters
 from analysis.figure.drawings import ACROSS, MARKERS, common_class, correlation_gap, mean_gap
 from analysis.figure.embedding import ClassGroup, ClassMap, embed
-from analysis.figure.style import saved
+from analysis.figure.style import render_figure
 from trainables.errors import UserError
 
 RNG = np.random.default_rng(1)
@@ -209,7 +209,7 @@ def drawn_of_all_kinds(*names: str) -> list[Figure]:
 @pytest.mark.parametrize("form", fast(["png", "pdf"], "png"))
 def test_names_of_any_script_and_of_none_are_drawn_without_a_warning(form: str) -> None:
     for figure in drawn_of_all_kinds(b"cat\xff\xfe".decode("utf-8", "surrogateescape"), "плюс", "猫", "แมว"):
-        assert saved(figure, form, "x", dpi=40)
+        assert render_figure(figure, form, "x", dpi=40)
 
 
 def test_a_name_that_no_font_has_is_numbered_and_explained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ def test_a_font_that_has_the_letters_is_taken() -> None:
     texts = figure.subfigs[0].legends[0].get_texts()
     assert texts[1].get_text() == only
     assert texts[1].get_fontfamily() == [letters.USUAL, "STIXGeneral"]
-    assert saved(figure, "png", "x", dpi=40)
+    assert render_figure(figure, "png", "x", dpi=40)
 
 
 def test_too_few_images_are_one_line() -> None:

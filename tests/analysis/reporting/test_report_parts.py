@@ -19,7 +19,7 @@ from analysis.record.ledger import Sweep
 from analysis.record.settings import Settings
 from analysis.reporting.comparison import judge, paper_settings
 from analysis.reporting.document import Listing
-from analysis.reporting.missing import RunCounts, again, carried, coverage, unfinished, whole
+from analysis.reporting.missing import RunCounts, coverage, full_command, resume_command, sweep_options, unfinished
 from analysis.reporting.provenance import hours, origins, sum_up
 from analysis.reporting.snapshot import Snapshot
 from analysis.reporting.summary_section import summary_section
@@ -117,25 +117,25 @@ def test_nothing_lacks_where_all_is_done() -> None:
 def test_a_command_goes_on_in_the_folder_of_the_report(before: list[str], results: str) -> None:
     kept = [word for word in before if not word.startswith("--re")]
     command = shlex.join(["python", "sweeps/run.py", *kept, "--results", "old"])
-    words_of = shlex.split(again(command, results, retry=False))
+    words_of = shlex.split(resume_command(command, results, retry=False))
     assert words_of == ["ekd", "run", *kept, "--results", results]
-    assert shlex.split(again(shlex.join(words_of), results, retry=True)) == [*words_of, "--retry"]
+    assert shlex.split(resume_command(shlex.join(words_of), results, retry=True)) == [*words_of, "--retry"]
 
 
 def test_a_command_that_is_none_stays_as_it_is() -> None:
-    assert again("python 'sweeps", "r", retry=True) == "python 'sweeps"
-    assert again("run.py t --results=old --retry", "r", retry=False) == "run.py t --results r"
+    assert resume_command("python 'sweeps", "r", retry=True) == "python 'sweeps"
+    assert resume_command("run.py t --results=old --retry", "r", retry=False) == "run.py t --results r"
 
 
 def test_a_command_takes_along_where_the_images_and_the_teachers_are() -> None:
     sweep = Sweep("2026", ("table5",), ONE_PAIR, "run.py table5 --data-dir='my data'", "my data", "T")
-    assert carried(TABLE5, sweep) == ("--data-dir", "my data")
+    assert sweep_options(TABLE5, sweep) == ("--data-dir", "my data")
     given_one = replace(ONE_PAIR, teachers=(("resnet56", "a" * 64),))
-    assert carried(TABLE5, replace(sweep, settings=given_one)) == ("--data-dir", "my data", "--teachers", "T")
-    assert carried(TABLE5, replace(sweep, settings=Settings(dataset="digits"))) == ()
-    assert carried(TABLE5, replace(sweep, data_dir="", teachers="")) == ()
+    assert sweep_options(TABLE5, replace(sweep, settings=given_one)) == ("--data-dir", "my data", "--teachers", "T")
+    assert sweep_options(TABLE5, replace(sweep, settings=Settings(dataset="digits"))) == ()
+    assert sweep_options(TABLE5, replace(sweep, data_dir="", teachers="")) == ()
     expected = "ekd run table5 table4 --data-dir 'my data' --results 'a b'"
-    assert whole(["table5", "table4"], ("--data-dir", "my data"), "a b") == expected
+    assert full_command(["table5", "table4"], ("--data-dir", "my data"), "a b") == expected
 
 
 def test_sources_and_their_sums() -> None:

@@ -19,7 +19,7 @@ from analysis.record.settings import Settings
 from analysis.report import main, make_report, write_report
 from analysis.reporting.document import CODE, Column, Document, Heading, Listing, Picture, Styled, listing, paragraph
 from analysis.reporting.latex_pdf import ACROSS, FIGURES, article, compile_pdf, pictures_of
-from analysis.reporting.pictures import drawn
+from analysis.reporting.pictures import draw_picture
 from analysis.reporting.snapshot import read_snapshot
 from analysis.table.grid import make_grid
 from analysis.table.layout import Table
@@ -103,7 +103,7 @@ def test_no_page_is_empty_and_what_must_be_said_is_printed(folder: Path) -> None
 def test_wide_tables_and_many_pairs_fit_with_every_number(tmp_path: Path) -> None:
     table, settings = wide()
     sheet = make_sheet(make_grid(resolve(table, settings), {}))
-    picture = drawn(make_grid(resolve(table, settings), {}), printed=True)
+    picture = draw_picture(make_grid(resolve(table, settings), {}), printed=True)
     assert [name for name, _, _ in picture.print] == [f"table13-{number}" + ".pdf" for number in range(1, 10)]
     document = Document("wide", "", (Heading("wide"), sheet, picture))
     assert article(document).count(r"\begin{tabular}") == -(-17 // ACROSS)

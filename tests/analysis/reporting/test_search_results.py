@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from analysis.figure import search_plots as draw
-from analysis.figure.style import saved
+from analysis.figure.style import render_figure
 from analysis.record.entry import entry_of
 from analysis.record.trial import TrialRecord
 from analysis.reporting.search_results import Finalist, Searched, sheet_of, write_search
@@ -127,7 +127,7 @@ def draw_front(trials: tuple[TrialRecord, ...], title: str) -> object:
 @pytest.mark.parametrize("make", [draw.history, draw.slices, draw.parallel, draw_front])
 @pytest.mark.parametrize("trials", [TRIALS, TRIALS[:1], (TRIALS[0], replace(TRIALS[0], number=1)), OTHER_FIELDS])
 def test_nothing_is_cut_off(make: object, trials: tuple[TrialRecord, ...]) -> None:
-    picture = Image.open(io.BytesIO(saved(make(trials, "Title"), "png", "x", dpi=60)))  # type: ignore[operator]
+    picture = Image.open(io.BytesIO(render_figure(make(trials, "Title"), "png", "x", dpi=60)))  # type: ignore[operator]
     pixels = np.asarray(picture.convert("L"))
     edges = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     assert (edges == 255).all()

@@ -46,7 +46,7 @@ def test_files_of_another_sweep_are_kept_under_another_name(tmp_path: Path) -> N
     for name, content in first.items():
         assert name == INDEX or (tmp_path / name.replace("table5", kept)).read_bytes() == content
     assert b"set mixing.rate = 0.6" in (tmp_path / "table5.md").read_bytes()
-    assert [picture.name for picture in pictures.found(tmp_path, "table5", "")] == ["table5"]
+    assert [picture.name for picture in pictures.find_pictures(tmp_path, "table5", "")] == ["table5"]
     write(tmp_path, usual)
     assert len(names(tmp_path)) == 3 * (len(EXTENSIONS) + 2), "one name a sweep"
 

@@ -282,14 +282,14 @@ def test_faulty_parquet(parquet: Path, small: pa.Table, tmp_path: Path) -> None:
 
 def test_wrong_counts(splits: dict[str, Arrays]) -> None:
     images, labels = splits["test"][0], splits["test"][1].copy()
-    reading.checked(FILES, "test", images, labels, Path("here"))
+    reading.check_split(FILES, "test", images, labels, Path("here"))
     here = int(np.flatnonzero(labels == 83)[0])
     labels[here] = 84
     with pytest.raises(UserError, match="1 test images of 'sweet_pepper'"):
-        reading.checked(FILES, "test", images, labels, Path("here"))
+        reading.check_split(FILES, "test", images, labels, Path("here"))
     labels[here] = 100
     with pytest.raises(UserError, match="labels from 0 to 100"):
-        reading.checked(FILES, "test", images, labels, Path("here"))
+        reading.check_split(FILES, "test", images, labels, Path("here"))
 
 
 @pytest.fixture

@@ -100,5 +100,5 @@ def test_a_job_gives_its_memory_back_however_it_ends(tmp_path: Path, monkeypatch
 
 def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu_memory, "_find_glibc", lambda: None)
-    assert not cpu_memory.keep_freed()
-    cpu_memory.give_back()
+    assert not cpu_memory.keep_freed_memory()
+    cpu_memory.return_freed_memory()

@@ -30,13 +30,13 @@ from trainables.rivals import (
     dkd_normkd,
     dtkd,
     eakd,
-    equal,
     lskd,
     nkd,
     normkd,
     rld,
     spherical,
     ttm,
+    with_kd_gradient,
     wsld,
     wttm,
 )
@@ -65,7 +65,7 @@ MIXED = {
     "dkd_normkd": dkd_normkd(DIGITS, PAIR),
     "he_normkd": replace(normkd(DIGITS, PAIR), mixing=HE_DA),
     "mixup_dkd_lskd": replace(dkd_lskd(DIGITS, PAIR), mixing=Mixing("mixup", target="both")),
-    "equal_lskd": equal(lskd(DIGITS, PAIR), DIGITS),
+    "equal_lskd": with_kd_gradient(lskd(DIGITS, PAIR), DIGITS),
 }
 ALL = OF_RULES | MIXED
 
