@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[3]
 STEPS = """
 import ctypes, resource, sys, threading
 PR_SET_THP_DISABLE = 41
-from trainables.training.cpu_memory import give_back, keep_freed
+from trainables.training.cpu_memory import return_freed_memory, keep_freed_memory
 if sys.argv[1] == "kept":
-    assert keep_freed()
+    assert keep_freed_memory()
 libc = ctypes.CDLL(None)
 assert libc.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
 libc.malloc.restype = ctypes.c_void_p
@@ -44,7 +44,7 @@ def work():
         step()
     print((faults() - before) // 4)
     before = resident()
-    give_back()
+    return_freed_memory()
     print(before - resident())
 thread = threading.Thread(target=work)
 thread.start() if sys.argv[2] == "thread" else work()
@@ -83,7 +83,7 @@ def test_else_every_step_gets_its_pages_anew() -> None:
 
 def test_a_job_gives_its_memory_back_however_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str] = []
-    monkeypatch.setattr(job, "give_back", lambda: given.append("back"))
+    monkeypatch.setattr(job, "return_freed_memory", lambda: given.append("back"))
     train([VANILLA], Execution(tmp_path / "done", threads=1))
     assert given == ["back"]
     stop_after([VANILLA], Execution(tmp_path / "stopped", threads=1), 1)
