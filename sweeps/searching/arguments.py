@@ -88,7 +88,7 @@ def parse(argv: Sequence[str]) -> SearchOptions:
         choices=("top1", *COSTS),
         default=["top1"],
         metavar="NAME",
-        help=f"top1, and what is to be low: {', '.join(COSTS)} (default: top1)",
+        help=f"top1, and what is to be low: {', '.join(COSTS)}; seconds: one job at a time (default: top1)",
     )
     add(
         "--holdout",

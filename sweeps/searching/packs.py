@@ -43,6 +43,8 @@ class Packs(JobQueue):
         first = super().take(fits)
         if first is not None or not super().exhausted or self._dry:
             return first
+        if self._running and self._template.specs[0].timing:  # What trained beside it would be in its numbers.
+            return None
         if not self._template.needs <= self._trained or not fits(self._held or self._template):
             return None
         job = self._held or self._ask()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fake_job import spec
 
 from sweeps.planning.plan import JobKind, Plan, PlannedJob, job_of
@@ -67,6 +69,16 @@ def test_a_pack_that_does_not_fit_is_kept() -> None:
     assert queue.take() == pack(0)
     assert queue.take() is None
     assert queue.exhausted
+
+
+def test_a_pack_that_is_timed_has_the_machine_for_itself() -> None:
+    asked = Asked(2)
+    queue = Packs(Plan({}), asked, job_of(JobKind.TRIALS, [replace(spec(), timing=True)]), asked.over)
+    first = queue.take()
+    assert first is not None
+    assert queue.take() is None
+    queue.ended(first, "it failed")
+    assert queue.take() == pack(1)
 
 
 def test_a_trial_that_fails_ends_nothing() -> None:
