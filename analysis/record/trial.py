@@ -10,6 +10,11 @@ COSTS = {"seconds": "Seconds", "parameters": "Parameters", "flops": "Multiply-ad
 """What a search can keep low, and how it is called."""
 
 
+def cost_words(value: float) -> str:
+    """`4.4`, `78,042`"""
+    return f"{value:,.0f}" if value.is_integer() else f"{value:,.1f}"
+
+
 @dataclass(frozen=True)
 class TrialRecord:
     """What was tried, and with what result.

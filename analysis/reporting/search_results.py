@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.figure import search_plots as draw
 from analysis.figure.style import render_figure
 from analysis.record.entry import Entry
-from analysis.record.trial import COSTS, Scalar, TrialRecord
+from analysis.record.trial import COSTS, Scalar, TrialRecord, cost_words
 from analysis.table import names
 from analysis.table.captions import SPREAD
 from analysis.table.latex import latex
@@ -94,7 +94,7 @@ def sheet_of(found: Searched) -> Sheet:
             (
                 *(Shown(_word(one.fields.get(name))) for name in fields),
                 Shown(NOTHING if one.trial is None or one.trial.score is None else percent(one.trial.score)),
-                *(Shown(_word(one.trial.costs.get(name) if one.trial else None)) for name in found.costs),
+                *(Shown(cost_words(one.trial.costs[name]) if one.trial else NOTHING) for name in found.costs),
                 *(
                     _shown(column[place], highest, found.seeds)
                     for column, highest in zip(columns.values(), best, strict=True)
@@ -150,8 +150,8 @@ def _caption(found: Searched) -> str:
     spread = f"{SPREAD} over {found.seeds} seeds" if found.seeds > 1 else "one seed"
     many = "one seed" if found.trial_seeds == 1 else f"{found.trial_seeds} seeds"
     ranked = f"Trials are ranked by the mean gain over KD of {names.listed(found.pairs)}."
-    low = names.listed([COSTS[name].lower() for name in found.costs])
-    front = f"The trials shown are the Pareto front: no other has a higher top-1 and no more {low}."
+    low = names.listed(["top-1", *(COSTS[name].lower() for name in found.costs)])
+    front = f"The trials shown are the Pareto front of {low}."
     which = "these" if found.costs else "the best" + (", also of each rule," if found.by_rule else "")
     sentences = [
         f"{sum(counts.values(), states['complete'])} trials of {many}{length} over {found.space}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from analysis.record.entry import Entry
-from analysis.record.trial import COSTS
+from analysis.record.trial import COSTS, cost_words
 from trainables import datasets
 from trainables.errors import UserError
 from trainables.spec import RunSpec
@@ -25,7 +25,7 @@ class Goal:
     direction: Literal["maximize", "minimize"] = "minimize"
 
     def say(self, value: float) -> str:
-        return f"{self.words} {value:.2f}" if self.direction == "maximize" else f"{self.words} {value:g}"
+        return f"{self.words} {f'{value:.2f}' if self.direction == 'maximize' else cost_words(value)}"
 
 
 def goals(costs: tuple[str, ...], chance: float, *, gain: bool) -> tuple[Goal, ...]:
@@ -44,7 +44,7 @@ def _flops(entry: Entry) -> float:
 
     counts = datasets.find(entry.spec.dataset).published
     assert counts is not None
-    return cost_of(entry.spec.student, counts.num_classes, counts.side).multiply_adds
+    return float(cost_of(entry.spec.student, counts.num_classes, counts.side).multiply_adds)
 
 
 def check_costs(names: tuple[str, ...], spec: RunSpec, searched: Mapping[str, str]) -> None:

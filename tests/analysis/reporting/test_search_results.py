@@ -90,7 +90,7 @@ def test_the_front_is_a_table_and_a_picture(tmp_path: Path) -> None:
     (panel,) = sheet_of(FRONT).panels
     assert panel.heads[0][3:6] == ("Held out", "Seconds", "Epochs")
     assert [one.text for one in panel.groups[0][0].entries[2:5]] == ["70.00", "9", "3"]
-    assert "no other has a higher top-1 and no more seconds and epochs" in sheet_of(FRONT).caption
+    assert "the Pareto front of top-1, seconds and epochs." in sheet_of(FRONT).caption
     paths = {path.name for path in write_search(FRONT, tmp_path)}
     assert {"front.png", "front.pdf", "table.tex"} <= paths
     assert (tmp_path / "trials.csv").read_text().startswith("trial,state,held_out_top1,seconds,epochs,origin,")
