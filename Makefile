@@ -13,10 +13,14 @@ SOME_SLOW := \
 	tests/sweeps/running/test_surroundings.py \
 	tests/sweeps/test_campaign.py::test_a_few_faults
 
-.PHONY: demo test test-oldest test-slow test-some-slow check format docs clean
+.PHONY: demo gpu-check test test-oldest test-slow test-some-slow check format docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python sweeps/run.py table5 --dataset digits --gpus 0 --results $(DEMO)
+
+# With the Python that has torch for the GPU; nothing is installed.
+gpu-check:
+	$(PYTHON) benchmarks/gpu_check.py
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(TESTS)

@@ -49,8 +49,10 @@ MANY_RUNS = 1000
 
 if TYPE_CHECKING:
     from sweeps.planning.estimate import CostEstimate
+    from sweeps.planning.past_runs import PastRuns
     from sweeps.planning.teacher_caches import TeacherCaches
     from sweeps.running.events import Event
+    from sweeps.running.time_left import Expected
 
 
 def main(argv: Sequence[str]) -> int:
@@ -121,6 +123,7 @@ def list_names(options: Options) -> int:
 def show_plan(options: Options, request: Request) -> int:
     """Print what a sweep would do. Reads the results folder if there is one and writes nothing."""
     from sweeps.display import forecast
+    from sweeps.planning.budget import Budget
     from sweeps.planning.estimate import NOTHING
     from sweeps.planning.teacher_caches import find_teacher_caches
 
@@ -136,35 +139,73 @@ def show_plan(options: Options, request: Request) -> int:
         forecast.show(plan, request, entries)
     if plan.jobs:
         at_once = max(1, resources.devices_at_once(cores_here()))
-        cost = estimated(plan, where.data_dir, resources, at_once, caches)
+        cost = estimated(plan, where, resources, at_once, caches)
+    budget = None
+    if options.budget is not None:
+        std = forecast.spread_of(request, entries).difference
+        trained = tuple(table for table in request.resolved if table.table.kind.trains)
+        budget = Budget(plan, trained, cost.price, options.budget * 3600, std)
     if options.json:
-        print(forecast.forecast_json(plan, request, cost, caches))
+        print(forecast.forecast_json(plan, request, cost, caches, price=options.price, budget=budget))
     elif plan.jobs:
         jobs = min(at_once, len(plan.jobs))
         on = f"on {resources.gpus} of them" if resources.gpus else f"with {count(jobs, 'job')} at a time"
-        forecast.show_cost(cost, on, caches, where.teacher_cache)
+        forecast.show_cost(cost, on, caches, where.teacher_cache, price=options.price)
+        if budget is not None:
+            forecast.show_budget(budget)
     return 0
 
 
-def estimated(plan: Plan, data_dir: Path, resources: Resources, at_once: int, caches: TeacherCaches) -> CostEstimate:
-    """The cost of a plan, measured on a GPU where the sweep would use one and there is one here."""
+def estimated(plan: Plan, where: Where, resources: Resources, at_once: int, caches: TeacherCaches) -> CostEstimate:
+    """The cost of a plan, from past runs, else measured: on a GPU where the sweep would use one that is here."""
     from sweeps.planning.estimate import estimate
 
-    here = len(gpus_here()) > 0
-    cost = estimate(
+    here = bool(gpus_here())
+    elsewhere = "; measured on this machine's CPU because it has no GPU; GPU times will differ"
+    return estimate(
         plan,
-        data_dir,
+        where.data_dir,
         resources,
         device="cuda" if resources.gpus and here else "cpu",
         at_once=at_once,
         caches=caches,
+        past=past_runs(where, resources),
+        remark=elsewhere if resources.gpus and not here else "",
         tell=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    if resources.gpus and not here:
-        return replace(
-            cost, how=f"{cost.how}; measured on this machine's CPU because it has no GPU; GPU times will differ"
-        )
-    return cost
+
+
+def expect(plan: Plan, where: Where, resources: Resources) -> Expected:
+    """What past runs and kept measurements tell of a plan."""
+    from sweeps.planning.estimate import known_seconds
+    from sweeps.planning.teacher_caches import find_teacher_caches
+    from sweeps.running.time_left import Expected
+
+    at_once = 0 if resources.address and not resources.gpus else resources.devices_at_once(cores_here())
+    seconds = known_seconds(
+        plan,
+        where.data_dir,
+        resources,
+        device="cuda" if resources.gpus and gpus_here() else "cpu",
+        at_once=at_once,
+        caches=find_teacher_caches(plan.jobs, where.data_dir, where.teacher_cache * 10**9),
+        past=past_runs(where, resources),
+    )
+    return Expected(seconds, resources, at_once)
+
+
+def past_runs(where: Where, resources: Resources) -> PastRuns:
+    """What the ledger knows of the device that a sweep would use; nothing where jobs share one, for it does not say
+    which did."""
+    from sweeps.planning.past_runs import NO_RUNS, read_past_runs
+
+    if resources.gpus_per_job < 1 and resources.gpus:
+        return NO_RUNS
+    if resources.gpus:
+        return read_past_runs(where.results, next(iter(gpus_here()), None), None, graphs=where.cuda_graphs)
+    from trainables.storage.provenance import processor
+
+    return read_past_runs(where.results, processor(), min(resources.cpus_per_job, cores_here()))
 
 
 def sweep(options: Options, request: Request, command: str) -> int:
@@ -205,7 +246,7 @@ def check_size(plan: Plan, where: Where) -> None:
         return
     resources = planned_resources(where)
     caches = find_teacher_caches(plan.jobs, where.data_dir, where.teacher_cache * 10**9)
-    cost = estimated(plan, where.data_dir, resources, max(1, resources.devices_at_once(cores_here())), caches)
+    cost = estimated(plan, where, resources, max(1, resources.devices_at_once(cores_here())), caches)
     hours = forecast.hours_words(cost.device_hours)
     raise UserError(f"--vary asks for {runs:,} runs, about {hours} on one device: add --yes to train them")
 
@@ -241,11 +282,15 @@ def train(
     command: str,
 ) -> Outcome:
     from sweeps.display.progress import follow
+    from sweeps.planning.durations import longest_first
     from sweeps.running.engine import execute
     from sweeps.running.trackers import Trackers
 
     remembered = False
-    with follow(plan, request.resolved, entries, results=where.results) as show:
+    expected = expect(plan, where, resources)
+    if expected.seconds.keys() == {job.key for job in plan.jobs}:
+        plan = replace(plan, jobs=longest_first(plan.jobs, expected.seconds))
+    with follow(plan, request.resolved, entries, results=where.results, expected=expected) as show:
 
         def on_event(event: Event) -> None:
             nonlocal remembered
@@ -257,7 +302,9 @@ def train(
         asked, name = asked_by(request.resolved), where.results.name
         trackers = Trackers(where.log, where.results, lambda spec: {"sweep": name, **asked.tags(spec)})
         execution = where.execution(request.files, command)
-        return execute(plan, ledger, execution, resources, on_event, debug=where.debug, trackers=trackers)
+        return execute(
+            plan, ledger, execution, resources, on_event, debug=where.debug, trackers=trackers, expected=expected
+        )
 
 
 def remember(ledger: Ledger, where: Where, request: Request, command: str) -> None:

@@ -83,7 +83,7 @@ def check(one: tuple[str, ...], folder: Path, patch: pytest.MonkeyPatch, capture
     patch.setenv("HOME", str(folder))
     assert (ROOT / script).is_file(), one
     if script == "sweeps/run.py":
-        patch.setattr("sweeps.planning.estimate._measure", no_measuring)
+        patch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
         status = run_command(run.main, words if {"--plan", "--list"} & {*words} else [*words, "--plan"])
     elif script == "sweeps/search.py":
         status = run_command(lambda argv: len(make_search(parse_search(argv))) - 2, words)

@@ -203,6 +203,7 @@ class Job:
         self.context = None if first.teacher is None else self._open_teacher(first, stack)
         self.writer = stack.enter_context(writing())
         self.cuda_streams = cuda_streams_on(execution)
+        self.provenance["cuda_graphs"] = self.cuda_streams is not None
         self.students: list[Student] = []
         self._named: dict[str, str] = {}
 
@@ -269,11 +270,13 @@ class Job:
             if reason is None and not student.ended:
                 continue
             record = student.record
+            cache = self.context.cache if self.context is not None else None
             student.finish(
                 reason,
                 self.context,
                 self.provenance
                 | {"pack": len(active), "devices": self.share.world, "unreadable_images": len(record.unreadable)}
+                | {"answers_read": cache.read if cache is not None else 0}
                 | {"started": record.started, "ended": now()},
             )
             if reason is None:

@@ -7,6 +7,7 @@ every earlier id as it was.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -182,11 +183,20 @@ class RunSpec(Canonical):
             raise NewerError(f"revision {revision} of a run was written by a newer version: upgrade")
         if not FIRST <= revision <= self._newest:
             raise UserError(f"{self.name} has no revision {revision}: leave `revision` out")
-        earlier = dataclasses.replace(self)
-        object.__setattr__(earlier, "revision", revision)
-        return earlier
+        return self._copy("revision", revision)
 
-    @property
+    def with_seed(self, seed: int) -> RunSpec:
+        """The same run of another seed, made without checking the other fields again."""
+        return self._copy("seed", seed)
+
+    def _copy(self, name: str, value: int) -> RunSpec:
+        made = copy.copy(self)
+        for known in ("run_id", "earlier"):
+            made.__dict__.pop(known, None)
+        object.__setattr__(made, name, value)
+        return made
+
+    @functools.cached_property
     def earlier(self) -> list[RunSpec]:
         """What the same fields meant before this run's revision, the first revision first."""
         return [self.as_of(revision) for revision in range(FIRST, self.revision)]

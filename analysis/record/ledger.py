@@ -232,6 +232,11 @@ class Ledger:
         with translate_errors(self.path):
             return int(self._connection.execute("SELECT count(*) FROM runs").fetchone()[0])
 
+    def newest(self, most: int) -> list[Entry]:
+        """The runs that are done, those recorded last first, without curves and shares."""
+        where = f"WHERE status = 'done' ORDER BY rowid DESC LIMIT {most:d}"
+        return list(self._read(where, columns=", ".join(_BRIEF)))
+
     def remember(
         self, tables: Sequence[str], settings: Settings, command: str, data_dir: str = "", teachers: str = ""
     ) -> None:

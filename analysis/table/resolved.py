@@ -70,9 +70,8 @@ class ResolvedTable:
         """Of every entry with a taught student, a run for each seed."""
         settings, timing = self.settings, self.table.kind.timed
         return {
-            (part.key, row.key, pair): tuple(
-                student_spec(settings, pair, row.treat(settings.recipe, pair), seed, varied=row.varied, timing=timing)
-                for seed in self.seeds
+            (part.key, row.key, pair): self._of_all_seeds(
+                student_spec(settings, pair, row.treat(settings.recipe, pair), 1, varied=row.varied, timing=timing)
             )
             for part in self.parts
             for row in part.rows
@@ -83,7 +82,10 @@ class ResolvedTable:
     def untaught(self) -> dict[Pair, tuple[RunSpec, ...]]:
         """The students without a teacher that the table prints above its rows: of each pair a run for each seed."""
         pairs = dict.fromkeys(pair for part in self.parts if part.part.accuracies and part.rows for pair in part.pairs)
-        return {pair: tuple(vanilla_spec(self.settings, pair, seed) for seed in self.seeds) for pair in pairs}
+        return {pair: self._of_all_seeds(vanilla_spec(self.settings, pair, 1)) for pair in pairs}
+
+    def _of_all_seeds(self, first: RunSpec) -> tuple[RunSpec, ...]:
+        return tuple(first if seed == first.seed else first.with_seed(seed) for seed in self.seeds)
 
     @cached_property
     def teachers(self) -> tuple[RunSpec, ...]:

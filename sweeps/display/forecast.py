@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from analysis.claim.power import sensitivity, spread, spread_of_runs
+from analysis.claim.power import Spread, sensitivity, spread, spread_of_runs
 from analysis.record.entry import Entry
 from analysis.record.specs import teacher_spec
 from analysis.table import names
@@ -18,7 +17,10 @@ from analysis.table.grid import make_grid
 from analysis.table.protocol import protocol
 from analysis.table.resolved import ResolvedTable
 from analysis.table.verdicts import SEED_STD
+from sweeps.display.budget_lines import budget_json, budget_lines
 from sweeps.display.rich_table import make_table
+from sweeps.display.words import hours_words, size_words
+from sweeps.planning.budget import Budget
 from sweeps.planning.estimate import CostEstimate
 from sweeps.planning.plan import JobKind, Plan
 from sweeps.planning.teacher_caches import TeacherCaches
@@ -29,10 +31,20 @@ from trainables.commands import count
 from trainables.spec import RunSpec
 
 LEAST_WIDTH = 120
+SHOWN = 3
+"""Jobs of a critical path that are named."""
 ASSUMED = f"assumed from {SEED_STD} points of a run: the ledger has too few of these runs"
 
 
-def forecast_json(plan: Plan, request: Request, estimate: CostEstimate, caches: TeacherCaches) -> str:
+def forecast_json(
+    plan: Plan,
+    request: Request,
+    estimate: CostEstimate,
+    caches: TeacherCaches,
+    *,
+    price: float | None = None,
+    budget: Budget | None = None,
+) -> str:
     """One object: cells; runs by kind, done or not, each once; how many more the tables would train one by one
     (shared_runs); runs done; runs that an earlier revision trained (outdated); runs done by other sources of the
     program (other_code); jobs left; what they cost.
@@ -51,11 +63,16 @@ def forecast_json(plan: Plan, request: Request, estimate: CostEstimate, caches: 
             "jobs": len(plan.jobs),
             "device_hours": round(estimate.device_hours, 4),
             "hours": round(estimate.hours, 4),
+            **({} if price is None else {"price": round(price * estimate.device_hours, 2)}),
+            **({} if budget is None else {"budget": budget_json(budget)}),
+            "busy": round(estimate.schedule.busy, 4),
+            "critical_path": [job.key for job in estimate.schedule.path],
             "disk_bytes": estimate.disk_bytes,
             "teacher_caches": caches.count,
             "teacher_cache_bytes": caches.bytes,
             "device": estimate.device,
             "estimated": estimate.how,
+            "sources": {words: round(hours, 4) for words, hours in estimate.sources.items()},
         }
     )
 
@@ -81,23 +98,53 @@ def show(plan: Plan, request: Request, entries: Mapping[str, Entry]) -> None:
 
 def _visible(request: Request, entries: Mapping[str, Entry]) -> list[str]:
     """Which differences of accuracy so many seeds can tell; nothing where no table compares accuracies."""
-    compared = [table for table in request.resolved if table.table.kind.compares_accuracies]
-    if not compared:
+    if not any(table.table.kind.compares_accuracies for table in request.resolved):
         return []
+    return [sensitivity(request.settings.seeds, spread_of(request, entries))]
+
+
+def spread_of(request: Request, entries: Mapping[str, Entry]) -> Spread:
+    """How much runs vary between seeds: those of the ledger, else as is assumed."""
+    compared = [table for table in request.resolved if table.table.kind.compares_accuracies]
     found = spread((make_grid(table, entries) for table in compared), "from the ledger")
-    return [sensitivity(request.settings.seeds, found or spread_of_runs(SEED_STD, ASSUMED))]
+    return found or spread_of_runs(SEED_STD, ASSUMED)
 
 
-def show_cost(estimate: CostEstimate, where: str, caches: TeacherCaches, most: float) -> None:
-    """What the plan costs, on standard output. where: on what the sweep runs, in words."""
+def show_cost(
+    estimate: CostEstimate, where: str, caches: TeacherCaches, most: float, *, price: float | None = None
+) -> None:
+    """What the plan costs, on standard output. where: on what the sweep runs, in words. price: of an hour."""
     lines = (
         f"about {hours_words(estimate.device_hours)} on one device like this ({estimate.device}); "
         f"from start to end {hours_words(estimate.hours)} {where}",
-        f"  measured {estimate.how}",
+        *(
+            f"  {f'{hours_words(hours)} of it ' if len(estimate.sources) > 1 else ''}{words}"
+            for words, hours in estimate.sources.items()
+        ),
+        *([] if price is None else [f"about {price * estimate.device_hours:,.2f} at {price:g} per device-hour"]),
+        *_schedule(estimate),
         f"about {size_words(estimate.disk_bytes)} on disk",
         *teacher_cache_lines(caches, most),
     )
     _print([*map(Text, lines)])
+
+
+def show_budget(budget: Budget) -> None:
+    """What fits into a budget, on standard output."""
+    _print(budget_lines(budget))
+
+
+def _schedule(estimate: CostEstimate) -> list[str]:
+    """How busy the devices are, where several jobs follow each other."""
+    found = estimate.schedule
+    if len(estimate.seconds) < 2:
+        return []
+    path = " > ".join(job.key for job in (found.path if len(found.path) <= SHOWN else (found.path[0], found.path[-1])))
+    between = f"{len(found.path)} jobs from the first to the last: " if len(found.path) > SHOWN else ""
+    return [
+        f"  simulated, the longest first: devices busy {found.busy:.0%} of the time, not all in the last "
+        f"{hours_words(found.idle / 3600)}; critical path: {between}{path}"
+    ]
 
 
 def teacher_cache_lines(caches: TeacherCaches, most: float) -> list[str]:
@@ -239,20 +286,3 @@ _HINTS = {"imagenet": " (--download fetches torchvision's published weights inst
 
 def _given(teacher: TeacherWeights, place: str) -> str:
     return f"{teacher.network}{place} is given: {teacher.path} (sha256 {teacher.sha256[:12]})"
-
-
-def hours_words(hours: float) -> str:
-    """A duration as people say it."""
-    minutes = hours * 60
-    if minutes < 1:
-        return f"{math.ceil(minutes * 60)} s"
-    if hours < 1:
-        return f"{minutes:.0f} min"
-    return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
-
-
-def size_words(count: int) -> str:
-    """Bytes as people say them."""
-    if count < 10**6:
-        return f"{count / 10**3:.0f} kB"
-    return f"{count / 10**6:.0f} MB" if count < 10**9 else f"{count / 10**9:.1f} GB"

@@ -24,6 +24,7 @@ from sweeps.display.live_table import board, height, summary
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.running.events import EpochDone, Event, JobStarted, RunEnded
 from sweeps.running.progress import State
+from sweeps.running.time_left import UNKNOWN, Expected
 from trainables.commands import count, duration
 from trainables.console import Tolerant, logged
 from trainables.storage.runs import run_dir
@@ -166,14 +167,16 @@ def follow(
     out: TextIO | None = None,
     *,
     results: Path | None = None,
+    expected: Expected = UNKNOWN,
 ) -> Iterator[Callable[[Event], None]]:
     """What the engine should tell its events to: a live table on a terminal, lines elsewhere. out: standard output.
 
-    results: the folder in which a line names that of a finished run.
+    results: the folder in which a line names that of a finished run. expected: what is known of the plan's length.
     """
-    state, out = State(plan), out or sys.stdout
+    state, of_log = (State(plan, expected=expected) for _ in range(2))
+    out = out or sys.stdout
     try:
-        with _shown(Screen(state, tables, entries), plan, out, results) as show:
+        with _shown(Screen(state, tables, entries), of_log, out, results) as show:
             yield show
     finally:
         for line in unreadable_images(state.unreadable):
@@ -194,7 +197,7 @@ def unreadable_images(found: Mapping[str, str]) -> list[str]:
 
 
 @contextmanager
-def _shown(screen: Screen, plan: Plan, out: TextIO, results: Path | None) -> Iterator[Callable[[Event], None]]:
+def _shown(screen: Screen, of_log: State, out: TextIO, results: Path | None) -> Iterator[Callable[[Event], None]]:
     console = Console(file=out)
     if not console.is_terminal or console.is_dumb_terminal:
         yield Lines(screen.state, out, results)
@@ -206,7 +209,7 @@ def _shown(screen: Screen, plan: Plan, out: TextIO, results: Path | None) -> Ite
         with live:
             yield screen
         return
-    lines = Lines(State(plan), log, results)
+    lines = Lines(of_log, log, results)
 
     def show(event: Event) -> None:
         # A full disk costs lines of the log, not the sweep.

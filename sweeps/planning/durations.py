@@ -7,13 +7,14 @@ student's step (longer by the mixed share of its images), and each student's tes
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps.planning.images import count_images
 from sweeps.planning.job_queue import JobQueue
-from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from sweeps.planning.resources import Resources
 from trainables.data.counts import ImageCounts
 from trainables.spec import RunSpec
@@ -26,16 +27,20 @@ START_SECONDS = 15.0
 class Cost:
     """Of one network at one batch size and precision, in seconds: a training step; an image in evaluation mode.
 
-    bytes: of its state, as it is stored. once: by a single step, because the time for measuring was over.
+    bytes: of its state, as it is stored. once: by a single step, because the time for measuring was over. day: when it
+    was measured, of one that was kept.
     """
 
     step: float
     image: float
     bytes: int
     once: bool = False
+    day: str = ""
 
 
 CostOf = Callable[[RunSpec, str], Cost]
+Price = Callable[[PlannedJob, Sequence[RunSpec]], float]
+"""Seconds of one device for some runs of a job."""
 
 
 def seconds_by_job(
@@ -100,22 +105,73 @@ def _epoch_seconds(active: Sequence[RunSpec], cost: CostOf, facts: ImageCounts) 
     return seconds
 
 
-def wall_seconds(plan: Plan, seconds: Mapping[str, float], resources: Resources, at_once: int) -> float:
-    """From the command to its end, on `at_once` devices (or shares of them), with the jobs handed out as the sweep does
-    it: students wait for their teacher, and at the end some devices have nothing to do. No job takes more of them."""
-    queue = JobQueue(plan)
-    now, running = START_SECONDS, list[tuple[float, int, PlannedJob]]()
+@dataclass(frozen=True)
+class Simulation:
+    """What becomes of jobs that are handed out as a sweep does it.
+
+    seconds: from the first job's start to the last one's end. busy: the share of all devices' time that is trained in.
+    path: the jobs of which each waited for the one before; the last one ends last. idle: seconds at the end in which
+    not all devices have something to do."""
+
+    seconds: float = 0.0
+    busy: float = 1.0
+    path: tuple[PlannedJob, ...] = ()
+    idle: float = 0.0
+
+
+def longest_first(jobs: Iterable[PlannedJob], seconds: Mapping[str, float]) -> tuple[PlannedJob, ...]:
+    """The jobs in the order in which they should start: that of the longest way to the end, students behind their
+    teacher included. What is timed comes last, for it runs alone."""
+    jobs = list(jobs)
+    by_need: dict[str, list[PlannedJob]] = defaultdict(list)
+    for job in jobs:
+        for need in job.needs:
+            by_need[need].append(job)
+    ways: dict[str, float] = {}
+
+    def way(job: PlannedJob) -> float:
+        if job.key not in ways:
+            behind = {other.key: other for spec in job.specs for other in by_need.get(spec.run_id, ())}
+            ways[job.key] = seconds[job.key] + max(map(way, behind.values()), default=0.0)
+        return ways[job.key]
+
+    return tuple(sorted(jobs, key=lambda job: (job.kind is JobKind.TIMING, -way(job))))
+
+
+def simulate(plan: Plan, seconds: Mapping[str, float], resources: Resources, at_once: int) -> Simulation:
+    """A plan on `at_once` devices (or shares of them). No job takes more of them than there are.
+
+    seconds: of one device, by job."""
+    queue, devices = JobQueue(plan), {job.key: resources.devices(job.specs) for job in plan.jobs}
+    now, free, working, first_idle = 0.0, at_once, 0.0, 0.0
+    running = list[tuple[float, int, PlannedJob]]()
+    before: dict[str, PlannedJob | None] = {}
+    ended: PlannedJob | None = None
 
     def fits(job: PlannedJob) -> bool:
-        taken = sum(resources.devices(other.specs) for _, _, other in running)
-        return taken + resources.devices(job.specs) <= at_once
+        return devices[job.key] <= free
 
     while True:
         while (job := queue.take(fits)) is not None:
-            heapq.heappush(running, (now + seconds[job.key] / resources.speed(job.specs), plan.jobs.index(job), job))
+            took = seconds[job.key] / resources.speed(job.specs)
+            heapq.heappush(running, (now + took, len(before), job))
+            before[job.key], free, working = ended, free - devices[job.key], working + took * devices[job.key]
+        if free == 0:
+            first_idle = running[0][0]
         if not running:
-            return now
+            break
         now, _, ended = heapq.heappop(running)
+        free += devices[ended.key]
         for spec in ended.specs:
             queue.done(spec.run_id)
         queue.ended(ended, None)
+    path = [ended] if ended is not None else []
+    while path and (earlier := before[path[-1].key]) is not None:
+        path.append(earlier)
+    busy = working / (at_once * now) if now else 1.0
+    return Simulation(now, busy, tuple(reversed(path)), now - first_idle)
+
+
+def wall_seconds(plan: Plan, seconds: Mapping[str, float], resources: Resources, at_once: int) -> float:
+    """From the command to its end."""
+    return START_SECONDS + simulate(plan, seconds, resources, at_once).seconds

@@ -1,81 +1,84 @@
-"""What a plan costs: device-hours from a few measured steps of each network, and disk. Needs no data set.
-
-The steps are those of a job, on random images of the data set's size; the rest of an epoch is counted, not measured.
-"""
+"""What a plan costs: device-hours from past runs, else from a few measured steps of each network; and disk."""
 
 from __future__ import annotations
 
-import functools
-import statistics
-import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from sweeps.planning.background_load import keep_busy
-from sweeps.planning.durations import Cost, CostOf, seconds_by_job, wall_seconds
+from sweeps.planning.durations import (
+    START_SECONDS,
+    Cost,
+    CostOf,
+    Price,
+    Simulation,
+    job_seconds,
+    longest_first,
+    seconds_by_job,
+    simulate,
+)
 from sweeps.planning.images import count_images
-from sweeps.planning.plan import Plan
+from sweeps.planning.kept_costs import costs_file, read_costs
+from sweeps.planning.measuring import LEAST_SECONDS, Work, asked_work, list_tasks, measure_costs, student_work
+from sweeps.planning.past_runs import NO_RUNS, PastRuns
+from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.planning.resources import Resources
 from sweeps.planning.teacher_caches import TeacherCaches
-from trainables import datasets
+from trainables.commands import count
 from trainables.cores import cores_here
-from trainables.data.counts import ImageCounts
-from trainables.spec import MEMBERSHIPS, PLAIN, RunSpec
-
-if TYPE_CHECKING:
-    from trainables.data.dataset import Dataset
-    from trainables.data.stream import BatchStream, Chunk
-    from trainables.training.teachers import Teacher
-
-Clock = Callable[[], float]
+from trainables.spec import RunSpec
 
 SECONDS = 60.0
-LEAST_SECONDS = 0.6
-"""What measuring a network or a loss takes at least on a processor, about: to be made, a warm-up, one step."""
-MOST_STEPS = 5
-LEAST_PIXELS = 2**14
-"""Of the batch that a processor measures first, at most 8 images: 4 of side 64, 2 of side 224."""
-STEPS = {"cpu": 1, "cuda": 8}
-"""Steps between two looks at the clock: a GPU works ahead, and a job asks its teacher about eight steps at a time."""
-LOGITS = ("vanilla", "kd", "dkd")
-"""Methods whose losses cost next to nothing beside the networks."""
 RECORD_BYTES = 100_000
 """A run's result, curve and row in the ledger, about."""
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """device_hours: one GPU's, or those of one job's processor cores. hours: from the command to its end. how: what was
-    measured, in words."""
+    """device_hours: one GPU's, or those of one job's processor cores. hours: from the command to its end.
+
+    sources: where device_hours are known from, in words, and how many of them. seconds: of one device, by job.
+    schedule: how the jobs follow each other, the longest first. price: seconds of one device for some runs of a job."""
 
     device_hours: float
     hours: float
     disk_bytes: int
     device: str
-    how: str
+    sources: Mapping[str, float]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    schedule: Simulation = field(default_factory=Simulation)
+    price: Price = field(default=lambda job, specs: 0.0, compare=False)
+
+    @property
+    def how(self) -> str:
+        return "; ".join(self.sources)
 
 
 NO_CACHES = TeacherCaches()
-NOTHING = CostEstimate(0.0, 0.0, 0, "", "nothing is left to train")
+NOTHING = CostEstimate(0.0, 0.0, 0, "", {"nothing is left to train": 0.0})
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What must be measured: a network as it is trained, or only asked.
+class _Here:
+    """How steps are measured on this machine: on a device and threads, beside busy cores; the file of what is known."""
 
-    method: of a training whose loss costs more than logits do, and which depends on the `other` network.
-    """
+    device: str
+    threads: int
+    busy: int
+    kept: Path
 
-    dataset: str
-    network: str
-    batch_size: int
-    precision: str
-    augmentation: str
-    method: str = ""
-    other: str = ""
+    @property
+    def words(self) -> str:
+        steps = "a few steps" if self.device == "cuda" else f"a few steps on {count(self.threads, 'thread')}"
+        return steps + (f", {count(self.busy, 'other core')} busy," if self.busy else "")
+
+
+def _here(jobs: Sequence[PlannedJob], resources: Resources, device: str, at_once: int) -> _Here:
+    threads = min(resources.cpus_per_job, cores_here())
+    quiet = device == "cuda" or resources.gpus or threads > 1
+    busy = 0 if quiet else min(at_once, cores_here(), sum(resources.devices(job.specs) for job in jobs)) - 1
+    return _Here(device, threads, busy, costs_file(device_name(device), threads))
 
 
 def estimate(
@@ -87,266 +90,115 @@ def estimate(
     at_once: int,
     seconds: float = SECONDS,
     caches: TeacherCaches = NO_CACHES,
+    past: PastRuns = NO_RUNS,
+    remark: str = "",
     tell: Callable[[str], None] = lambda line: None,
 ) -> CostEstimate:
-    """The cost of a plan's jobs, measured on this machine's `device`, on `at_once` devices (or shares of them).
+    """The cost of a plan's jobs on `at_once` devices (or shares of them): from `past` runs, else from steps that were
+    measured on this machine's `device` earlier, or are measured now.
 
     The disk is that of the runs, without their teachers' `caches`, which spare time. tell: is told in one line, before,
-    what is measured and how long that takes."""
+    what is measured and how long that takes. remark: said behind what was measured."""
     if not plan.jobs:
         return NOTHING
-    specs = [spec for job in plan.jobs for spec in job.specs]
-    count = len({work for spec in specs for work in _works(spec)})
-    tell(
-        f"measuring a few steps of {count} networks and losses to estimate the cost: up to about "
-        f"{max(seconds, count * LEAST_SECONDS):.0f} s on a quiet machine"
-    )
+    here = _here(plan.jobs, resources, device, at_once)
+    known = past.seconds_by_job(plan.jobs, caches.spared)
+    others = [job for job in plan.jobs if job.key not in known]
+    specs = [spec for job in others for spec in job.specs]
+    kept = read_costs(here.kept)
+    missing = sum(task.find(kept) is None for task in list_tasks(specs, data_dir, here.busy))
+    if missing:
+        tell(
+            f"measuring a few steps of {missing} networks and losses to estimate the cost: up to about "
+            f"{max(seconds, missing * LEAST_SECONDS):.0f} s on a quiet machine"
+        )
     began = time.perf_counter()
-    threads = min(resources.cpus_per_job, cores_here())
-    devices = [resources.devices(job.specs) for job in plan.jobs]
-    quiet = device == "cuda" or resources.gpus or threads > 1
-    busy = 0 if quiet else min(at_once, cores_here(), sum(devices)) - 1
-    costs = _measure(specs, data_dir, device, threads, busy, seconds)
-    took = time.perf_counter() - began
-    by_job = seconds_by_job(plan.jobs, costs_of(costs), data_dir, caches.spared)
-    # Weights and momentum while a run is under way, and those of the epoch before.
-    sizes = sorted((sum(4 * costs[_student(spec)].bytes for spec in job.specs) for job in plan.jobs), reverse=True)
-    under_way = max(1, at_once // min(devices))
-    disk = sum(costs[_student(spec)].bytes + RECORD_BYTES for spec in specs) + sum(sizes[:under_way])
-    steps = "a few steps" if device == "cuda" else f"a few steps on {threads} thread{'s' * (threads > 1)}"
-    steps += f", {busy} other core{'s' * (busy > 1)} busy," if busy else ""
-    once = sum(cost.once for cost in costs.values())
-    hurried = f", {once} of {len(costs)} networks and losses by one step each" if once else ""
+    costs = measure_costs(specs, data_dir, device, here.threads, here.busy, seconds, here.kept) if specs else {}
+    took = f"{time.perf_counter() - began:.0f} s"
+    by_job = known | seconds_by_job(others, costs_of(costs), data_dir, caches.spared)
+    sources = {past.words(known, plan.jobs, caches.spared): sum(known.values()) / 3600} if known else {}
+    for day in sorted({_day(job, costs) for job in others}):
+        some = [job for job in others if _day(job, costs) == day]
+        words = _measured(some, costs, here.words, f"measured on {day}" if day else took)
+        sources[words + remark] = sum(by_job[job.key] for job in some) / 3600
+
+    def price(job: PlannedJob, specs: Sequence[RunSpec]) -> float:
+        if job.key in known or len(specs) == len(job.specs):
+            return by_job[job.key] * len(specs) / len(job.specs)
+        some, whole = (
+            job_seconds(each, costs_of(costs), count_images(each[0], data_dir)) for each in (specs, job.specs)
+        )
+        return by_job[job.key] * some / whole
+
+    weights = {
+        job: [past.bytes[spec.student] if job.key in known else costs[student_work(spec)].bytes for spec in job.specs]
+        for job in plan.jobs
+    }
+    schedule = simulate(replace(plan, jobs=longest_first(plan.jobs, by_job)), by_job, resources, at_once)
+    under_way = at_once // min(resources.devices(job.specs) for job in plan.jobs)
     return CostEstimate(
         device_hours=sum(by_job.values()) / 3600,
-        hours=wall_seconds(plan, by_job, resources, at_once) / 3600,
-        disk_bytes=disk,
-        device=_device_name(device),
-        how=f"from {steps} of {len({work.network for work in costs})} networks on random images, {took:.0f} s{hurried}",
+        hours=(START_SECONDS + schedule.seconds) / 3600,
+        disk_bytes=_disk_bytes(weights, under_way),
+        device=device_name(device),
+        sources=sources,
+        seconds=by_job,
+        schedule=schedule,
+        price=price,
     )
 
 
-def costs_of(costs: dict[_Work, Cost]) -> CostOf:
-    """The cost of a network within a run."""
-    return lambda spec, network: costs[_student(spec) if network == spec.student else _asked(spec)]
-
-
-def _work(spec: RunSpec, network: str) -> _Work:
-    return _Work(spec.dataset, network, spec.batch_size, spec.precision, spec.augmentation)
-
-
-def _asked(spec: RunSpec) -> _Work:
-    return _work(spec, str(spec.teacher))
-
-
-def _student(spec: RunSpec) -> _Work:
-    plain = _work(spec, spec.student)
-    if spec.method in LOGITS:
-        return plain
-    return replace(plain, method=spec.method, other=str(spec.teacher or spec.peer))
-
-
-def _works(spec: RunSpec) -> set[_Work]:
-    """All that a run needs to have measured."""
-    return {_student(spec), _work(spec, spec.student)} | ({_asked(spec)} if spec.teacher is not None else set())
-
-
-def _measure(
-    specs: Sequence[RunSpec], data_dir: Path | None, device: str, threads: int, busy: int, seconds: float
-) -> dict[_Work, Cost]:
-    """The cost of every network, trained (students, teachers to train) or only asked, within about `seconds`; on a
-    processor while `busy` other cores have work, but for runs that exist for their timing."""
-    import torch
-
-    from trainables.job import Execution, check_precision, prepare_torch
-
-    trained = {_student(spec): spec for spec in specs}
-    asked = {_asked(spec): spec for spec in specs if spec.teacher is not None}
-    tested = {_work(spec, spec.student): spec for spec in specs}
-    # One thread's own time does not grow with what else it waits for.
-    clock = time.thread_time if device == "cpu" and threads == 1 else time.perf_counter
-    before = torch.get_num_threads()
-    prepare_torch(Execution(results=Path(), device=device, threads=threads if device == "cpu" else 0))
-    check_precision(specs[0].precision, Execution(results=Path(), device=device))
-    costs: dict[_Work, Cost] = {}
-    alike: dict[tuple[object, ...], Cost] = {}
-    works = {**tested, **asked, **trained}
-    beside = {work for spec in specs if not spec.timing for work in _works(spec)}
-    end = time.perf_counter() + seconds
-    try:
-        for number, work in enumerate(sorted(works, key=lambda work: work.method != "")):
-            about = count_images(works[work], data_dir)
-            uses = {"trained": work in trained, "asked": work in asked}
-            same = (replace(work, dataset=""), about.side, about.num_classes, *uses.values())
-            if same not in alike:
-                share = max(0.0, end - time.perf_counter()) / (len(works) - number)
-                spec = works[work] if work.method else _alone(works[work], work.network)
-                image = costs[replace(work, method="", other="")].image if work.method else None
-                with keep_busy(busy if work in beside else 0):
-                    alike[same] = _cost(spec, about, device, share, clock, image=image, **uses)
-            costs[work] = alike[same]
-        return costs
-    finally:
-        torch.set_num_threads(before)
-        _random_images.cache_clear()
-        _random_teacher.cache_clear()
-
-
-@functools.lru_cache(maxsize=1)
-def _random_images(name: str, facts: ImageCounts, size: int, device: str) -> Dataset:
-    import torch
-
-    from trainables.data.dataset import Dataset, Split
-
-    shape = (size, facts.side, facts.side, 3)
-    images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    split = Split(images, torch.arange(size) % facts.num_classes)
-    plain = (0.5, 0.5, 0.5)
-    classes = tuple(map(str, range(facts.num_classes)))
-    return Dataset(name, classes, split, split, plain, plain, "", "random images").to(device)
-
-
-@functools.cache
-def _random_teacher(network: str, num_classes: int, side: int, device: str, precision: str) -> Teacher:
-    from trainables.models import build
-    from trainables.training.teachers import Teacher
-
-    return Teacher(build(network, num_classes, side), device=device, precision=precision)
-
-
-def _alone(spec: RunSpec, network: str) -> RunSpec:
-    """The network by itself."""
-    return replace(
-        spec,
-        student=network,
-        method="vanilla",
-        params=(),
-        temperature=PLAIN,
-        mixing=None,
-        teacher=None,
-        teacher_source=None,
-        peer=None,
-        data="",
-        timing=False,
-    )
-
-
-def _cost(
-    spec: RunSpec,
-    facts: ImageCounts,
-    device: str,
-    seconds: float,
-    clock: Clock,
+def known_seconds(
+    plan: Plan,
+    data_dir: Path | None,
+    resources: Resources,
     *,
-    trained: bool,
-    asked: bool,
-    image: float | None,
-) -> Cost:
-    """Measured, on a processor, on a smaller batch and scaled up where a whole one would take too long.
-
-    image: where it is known already.
-    """
-    import torch
-
-    from trainables.training.evaluation import BATCH, Scores, autocast, choose_batch_size
-    from trainables.training.student import Student
-    from trainables.training.teachers import Teacher, TeacherFacts
-    from trainables.training.views import TeacherContext, Views
-
-    # Images that are decoded on the way come a step at a time. On a GPU few images take as long as many.
-    steps = 1 if datasets.find(spec.dataset).streamed else STEPS[device]
-    largest = steps * min(spec.batch_size, facts.train_size)
-    few = min(steps * max(2, min(8, LEAST_PIXELS // facts.side**2)), largest) if device == "cpu" else largest
-    size = max(largest, facts.num_classes)
-    dataset = _random_images(spec.dataset, facts, size, device)
-    dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
-
-    context = None
-    if spec.teacher is not None:
-        teacher = _random_teacher(spec.teacher, facts.num_classes, facts.side, device, spec.precision)
-        energies = dict.fromkeys(MEMBERSHIPS, torch.zeros(size, device=device))
-        context = TeacherContext(teacher, TeacherFacts("", Scores(0, 0, 0), energies))
-    with tempfile.TemporaryDirectory() as nowhere:
-        student = Student(spec, dataset=dataset, context=context, results=Path(nowhere), started="")
-    stored = sum(value.numel() * value.element_size() for value in student.steps.module.state_dict().values())
-
-    def batches_of(images: int) -> tuple[BatchStream, Chunk]:
-        crop = "none" if datasets.find(spec.dataset).streamed else spec.augmentation
-        stream = dataset.stream(seed=1, batch_size=images // steps, augmentation=crop)
-        return stream, _first(next(stream.epoch(1)), steps)
-
-    def train(images: int) -> Callable[[], None]:
-        """Steps on views whose teacher has answered already: its answers are counted by themselves."""
-        stream, chunk = batches_of(images)
-        asked = not student.method.BATCH_STATISTICS
-        views = Views(chunk, stream, dtype, context, features=asked and student.method.FEATURES, asked=asked)
-        if student.method.BATCH_STATISTICS:
-            _ = views.batch_answers
-        else:
-            _ = views.strong if student.method.wants_strong else views.weak
-
-        def work() -> None:
-            student.steps.train(views)
-            student.steps.sums.tolist()
-
-        return work
-
-    step = 0.0
-    if trained:
-        student.steps.begin_epoch(1)
-        step = _per_image(train, few, largest, seconds * 0.7, clock) * spec.batch_size
-    if image is not None:
-        return Cost(step, image, stored, once=not seconds)
-    model = student.model.eval()
-    answering = Teacher(model, device=device, precision=spec.precision) if asked else None
-
-    def answer(images: int) -> Callable[[], None]:
-        inputs = batches_of(images)[1].images
-        parts = inputs.split(choose_batch_size(BATCH, inputs.device, facts.side))
-
-        @torch.no_grad()
-        def work() -> None:
-            if answering is not None:
-                answering.logits(inputs).sum().item()
-            else:
-                with autocast(device, spec.precision):
-                    sum(model(part).sum() for part in parts).item()
-
-        return work
-
-    return Cost(step, _per_image(answer, few, largest, seconds * 0.3, clock), stored, once=not seconds)
+    device: str,
+    at_once: int,
+    caches: TeacherCaches = NO_CACHES,
+    past: PastRuns = NO_RUNS,
+) -> dict[str, float]:
+    """Of each job whose length past runs or kept measurements tell; nothing is measured."""
+    here = _here(plan.jobs, resources, device, at_once)
+    known = past.seconds_by_job(plan.jobs, caches.spared)
+    others = [job for job in plan.jobs if job.key not in known]
+    kept = read_costs(here.kept)
+    tasks = list_tasks([spec for job in others for spec in job.specs], data_dir, here.busy)
+    costs = {task.work: cost for task in tasks if (cost := task.find(kept)) is not None}
+    told = [job for job in others if all(work in costs for work in _works(job))]
+    return known | seconds_by_job(told, costs_of(costs), data_dir, caches.spared)
 
 
-def _first(chunk: Chunk, steps: int) -> Chunk:
-    """The first steps of a chunk: a teacher answers for all of it."""
-    end = chunk.bounds[steps]
-    rows = {name: getattr(chunk, name)[:end] for name in ("images", "pixels", "labels", "index", "step", "mixing")}
-    return replace(chunk, **rows, bounds=chunk.bounds[: steps + 1], sizes=chunk.sizes[:steps])
+def costs_of(costs: Mapping[Work, Cost]) -> CostOf:
+    """The cost of a network within a run."""
+    return lambda spec, network: costs[student_work(spec) if network == spec.student else asked_work(spec)]
 
 
-def _per_image(
-    work_on: Callable[[int], Callable[[], None]], few: int, images: int, seconds: float, clock: Clock
-) -> float:
-    """Median seconds an image, warmed up, within about `seconds`: on a `few` images where all would take longer."""
-    deadline = time.perf_counter() + seconds
-    work = work_on(few)
-    work()
-    times = [_timed(work, clock)]
-    if few < images and 3 * times[0] * images / few <= max(seconds, LEAST_SECONDS / 2):
-        few, work, times = images, work_on(images), []
-        work()
-    while not times or (len(times) < MOST_STEPS and time.perf_counter() < deadline):
-        times.append(_timed(work, clock))
-    return statistics.median(times) / few
+def _works(job: PlannedJob) -> set[Work]:
+    """Those that decide how long a job takes."""
+    taught = {asked_work(spec) for spec in job.specs if spec.teacher is not None}
+    return taught | {student_work(spec) for spec in job.specs}
 
 
-def _timed(work: Callable[[], None], clock: Clock) -> float:
-    began = clock()
-    work()
-    return clock() - began
+def _day(job: PlannedJob, costs: Mapping[Work, Cost]) -> str:
+    """When its costs were measured: on one day, or in part now (empty)."""
+    return min(costs[work].day for work in _works(job))
 
 
-def _device_name(device: str) -> str:
+def _measured(jobs: Iterable[PlannedJob], costs: Mapping[Work, Cost], steps: str, when: str) -> str:
+    works = set().union(*(_works(job) for job in jobs))
+    once = sum(costs[work].once for work in works)
+    hurried = f", {once} of {len(works)} networks and losses by one step each" if once else ""
+    return f"from {steps} of {len({work.network for work in works})} networks on random images, {when}{hurried}"
+
+
+def _disk_bytes(jobs: Mapping[PlannedJob, Sequence[int]], under_way: int) -> int:
+    """All weights; of those under way momentum too, and both of the epoch before. jobs: bytes of their weights."""
+    sizes = sorted((4 * sum(weights) for weights in jobs.values()), reverse=True)
+    return sum(size + RECORD_BYTES for weights in jobs.values() for size in weights) + sum(sizes[: max(1, under_way)])
+
+
+def device_name(device: str) -> str:
     import torch
 
     from trainables.storage.provenance import processor

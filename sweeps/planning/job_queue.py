@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -40,14 +42,24 @@ class JobQueue:
         planned = {spec.run_id for job in plan.jobs for spec in job.specs}
         self._names = {run_id: spec.student for run_id, spec in plan.all_runs.items()}
         self._asked = plan.done | plan.failed.keys() | planned
-        self._waiting = list(plan.jobs)
+        self._waiting = {job.key: job for job in plan.jobs}
+        self._order = {job.key: number for number, job in enumerate(plan.jobs)}
         self._trained = set(plan.done - planned)
         self._failed = dict(plan.failed)
         self._not_run: dict[str, str] = {}
         self._running: dict[str, PlannedJob] = {}
         self._kept = plan.done & planned
         self._stopped: set[str] = set()
-        self._settle()
+        self._unmet = {job.key: set(job.needs - self._trained) for job in plan.jobs}
+        self._followers: dict[str, list[str]] = defaultdict(list)
+        for key, needs in self._unmet.items():
+            for need in needs:
+                self._followers[need].append(key)
+        self._ready: list[tuple[int, str]] = []
+        self._timing: list[tuple[int, str]] = []
+        for job in plan.jobs:
+            self._make_ready(job)
+        self._settle(self._followers)
 
     @property
     def exhausted(self) -> bool:
@@ -62,16 +74,21 @@ class JobQueue:
         """
         if any(job.kind is JobKind.TIMING for job in self._running.values()):
             return None
-        for job in self._waiting:
-            if job.kind is JobKind.TIMING and self._running:
-                continue
-            if job.needs <= self._trained:
-                if not fits(job):
-                    return None
-                self._waiting.remove(job)
-                self._running[job.key] = job
-                return job
-        return None
+        ready = [queue for queue in (self._ready, *([] if self._running else [self._timing])) if queue]
+        if not ready:
+            return None
+        first = min(ready)
+        job = self._waiting[first[0][1]]
+        if not fits(job):
+            return None
+        heapq.heappop(first)
+        self._running[job.key] = self._waiting.pop(job.key)
+        return job
+
+    def _make_ready(self, job: PlannedJob) -> None:
+        """Hand a job out as soon as it is its turn, if all that it needs is there."""
+        if not self._unmet.get(job.key):
+            heapq.heappush(self._timing if job.kind is JobKind.TIMING else self._ready, (self._order[job.key], job.key))
 
     def knows(self, run_id: str) -> bool:
         """Whether the run has ended in this sweep."""
@@ -79,10 +96,14 @@ class JobQueue:
 
     def done(self, run_id: str) -> None:
         self._trained.add(run_id)
+        for key in self._followers.pop(run_id, ()):
+            self._unmet[key].discard(run_id)
+            if key in self._waiting:
+                self._make_ready(self._waiting[key])
 
     def failed(self, run_id: str, reason: str) -> None:
         self._failed[run_id] = reason
-        self._settle()
+        self._settle([run_id])
 
     def stopped(self, run_id: str) -> None:
         """The run was stopped before its end, as somebody wished."""
@@ -91,15 +112,18 @@ class JobQueue:
     def ended(self, job: PlannedJob, reason: str | None) -> None:
         """The job will not go on. What it left unfinished has failed for `reason`."""
         del self._running[job.key]
-        for spec in job.specs:
-            if not self.knows(spec.run_id) and spec.run_id not in self._stopped:
-                self._failed[spec.run_id] = reason or "the job ended without a result of this run"
-        self._settle()
+        lost = [spec.run_id for spec in job.specs if not self.knows(spec.run_id)]
+        for run_id in lost:
+            if run_id not in self._stopped:
+                self._failed[run_id] = reason or "the job ended without a result of this run"
+        self._settle(lost)
 
     def put_back(self, job: PlannedJob) -> None:
         """The job has ended before its time and may start again: it is the next."""
         del self._running[job.key]
-        self._waiting.insert(0, job)
+        self._waiting[job.key] = job
+        self._order[job.key] = min(self._order.values(), default=0) - 1
+        self._make_ready(job)
 
     def outcome(self, stopped: str | None = None) -> Outcome:
         done = (self._trained | self._kept) & self._asked
@@ -117,20 +141,23 @@ class JobQueue:
             stopped,
         )
 
-    def _settle(self) -> None:
-        """Give up the jobs whose teacher failed, or that nothing left in the plan can make ready."""
-        while True:
-            coming = {spec.run_id for job in [*self._waiting, *self._running.values()] for spec in job.specs}
-            lost = {job.key: need for job in self._waiting for need in sorted(job.needs) if self._lost(need, coming)}
-            if not lost:
+    def _settle(self, lacking: Iterable[str]) -> None:
+        """Give up the jobs whose teacher failed, or that nothing left in the plan can make ready.
+
+        lacking: the runs that may be such a teacher."""
+        while any(run_id in self._followers for run_id in lacking):
+            jobs = [*self._waiting.values(), *self._running.values()]
+            coming = {spec.run_id for job in jobs for spec in job.specs}
+            lost = {
+                key: need for key, needs in self._unmet.items() for need in sorted(needs) if self._lost(need, coming)
+            }
+            if not (lost := {key: need for key, need in lost.items() if key in self._waiting}):
                 return
-            for job in self._waiting:
-                if job.key in lost:
-                    teacher = lost[job.key]
-                    why = self._failed.get(teacher) or self._not_run.get(teacher) or "it is not part of the plan"
-                    words = f"its teacher {self._names.get(teacher, teacher)} is missing: {why}"
-                    self._not_run |= dict.fromkeys((spec.run_id for spec in job.specs), words)
-            self._waiting = [job for job in self._waiting if job.key not in lost]
+            for key, teacher in lost.items():
+                job = self._waiting.pop(key)
+                why = self._failed.get(teacher) or self._not_run.get(teacher) or "it is not part of the plan"
+                words = f"its teacher {self._names.get(teacher, teacher)} is missing: {why}"
+                self._not_run |= dict.fromkeys((spec.run_id for spec in job.specs), words)
 
     def _lost(self, need: str, coming: set[str]) -> bool:
         return need in self._failed or (need not in self._trained and need not in coming)

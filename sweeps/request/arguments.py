@@ -99,6 +99,7 @@ class Options:
 
     settings: without what must be looked up: images, given teachers, the tables' own data set, the overrides.
     overrides: of --set, not checked yet.
+    budget: of a plan, in hours of a device. price: of such an hour.
     experiment: the file that says it, if there is one.
     save: the file to write what is asked for to.
     from_mdistiller: a configuration file to translate.
@@ -115,6 +116,8 @@ class Options:
     from_mdistiller: Path | None = None
     columns: tuple[str, ...] = ()
     plan: bool = False
+    budget: float | None = None
+    price: float | None = None
     json: bool = False
     list: bool = False
 
@@ -136,6 +139,8 @@ def parse(argv: Sequence[str]) -> Options:
     if options.save is not None and (options.save.exists() or not is_experiment(options.save.name)):
         wrong = "is there already" if options.save.exists() else "does not end in .toml"
         raise UserError(f"--save {options.save}: it {wrong}; name a new file that ends in .toml")
+    if not options.plan and (options.budget is not None or options.price is not None):
+        raise UserError(f"--{'price' if options.budget is None else 'budget'} goes with --plan")
     if options.json and not options.plan:
         raise UserError(
             f"--json goes with --plan; {command_name('tables')} TABLE --format json gives a table's numbers"
@@ -258,6 +263,8 @@ def _parser() -> argparse.ArgumentParser:
     add_where(parser.add_argument_group("where to train"))
     modes = parser.add_argument_group("instead of training")
     modes.add_argument("--plan", action="store_true", help="show runs, protocol, device-hours, disk; train nothing")
+    modes.add_argument("--budget", type=_hours, metavar="200h", help="with --plan: what fits into so many device-hours")
+    modes.add_argument("--price", type=_money, metavar="2.5", help="with --plan: of a device-hour")
     modes.add_argument("--save", type=parse_path, metavar="FILE.toml", help="write what is asked for as an experiment")
     modes.add_argument(
         "--from-mdistiller", type=parse_path, metavar="CONFIG.yaml", help="with --save: translate a file of mdistiller"
@@ -389,4 +396,8 @@ def whole(least: int) -> Callable[[str], int]:
 
 _fraction = number(float, lambda value: 0 < value <= 1, "above 0 and at most 1")
 _share = number(float, lambda value: 0 < value < math.inf, "a number above 0")
+_money = number(float, lambda value: 0 <= value < math.inf, "a number, 0 or more")
+_hours = number(
+    lambda text: float(text.removesuffix("h")), lambda value: 0 < value < math.inf, "a number of hours above 0, as 200h"
+)
 _gigabytes = number(float, lambda value: 0 <= value < math.inf, "a number of gigabytes, 0 or more")

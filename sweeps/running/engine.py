@@ -19,6 +19,7 @@ from sweeps.running.recovery import forget_end
 from sweeps.running.status import keep_status
 from sweeps.running.stopping import catch_interrupts
 from sweeps.running.sweep import RunningSweep
+from sweeps.running.time_left import UNKNOWN, Expected
 from sweeps.running.trackers import Trackers
 from sweeps.running.tune_adapter import run_jobs
 from trainables.job import Execution, check_precision, run
@@ -38,8 +39,11 @@ def execute(
     train: Train = run,
     queue: JobQueue | None = None,
     trackers: Trackers | None = None,
+    expected: Expected = UNKNOWN,
 ) -> Outcome:
     """Train the plan's jobs, or those that another queue hands out; a failing one never stops the others.
+
+    expected: how long they take, as far as that is known.
 
     The device and threads of `execution` are set from `resources`. Ctrl-C, SIGTERM and SIGHUP (after the epochs under
     way, for a while) and the death of Ray (at once) end the sweep early, with the reason in `Outcome.stopped`; a
@@ -68,7 +72,7 @@ def execute(
         with contextlib.ExitStack() as stack:
             interrupted = stack.enter_context(catch_interrupts())
             monitor = stack.enter_context(start_ray(resources, debug=debug))
-            status = stack.enter_context(keep_status(plan, execution.results, execution.command))
+            status = stack.enter_context(keep_status(plan, execution.results, execution.command, expected))
 
             def tell(event: Event) -> None:
                 status(event)

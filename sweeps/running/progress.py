@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,8 +10,8 @@ from dataclasses import dataclass, field
 from analysis.record.entry import Entry
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, MachineLeftOut, RunEnded, TrackerLost
+from sweeps.running.time_left import UNKNOWN, Expected, TimeLeft
 from trainables.commands import command_name, count
-from trainables.spec import RunSpec
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class RunningJob:
 class State:
     """What the events say, and what follows from it."""
 
-    def __init__(self, plan: Plan, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, plan: Plan, clock: Callable[[], float] = time.monotonic, expected: Expected = UNKNOWN) -> None:
         self.clock = clock
         self.began = clock()
         self.specs = {spec.run_id: spec for job in plan.jobs for spec in job.specs}
@@ -65,7 +66,8 @@ class State:
         self.troubles: list[str] = []
         self.unreadable: dict[str, str] = {}
         self.trained: dict[str, int] = {}
-        self._seconds: dict[tuple[str | None, str], list[float]] = {}
+        self._time_left = TimeLeft(plan, expected)
+        self._left: tuple[float, float | None] = (-math.inf, None)
 
     def take(self, event: Event) -> None:
         now = self.clock()
@@ -74,6 +76,7 @@ class State:
                 self.started = True
                 epochs = max(spec.epochs for spec in job.specs)
                 self.jobs[job.key] = RunningJob(job, began=now, epochs=epochs, at=now)
+                self._time_left.started(len(self.jobs))
             case EpochDone(job, report):
                 if report.resumed and job.key in self.jobs:
                     self.jobs[job.key].resumed = 1 + min(report.resumed.values())
@@ -102,7 +105,7 @@ class State:
         for run_id, numbers in metrics.items():
             self.trained[run_id] = epoch
             if run_id in self.specs and "seconds" in numbers:
-                self._seconds.setdefault(_networks(self.specs[run_id]), []).append(numbers["seconds"])
+                self._time_left.note(job, self.specs[run_id], numbers["seconds"])
         if running is not None and epoch > 0:
             running.first = running.first or epoch
             running.epoch, running.at = epoch, now
@@ -138,24 +141,16 @@ class State:
 
     @property
     def left(self) -> float | None:
-        """Seconds until all is done, at the pace of the epochs so far: each pair's own, or the mean of all."""
-        if not self._seconds:
-            return None
-        paces = {key: sum(values) / len(values) for key, values in self._seconds.items()}
-        usual = sum(paces.values()) / len(paces)
-        waiting = [spec for spec in self.specs.values() if self.is_open(spec.run_id)]
-        work = sum(
-            (spec.epochs - self.trained.get(spec.run_id, 0)) * paces.get(_networks(spec), usual) for spec in waiting
-        )
-        longest = max((running.left(self.clock()) or 0 for running in self.jobs.values()), default=0.0)
-        return max(work / max(1, len(self.jobs)), longest)
+        """Seconds until all is done; None while nothing is known. Worked out once a second at most."""
+        now = self.clock()
+        at, seconds = self._left
+        if seconds is None or now - at >= 1:
+            running = {key: job.left(now) for key, job in self.jobs.items()}
+            at, seconds = self._left = now, self._time_left.seconds(self.trained, self.is_open, running)
+        return None if seconds is None else max(0.0, seconds - (now - at))
 
     @property
     def counts(self) -> str:
         ended = self.already + len(self.done)
         words = f"{ended} of {self.already + len(self.specs)} runs done"
         return words + (f", {len(self.failed)} failed" if self.failed else "")
-
-
-def _networks(spec: RunSpec) -> tuple[str | None, str]:
-    return spec.teacher, spec.student

@@ -20,6 +20,7 @@ from typing import Any
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.running.events import EpochDone, Event, JobStarted, RunEnded
 from sweeps.running.progress import RunningJob, State
+from sweeps.running.time_left import UNKNOWN, Expected
 from trainables.run_names import name_of
 from trainables.storage.runs import STATUS_SCHEMA, status_path, write_atomically
 
@@ -34,9 +35,9 @@ DIGITS = 5
 class StatusFile:
     """What it takes of the events is written at the next occasion."""
 
-    def __init__(self, plan: Plan, results: Path, command: str) -> None:
+    def __init__(self, plan: Plan, results: Path, command: str, expected: Expected = UNKNOWN) -> None:
         self.path, self.plan = status_path(results), plan
-        self._state = State(plan)
+        self._state = State(plan, expected=expected)
         self._begun: set[str] = set()
         self._where: dict[str, str] = {}
         self._curves: dict[str, list[list[float | None]]] = {}
@@ -128,9 +129,11 @@ def _round(number: float | None) -> float | None:
 
 
 @contextlib.contextmanager
-def keep_status(plan: Plan, results: Path, command: str) -> Iterator[Callable[[Event], None]]:
+def keep_status(
+    plan: Plan, results: Path, command: str, expected: Expected = UNKNOWN
+) -> Iterator[Callable[[Event], None]]:
     """What events should be told to while a sweep runs."""
-    status, ended = StatusFile(plan, results, command), threading.Event()
+    status, ended = StatusFile(plan, results, command, expected), threading.Event()
 
     def keep_writing() -> None:
         while not ended.is_set():

@@ -45,9 +45,9 @@ def refused(command: Command, *argv: object) -> str:
 
 
 def no_measuring(specs: list, *_: object) -> dict:
-    from sweeps.planning.estimate import Cost, _works
+    from sweeps.planning.measuring import Cost, works_of
 
-    return {work: Cost(0.1, 0.001, 10**6) for spec in specs for work in _works(spec)}
+    return {work: Cost(0.1, 0.001, 10**6) for spec in specs for work in works_of(spec)}
 
 
 def own_images(folder: Path, seed: int) -> None:

@@ -230,7 +230,7 @@ def test_the_commands_of_the_pages_work(
     write_mydata(tmp_path / "DIR")
     exec(BLOCKS["make_photos"], {})
     exec(BLOCKS["make_tables"], {})
-    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     commands = re.findall(r"^ekd run (.*?)(?: +#.*)?$", TEXT, re.MULTILINE)
     assert len(commands) > 5
     for words in commands:

@@ -56,7 +56,7 @@ def five(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_new_data_set_is_one_file(
     five: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     status, out, _ = command("--list")
     assert status == 0
     assert "five         comes with the program: 121 .. 117 a class, 598 images" in out

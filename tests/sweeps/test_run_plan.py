@@ -28,7 +28,7 @@ from trainables.storage.runs import run_dir, weights_path, write_result
 
 
 def test_the_plan_of_table5(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     status, out, err = command("table5", "--plan", "--json")
     assert status == 0
     assert err.startswith("measuring a few steps of 10 networks and losses to estimate the cost: up to about 60 s")
@@ -46,7 +46,7 @@ def test_the_plan_of_table5(command: Command, tmp_path: Path, monkeypatch: pytes
 
 def test_shared_cells_count_once(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """KD stands in three tables; Table 4's two parts share three columns of Energy KD: 54 + 6 + 6 + 30 cells."""
-    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     _, out, _ = command("table5", "table4", "table13", "--plan", "--json")
     found = json.loads(out)
     assert found["cells"] == 54 + (6 + 12 - 4 - 2) + (36 - 6)
@@ -57,7 +57,7 @@ def test_shared_cells_count_once(command: Command, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_plan_for_people(command: Command, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     (tmp_path / "teachers").mkdir()
     (tmp_path / "teachers" / "resnet8_best.pth").write_bytes(weights.read_bytes())
     pairs = ("--pairs", "resnet8/resnet8", "resnet20/resnet8")
@@ -74,7 +74,7 @@ def test_the_plan_says_which_differences_so_many_seeds_see(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By an assumed spread; by the ledger's, where its KD and DKD runs differ by 1, 2 and 3 points; not for costs."""
-    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     words = ("table5", "--dataset", "digits", "--pairs", "resnet8/resnet8", "--rows", "kd", "dkd", "--plan")
     assert "3 seeds see differences of 2.8 points and more" in command(*words)[1]
     request = make_request(parse(words[:-1]))
@@ -90,7 +90,7 @@ def test_the_plan_says_which_differences_so_many_seeds_see(
 
 
 def test_the_plan_says_what_the_teachers_of_a_long_tail_see(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     asked = ("table8", "--rows", "kd", "--pairs", "vgg13/vgg8", "--plan")
     assert "teacher vgg13 on CIFAR-100 will be trained first" in command(*asked)[1]
     assert "teacher vgg13 will be trained first" in command(*asked, "--tail-teachers")[1]
@@ -105,7 +105,7 @@ def test_the_plan_is_shown_before_its_cost_is_measured(
         shown.append(capsys.readouterr())
         return no_measuring(specs)
 
-    monkeypatch.setattr("sweeps.planning.estimate._measure", measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", measuring)
     _, out, err = command("table5", "--dataset", "digits", "--plan")
     assert "all rows: epochs 12, lr 0.05" in shown[0].out
     assert "the largest trains" in shown[0].out
@@ -116,7 +116,7 @@ def test_the_plan_is_shown_before_its_cost_is_measured(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_the_plan_of_a_machine_with_gpus(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     words = ("table3", "--plan", "--json", "--gpus-per-job", "2")
     assert "on this machine's CPU because it has no GPU" in json.loads(command(*words, "--gpus", "8")[1])["estimated"]
     assert "for it has no GPU" not in json.loads(command(*words, "--gpus", "0")[1])["estimated"]
@@ -141,7 +141,7 @@ def test_the_plan_of_a_machine_with_gpus(command: Command, monkeypatch: pytest.M
 def test_a_title_names_the_data_set_once(
     command: Command, monkeypatch: pytest.MonkeyPatch, table: str, dataset: str, title: str
 ) -> None:
-    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     assert command(table, "--dataset", dataset, "--plan")[1].splitlines()[0] == f"{title}, 3 seeds"
 
 
@@ -164,7 +164,7 @@ def test_planning_leaves_the_images_as_they_are(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A conversion that training makes once changes no run's identity."""
-    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     root = tmp_path / "data" / "tiny-imagenet-200"
     tiny_imagenet(root)
     words = ("table6", "--pairs", "resnet8/resnet8")
@@ -185,7 +185,7 @@ def test_planning_leaves_the_images_as_they_are(
 
 def test_a_part_of_imagenet_is_told(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the plan, and by a sweep (here one that has nothing left to train)."""
-    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     own_images(tmp_path / "data", 1)
     words = ("table3", "--rows", "kd", "--seeds", "1", "--epochs", "1")
     told = f"data: ImageNet in {tmp_path / 'data'}: 2 of the 1,000 classes, 6 + 6 images"
@@ -217,7 +217,7 @@ def test_a_part_of_imagenet_is_told(command: Command, tmp_path: Path, monkeypatc
 def test_the_plan_says_what_is_made_of_own_images(
     options: tuple[str, ...], how: str, defaults: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     own_images(tmp_path / "mine", 1)
     words = ("table5", "--dataset", "imagefolder", "--data-dir", "mine", "--pairs", "resnet8/resnet8", "--rows", "kd")
     status, out, _ = command(*words, "--gpus", "0", "--plan", *options)
@@ -281,7 +281,7 @@ def test_a_run_that_ended_without_a_driver_is_planned_as_done(command: Command, 
 def test_failed_runs_are_told_and_only_tried_again_when_asked(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     plan = plan_of([paper.find("table5")], settings(), {}, pack=None)
     distilled = next(iter(plan.runs["distilled"]))
     (tmp_path / "results").mkdir()
@@ -305,7 +305,7 @@ def test_failed_runs_are_told_and_only_tried_again_when_asked(
 def test_a_teacher_whose_weights_are_not_those_that_were_trained_is_planned_again(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     plan = plan_of([paper.find("table5")], settings(), {}, pack=None)
     (teacher,) = plan.runs["teacher"].values()
     weights = weights_path(tmp_path / "results", teacher.run_id)
@@ -368,14 +368,14 @@ def test_a_plan_for_a_larger_machine_is_measured_with_the_cores_of_this_one(
         asked.append(threads)
         return no_measuring(specs)
 
-    monkeypatch.setattr("sweeps.planning.estimate._measure", measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", measuring)
     status, out, _ = command(*SMALL[:-2], "--gpus", "100", "--cpus-per-job", "40000", "--plan", "--json")
     assert (status, asked) == (0, [cores_here()])
     assert f"on {cores_here()} threads" in json.loads(out)["estimated"]
 
 
 def test_a_peer_may_have_the_students_rate_once_that_is_set(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.planning.estimate._measure", no_measuring)
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     words = ("table1", "--rows", "dml", "--set", "lr=0.02", "peer_lr=0.02", "--dataset", "digits", "--plan")
     assert "0.02, of the peer 0.02" in " ".join(command(*words)[1].split())
 

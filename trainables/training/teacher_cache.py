@@ -47,12 +47,14 @@ class TeacherCache:
     """The logits of one teacher over one stream, an epoch at a time.
 
     folder: where the epochs are stored.
+    read: how many epochs were there already.
     notes: receives what the user should know, a sentence each.
     """
 
     def __init__(self, folder: Path, num_classes: int, stream: BatchStream, teacher: Teacher, notes: list[str]) -> None:
         self.folder, self.stream, self.teacher, self.notes = folder, stream, teacher, notes
         self._num_classes = num_classes
+        self.read = 0
         self._usable, self._compared = True, False
         self._epoch, self._logits = 0, torch.empty(0)
 
@@ -73,6 +75,7 @@ class TeacherCache:
             try:
                 with hold_lock(path.with_suffix(".lock")):
                     logits = self._read(path, epoch)
+                    self.read += logits is not None
                     if logits is None:
                         drop_temporaries(self.folder, path.name)
                         logits = self._compute(epoch)

@@ -18,9 +18,12 @@ from analysis.record.entry import Entry, entry_of
 from analysis.record.settings import Settings
 from analysis.table.resolved import resolve
 from sweeps.display.progress import QUIET_SECONDS, REDRAWS_A_SECOND, Lines, Screen, follow
+from sweeps.planning.durations import START_SECONDS, simulate
 from sweeps.planning.plan import Plan, PlannedJob
+from sweeps.planning.resources import Resources
 from sweeps.running.events import EpochDone, JobFailed, JobStarted, RunEnded
 from sweeps.running.progress import State
+from sweeps.running.time_left import Expected
 from trainables.commands import duration, run_command
 from trainables.console import keep_log
 from trainables.job import EpochReport
@@ -312,3 +315,41 @@ def test_the_screen_is_drawn_at_most_four_times_a_second() -> None:
 )
 def test_durations(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def expected_of(plan: Plan, at_once: int) -> Expected:
+    """A second for each epoch of each run."""
+    return Expected(
+        {job.key: float(sum(spec.epochs for spec in job.specs)) for job in plan.jobs}, Resources(0), at_once
+    )
+
+
+def test_the_time_left_starts_from_the_plan_and_follows_what_epochs_take(plan: Plan, clock: Clock) -> None:
+    """Twice as long as was planned; as soon as one job's epochs say so, for the others too."""
+    expected = expected_of(plan, 2)
+    state = State(plan, clock, expected)
+    whole = simulate(plan, expected.seconds, expected.resources, 2).seconds
+    assert state.left == pytest.approx(START_SECONDS + whole)
+    job = plan.jobs[0]
+    state.take(JobStarted(job))
+    clock.now = 2 * len(job.specs)
+    state.take(epoch_done(job, 1, seconds=2.0))
+    assert state.left == pytest.approx(2 * whole, rel=0.02)
+
+
+def test_the_time_left_does_not_jump_while_a_device_is_free_for_a_moment(plan: Plan, clock: Clock) -> None:
+    state = State(plan, clock, expected_of(plan, 2))
+    one, two = job_of(plan, "teacher"), job_of(plan, "teacher", 1)
+    for job in (one, two):
+        state.take(JobStarted(job))
+    clock.now = 1
+    for job in (one, two):
+        state.take(epoch_done(job, 1))
+    clock.now = 240
+    state.take(epoch_done(one, 240))
+    before = state.left
+    state.take(RunEnded(done(one.specs[0])))
+    clock.now = 242
+    assert len(state.jobs) == 1
+    assert before is not None
+    assert state.left == pytest.approx(before - 2, rel=0.02)

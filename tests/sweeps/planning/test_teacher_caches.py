@@ -79,7 +79,7 @@ def test_the_estimate_counts_a_shared_teacher_once(monkeypatch: pytest.MonkeyPat
     plan = planned("table5", pack=1, rows=("kd", "dkd"), **small)
     found = caches(plan)
     assert sorted(found.spared.values()) == [0, 1000]
-    monkeypatch.setattr(estimate_module, "_measure", lambda *_: Costs())
+    monkeypatch.setattr(estimate_module, "measure_costs", lambda *_: Costs())
     with_caches, without = (
         estimate(plan, None, Resources(0), device="cpu", at_once=1, caches=each).device_hours
         for each in (found, TeacherCaches())

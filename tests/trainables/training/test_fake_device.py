@@ -4,6 +4,7 @@ for nothing within an epoch but what it must, and the numbers are the processor'
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -111,7 +112,8 @@ LINES = {
 
 def said(program: str) -> str:
     """What a program prints that has registered the device."""
-    done = call(exec, f"from fake_device import FakeDevice, register\nregister()\n{program}", {})
+    begin = f"import os\nos.environ['XDG_CACHE_HOME'] = {os.environ['XDG_CACHE_HOME']!r}"
+    done = call(exec, f"{begin}\nfrom fake_device import FakeDevice, register\nregister()\n{program}", {})
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -140,11 +142,11 @@ from analysis import paper
 from analysis.table.resolved import resolve
 from sweeps.planning.plan import make_plan
 from analysis.record.settings import Settings
-from sweeps.planning import estimate
+from sweeps.planning import estimate, measuring
 from sweeps.planning.resources import Resources
 settings = Settings(dataset="digits", pairs=("resnet14/resnet8",), seeds=1)
 plan = make_plan([resolve(paper.find("methods"), settings)], {}, pack=None)
-estimate.STEPS["fake"] = 1
+measuring.STEPS["fake"] = 1
 with FakeDevice():
     found = estimate.estimate(
         plan, None, Resources(0), device="fake", at_once=1, seconds=0
@@ -173,14 +175,14 @@ from analysis import paper
 from analysis.table.resolved import resolve
 from sweeps.planning.plan import make_plan
 from analysis.record.settings import Settings
-from sweeps.planning import estimate, images
+from sweeps.planning import estimate, images, measuring
 from sweeps.planning.resources import Resources
 from trainables.data.counts import ImageCounts
 images._count = lambda *fields: ImageCounts(10, {side}, (64,) * 10, 100)
 plan = make_plan([resolve(paper.find({table!r}), Settings(seeds=1, **{settings!r}))], {{}}, pack=None)
-estimate.STEPS["fake"] = 8
+measuring.STEPS["fake"] = 8
 sizes = set()
-estimate._per_image = lambda work_on, few, images, seconds, clock: sizes.add((few, images)) or 0.001
+measuring._per_image = lambda work_on, few, images, seconds, clock: sizes.add((few, images)) or 0.001
 with FakeDevice():
     estimate.estimate(
         plan, None, Resources(0), device="fake", at_once=1, seconds=0
