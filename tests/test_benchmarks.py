@@ -102,6 +102,17 @@ def test_the_sweep_layer() -> None:
     assert found["wall"] > found["ideal"] == 0.4
 
 
+def test_the_driver() -> None:
+    found = measured(
+        "driver", "--workers", "1", "2", "--jobs", "3", "--students", "2", "--epochs", "2", "--plan", "120"
+    )
+    for workers in ("1", "2"):
+        assert found[workers]["report"]["n"] == 3 * 2
+        assert found[workers]["record"]["median"] > 0
+        assert found[workers]["devices"] > 0
+    assert found["plan"]["runs"] == 2 * 60 + 4
+
+
 @pytest.mark.slow
 def test_images_a_second() -> None:
     found = measured("imagenet_input", "--turns", "2", "--images", "64")

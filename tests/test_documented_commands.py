@@ -33,7 +33,7 @@ from trainables.spec import RunSpec
 from trainables.storage.job_file import Execution, job_json
 from trainables.used_files import stop_using, used
 
-STANDS_FOR = {"TABLE": "table5", "FOLDER": "results"}
+STANDS_FOR = {"TABLE": "table5", "FOLDER": "results", "$gpus": "0"}
 FILES = ("FILE", "WEIGHTS", "wrn_16_2_energykd", "wrn_16_2.pth")
 """Weights of a WRN-16-2."""
 LESS = {

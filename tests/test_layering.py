@@ -50,7 +50,7 @@ DEPARTMENTS = {
         "table",
         "record",
     ),
-    "sweeps": ("api ekd run search", "display searching", "running", "request", "planning"),
+    "sweeps": ("api check_folder ekd run search", "display searching", "running", "request", "planning"),
 }
 """Of each package, top down: the commands, then the departments and single modules. Those on one line, commands apart,
 do not import each other."""

@@ -60,6 +60,11 @@ def coerce(value: Any, annotation: Any) -> Any:
     return value
 
 
+@functools.cache
+def _defaults(cls: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple((field.name, field.default) for field in dataclasses.fields(cls))
+
+
 class Canonical:
     """A dataclass of typed fields that becomes canonical JSON."""
 
@@ -76,11 +81,11 @@ class Canonical:
     def as_dict(self) -> dict[str, Any]:
         """The fields that differ from their defaults, nested, in JSON's own types."""
         out: dict[str, Any] = {}
-        for field in dataclasses.fields(typing.cast(Any, self)):
-            value = getattr(self, field.name)
-            if field.default is not dataclasses.MISSING and value == field.default:
+        for name, default in _defaults(typing.cast(Any, type(self))):
+            value = getattr(self, name)
+            if default is not dataclasses.MISSING and value == default:
                 continue
-            out[field.name] = value.as_dict() if isinstance(value, Canonical) else value
+            out[name] = value.as_dict() if isinstance(value, Canonical) else value
         if "params" in out:
             out["params"] = dict(out["params"])
         return out

@@ -29,6 +29,7 @@ COMMANDS = {
     "export": "analysis.export",
     "evaluate": "trainables.evaluate",
     "job": "trainables.job",
+    "check-folder": "sweeps.check_folder",
 }
 """By its name below `ekd`, the module of a command."""
 SCRIPTS = {Path(__file__).resolve().parents[1] / module.partition(".")[0] for module in COMMANDS.values()}

@@ -321,10 +321,11 @@ def make_grid(
     values = {(value.part, value.row, value.pair): value for part in resolved.parts for value in maker.part(part)}
     corrected = dict(zip(maker.tests, holm([*maker.tests.values()]), strict=True))
     devices = {str(entry.provenance["device"]) for entry in maker.found(specs) if entry.provenance.get("device")}
+    earlier = {run_id for run_id, entry in entries.items() if entry.spec.outdated}
     old = {
         spec.run_id
         for spec in specs
-        if spec.run_id not in entries and any(old.run_id in entries for old in spec.earlier)
+        if earlier and spec.run_id not in entries and any(one.run_id in earlier for one in spec.earlier)
     }
     return Grid(
         resolved,

@@ -55,6 +55,7 @@ class JobQueue:
         for key, needs in self._unmet.items():
             for need in needs:
                 self._followers[need].append(key)
+        self._timed = ""
         self._ready: list[tuple[int, str]] = []
         self._timing: list[tuple[int, str]] = []
         for job in plan.jobs:
@@ -72,7 +73,7 @@ class JobQueue:
         A timing job runs while nothing else does: whatever trained beside it would be in its numbers. A job that does
         not fit beside what is running is not overtaken, or it might wait for ever.
         """
-        if any(job.kind is JobKind.TIMING for job in self._running.values()):
+        if self._timed in self._running:
             return None
         ready = [queue for queue in (self._ready, *([] if self._running else [self._timing])) if queue]
         if not ready:
@@ -83,6 +84,7 @@ class JobQueue:
             return None
         heapq.heappop(first)
         self._running[job.key] = self._waiting.pop(job.key)
+        self._timed = job.key if job.kind is JobKind.TIMING else self._timed
         return job
 
     def _make_ready(self, job: PlannedJob) -> None:

@@ -149,6 +149,7 @@ def make_plan(
         *packed(JobKind.VANILLA, alone, pack),
         *packed(JobKind.TIMING, [spec for spec in students if spec.timing], pack, awaited),
     )
+    old = {run_id for run_id, entry in entries.items() if entry.spec.outdated}
     wanted = {run_id: runs[run_id] for run_id in (distilled | vanilla | teachers)}
     return Plan(
         runs={
@@ -160,7 +161,7 @@ def make_plan(
         done=frozenset(run_id for run_id, run in wanted.items() if run.done),
         failed={run_id: run.failed for run_id, run in wanted.items() if run.failed is not None},
         outdated=frozenset(
-            spec.run_id for job in jobs for spec in job.specs if any(old.run_id in entries for old in spec.earlier)
+            spec.run_id for job in jobs for spec in job.specs if old and any(one.run_id in old for one in spec.earlier)
         ),
         other_code=frozenset(
             run_id

@@ -22,6 +22,14 @@ TAG = "ray/tune/"
 """Before the name of a chart, as Tune's own logger has it."""
 
 
+class CurveFile(RecordWriter):
+    """A file of events that readers see at once. Not flushed to the disk, for which a driver of many runs has no time:
+    when the power fails the ledger has the numbers."""
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+
 class Curves:
     """One file for each run under way. Where the disk is full the curves have gaps; the ledger has the numbers too.
 
@@ -31,7 +39,7 @@ class Curves:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._files: dict[str, RecordWriter] = {}
+        self._files: dict[str, CurveFile] = {}
 
     def add(self, specs: Sequence[RunSpec], report: EpochReport) -> None:
         """Add the numbers of an epoch; close the files of runs that have ended."""
@@ -52,7 +60,7 @@ class Curves:
             folder = self._folder / name_of(spec)
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
-            self._files[spec.run_id] = RecordWriter(str(path))
+            self._files[spec.run_id] = CurveFile(str(path))
             settings = {name: value for name, value in flatten(spec).items() if isinstance(value, str | int | float)}
             about = (CurveEvent(summary=part) for part in hparams(settings, numbers))
             self._append(spec.run_id, (CurveEvent(file_version="brain.Event:2"), *about))
