@@ -5,8 +5,9 @@
 The sweep, its queue, the ledger, the curves and the lines of progress are the real ones; Ray, which brings the reports,
 is not there (sweep_overhead.py has it). A job of nine students reports an epoch (`report`), is handed out and ended
 (`job`), and each of its runs is recorded (`record`: its result of 240 epochs is read, checked and written to the
-ledger). `devices`: how many devices one driver serves whose jobs report an epoch every 5 s and take 240 of them. With
---plan: processor seconds to plan so many runs of Table 5, once their specs are made, and to simulate them on 1,000 devices.
+ledger). `devices`: how many devices one driver serves whose jobs report an epoch every 5 s and take 240 of them.
+--plan: processor seconds to plan so many runs of Table 5: their specs and ids, the jobs, their order and simulation on
+1,000 devices, what follows their progress.
 """
 
 from __future__ import annotations
