@@ -81,7 +81,8 @@ class Outcome:
 class Worker:
     """A process that carries out steps; another one after a step that failed or took too long."""
 
-    def __init__(self) -> None:
+    def __init__(self, warm: str) -> None:
+        self._warm = warm
         self._process: multiprocessing.process.BaseProcess | None = None
 
     def run(self, step: Step, setting: Setting) -> Iterator[Row]:
@@ -90,7 +91,7 @@ class Worker:
         if self._process is None:
             context = multiprocessing.get_context("spawn")
             self._pipe, other = context.Pipe()
-            self._process = context.Process(target=serve, args=(other,), daemon=True)
+            self._process = context.Process(target=serve, args=(other, self._warm), daemon=True)
             self._process.start()
             other.close()
             if not self._pipe.poll(START_SECONDS):
@@ -123,9 +124,9 @@ class Worker:
             self._process = None
 
 
-def serve(pipe: Connection) -> None:
-    """In the worker: steps, until nobody asks for more. It says when torch is imported."""
-    importlib.import_module("benchmarks.measure")
+def serve(pipe: Connection, warm: str) -> None:
+    """In the worker: steps, until nobody asks for more. It says when it has imported what they need."""
+    importlib.import_module(warm)
     pipe.send("ready")
     while True:
         try:
@@ -143,11 +144,14 @@ def serve(pipe: Connection) -> None:
             pipe.send(("failed", f"{type(error).__name__}: {' '.join(str(error).split())[:500]} ({place})"))
 
 
-def check(steps: Sequence[Step], device: str, minutes: float, out: Path) -> list[Outcome]:
-    """Carry out the steps within so many minutes, and write what is known after each."""
+def check(
+    steps: Sequence[Step], device: str, minutes: float, out: Path, warm: str = "benchmarks.measure"
+) -> list[Outcome]:
+    """Carry out the steps within so many minutes, and write what is known after each. warm: a module that is imported
+    before the first."""
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    outcomes, worker = [Outcome(step) for step in steps], Worker()
+    outcomes, worker = [Outcome(step) for step in steps], Worker(warm)
     about: Row = {"minutes": minutes, "device": device}
     for outcome in outcomes:
         left = 60 * minutes - (time.monotonic() - began) - LEAST_SECONDS

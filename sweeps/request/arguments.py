@@ -264,7 +264,7 @@ def _parser() -> argparse.ArgumentParser:
     modes = parser.add_argument_group("instead of training")
     modes.add_argument("--plan", action="store_true", help="show runs, protocol, device-hours, disk; train nothing")
     modes.add_argument("--budget", type=_hours, metavar="200h", help="with --plan: what fits into so many device-hours")
-    modes.add_argument("--price", type=_money, metavar="2.5", help="with --plan: of a device-hour")
+    modes.add_argument("--price", type=_share, metavar="2.5", help="with --plan: of a device-hour")
     modes.add_argument("--save", type=parse_path, metavar="FILE.toml", help="write what is asked for as an experiment")
     modes.add_argument(
         "--from-mdistiller", type=parse_path, metavar="CONFIG.yaml", help="with --save: translate a file of mdistiller"
@@ -396,8 +396,5 @@ def whole(least: int) -> Callable[[str], int]:
 
 _fraction = number(float, lambda value: 0 < value <= 1, "above 0 and at most 1")
 _share = number(float, lambda value: 0 < value < math.inf, "a number above 0")
-_money = number(float, lambda value: 0 <= value < math.inf, "a number, 0 or more")
-_hours = number(
-    lambda text: float(text.removesuffix("h")), lambda value: 0 < value < math.inf, "a number of hours above 0, as 200h"
-)
+_hours = number(lambda text: float(text.removesuffix("h")), lambda value: 0 < value < math.inf, "hours, as 200h")
 _gigabytes = number(float, lambda value: 0 <= value < math.inf, "a number of gigabytes, 0 or more")
