@@ -39,6 +39,7 @@ from trainables.storage.locks import hold_driver_lock
 from trainables.storage.runs import has_weights, read_file, read_result, run_dir, write_atomically
 
 _FIRST = ("run_id", "name", "kind", "row", "treatment", "status", "reason")
+OF_A_SWEEP = ("dataset", "teacher", "student", "seed", "epochs")
 _LAST = ("weights_sha256", "teacher_sha256")
 _LISTS = ("epoch_seconds", "curve", "shares")
 NOTHING_ASKED = Asked()
@@ -91,7 +92,8 @@ def to_frame(entries: Iterable[Entry], asked: Asked = NOTHING_ASKED) -> pd.DataF
 
 
 def to_curves(entries: Iterable[Entry], asked: Asked = NOTHING_ASKED) -> pd.DataFrame:
-    """One row an epoch of a run. `seconds`: of the epoch; `share_*`: of its training images."""
+    """One row an epoch of a run. `seconds`: of the epoch; `share_*`: of its training images. The run's data set,
+    networks, seed and length tell sweeps apart that share a results folder."""
     entries = list(entries)
     kind = kinds(entries, asked)
     rows = []
@@ -102,8 +104,10 @@ def to_curves(entries: Iterable[Entry], asked: Asked = NOTHING_ASKED) -> pd.Data
             own = shares.get(epoch, (None,) * len(FIELDS))
             seconds = entry.epoch_seconds[place] if place < len(entry.epoch_seconds) else None
             run = (entry.run_id, entry.name, kind[entry.run_id], asked.rows.get(entry.run_id))
+            run += tuple(getattr(entry.spec, name) for name in OF_A_SWEEP)
             rows.append((*run, epoch, *numbers[1:], seconds, *own))
-    return pd.DataFrame(rows, columns=[*_FIRST[:4], *CURVE_FIELDS, "seconds", *(f"share_{name}" for name in FIELDS)])
+    of_epochs = (*CURVE_FIELDS, "seconds", *(f"share_{name}" for name in FIELDS))
+    return pd.DataFrame(rows, columns=[*_FIRST[:4], *OF_A_SWEEP, *of_epochs])
 
 
 def _ordered(names: Collection[str]) -> list[str]:

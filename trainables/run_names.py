@@ -33,8 +33,8 @@ _TREATMENTS = (
 _ALPHA = {"cutmix": 1.0, "mixup": 0.2}
 _SHORT = {
     "base": "T",
-    "plus": "T+",
-    "minus": "T",
+    "plus": "T+=",
+    "minus": "T-=",
     "rate": "r",
     "batch_size": "batch",
     "weight_decay": "decay",

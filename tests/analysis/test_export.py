@@ -138,7 +138,10 @@ def test_curves_are_a_row_an_epoch(tmp_path: Path) -> None:
     for name in ("c.csv", "c.parquet"):
         assert main(["--results", str(tmp_path), "--curves", str(tmp_path / name)]) == 0
     found = pd.read_csv(tmp_path / "c.csv")
-    columns = "run_id name kind row epoch train_loss top1 top5 test_loss seconds share_low share_high share_mixed"
+    columns = (
+        "run_id name kind row dataset teacher student seed epochs epoch "
+        "train_loss top1 top5 test_loss seconds share_low share_high share_mixed"
+    )
     assert list(found.columns) == columns.split()
     one = found[found["run_id"] == spec_of(1).run_id].set_index("epoch")
     assert list(one["train_loss"]) == [1, 1 / 2, 1 / 3, 1 / 4]

@@ -31,8 +31,8 @@ def test_a_run_in_which_nothing_was_set_has_its_plain_name(settings: Settings) -
 @pytest.mark.parametrize(
     ("table", "row", "path", "value", "shown"),
     [
-        ("direction", "energy_kd", "temperature.plus", "3", "energy_kd-T+3-e12"),
-        ("direction", "energy_kd", "temperature.minus", "-1.5", "energy_kd-T-1.5-e12"),
+        ("direction", "energy_kd", "temperature.plus", "3", "energy_kd-T+=3-e12"),
+        ("direction", "energy_kd", "temperature.minus", "-1.5", "energy_kd-T-=-1.5-e12"),
         ("direction", "energy_kd_reversed", "temperature.rate", "0.35", "reversed_kd-r0.35-e12"),
         ("direction", "kd", "temperature.base", "2", "kd-T2-e12"),
         ("direction", "kd", "lr", "0.02", "kd-lr0.02-e12"),
