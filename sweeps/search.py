@@ -31,7 +31,7 @@ from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings, deviations, parse_pair
 from analysis.record.specs import teacher_spec
-from analysis.record.trial import TrialRecord
+from analysis.record.trial import Scalar, TrialRecord
 from analysis.reporting.search_results import Finalist, Searched, write_search
 from analysis.table import names
 from sweeps.display.outcome import LOG, heading, report, resumable, typed
@@ -164,7 +164,7 @@ class _Searching:
             partial(sampler, self.sampler, parted=bool(self.search.space.rules)),
             self.options.pruner,
             self.grace,
-            goals(self.search.costs, 100 / self.classes, gain=len(self.search.pairs) > 1),
+            goals(self.search.costs, 100 / self.classes, gain=self.search.has_references),
         )
         with opened(study):
             if self.options.run.where.retry:
@@ -275,7 +275,7 @@ class _Searching:
         """The paper's point, the released code's, and the best others, also of each rule that is searched; of several
         pairs also KD, and where there are costs the points of the front."""
         trials = {one.runs: one for one in study.tried() if one.state == "complete"}
-        found = [_Point("KD", self._runs(self.search.reference))] if len(self.search.pairs) > 1 else []
+        found = [_Point("KD", self._runs(self.search.reference))] * self.search.has_references
         for origin, run in self.search.known_runs().items():
             tried = trials.get(tuple(spec.run_id for spec in self.search.trials_of(run)))
             found.append(_Point(f"{origin.capitalize()}'s", self._runs(run), tried))
@@ -315,7 +315,8 @@ class _Searching:
 
     def _show(self, study: Study) -> None:
         found, search = self._finalists(study), self.search
-        fields = search.told_apart([point.runs[SEED, search.pair] for point in found])
+        fields: list[dict[str, Scalar]] = [{}] * search.has_references  # KD has no point of the space.
+        fields += search.told_apart([point.runs[SEED, search.pair] for point in found[len(fields) :]])
         finalists = [
             Finalist(point.name, own, point.trial, tuple(self._entries(point, pair) for pair in search.pairs))
             for own, point in zip(fields, found, strict=True)

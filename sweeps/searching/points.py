@@ -104,15 +104,20 @@ class Search:
         """A point on all training images."""
         return self._spec(self.settings, fields, seed, pair)
 
+    @property
+    def has_references(self) -> bool:
+        """Whether points are ranked by their gain over KD."""
+        return len(self.pairs) > 1
+
     def reference(self, seed: int, pair: Pair) -> RunSpec:
         """KD's finalist of a pair, by the settings that do not concern the method."""
         settings = replace(self.settings, overrides=tuple(one for one in self.settings.overrides if "." not in one[0]))
         return student_spec(settings, pair, temperatures.KD.treat(settings.recipe, pair), seed)
 
     def reference_trials(self) -> tuple[RunSpec, ...]:
-        """KD's trials, where points are ranked by their gain over it."""
+        """KD's trials, if there are to be any."""
         short = replace(self, settings=self._shortened)
-        places = self.places if len(self.pairs) > 1 else []
+        places = self.places if self.has_references else []
         return tuple(self._held_out(short.reference(seed, pair), pair) for seed, pair in places)
 
     def _spec(self, settings: Settings, fields: Mapping[str, Scalar], seed: int, pair: Pair | None) -> RunSpec:

@@ -358,4 +358,5 @@ def test_several_pairs_are_ranked_by_their_mean_gain_over_kd(bench: Bench) -> No
     found = bench.shown[-1]
     assert [one.name for one in found.finalists] == ["KD", "Paper's", "Released code's"]
     assert [len(entries) for entries in found.finalists[0].entries] == [1, 1]
+    assert [{*one.fields} for one in found.finalists] == [set(), {"rule"}, {"rule"}]
     assert found.pairs == ("ResNet20/ResNet8", "ResNet56/ResNet20")
