@@ -163,8 +163,8 @@ def simulate(plan: Plan, seconds: Mapping[str, float], resources: Resources, at_
         now, _, ended = heapq.heappop(running)
         free += devices[ended.key]
         for spec in ended.specs:
-            queue.done(spec.run_id)
-        queue.ended(ended, None)
+            queue.mark_done(spec.run_id)
+        queue.close_job(ended, None)
     path = [ended] if ended is not None else []
     while path and (earlier := before[path[-1].key]) is not None:
         path.append(earlier)

@@ -92,29 +92,29 @@ class JobQueue:
         if not self._unmet.get(job.key):
             heapq.heappush(self._timing if job.kind is JobKind.TIMING else self._ready, (self._order[job.key], job.key))
 
-    def knows(self, run_id: str) -> bool:
+    def has_ended(self, run_id: str) -> bool:
         """Whether the run has ended in this sweep."""
         return run_id in self._trained or run_id in self._failed
 
-    def done(self, run_id: str) -> None:
+    def mark_done(self, run_id: str) -> None:
         self._trained.add(run_id)
         for key in self._followers.pop(run_id, ()):
             self._unmet[key].discard(run_id)
             if key in self._waiting:
                 self._make_ready(self._waiting[key])
 
-    def failed(self, run_id: str, reason: str) -> None:
+    def mark_failed(self, run_id: str, reason: str) -> None:
         self._failed[run_id] = reason
         self._settle([run_id])
 
-    def stopped(self, run_id: str) -> None:
+    def mark_stopped(self, run_id: str) -> None:
         """The run was stopped before its end, as somebody wished."""
         self._stopped.add(run_id)
 
-    def ended(self, job: PlannedJob, reason: str | None) -> None:
+    def close_job(self, job: PlannedJob, reason: str | None) -> None:
         """The job will not go on. What it left unfinished has failed for `reason`."""
         del self._running[job.key]
-        lost = [spec.run_id for spec in job.specs if not self.knows(spec.run_id)]
+        lost = [spec.run_id for spec in job.specs if not self.has_ended(spec.run_id)]
         for run_id in lost:
             if run_id not in self._stopped:
                 self._failed[run_id] = reason or "the job ended without a result of this run"

@@ -75,12 +75,12 @@ class RunningSweep:
         if self.interrupted and self._stop is None:
             reason = INTERRUPTED.format(self.interrupted[0])
             self._stop = GracefulStop(self.execution.results, reason, frozenset(self.started))
-        if self._stop is None or (self.exhausted and all(map(self.queue.knows, self._stop.runs))):
+        if self._stop is None or (self.exhausted and all(map(self.queue.has_ended, self._stop.runs))):
             return
         if not self._stop.waits(self.running):
             raise StoppedError(self._stop.reason)
         run_ids = [spec.run_id for job in self.running.values() for spec in job.specs]
-        self._stop.stop(run_id for run_id in run_ids if not self.queue.knows(run_id))
+        self._stop.stop(run_id for run_id in run_ids if not self.queue.has_ended(run_id))
 
     def next_job(self) -> PlannedJob | None:
         """The next job for which there is room, or None."""
@@ -110,10 +110,10 @@ class RunningSweep:
             report = replace(report, stopped=tuple(run for run in report.stopped if run not in self._stop.runs))
         self._trackers.add(job.specs, report)
         for run_id in (*report.finished, *report.failed):
-            if not self.queue.knows(run_id):
+            if not self.queue.has_ended(run_id):
                 self._record(run_id)
         for run_id in report.stopped:
-            self.queue.stopped(run_id)
+            self.queue.mark_stopped(run_id)
         self.on_event(EpochDone(job, report))
         further = [run_id for run_id in report.metrics if report.epoch > self._furthest.get(run_id, 0)]
         self._furthest |= dict.fromkeys(further, report.epoch)
@@ -129,7 +129,7 @@ class RunningSweep:
             self.queue.put_back(job)
         elif error is not None or self._stop is None:
             self._record_unreported(job)
-            self.queue.ended(job, reason)
+            self.queue.close_job(job, reason)
             if reason is not None:
                 self.on_event(JobFailed(job, reason))
 
@@ -165,7 +165,7 @@ class RunningSweep:
         """Record the runs that ended before their process could report it."""
         for spec in job.specs:
             path = run_dir(self.execution.results, spec.run_id) / "result.json"
-            if not self.queue.knows(spec.run_id) and path.exists():
+            if not self.queue.has_ended(spec.run_id) and path.exists():
                 self._record(spec.run_id)
 
     def _record(self, run_id: str) -> None:
@@ -174,16 +174,16 @@ class RunningSweep:
         try:
             result = wait_for_result(self.execution.results, run_id, seconds, self.check)
         except UserError as error:
-            self.queue.failed(run_id, str(error))
+            self.queue.mark_failed(run_id, str(error))
             return
         self.ledger.record(result)
         entry = self.ledger.get(run_id)
         if entry is None:
             raise RuntimeError(f"run {run_id} is not in the ledger after it was recorded")
         if entry.status == "done":
-            self.queue.done(run_id)
+            self.queue.mark_done(run_id)
         else:
-            self.queue.failed(run_id, entry.reason or "no reason recorded")
+            self.queue.mark_failed(run_id, entry.reason or "no reason recorded")
         self._trackers.end(entry)
         self.on_event(RunEnded(entry))
 

@@ -81,11 +81,11 @@ class Engine:
             try:
                 ends = self.fate(spec)
             except MachineError as error:
-                queue.ended(job, str(error))
+                queue.close_job(job, str(error))
                 tell(JobFailed(job, str(error)))
                 return
             if isinstance(ends, float) and self._stopped(job, spec, ends, tell):
-                queue.stopped(spec.run_id)
+                queue.mark_stopped(spec.run_id)
                 continue
             numbers = {"best_top1": ends, "last_top1": ends, "weights_sha256": EMPTY} if isinstance(ends, float) else {}
             result = fake_job.result(spec, ends if isinstance(ends, str) else None) | numbers
@@ -94,9 +94,9 @@ class Engine:
             ledger.record(result)
             entry = ledger.get(spec.run_id)
             assert entry is not None
-            queue.done(spec.run_id) if entry.done else queue.failed(spec.run_id, entry.reason or "")
+            queue.mark_done(spec.run_id) if entry.done else queue.mark_failed(spec.run_id, entry.reason or "")
             tell(RunEnded(entry))
-        queue.ended(job, None)
+        queue.close_job(job, None)
 
     def _stopped(self, job: PlannedJob, spec: RunSpec, ends: float, tell: Callable[[Any], None]) -> bool:
         """As a job does: it sees the file after an epoch whose numbers the driver does not know yet."""

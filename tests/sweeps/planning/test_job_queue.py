@@ -29,8 +29,8 @@ def plan(*jobs: PlannedJob, done: tuple[RunSpec, ...] = (), failed: tuple[RunSpe
 
 def finish(queue: JobQueue, one: PlannedJob) -> None:
     for run in one.specs:
-        queue.done(run.run_id)
-    queue.ended(one, None)
+        queue.mark_done(run.run_id)
+    queue.close_job(one, None)
 
 
 def test_a_student_starts_when_its_own_teacher_is_done_and_not_when_all_are() -> None:
@@ -57,7 +57,7 @@ def test_students_of_a_teacher_that_failed_are_not_run_and_say_why() -> None:
     first, second = queue.take(), queue.take()
     assert first
     assert second
-    queue.ended(first, "no space left")
+    queue.close_job(first, "no space left")
     finish(queue, second)
     third = queue.take()
     assert third
@@ -85,9 +85,9 @@ def test_of_a_job_that_breaks_only_the_unfinished_runs_failed() -> None:
     queue = JobQueue(plan(job(done, diverged, cut)))
     running = queue.take()
     assert running
-    queue.done(done.run_id)
-    queue.failed(diverged.run_id, "diverged")
-    queue.ended(running, "no space left")
+    queue.mark_done(done.run_id)
+    queue.mark_failed(diverged.run_id, "diverged")
+    queue.close_job(running, "no space left")
     outcome = queue.outcome()
     assert outcome.done == {done.run_id}
     assert outcome.failed == {diverged.run_id: "diverged", cut.run_id: "no space left"}
@@ -117,8 +117,8 @@ def test_a_run_that_somebody_stopped_is_missed() -> None:
     queue = JobQueue(plan(job(TEACHER)))
     first = queue.take()
     assert first
-    queue.stopped(TEACHER.run_id)
-    queue.ended(first, None)
+    queue.mark_stopped(TEACHER.run_id)
+    queue.close_job(first, None)
     outcome = queue.outcome()
     assert (outcome.failed, outcome.not_run) == ({}, {TEACHER.run_id: "it was stopped"})
     assert not outcome.complete
@@ -146,7 +146,7 @@ def test_whatever_happens_every_run_ends_in_exactly_one_way(data: st.DataObject)
             if well:
                 finish(queue, one)
             else:
-                queue.ended(one, "broken")
+                queue.close_job(one, "broken")
     outcome = queue.outcome()
     assert outcome.done == {run_id for run_id, well in ended.items() if well}
     assert outcome.failed.keys() == {run_id for run_id, well in ended.items() if not well}

@@ -135,6 +135,6 @@ def test_a_queue_of_many_jobs_takes_time_in_proportion() -> None:
         return True
 
     while (job := queue.take(fits)) is not None:
-        queue.done(job.specs[0].run_id)
-        queue.ended(job, None)
+        queue.mark_done(job.specs[0].run_id)
+        queue.close_job(job, None)
     assert (asked, queue.exhausted, queue.outcome().complete) == (2001, True, True)

@@ -39,16 +39,16 @@ def test_nobody_is_asked_before_the_teacher_is_there() -> None:
     assert queue.take() is None
     assert not queue.exhausted
     assert asked.times == 0
-    queue.done(TEACHER.run_id)
-    queue.ended(TEACH, None)
+    queue.mark_done(TEACHER.run_id)
+    queue.close_job(TEACH, None)
     assert queue.take() == pack(0)
 
 
 def trained(asked: Asked) -> Packs:
     queue = Packs(PLAN, asked, pack(9), asked.over)
     queue.take()
-    queue.done(TEACHER.run_id)
-    queue.ended(TEACH, None)
+    queue.mark_done(TEACHER.run_id)
+    queue.close_job(TEACH, None)
     return queue
 
 
@@ -77,7 +77,7 @@ def test_a_pack_that_is_timed_has_the_machine_for_itself() -> None:
     first = queue.take()
     assert first is not None
     assert queue.take() is None
-    queue.ended(first, "it failed")
+    queue.close_job(first, "it failed")
     assert queue.take() == pack(1)
 
 
@@ -85,9 +85,9 @@ def test_a_trial_that_fails_ends_nothing() -> None:
     queue = trained(Asked(2))
     first = queue.take()
     assert first is not None
-    queue.failed(first.specs[0].run_id, "diverged")
-    queue.done(first.specs[1].run_id)
-    queue.ended(first, None)
+    queue.mark_failed(first.specs[0].run_id, "diverged")
+    queue.mark_done(first.specs[1].run_id)
+    queue.close_job(first, None)
     assert not queue.exhausted
     assert queue.take() == pack(1)
 
@@ -96,9 +96,9 @@ def test_a_run_that_was_stopped_is_neither_failed_nor_left_out() -> None:
     queue = trained(Asked(1))
     job = queue.take()
     assert job is not None
-    queue.stopped(job.specs[0].run_id)
-    queue.done(job.specs[1].run_id)
-    queue.ended(job, None)
+    queue.mark_stopped(job.specs[0].run_id)
+    queue.mark_done(job.specs[1].run_id)
+    queue.close_job(job, None)
     outcome = queue.outcome()
     assert outcome.complete
     assert outcome.done == {TEACHER.run_id, job.specs[1].run_id}
@@ -108,8 +108,8 @@ def test_without_a_teacher_there_is_nothing_to_search() -> None:
     asked = Asked(2)
     queue = Packs(PLAN, asked, pack(9), asked.over)
     queue.take()
-    queue.failed(TEACHER.run_id, "diverged")
-    queue.ended(TEACH, None)
+    queue.mark_failed(TEACHER.run_id, "diverged")
+    queue.close_job(TEACH, None)
     assert queue.exhausted
     assert queue.lost
     assert asked.times == 0
