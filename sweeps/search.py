@@ -181,7 +181,7 @@ class _Searching:
             outcome = replace(outcome, stopped=outcome.stopped or outcome.interrupted)
             if outcome.stopped or not ready:
                 return report(outcome, self.execution.command)
-            ended = self._finals(study)
+            ended = self._train_finalists(study)
             self._show(study)
         failed = outcome.failed | ended.failed
         not_run = outcome.not_run | ended.not_run
@@ -204,7 +204,7 @@ class _Searching:
         own = [teacher_spec(settings, name) for name in dict.fromkeys(taught) if name not in dict(settings.teachers)]
         teachers = {spec.run_id: spec for spec in own}
         references = {spec.run_id: spec for spec in search.reference_trials()}
-        done, failed = self._known([*teachers, *references])
+        done, failed = self._sort_known([*teachers, *references])
         lacking = {run_id for run_id in teachers if not (run_id in done and has_weights(self.results, run_id))}
         jobs = [job_of(JobKind.TEACHER, [teachers[run_id]]) for run_id in teachers if run_id in lacking - failed.keys()]
         missing = [spec for run_id, spec in references.items() if run_id not in done and run_id not in failed]
@@ -212,7 +212,7 @@ class _Searching:
         runs = {JobKind.TRIALS: {trial.run_id: trial, **references}, JobKind.TEACHER: teachers}
         return Plan(runs, tuple(jobs), done, failed)
 
-    def _known(self, runs: Collection[str]) -> tuple[frozenset[str], dict[str, str]]:
+    def _sort_known(self, runs: Collection[str]) -> tuple[frozenset[str], dict[str, str]]:
         """Which of the runs are done, and which have failed and are not to be tried again."""
         ingest(self.results, self.ledger, runs)
         entries = self.ledger.entries(runs)
@@ -296,9 +296,9 @@ class _Searching:
         seeds = range(SEED, SEED + self.search.settings.seeds)
         return {(seed, pair): run(seed, pair) for pair in self.search.pairs for seed in seeds}
 
-    def _finals(self, study: Study) -> Outcome:
+    def _train_finalists(self, study: Study) -> Outcome:
         specs = {spec.run_id: spec for point in self._finalists(study) for spec in point.runs.values()}
-        done, failed = self._known(specs)
+        done, failed = self._sort_known(specs)
         missing = [spec for run_id, spec in specs.items() if run_id not in done and run_id not in failed]
         jobs = tuple(packed(JobKind.DISTILLED, missing, self.options.run.where.pack))
         if jobs:

@@ -109,7 +109,7 @@ def judged_claims(snapshot: Snapshot, claims: Sequence[Claim] = CLAIMS, *, sweep
             judged.append(Judged(claim, printed, NOT_RUN, None, refused[0], command))
         else:
             units, lacking = in_the_ledger(claim, [one for one in found if not isinstance(one, str)])
-            judged.append(_judged(claim, printed, units, lacking, command))
+            judged.append(_judge(claim, printed, units, lacking, command))
     return judged
 
 
@@ -119,7 +119,7 @@ def _grid(
     """A table's numbers of all rows that the claims need, with what is unlike the paper; or why it cannot be made."""
     table = paper.find(name)
     rows = tuple(dict.fromkeys(row for claim in claims if name in claim.tables for row in claim.rows))
-    asked = latest[name].settings if name in latest else _elsewhere(table, sweeps)
+    asked = latest[name].settings if name in latest else _find_settings(table, sweeps)
     try:
         grid = make_grid(resolve(table, widened(asked, table, rows)), snapshot.runs, snapshot.metric)
         return grid, {} if table.kind.timed else unlike(grid)
@@ -127,13 +127,13 @@ def _grid(
         return str(error)
 
 
-def _elsewhere(table: Table, sweeps: Sequence[Sweep]) -> Settings:
+def _find_settings(table: Table, sweeps: Sequence[Sweep]) -> Settings:
     """For a table that no sweep named: the latest settings on its data set, whose runs it may share; or the paper's."""
     settings = [sweep.settings.on(table.dataset) for sweep in reversed(sweeps)]
     return next((one for one in settings if one.dataset == table.dataset), Settings(dataset=table.dataset))
 
 
-def _judged(claim: Claim, printed: InThePaper, units: Sequence[Unit], lacking: int, command: str) -> Judged:
+def _judge(claim: Claim, printed: InThePaper, units: Sequence[Unit], lacking: int, command: str) -> Judged:
     if not units:
         return Judged(claim, printed, NOT_RUN, None, "", command)
     finding = decide(claim.kind, units, lacking)

@@ -59,7 +59,7 @@ def unlike(grid: Grid) -> dict[CellKey, str]:
     ours = _specs(grid.resolved)
     asked = replace(paper_settings(table, settings), pairs=settings.pairs, rows=settings.rows)
     paper = _specs(resolve(table, asked))
-    return {key: _different(ours[key], paper[key]) if key in ours and key in paper else "" for key in grid.cells}
+    return {key: _list_differences(ours[key], paper[key]) if key in ours and key in paper else "" for key in grid.cells}
 
 
 def _specs(resolved: ResolvedTable) -> dict[CellKey, RunSpec]:
@@ -73,7 +73,7 @@ def _specs(resolved: ResolvedTable) -> dict[CellKey, RunSpec]:
     return found
 
 
-def _different(ours: RunSpec, paper: RunSpec) -> str:
+def _list_differences(ours: RunSpec, paper: RunSpec) -> str:
     """The fields in which two runs differ: `epochs 18 instead of 240`."""
     if ours == paper:
         return ""

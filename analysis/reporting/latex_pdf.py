@@ -82,12 +82,12 @@ def _code(text: str) -> Markup:
 
 def _text(text: str, own: Mapping[str, str]) -> Markup:
     """Words of any length, which break where they must. own: letters that are written in another way here."""
-    words = " ".join(_broken(word, own) for word in text.split())
+    words = " ".join(_break_word(word, own) for word in text.split())
     before, after = (" " if end.isspace() else "" for end in (text[:1], text[-1:]))
     return Markup(f"{before}{words}{after}")
 
 
-def _broken(word: str, own: Mapping[str, str]) -> str:
+def _break_word(word: str, own: Mapping[str, str]) -> str:
     """A word that may break after its punctuation if it is long, and anywhere in a long run of letters."""
     out, run = [], 0
     for letter in word:

@@ -21,7 +21,7 @@ from trainables.recipes import Pair
 def missing_section(snapshot: Snapshot) -> Iterator[Block]:
     yield from _figures(snapshot)
     yield from _unfinished(snapshot)
-    yield from _not_run(snapshot)
+    yield from _list_not_run(snapshot)
     if failed := list(failed_runs(snapshot)):
         yield Heading("Failed runs")
         yield from failed
@@ -62,7 +62,7 @@ def _gap(gap: Gap) -> tuple[Words, ...]:
     return Styled(", ".join(gap.rows), CODE), _pairs(gap.pairs), *map(str, (state.done, state.failed, state.asked))
 
 
-def _not_run(snapshot: Snapshot) -> Iterator[Block]:
+def _list_not_run(snapshot: Snapshot) -> Iterator[Block]:
     """The paper's tables of which cells lack runs by the paper's own settings, and its pictures that are not drawn."""
     done = {run_id for run_id, entry in snapshot.runs.items() if entry.done}
     chapters = {chapter.table.key: chapter for chapter in snapshot.chapters}
@@ -73,7 +73,7 @@ def _not_run(snapshot: Snapshot) -> Iterator[Block]:
         chapter = chapters.get(table.key)
         sweep = chapter.sweep if chapter else latest
         covered = coverage(table, sweep.settings if sweep else Settings(), done)
-        missing = _missing(covered, undrawn=_undrawn(snapshot, table, chapter))
+        missing = _name_missing(covered, undrawn=_is_undrawn(snapshot, table, chapter))
         if missing:
             complete = f"{covered.complete} of {covered.cells}" if covered.cells else "-"
             lines.append([table.title, complete, missing])
@@ -94,7 +94,7 @@ def _of_the_paper() -> list[Table]:
     return [table for table in tables() if re.match(r"(table|figure)\d", table.key) and table.kind.trains]
 
 
-def _undrawn(snapshot: Snapshot, table: Table, chapter: Chapter | None) -> bool:
+def _is_undrawn(snapshot: Snapshot, table: Table, chapter: Chapter | None) -> bool:
     """Whether a picture is not in the folder, or of other runs than the paper's."""
     if not table.kind.needs_weights:
         return False
@@ -106,7 +106,7 @@ def _undrawn(snapshot: Snapshot, table: Table, chapter: Chapter | None) -> bool:
     return chapter.grid is None or chapter.grid.resolved.runs != wanted.runs
 
 
-def _missing(covered: Coverage, *, undrawn: bool) -> str:
+def _name_missing(covered: Coverage, *, undrawn: bool) -> str:
     """Rows by their keys and pairs, and the picture; all of a table where none of it is there."""
     if covered.cells and not covered.complete and not any(gap.state.done for gap in covered.gaps):
         return "all of it"

@@ -50,10 +50,10 @@ def find_pictures(folder: Path, key: str, title: str) -> list[Picture]:
     """The pictures that the latest sweep has drawn of `key`, one a pair, as far as they can be read."""
     names = {path.stem for path in folder.glob(f"{key}*") if re.fullmatch(rf"{key}(-\w+)*", path.stem, re.ASCII)}
     names = {name for name in names if not name.startswith(kept_name(key))}
-    return [picture for name in sorted(names) if (picture := _found(folder / name, title)) is not None]
+    return [picture for name in sorted(names) if (picture := _read_picture(folder / name, title)) is not None]
 
 
-def _found(path: Path, title: str) -> Picture | None:
+def _read_picture(path: Path, title: str) -> Picture | None:
     png, pdf = (_read(path.with_name(path.name + ending)) for ending in _SIGNATURES)
     prints = ((f"{path.name}.pdf", pdf, 1.0),) if pdf else ((f"{path.name}.png", png, 1.0),) if png else ()
     return Picture(path.name, title, png, prints) if prints else None

@@ -96,7 +96,7 @@ def sheet_of(found: Searched) -> Sheet:
                 Shown(NOTHING if one.trial is None or one.trial.score is None else percent(one.trial.score)),
                 *(Shown(cost_words(one.trial.costs[name]) if one.trial else NOTHING) for name in found.costs),
                 *(
-                    _shown(column[place], highest, found.seeds)
+                    _show_cell(column[place], highest, found.seeds)
                     for column, highest in zip(columns.values(), best, strict=True)
                 ),
             ),
@@ -168,7 +168,7 @@ def _caption(found: Searched) -> str:
     return " ".join([*sentences, *different])
 
 
-def _shown(measured: Summary, best: float | None, seeds: int) -> Shown:
+def _show_cell(measured: Summary, best: float | None, seeds: int) -> Shown:
     if not measured.n:
         return Shown(NOTHING, note=f"0/{seeds}")
     note = "" if measured.n == seeds else f"{measured.n}/{seeds} seeds"

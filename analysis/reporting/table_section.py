@@ -80,7 +80,7 @@ def _section(chapter: Chapter, snapshot: Snapshot, printed: bool) -> Iterator[Bl
 def details(chapter: Chapter, snapshot: Snapshot) -> Iterator[Block]:
     """What stands below a table: its entries against the paper, its protocol, and where it ran."""
     if chapter.grid is not None:
-        yield from _beside(chapter, snapshot.metric)
+        yield from _compare_with_paper(chapter, snapshot.metric)
         yield from _protocol(chapter.table, chapter.grid, snapshot)
         yield from _provenance(chapter.grid, snapshot)
 
@@ -107,7 +107,7 @@ def _picture(grid: Grid, snapshot: Snapshot, printed: bool) -> Iterator[Block]:
         yield paragraph("A sweep draws this figure when its runs are done.")
 
 
-def _beside(chapter: Chapter, metric: str) -> Iterator[Block]:
+def _compare_with_paper(chapter: Chapter, metric: str) -> Iterator[Block]:
     """Each entry that has a number in the paper beside it, pair by pair; of the others, how many and why."""
     if not chapter.judged:
         return
@@ -226,7 +226,7 @@ def _shares(grid: Grid, snapshot: Snapshot) -> dict[str, str]:
 
 def _places(grid: Grid, snapshot: Snapshot) -> dict[str, str]:
     """By row, the numbers of the sources of its runs; empty where a table has only one source."""
-    source = origins(_used(grid, snapshot)).source
+    source = origins(_find_used(grid, snapshot)).source
     if source.nunique() < 2:
         return {}
     found: dict[str, set[int]] = {}
@@ -236,7 +236,7 @@ def _places(grid: Grid, snapshot: Snapshot) -> dict[str, str]:
     return {key: ", ".join(map(str, sorted(places))) for key, places in found.items() if places}
 
 
-def _used(grid: Grid, snapshot: Snapshot) -> list[Entry]:
+def _find_used(grid: Grid, snapshot: Snapshot) -> list[Entry]:
     """The runs behind a table's numbers, and those that taught them."""
     left = deque(run_id for value in grid.values for run_id in value.runs)
     found: dict[str, Entry] = {}
@@ -250,7 +250,7 @@ def _used(grid: Grid, snapshot: Snapshot) -> list[Entry]:
 
 def _provenance(grid: Grid, snapshot: Snapshot) -> Iterator[Block]:
     """Where the numbers of a table come from."""
-    if used := _used(grid, snapshot):
+    if used := _find_used(grid, snapshot):
         yield Heading("Provenance", 2)
         yield provenance_listing(used)
 

@@ -29,9 +29,11 @@ def caption(grid: Grid) -> str:
     epochs = names.epochs(*grid.epochs)
     numbers = table.kind.describe(grid.metric, settings.seeds, epochs, grid.devices, of_paper=table.of_paper)
     of_runs = (
-        (_differences(grid), _near_best(grid), _accuracies(grid), _energies(grid)) if grid.table.kind.trains else ()
+        (_explain_differences(grid), _explain_near_best(grid), _explain_accuracies(grid), _explain_energies(grid))
+        if grid.table.kind.trains
+        else ()
     )
-    sentences = [grid.table.caption, numbers, *of_runs, _protocol(grid), _beside(grid)]
+    sentences = [grid.table.caption, numbers, *of_runs, _protocol(grid), _explain_parentheses(grid)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -55,7 +57,7 @@ def short(grid: Grid) -> str:
     parts = [f"{shown[0].upper()}{shown[1:]}{data}", *([] if table.kind.timed else [when]), repeats]
     words = [", ".join(parts)]
     if any(value.paper is not None for value in grid.values):
-        words.append(f"in parentheses {_whose(grid)} numbers")
+        words.append(f"in parentheses {_name_source(grid)} numbers")
     if any(value.of_another_epoch for value in grid.values):
         words.append(f"{OTHER_EPOCH} of another epoch")
     if any(value.kind == "difference" and value.p is not None and value.p < ALPHA for value in grid.values):
@@ -68,11 +70,18 @@ def short(grid: Grid) -> str:
 def notes(grid: Grid) -> tuple[str, ...]:
     """Assumptions of the rows shown and, where the paper's numbers stand beside, what is odd about those and where
     they come from."""
-    found = (*_assumptions(grid), _changed(grid), _elsewhere(grid), _copied(grid), _epochs(grid), _outdated(grid))
+    found = (
+        *_assumptions(grid),
+        _say_changed(grid),
+        _say_source(grid),
+        _say_copied(grid),
+        _epochs(grid),
+        _say_outdated(grid),
+    )
     return tuple(dict.fromkeys(note for note in found if note))
 
 
-def _changed(grid: Grid) -> str:
+def _say_changed(grid: Grid) -> str:
     changed = grid.settings.overrides or grid.settings.tail_teachers
     return (
         "These notes describe the defaults; the caption says what was set otherwise."
@@ -81,7 +90,7 @@ def _changed(grid: Grid) -> str:
     )
 
 
-def _outdated(grid: Grid) -> str:
+def _say_outdated(grid: Grid) -> str:
     if not grid.outdated:
         return ""
     return (
@@ -95,13 +104,13 @@ def _assumptions(grid: Grid) -> tuple[str, ...]:
     return (*(row.note for row in grid.resolved.rows if row.note), *paper)
 
 
-def _elsewhere(grid: Grid) -> str:
+def _say_source(grid: Grid) -> str:
     """Where the published numbers of a table stand that is not one of the paper's."""
     if not grid.table.published_in:
         return ""
     of_paper: dict[tuple[str, ...], list[str]] = {}
     others: dict[str, list[str]] = {}
-    for label, values in _printed(grid).items():
+    for label, values in _find_printed(grid).items():
         cited = {match[1] for value in values if (match := re.search(r"Table (\d+)", value.source))}
         if cited:
             of_paper.setdefault(tuple(sorted(cited)), []).append(label)
@@ -116,10 +125,10 @@ def _elsewhere(grid: Grid) -> str:
     return " ".join(found)
 
 
-def _copied(grid: Grid) -> str:
+def _say_copied(grid: Grid) -> str:
     """Which of the paper's numbers are not of its own runs."""
     words = []
-    for label, values in _printed(grid).items():
+    for label, values in _find_printed(grid).items():
         own = dict.fromkeys(_pair(value) for value in values if not value.copied)
         if any(value.copied for value in values):
             words.append(f"{label} (but not of {names.listed(list(own))})" if own else label)
@@ -141,7 +150,7 @@ def _epochs(grid: Grid) -> str:
         words = [_EPOCHS[epoch] for epoch in said]
     else:
         words = [f"{word} for {names.listed(said[epoch])}" for epoch, word in _EPOCHS.items() if epoch in said]
-    return f"Test epoch of {_whose(grid)} numbers: {'; '.join(words).removesuffix('.')}." if words else ""
+    return f"Test epoch of {_name_source(grid)} numbers: {'; '.join(words).removesuffix('.')}." if words else ""
 
 
 def _unambiguous(grid: Grid, value: Value) -> str:
@@ -153,14 +162,14 @@ def _unambiguous(grid: Grid, value: Value) -> str:
     return f"{value.label} below {own.rows[0].label}" if own and len(same) > 1 else value.label
 
 
-def _printed(grid: Grid) -> dict[str, list[Value]]:
+def _find_printed(grid: Grid) -> dict[str, list[Value]]:
     """The entries that have a number of the paper, by the labels of their rows."""
     labels = dict.fromkeys(value.label for value in grid.values)
     found = {label: [value for value in grid.values if value.label == label and value.source] for label in labels}
     return {label: values for label, values in found.items() if values}
 
 
-def _whose(grid: Grid) -> str:
+def _name_source(grid: Grid) -> str:
     """Whose the numbers in parentheses are: `the paper's`, or `the published` where some are of others."""
     of_paper = all("Energy KD paper" in value.source for value in grid.values if value.source)
     return "the paper's" if of_paper else "the published"
@@ -183,8 +192,8 @@ def protocol(grid: Grid) -> list[str]:
     """The deviations that matter for this table: a cost table's epochs only lengthen its measurement."""
     settings = replace(grid.settings, epochs=None) if grid.table.kind.timed else grid.settings
     if not grid.table.of_paper:
-        return deviations(replace(settings, data=""), settings.dataset, _own_lengths(grid))
-    return deviations(settings, grid.table.dataset, _own_lengths(grid))
+        return deviations(replace(settings, data=""), settings.dataset, _find_own_lengths(grid))
+    return deviations(settings, grid.table.dataset, _find_own_lengths(grid))
 
 
 def asides(resolved: ResolvedTable, *, shortened: bool) -> list[str]:
@@ -195,7 +204,7 @@ def asides(resolved: ResolvedTable, *, shortened: bool) -> list[str]:
     return other + (["shortened, not the paper's schedule"] if shortened else [])
 
 
-def _own_lengths(grid: Grid) -> dict[str, set[int]]:
+def _find_own_lengths(grid: Grid) -> dict[str, set[int]]:
     """By row, the epochs of its pairs that have a schedule of their own."""
     settings = grid.settings
     found: dict[str, set[int]] = {}
@@ -207,7 +216,7 @@ def _own_lengths(grid: Grid) -> dict[str, set[int]]:
     return found
 
 
-def _differences(grid: Grid) -> str:
+def _explain_differences(grid: Grid) -> str:
     """How differences of rows were made, and what a mark behind one means."""
     made = [value for value in grid.values if value.kind == "difference" and value.std is not None]
     if not made:
@@ -221,7 +230,7 @@ def _differences(grid: Grid) -> str:
     return words
 
 
-def _near_best(grid: Grid) -> str:
+def _explain_near_best(grid: Grid) -> str:
     if not any(value.near_best for value in grid.values):
         return ""
     return (
@@ -230,7 +239,7 @@ def _near_best(grid: Grid) -> str:
     )
 
 
-def _energies(grid: Grid) -> str:
+def _explain_energies(grid: Grid) -> str:
     """By which reading of r the rows are trained; nothing where a table sets both side by side."""
     if len(grid.memberships) != 1:
         return ""
@@ -240,7 +249,7 @@ def _energies(grid: Grid) -> str:
     }[grid.memberships[0]]
 
 
-def _accuracies(grid: Grid) -> str:
+def _explain_accuracies(grid: Grid) -> str:
     if not any(part.part.accuracies for part in grid.resolved.parts):
         return ""
     return "Teacher Acc.: of the weights that taught. Student Acc.: of the student without a teacher."
@@ -263,16 +272,16 @@ def _protocol(grid: Grid) -> str:
     return f"Data and schedule as in the paper{', except as noted below' if _assumptions(grid) else ''}."
 
 
-def _beside(grid: Grid) -> str:
+def _explain_parentheses(grid: Grid) -> str:
     """What the numbers in parentheses are, with a warning where some are of another test epoch than ours."""
     if not any(value.paper is not None for value in grid.values):
         return ""
-    sentences = [f"In parentheses: {_whose(grid)} numbers."]
+    sentences = [f"In parentheses: {_name_source(grid)} numbers."]
     others = {value.paper_epoch for value in grid.values if value.of_another_epoch}
     if other := others & {"best", "last"}:
         sentences.append(
-            f"{OTHER_EPOCH}: {_whose(grid)} number is of the {other.pop()} epoch, ours of the {grid.metric} one; the "
-            "best is never below the last, so this difference is not the method's alone."
+            f"{OTHER_EPOCH}: {_name_source(grid)} number is of the {other.pop()} epoch, ours of the {grid.metric} one; "
+            "the best is never below the last, so this difference is not the method's alone."
         )
     if "mixed" in others:
         sentences.append(

@@ -34,11 +34,11 @@ def text(sheet: Sheet, width: int = TEXT_WIDTH) -> str:
     marked = any(entry.best for entry in sheet.entries)
     legend = " In brackets: the best of its block." if marked else ""
     legend += " With ~: not told from it." if any(entry.near_best for entry in sheet.entries) else ""
-    paragraphs = [_wrapped(paragraph, width) for paragraph in (sheet.caption + legend, *sheet.notes)]
+    paragraphs = [_wrap(paragraph, width) for paragraph in (sheet.caption + legend, *sheet.notes)]
     return "\n\n".join([*parts, *paragraphs]) + "\n"
 
 
-def _wrapped(paragraph: str, width: int) -> str:
+def _wrap(paragraph: str, width: int) -> str:
     return "\n".join(textwrap.wrap(paragraph, width, break_long_words=False, break_on_hyphens=False))
 
 

@@ -140,15 +140,15 @@ def _resolve_part(part: Part, settings: Settings, pairs: tuple[Pair, ...]) -> Re
     for block in part.blocks:
         made = [block.more(key) for key in settings.rows] if block.more is not None else []
         rows = [row for row in (*block.rows, *made) if row is not None and row.key in shown]
-        blocks.append(replace(block, rows=tuple(_labelled(row, settings, pairs) for row in rows)))
+        blocks.append(replace(block, rows=tuple(_label_overrides(row, settings, pairs) for row in rows)))
         for row in rows if settings.vary else ():
             found = combine(row, settings, pairs) if row.key in asked else Combinations()
-            blocks.append(Block(tuple(_labelled(each, settings, pairs) for each in found.rows)))
+            blocks.append(Block(tuple(_label_overrides(each, settings, pairs) for each in found.rows)))
             left_out += found.left_out
     return ResolvedPart(part, tuple(block for block in blocks if block.rows), pairs, tuple(left_out))
 
 
-def _labelled(row: Row, settings: Settings, pairs: tuple[Pair, ...]) -> Row:
+def _label_overrides(row: Row, settings: Settings, pairs: tuple[Pair, ...]) -> Row:
     """The row with what was set in its runs behind its label, which may name a number that they do not have."""
     if not settings.overrides:
         return row

@@ -29,7 +29,7 @@ def subject(table: Table, settings: Settings) -> str:
     if settings.vary:
         own += f": {names.listed([short_name(path) for path, _ in settings.vary])} varied"
     on_its_data = settings.dataset == table.dataset and not settings.data
-    return own if on_its_data else _on(own, names.dataset(table.dataset), images(settings))
+    return own if on_its_data else _replace_dataset(own, names.dataset(table.dataset), images(settings))
 
 
 def images(settings: Settings) -> str:
@@ -39,7 +39,7 @@ def images(settings: Settings) -> str:
     return f"own images in the form of {printed}" if published else printed
 
 
-def _on(words: str, own: str, here: str) -> str:
+def _replace_dataset(words: str, own: str, here: str) -> str:
     """A title with the data set of here instead of its own, or behind it."""
     if own in words:
         return words.replace(own, here)

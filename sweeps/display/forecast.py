@@ -273,7 +273,7 @@ def _teachers(plan: Plan, request: Request) -> list[str]:
             seen = spec.dataset if found is None else dataset
             place = f" on {names.dataset(seen)}" if len(asked) > 1 or seen != dataset else ""
             if found is not None:
-                words.append(_given(found, place))
+                words.append(_describe_given(found, place))
             elif spec.run_id in trained:
                 words.append(f"{network}{place} will be trained first{_HINTS.get(dataset, '')}")
             else:
@@ -284,5 +284,5 @@ def _teachers(plan: Plan, request: Request) -> list[str]:
 _HINTS = {"imagenet": " (--download fetches torchvision's published weights instead)"}
 
 
-def _given(teacher: TeacherWeights, place: str) -> str:
+def _describe_given(teacher: TeacherWeights, place: str) -> str:
     return f"{teacher.network}{place} is given: {teacher.path} (sha256 {teacher.sha256[:12]})"

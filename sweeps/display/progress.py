@@ -63,7 +63,7 @@ class Lines:
                 self._epoch(job, report.epoch, report.epochs)
             case RunEnded(entry) if entry.done:
                 folder = f"  {run_dir(self.results, entry.run_id)}" if self.results else ""
-                how_far = f"({self.state.counts}{self._left()})"
+                how_far = f"({self.state.counts}{self._say_left()})"
                 self._say(f"done     {entry.name}  top-1 {entry.best_top1:.2f}  {how_far}{folder}")
 
     def _resumed(self, job: PlannedJob, report: EpochReport) -> None:
@@ -81,7 +81,7 @@ class Lines:
         left = running.left(now)
         self._say(f"epoch    {job.key}  {epoch}/{epochs}" + (f"  {duration(left)} left" if left is not None else ""))
 
-    def _left(self) -> str:
+    def _say_left(self) -> str:
         left = self.state.left
         return f", about {duration(left)} left" if left else ""
 
@@ -111,7 +111,7 @@ class Screen:
             small = console.height < SMALL_HEIGHT
             jobs = self._job_lines(options.max_width, SMALL_JOBS if small else MOST_JOBS)
             most = 1 if small else MOST_FAILURES
-            failures = [_one_line(trouble, "red") for trouble in self.state.troubles[-most:]]
+            failures = [_make_line(trouble, "red") for trouble in self.state.troubles[-most:]]
             footer = [*jobs, *failures, self._overall()]
             yield Group(*self._tables(console, options.max_width, console.height - len(footer) - 1), *footer)
 
@@ -152,10 +152,10 @@ class Screen:
         words = [self.state.counts, f"{duration(self.state.clock() - self.state.began)} so far"]
         words += [f"about {duration(left)} left"] if left is not None else []
         words += ["starting Ray"] if not self.state.started else []
-        return _one_line(" · ".join(words), "bold")
+        return _make_line(" · ".join(words), "bold")
 
 
-def _one_line(text: str, style: str) -> Text:
+def _make_line(text: str, style: str) -> Text:
     return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
@@ -176,7 +176,7 @@ def follow(
     state, of_log = (State(plan, expected=expected) for _ in range(2))
     out = out or sys.stdout
     try:
-        with _shown(Screen(state, tables, entries), of_log, out, results) as show:
+        with _show_screen(Screen(state, tables, entries), of_log, out, results) as show:
             yield show
     finally:
         for line in unreadable_images(state.unreadable):
@@ -197,7 +197,7 @@ def unreadable_images(found: Mapping[str, str]) -> list[str]:
 
 
 @contextmanager
-def _shown(screen: Screen, of_log: State, out: TextIO, results: Path | None) -> Iterator[Callable[[Event], None]]:
+def _show_screen(screen: Screen, of_log: State, out: TextIO, results: Path | None) -> Iterator[Callable[[Event], None]]:
     console = Console(file=out)
     if not console.is_terminal or console.is_dumb_terminal:
         yield Lines(screen.state, out, results)

@@ -115,7 +115,7 @@ def make_plan(
     distilled = _by_id(spec for table in asked for specs in table.cells.values() for spec in specs)
     teachers = _by_id(spec for table in asked for spec in table.teachers)
     vanilla = _by_id(spec for table in asked for specs in table.untaught.values() for spec in specs)
-    drawn = {spec.run_id for table in asked if table.table.kind.needs_weights for spec in _drawn(table)}
+    drawn = {spec.run_id for table in asked if table.table.kind.needs_weights for spec in _list_drawn(table)}
 
     runs: dict[str, _Run] = {}
     for run_id, spec in (distilled | teachers | vanilla).items():
@@ -125,11 +125,11 @@ def make_plan(
         failed = None if entry is None or entry.done or retry else entry.reason or "no reason recorded"
         runs[run_id] = _Run(spec, done, failed, weights)
 
-    taught = _taught([runs[run_id] for run_id in distilled], {run_id: runs[run_id] for run_id in teachers})
-    printed = {spec.run_id for table in asked for spec in _printed_teachers(table)}
+    taught = _find_teachers([runs[run_id] for run_id in distilled], {run_id: runs[run_id] for run_id in teachers})
+    printed = {spec.run_id for table in asked for spec in _list_printed_teachers(table)}
     shown = taught | printed | drawn | vanilla.keys()
     teachers = {run_id: spec for run_id, spec in teachers.items() if run_id in shown or runs[run_id].done}
-    vanilla = _without(vanilla, teachers)
+    vanilla = _leave_out(vanilla, teachers)
 
     to_teach = {
         run_id: spec
@@ -143,7 +143,7 @@ def make_plan(
     waiting = Counter(spec.teacher_run for spec in (*students, *to_teach.values()))
     first = sorted(to_teach.values(), key=lambda spec: -waiting[spec.run_id])
     jobs = (
-        *(job_of(JobKind.TEACHER, [spec], _awaited([spec], awaited)) for spec in first),
+        *(job_of(JobKind.TEACHER, [spec], _find_awaited([spec], awaited)) for spec in first),
         *packed(JobKind.DISTILLED, [spec for spec in together if not apart(spec)], pack, awaited),
         *packed(JobKind.DISTILLED, [spec for spec in together if apart(spec)], pack, awaited),
         *packed(JobKind.VANILLA, alone, pack),
@@ -155,7 +155,7 @@ def make_plan(
         runs={
             JobKind.DISTILLED: distilled,
             JobKind.VANILLA: vanilla,
-            JobKind.TEACHER: _without(teachers, distilled),
+            JobKind.TEACHER: _leave_out(teachers, distilled),
         },
         jobs=jobs,
         done=frozenset(run_id for run_id, run in wanted.items() if run.done),
@@ -175,18 +175,18 @@ def _by_id(specs: Iterable[RunSpec]) -> dict[str, RunSpec]:
     return {spec.run_id: spec for spec in specs}
 
 
-def _without(runs: Mapping[str, RunSpec], others: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
+def _leave_out(runs: Mapping[str, RunSpec], others: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
     return {run_id: spec for run_id, spec in runs.items() if run_id not in others}
 
 
-def _printed_teachers(table: ResolvedTable) -> Iterator[RunSpec]:
+def _list_printed_teachers(table: ResolvedTable) -> Iterator[RunSpec]:
     """The teachers whose accuracy the table shows, or whose answers."""
     parts = [part for part in table.parts if part.part.accuracies or not part.rows]
     shown = {pair.teacher for part in parts for pair in part.pairs}
     yield from (spec for spec in table.teachers if spec.student in shown)
 
 
-def _drawn(table: ResolvedTable) -> Iterator[RunSpec]:
+def _list_drawn(table: ResolvedTable) -> Iterator[RunSpec]:
     """The runs whose weights a picture shows: its students, and their teachers where it shows those too."""
     kind = table.table.kind
     if isinstance(kind, PictureTable) and kind.shows_teachers:
@@ -194,7 +194,7 @@ def _drawn(table: ResolvedTable) -> Iterator[RunSpec]:
     yield from (spec for specs in table.cells.values() for spec in specs)
 
 
-def _taught(students: Iterable[_Run], teachers: Mapping[str, _Run]) -> set[str]:
+def _find_teachers(students: Iterable[_Run], teachers: Mapping[str, _Run]) -> set[str]:
     """The runs whose weights teach: those of missing students, and those of assistants that must be trained too."""
     found: set[str] = set()
     waiting = [run.spec.teacher_run for run in students if run.missing]
@@ -209,7 +209,7 @@ def _taught(students: Iterable[_Run], teachers: Mapping[str, _Run]) -> set[str]:
     return found
 
 
-def _awaited(specs: Iterable[RunSpec], awaited: Set[str]) -> frozenset[str]:
+def _find_awaited(specs: Iterable[RunSpec], awaited: Set[str]) -> frozenset[str]:
     return frozenset({spec.teacher_run for spec in specs if spec.teacher_run} & awaited)
 
 
@@ -227,7 +227,7 @@ def packed(
         count = -(-len(runs) // (pack or MOST_STUDENTS))
         for index in range(count):
             some = runs[len(runs) * index // count : len(runs) * (index + 1) // count]
-            yield job_of(kind, some, _awaited(some, awaited))
+            yield job_of(kind, some, _find_awaited(some, awaited))
 
 
 def job_of(kind: JobKind, specs: Sequence[RunSpec], needs: frozenset[str] = frozenset()) -> PlannedJob:

@@ -185,7 +185,7 @@ class Search:
         """The paper's point and the released code's (its direction reversed): a run of each for a seed and a pair."""
         found: dict[str, Callable[..., RunSpec]] = {"paper": partial(self.finalist, {})}
         if self.row.treat is energy_kd:
-            found["released code"] = partial(replace(self, row=replace(self.row, treat=_reversed)).finalist, {})
+            found["released code"] = partial(replace(self, row=replace(self.row, treat=_reverse)).finalist, {})
         return found
 
     def known_points(self) -> dict[str, dict[str, Scalar] | None]:
@@ -242,5 +242,5 @@ class Search:
         return {path: value for path, value in fields.items() if path not in follow and has_field(str(rule), path)}
 
 
-def _reversed(source: Recipe, pair: Pair) -> Treatment:
+def _reverse(source: Recipe, pair: Pair) -> Treatment:
     return energy_kd(source, pair, "reversed")

@@ -71,8 +71,8 @@ class Range:
             return self.marks[len(self.marks) // 2]
         low, high, step = self.values.low, self.values.high, self.values.step
         if step:
-            return _rounded(low + step * (round((high - low) / step) // 2))
-        return _rounded(math.sqrt(low * high) if self.values.log else (low + high) / 2)
+            return _round(low + step * (round((high - low) / step) // 2))
+        return _round(math.sqrt(low * high) if self.values.log else (low + high) / 2)
 
     def holds(self, value: Scalar) -> bool:
         if isinstance(self.values, CategoricalDistribution):
@@ -240,26 +240,26 @@ class Space:
         """The fields of what Optuna proposed, numbers to DIGITS digits. fixed_base: T, where it is not searched."""
         found: dict[str, Scalar] = {}
         for each in self.asked_at(asked):
-            value = asked[_asked(each.name)]
-            found[each.name] = value if isinstance(each.values, CategoricalDistribution) else _rounded(value)
+            value = asked[_name_asked(each.name)]
+            found[each.name] = value if isinstance(each.values, CategoricalDistribution) else _round(value)
         if "T-" in found:
-            high, low = self._ends_of_minus(float(found.get("T", fixed_base)))
-            found["T-"] = _rounded(high + float(asked[_asked("T-")]) * (low - high))
+            high, low = self._find_ends_of_minus(float(found.get("T", fixed_base)))
+            found["T-"] = _round(high + float(asked[_name_asked("T-")]) * (low - high))
         return found
 
     def asked(self, point: Point, fixed_base: float) -> dict[str, Any]:
         """The opposite of `point`: what Optuna would have to propose; the point must be within the ranges."""
-        found: dict[str, Any] = {_asked(each.name): point[each.name] for each in self.asked_at(point)}
-        if _asked("T-") in found:
-            high, low = self._ends_of_minus(float(point.get("T", fixed_base)))
-            found[_asked("T-")] = (float(point["T-"]) - high) / (low - high) if low != high else 0.0
+        found: dict[str, Any] = {_name_asked(each.name): point[each.name] for each in self.asked_at(point)}
+        if _name_asked("T-") in found:
+            high, low = self._find_ends_of_minus(float(point.get("T", fixed_base)))
+            found[_name_asked("T-")] = (float(point["T-"]) - high) / (low - high) if low != high else 0.0
         return found
 
     def samples(self) -> Iterator[dict[str, Any]]:
         """Proposals that stand for all: each mark of each range, beside the others' low ends and their high ones."""
         for rule in self.rules or ("",):
             marks = {
-                _asked(each.name): (0.0, 1.0) if each.name == "T-" else each.marks
+                _name_asked(each.name): (0.0, 1.0) if each.name == "T-" else each.marks
                 for each in (self.ranges_of(rule) if rule else self.ranges)
             }
             marks |= {"rule": (rule,)} if rule else {}
@@ -269,13 +269,13 @@ class Space:
 
     def middle(self, rule: str, fixed_base: float) -> dict[str, Scalar]:
         """The point in the middle of the ranges of one of the `rules`."""
-        asked = {_asked(each.name): 0.5 if each.name == "T-" else each.middle for each in self.ranges_of(rule)}
+        asked = {_name_asked(each.name): 0.5 if each.name == "T-" else each.middle for each in self.ranges_of(rule)}
         return self.point(asked | {"rule": rule}, fixed_base)
 
     def holds(self, point: Point) -> bool:
         return all(each.name in point and each.holds(point[each.name]) for each in self.asked_at(point))
 
-    def _ends_of_minus(self, base: float) -> tuple[float, float]:
+    def _find_ends_of_minus(self, base: float) -> tuple[float, float]:
         """The high end of T- and the low one, or the lowest that T = `base` allows."""
         minus = next(each.values for each in self.ranges if each.name == "T-")
         assert isinstance(minus, FloatDistribution)
@@ -306,12 +306,12 @@ def _fields_of(rule: str) -> Collection[str]:
 
 
 def _distributions(ranges: Sequence[Range]) -> dict[str, Distribution]:
-    return {_asked(each.name): each.distribution for each in ranges}
+    return {_name_asked(each.name): each.distribution for each in ranges}
 
 
-def _asked(name: str) -> str:
+def _name_asked(name: str) -> str:
     return "T- share" if name == "T-" else name
 
 
-def _rounded(value: float) -> float:
+def _round(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")

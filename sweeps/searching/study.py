@@ -100,7 +100,7 @@ class Study:
             self.study.sampler = Untried(proposing, self._grid, self._trials) if self._grid else proposing
             self._orphans()
         except Exception as error:
-            known = _meaning(error, path)
+            known = _explain(error, path)
             raise UserError(known or f"the study {path} cannot be used: {_line(error)}; {ANEW}") from error
 
     def _orphans(self) -> None:
@@ -186,7 +186,7 @@ class Study:
     def refuse(self, trial: Trial, reason: str) -> str:
         """The point of a trial that has not begun is no run."""
         self._tell_failed(trial, reason)
-        return _said(trial, f"failed: {' '.join(reason.split())}")
+        return _say_how(trial, f"failed: {' '.join(reason.split())}")
 
     def report(self, run_id: str, epoch: int, score: float) -> bool:
         """An epoch's score; whether the run should stop. The first run of a point speaks for the others."""
@@ -266,7 +266,7 @@ class Study:
             del self._open[run]
         for trial in point.trials:
             tell(trial)
-        return [_said(trial, how) for trial in point.trials]
+        return [_say_how(trial, how) for trial in point.trials]
 
     def _tell_failed(self, trial: Trial, reason: str) -> None:
         trial.set_user_attr(FAILED, reason)
@@ -288,7 +288,11 @@ class Study:
         """The trials that ended, in their order."""
         replaced = self._replaced()
         names = [goal.name for goal in self.goals[1:]]
-        return [_tried(trial, trial.number in replaced, names) for trial in self._trials() if trial.state.is_finished()]
+        return [
+            _make_record(trial, trial.number in replaced, names)
+            for trial in self._trials()
+            if trial.state.is_finished()
+        ]
 
     def best(self, count: int | None = None) -> list[TrialRecord]:
         """The `count` best distinct points that were trained to their end, or all, the best first."""
@@ -328,7 +332,7 @@ def _suggest(trial: Trial, name: str, values: Distribution) -> None:
         trial.suggest_float(name, values.low, values.high, step=values.step, log=values.log)
 
 
-def _tried(trial: FrozenTrial, replaced: bool, costs: Sequence[str]) -> TrialRecord:
+def _make_record(trial: FrozenTrial, replaced: bool, costs: Sequence[str]) -> TrialRecord:
     reason = trial.user_attrs.get(FAILED) or trial.user_attrs.get(LOST, "")
     failed = "retried" if replaced else "failed"
     state = failed if FAILED in trial.user_attrs else trial.state.name.lower()
@@ -351,7 +355,7 @@ def _tried(trial: FrozenTrial, replaced: bool, costs: Sequence[str]) -> TrialRec
     )
 
 
-def _said(trial: Trial, how: str) -> str:
+def _say_how(trial: Trial, how: str) -> str:
     fields = json.loads(trial.user_attrs[FIELDS])
     return f"trial {trial.number:<4d} {how}  ({', '.join(f'{name} {value}' for name, value in fields.items())})"
 
@@ -363,13 +367,13 @@ def opened(study: Study) -> Iterator[Study]:
         with contextlib.closing(study):
             yield study
     except Exception as error:
-        known = _meaning(error, study.path)
+        known = _explain(error, study.path)
         if known is None:
             raise
         raise UserError(f"{known}; nothing that was finished is lost") from error
 
 
-def _meaning(error: Exception, path: Path) -> str | None:
+def _explain(error: Exception, path: Path) -> str | None:
     """What an error of the study's file means; None of any other, and of one that was told already."""
     each = next((each for each in causes(error) if isinstance(each, sqlite3.Error)), None)
     if each is None or isinstance(error, UserError):

@@ -55,14 +55,14 @@ class PointGrid:
             place = waiting.popleft()
             if place not in taken:
                 return dict(proposed) if place == start else self._values(place)
-            beside = [each for each in self._beside(place) if each not in seen]
+            beside = [each for each in self._list_beside(place) if each not in seen]
             waiting.extend(beside)
             seen.update(beside)
         return dict(proposed)
 
     def _place(self, values: Mapping[str, Any]) -> Place | None:
         for number, branch in enumerate(self._branches):
-            if all(name in values and _has(each, values[name]) for name, each in branch.items()):
+            if all(name in values and _holds(each, values[name]) for name, each in branch.items()):
                 return (number, *(_number(each, values[name]) for name, each in branch.items()))
         return None
 
@@ -70,7 +70,7 @@ class PointGrid:
         pairs = zip(self._branches[place[0]].items(), place[1:], strict=True)
         return {name: _value(each, number) for (name, each), number in pairs}
 
-    def _beside(self, place: Place) -> Iterator[Place]:
+    def _list_beside(self, place: Place) -> Iterator[Place]:
         for index, each in enumerate(self._branches[place[0]].values(), 1):
             number, count = place[index], _count(each)
             steps = range(count) if isinstance(each, CategoricalDistribution) else (number - 1, number + 1)
@@ -87,15 +87,15 @@ def grid_of(
     distributions: Mapping[str, BaseDistribution], branches: Sequence[Mapping[str, BaseDistribution]], asked: str
 ) -> PointGrid | None:
     """None where some field has no end of values."""
-    finite = (isinstance(each, CategoricalDistribution) or _stepped(each) for each in distributions.values())
+    finite = (isinstance(each, CategoricalDistribution) or _has_steps(each) for each in distributions.values())
     return PointGrid(distributions, branches, asked) if all(finite) else None
 
 
-def _has(each: BaseDistribution, value: Any) -> bool:
+def _holds(each: BaseDistribution, value: Any) -> bool:
     return not isinstance(each, CategoricalDistribution) or value in each.choices
 
 
-def _stepped(each: BaseDistribution) -> bool:
+def _has_steps(each: BaseDistribution) -> bool:
     return isinstance(each, FloatDistribution) and each.step is not None
 
 
