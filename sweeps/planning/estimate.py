@@ -106,14 +106,16 @@ def estimate(
     others = [job for job in plan.jobs if job.key not in known]
     specs = [spec for job in others for spec in job.specs]
     kept = read_costs(here.kept)
-    missing = sum(task.find(kept) is None for task in list_tasks(specs, data_dir, here.busy))
-    if missing:
+    found = {task.work: task.find(kept) for task in list_tasks(specs, data_dir, here.busy)}
+    costs = {work: cost for work, cost in found.items() if cost is not None}
+    if missing := len(found) - len(costs):
         tell(
             f"measuring a few steps of {missing} networks and losses to estimate the cost: up to about "
             f"{max(seconds, missing * LEAST_SECONDS):.0f} s on a quiet machine"
         )
     began = time.perf_counter()
-    costs = measure_costs(specs, data_dir, device, here.threads, here.busy, seconds, here.kept) if specs else {}
+    if missing:
+        costs = measure_costs(specs, data_dir, device, here.threads, here.busy, seconds, here.kept)
     took = f"{time.perf_counter() - began:.0f} s"
     by_job = known | seconds_by_job(others, costs_of(costs), data_dir, caches.spared)
     sources = {past.words(known, plan.jobs, caches.spared): sum(known.values()) / 3600} if known else {}
