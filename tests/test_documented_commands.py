@@ -60,7 +60,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("desk")
     (folder / "docs").symlink_to(ROOT / "docs")
     settings = Settings(pairs=("resnet56/resnet20",), rows=("kd", "kd_he_da_40"))
-    made_up.write_ledger(folder / "results", [paper.find("table5")], settings)
+    for name in ("results", "OTHER"):
+        made_up.write_ledger(folder / name, [paper.find("table5")], settings)
     figure = [paper.find("figure3")]
     made_up.write_ledger(folder / "results", figure, Settings(pairs=("resnet56/resnet20",)))
     (folder / "question.toml").write_text(QUESTION)
