@@ -17,6 +17,12 @@ from typing import Any, TypeVar
 from trainables.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
+_EKD_CORE = importlib.util.find_spec("ekd_core")
+assert _EKD_CORE is not None
+TOPS = [
+    *dict.fromkeys([ROOT, *(Path(folder).resolve().parent for folder in _EKD_CORE.submodule_search_locations or ())])
+]
+"""The folders that the packages are in: one, but on the machines of a cluster, where each package has its own."""
 Found = TypeVar("Found", bound=Callable[..., Any])
 PACKAGES = ("ekd_core.rules", "trainables.methods", "trainables.datasets", "trainables.models", "analysis.paper")
 DEBUG_HINT = "--debug shows the whole traceback"
@@ -58,8 +64,8 @@ def forget() -> None:
 
 
 def roots() -> list[Path]:
-    """The folder of the packages, and those of files that lie elsewhere."""
-    return [ROOT, *_roots]
+    """The folders of the packages, and those of files that lie elsewhere."""
+    return [*TOPS, *_roots]
 
 
 def origins() -> dict[Path, Path]:

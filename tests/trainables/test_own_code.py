@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -166,6 +169,23 @@ def test_no_run_of_the_program_has_own_code() -> None:
     specs = [spec for table in tables().values() for spec in resolve(table, settings).runs]
     assert {spec.code for spec in specs} == {""}
     assert len(own_code.hash_program()) == own_code.DIGITS
+
+
+def test_packages_that_lie_apart_are_the_same_program(tmp_path: Path) -> None:
+    """As Ray lays them out on the machines of a cluster."""
+    places = [tmp_path / name for name in ("ekd_core", "trainables")]
+    for place in places:
+        shutil.copytree(REPOSITORY / place.name, place / place.name, ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from trainables.own_code import hash_program; print(hash_program())"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": os.pathsep.join(map(str, places))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == [own_code.hash_program()], done.stderr
 
 
 def test_the_list_of_modules_is_that_of_git() -> None:
