@@ -5,7 +5,9 @@ A run of the tracker has the run's fields as parameters, its numbers of each epo
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import json
 import logging
 import math
 import os
@@ -20,7 +22,6 @@ from analysis.record.entry import CURVE_FIELDS, NUMBERS, Entry
 from trainables.errors import UserError
 from trainables.run_names import name_of
 from trainables.spec import RunSpec, flatten
-from trainables.storage.runs import write_atomically
 
 PROJECT = "energy-kd"
 """MLflow's experiment, the project of Weights & Biases; MLFLOW_EXPERIMENT_NAME and WANDB_PROJECT name others."""
@@ -163,7 +164,8 @@ class MLflow(Tracker):
 
 
 class WeightsAndBiases(Tracker):
-    """Whether each run has ended is noted in a file, for wandb cannot be asked while it is offline."""
+    """What is told of each run is also noted in a file, a line an epoch: wandb cannot be asked while it is offline, and
+    what a killed process told it may be lost."""
 
     def __init__(self, folder: Path, tags: Tags) -> None:
         super().__init__(tags)
@@ -176,17 +178,31 @@ class WeightsAndBiases(Tracker):
     def _note(self, run_id: str) -> Path:
         return self._folder / "noted" / run_id
 
+    def _read_notes(self, run_id: str) -> list[dict[str, Any]]:
+        """The last line may have been cut off."""
+        path, found = self._note(run_id), []
+        for line in path.read_text().splitlines() if path.exists() else []:
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+        return found
+
+    def _add_note(self, run_id: str, note: Mapping[str, Any]) -> None:
+        with self._note(run_id).open("a") as file:
+            file.write(f"{json.dumps(note)}\n")
+
+    def _has_ended(self, run_id: str) -> bool:
+        notes = self._read_notes(run_id)
+        return bool(notes) and ENDED in notes[-1]
+
     def unfinished(self) -> list[str]:
-        return [path.name for path in (self._folder / "noted").iterdir() if path.read_text() != ENDED]
+        return [path.name for path in (self._folder / "noted").iterdir() if not self._has_ended(path.name)]
 
     def end(self, entry: Entry) -> None:
-        note = self._note(entry.run_id)
-        if not (note.exists() and note.read_text() == ENDED):
+        if not self._has_ended(entry.run_id):
             super().end(entry)
 
     def _open(self, spec: RunSpec) -> set[int]:
         self._forget_killed(spec.run_id)
-        write_atomically(self._note(spec.run_id), b"")
         tags = tags_of(spec, self._tags)
         run = self._runs[spec.run_id] = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
@@ -202,13 +218,15 @@ class WeightsAndBiases(Tracker):
         )
         run.define_metric("epoch")
         run.define_metric("*", step_metric="epoch")
-        if run.offline or not run.resumed:
-            return set()
-        return {int(row["epoch"]) for row in self._wandb.Api().run(run.path).scan_history(keys=["epoch"])}
+        if not run.offline and run.resumed:
+            return {int(row["epoch"]) for row in self._wandb.Api().run(run.path).scan_history(keys=["epoch"])}
+        noted = {int(note["epoch"]): note for note in self._read_notes(spec.run_id) if "epoch" in note}
+        for _, numbers in sorted(noted.items()):
+            run.log(numbers)
+        return {*noted}
 
     def _forget_killed(self, run_id: str) -> None:
-        """Remove what an earlier process wrote offline of a run that had not ended: it may have been cut off anywhere,
-        and at its end the run is told as a whole."""
+        """Remove what an earlier process wrote offline, which may have been cut off anywhere: it is told again."""
         for folder in self._folder.glob(f"offline-run-*-{run_id}"):
             if not list(folder.glob("*.synced")):
                 shutil.rmtree(folder)
@@ -216,12 +234,13 @@ class WeightsAndBiases(Tracker):
     def _write(self, spec: RunSpec, epochs: Mapping[int, Mapping[str, float]]) -> None:
         for _, numbers in sorted(epochs.items()):
             self._runs[spec.run_id].log(dict(numbers))
+            self._add_note(spec.run_id, numbers)
 
     def _finish(self, spec: RunSpec, status: str, numbers: Mapping[str, float]) -> None:
         run = self._runs.pop(spec.run_id)
         run.summary.update({**{f"final_{name}": value for name, value in numbers.items()}, "status": status})
         run.finish(exit_code=0 if status == "FINISHED" else 1)
-        write_atomically(self._note(spec.run_id), ENDED.encode())
+        self._add_note(spec.run_id, {ENDED: status})
 
 
 def _finite(numbers: Mapping[str, float | None]) -> dict[str, float]:
