@@ -10,7 +10,7 @@ from typing import Any
 
 from analysis import paper
 from analysis.paper import temperatures
-from analysis.record.settings import STUDENT, Settings
+from analysis.record.settings import LISTS, STUDENT, Settings
 from analysis.record.specs import student_spec
 from analysis.table.layout import Row
 from sweeps.request.request import check_methods
@@ -224,11 +224,12 @@ class Search:
         return self.space.middle(rule, self.base), ""
 
     def told_apart(self, specs: Sequence[RunSpec]) -> list[dict[str, Scalar]]:
-        """Of each point its fields of the space, and whatever else two of the points differ in (their direction)."""
+        """Of each point its fields of the space, and whatever else two of the points differ in (their direction), but
+        lists: milestones follow from epochs."""
         flat = [self._flat(spec) for spec in specs]
         names = [*self.space.paths.values()]
         short = LONG | {path: name for name, path in self.space.paths.items()}
-        values = {path: [one.get(path) for one in flat] for one in flat for path in one if path not in names}
+        values = {path: [one.get(path) for one in flat] for one in flat for path in one if path not in (*names, *LISTS)}
         names += [path for path, each in values.items() if len({*map(repr, each)}) > 1]
         return [{short.get(path, path): one[path] for path in names if path in one} for one in flat]
 

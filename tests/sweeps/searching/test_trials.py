@@ -316,6 +316,7 @@ def test_the_finalists_of_two_objectives_are_the_front_and_the_papers(bench: Ben
     assert front == {(2, 0.05), (4, 0.05), (8, 0.05)}
     assert [one.name for one in found.finalists[:2]] == ["Paper's", "Released code's"]
     assert {len(one.entries[0]) for one in found.finalists} == {2}
+    assert {frozenset(one.fields) for one in found.finalists} == {frozenset({"epochs", "lr", "rule"})}
     assert len(bench.study.directions) == 2
 
 
