@@ -79,7 +79,7 @@ def requested(options: Options) -> Request:
     try:
         request = make_request(options)
     except UserError as error:
-        raise options.experiment.explain(error) from error
+        raise options.experiment.explain(error, options.beside) from error
     options.experiment.check(request.settings)
     return request
 

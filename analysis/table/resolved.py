@@ -167,4 +167,6 @@ def check_rows(tables: Sequence[Table], settings: Settings) -> None:
     parts = [part for table in tables for part in table.parts]
     known = sorted({row.key for part in parts for row in part.rows})
     if unknown := [row for row in settings.rows if not any(part.has(row) for part in parts)]:
-        raise UserError(f"unknown row {', '.join(unknown)}: {', '.join(t.key for t in tables)} has {', '.join(known)}")
+        sums = "A+B is a sum of two rows of ablation; " if any("+" in row for row in unknown) else ""
+        has = f"{', '.join(table.key for table in tables)} has {', '.join(known)}"
+        raise UserError(f"unknown row {', '.join(unknown)}: {sums}{has}")

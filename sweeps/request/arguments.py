@@ -100,7 +100,7 @@ class Options:
     settings: without what must be looked up: images, given teachers, the tables' own data set, the overrides.
     overrides: of --set, not checked yet.
     budget: of a plan, in hours of a device. price: of such an hour.
-    experiment: the file that says it, if there is one.
+    experiment: the file that says it, if there is one; beside: the words of the command line beside it.
     save: the file to write what is asked for to.
     from_mdistiller: a configuration file to translate.
     columns: what the tables show of networks.
@@ -111,6 +111,7 @@ class Options:
     overrides: tuple[tuple[str, str], ...]
     where: Where
     experiment: Experiment | None = None
+    beside: tuple[str, ...] = ()
     yes: bool = False
     save: Path | None = None
     from_mdistiller: Path | None = None
@@ -160,7 +161,7 @@ def _of_experiment(experiment: Experiment, others: Sequence[str]) -> Options:
         raise experiment.explain(error) from error
     options = make_options(parse_known(_parser(), [*experiment.arguments, *others]))
     settings = dataclasses.replace(options.settings, own_table=experiment.own_table)
-    return dataclasses.replace(options, settings=settings, experiment=experiment)
+    return dataclasses.replace(options, settings=settings, experiment=experiment, beside=tuple(others))
 
 
 def _name_by_file(options: Options) -> Options:

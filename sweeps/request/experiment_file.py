@@ -77,8 +77,11 @@ class Experiment:
     own_table: str
     pinned: Mapping[str, Any]
 
-    def explain(self, error: UserError) -> UserError:
-        """The error with the file, and the line that it is about where that can be told."""
+    def explain(self, error: UserError, beside: Sequence[str] = ()) -> UserError:
+        """The error with the file, and the line that it is about where that can be told. One that names a word of the
+        command line `beside` the file stays as it is."""
+        if any(len(word) > 1 and _names(str(error), word) for word in beside):
+            return error
         line = _line_of_error(self.text, str(error))
         return UserError(f"{self.path}{f', line {line}' if line else ''}: {error}")
 
@@ -192,12 +195,16 @@ def _line_of_key(text: str, key: str) -> int | None:
     return next((number for number, line in enumerate(text.splitlines(), 1) if wanted.match(line)), None)
 
 
+def _names(message: str, word: str) -> bool:
+    return re.search(rf"(?<![\w/]){re.escape(word)}(?![\w/])", message) is not None
+
+
 def _line_of_error(text: str, message: str) -> int | None:
     """The first line with a string or a key of the file that the message names."""
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         strings = [word for word in re.findall(r"\"([^\"]+)\"|'([^']+)'", line) for word in word if len(word) > 1]
-        if any(re.search(rf"(?<![\w/]){re.escape(word)}(?![\w/])", message) for word in strings):
+        if any(_names(message, word) for word in strings):
             return number
     for word in re.findall(r"--([a-z-]+)|\b([a-z]+_[a-z_]+)\b", message):
         found = _line_of_key(text, (word[0] or word[1]).replace("-", "_"))

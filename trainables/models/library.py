@@ -238,6 +238,8 @@ def _create(
     title: str, create: Callable[..., nn.Module], arguments: dict[str, Any], sizes: tuple[str, ...], side: int | None
 ) -> tuple[nn.Module, int | None]:
     """The library's network, and the side of its images if it was made for one."""
+    if weights := {"pretrained", "weights", "checkpoint_path", "pretrained_cfg"} & arguments.keys():
+        raise UserError(f"{title}+{min(weights)}=: a name says no weights: give their file with --teachers")
     if side is not None and (own := [size for size in sizes if size in arguments]):
         raise UserError(f"{title}+{own[0]}=: images have the data set's size ({side}): leave it out")
     for size in (*sizes, "") if side is not None else ("",):

@@ -137,6 +137,11 @@ def test_what_is_wrong_is_told_with_its_line(command: Command, old: str, new: st
     assert re.search(f"mine.toml.*{says}", refused(command, "mine.toml", "--gpus", 0, "--plan"))
 
 
+def test_a_wrong_word_of_the_command_line_is_not_the_files(command: Command) -> None:
+    Path("mine.toml").write_text(MINE)
+    assert "mine.toml" not in refused(command, "mine.toml", "--pairs", "nosuch/resnet8", "--gpus", 0, "--plan")
+
+
 @pytest.mark.parametrize("name", ["table5", "all", "ablation", "my table"])
 def test_a_file_with_the_name_of_a_table(command: Command, name: str) -> None:
     Path(f"{name}.toml").write_text(MINE)
