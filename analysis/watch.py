@@ -8,7 +8,10 @@ import os
 import secrets
 import socket
 import sys
+import threading
+import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -30,33 +33,48 @@ PRIORITY = 10
 def _command(arguments: Sequence[str]) -> int:
     parser = Parser(prog=command_name("watch"), description="A page in the browser that follows a results folder.")
     add_arguments(parser, sweep=False)
-    parser.add_argument("--port", type=_port, default=PORT, metavar="N", help=f"default: {PORT}; 0: one that is free")
+    parser.add_argument(
+        "--port", type=parse_port, default=PORT, metavar="N", help=f"default: {PORT}; 0: one that is free"
+    )
     parser.add_argument(
         "--host", default=LOOPBACK, metavar="ADDRESS", help=f"default: {LOOPBACK}, this machine alone; others: a token"
     )
     parser.add_argument("--token", action="store_true", help="want a token also of this machine's other users")
+    parser.add_argument("--with-parent", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if not options.results.is_dir():
         raise UserError(f"there is no folder {options.results}: name one with --results")
+    check_installed()
+    if options.with_parent:
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     serve(options.results, options.metric, options.host, options.port, guarded=options.token)
     return 0
 
 
+def check_installed() -> None:
+    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"the page needs {' and '.join(missing)}: pip install 'energy-kd-sweeps[watch]'")
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process when the sweep that started it was killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(0)
+
+
 def serve(results: Path, metric: str, host: str, port: int, *, guarded: bool) -> None:
     """Print the address and serve it until this process is told to end."""
-    try:
-        import uvicorn
+    import uvicorn
 
-        from analysis.watching.guard import LOOPBACK as OWN
-        from analysis.watching.server import make_application
-    except ImportError as error:
-        missing = "Starlette and uvicorn, which are not installed: pip install 'energy-kd-sweeps[watch]'"
-        raise UserError(f"the page needs {missing}") from error
     from analysis.watching.follower import Follower
+    from analysis.watching.guard import LOOPBACK as OWN
+    from analysis.watching.server import make_application
 
     os.nice(PRIORITY)
     token = secrets.token_urlsafe(24) if guarded or host not in OWN else None
-    with contextlib.closing(_listen(host, port)) as listening, contextlib.ExitStack() as stack:
+    with contextlib.closing(listen(host, port)) as listening, contextlib.ExitStack() as stack:
         port = listening.getsockname()[1]
         follower = Follower(results, metric)
         follower.look()
@@ -75,7 +93,8 @@ def serve(results: Path, metric: str, host: str, port: int, *, guarded: bool) ->
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Take the port, or say why that is not possible."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
@@ -84,7 +103,8 @@ def _listen(host: str, port: int) -> socket.socket:
         raise UserError(f"cannot listen on {host}, port {port} ({why}): name another --host or --port") from error
 
 
-def _port(text: str) -> int:
+def parse_port(text: str) -> int:
+    """For `add_argument`."""
     if not (text.isdecimal() and int(text) < 2**16):
         raise argparse.ArgumentTypeError(f"{text} is no port: name one of 0 to 65535")
     return int(text)

@@ -27,6 +27,7 @@ from analysis.table.asked import asked_by
 from analysis.table.costs import counts_of, with_costs
 from analysis.table.resolved import ResolvedTable
 from sweeps.display.outcome import LOG, heading, report, resumable, typed
+from sweeps.display.page import show_page
 from sweeps.planning.job_queue import Outcome
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.resources import Resources, gpus_here
@@ -226,6 +227,7 @@ def sweep(options: Options, request: Request, command: str) -> int:
         ledger = stack.enter_context(Ledger.open(where.results / "ledger.sqlite"))
         ingest(where.results, ledger, request.run_ids)
         keep_log(where.results / LOG, heading(command))
+        stack.enter_context(show_page(where.results, where.watch))
         print_plan(plan, request)
         if resources is not None:
             outcome = train(where, request, plan, ledger, entries, resources, command)

@@ -35,6 +35,7 @@ from analysis.record.trial import Scalar, TrialRecord
 from analysis.reporting.search_results import Finalist, Searched, write_search
 from analysis.table import names
 from sweeps.display.outcome import LOG, heading, report, resumable, typed
+from sweeps.display.page import show_page
 from sweeps.display.progress import Lines
 from sweeps.planning.images import count_images
 from sweeps.planning.job_queue import JobQueue, Outcome
@@ -80,6 +81,7 @@ def main(argv: Sequence[str]) -> int:
             ledger = stack.enter_context(Ledger.open(where.results / "ledger.sqlite"))
             command = typed("search.py", argv)
             keep_log(where.results / LOG, heading(command))
+            stack.enter_context(show_page(where.results, where.watch))
             return _Searching(options, request, search, ledger, resources, command, known.num_classes).run()
 
 

@@ -82,6 +82,7 @@ def check(one: tuple[str, ...], folder: Path, patch: pytest.MonkeyPatch, capture
     script, *words = one[0], *(STANDS_FOR.get(word, word) for word in one[1:])
     patch.chdir(folder)
     patch.setenv("HOME", str(folder))
+    patch.setattr("analysis.watch.serve", lambda *_, **__: None)
     assert (ROOT / script).is_file(), one
     if script == "sweeps/run.py":
         patch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)

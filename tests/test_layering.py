@@ -56,6 +56,7 @@ DEPARTMENTS = {
 do not import each other."""
 MOST_LINES = 400
 ONLY_RAY = {ROOT / "trainables" / name for name in ("ray_trial.py", "tune_trainable.py")}
+ONLY_OPTUNA = ROOT / "analysis" / "record" / "study.py"
 # Planning and drawing tables need these, and must not wait for torch.
 TORCH_FREE = (
     "spec",

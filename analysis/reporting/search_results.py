@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -185,13 +185,14 @@ def write_search(found: Searched, folder: Path) -> list[Path]:
     """Print the table; write it, the trials and the pictures. The files' paths."""
     sheet = sheet_of(found)
     print(f"\n{text(sheet)}\n")
+    pictures = {name: make() for name, make in pictures_of(found).items()}
     files = {
         "table.tex": latex(sheet).encode(),
         "table.md": markdown(sheet).encode(),
         "trials.csv": _csv(found).encode(),
         **{
             f"{name}.{form}": render_figure(made, form, name)
-            for name, made in _pictures(found)
+            for name, made in pictures.items()
             for form in ("png", "pdf")
         },
     }
@@ -211,15 +212,20 @@ def _csv(found: Searched) -> str:
     return written
 
 
-def _pictures(found: Searched) -> Iterator[tuple[str, Figure]]:
-    """As far as there is something to see."""
-    if any(trial.state == "complete" for trial in found.scored):
-        scored, axis = found.scored, found.axis
-        yield "history", draw.history(scored, f"{found.what}: trials in their order", axis)
-        yield "slices", draw.slices(scored, f"{found.what}: each field by itself", axis)
-        yield "parallel", draw.parallel(scored, f"{found.what}: all fields of each trial", axis)
+def pictures_of(found: Searched) -> dict[str, Callable[[], Figure]]:
+    """What draws each, as far as there is something to see."""
+    scored, axis, what = found.scored, found.axis, found.what
+    pictures: dict[str, Callable[[], Figure]] = {}
+    if any(trial.state == "complete" for trial in scored):
+        shown = [one.trial.number for one in found.finalists if one.trial is not None]
+        pictures = {
+            "history": lambda: draw.history(scored, f"{what}: trials in their order", axis),
+            "slices": lambda: draw.slices(scored, f"{what}: each field by itself", axis),
+            "parallel": lambda: draw.parallel(scored, f"{what}: all fields of each trial", axis),
+        }
         if found.costs:
-            shown = [one.trial.number for one in found.finalists if one.trial is not None]
-            yield "front", draw.front(scored, shown, f"{found.what}: what top-1 costs", axis)
+            pictures["front"] = lambda: draw.front(scored, shown, f"{what}: what top-1 costs", axis)
     if found.importances:
-        yield "importances", draw.importances(found.importances, f"{found.what}: how much each field matters")
+        title = f"{what}: how much each field matters"
+        pictures["importances"] = lambda: draw.importances(found.importances, title)
+    return pictures

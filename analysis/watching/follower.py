@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger, Sweep
@@ -18,6 +19,9 @@ from analysis.table.layout import Table
 from analysis.table.resolved import resolve
 from analysis.watching.status import RunUnderWay, Status, read_status
 from trainables.errors import UserError, reason_of
+
+if TYPE_CHECKING:
+    from analysis.record.study import StudyRecord
 
 LOOK_SECONDS = 1.0
 """Between two looks at the folder."""
@@ -35,6 +39,7 @@ class Seen:
     snapshot: its runs have neither curves nor shares.
     status: of the sweep that runs here, or that ran last.
     running: its runs under way, by id.
+    searches: their studies.
     trouble: why the latest look failed; then the rest is of the one before.
     """
 
@@ -42,6 +47,7 @@ class Seen:
     snapshot: Snapshot
     status: Status | None = None
     running: Mapping[str, RunUnderWay] = field(default_factory=dict)
+    searches: tuple[StudyRecord, ...] = ()
     trouble: str = ""
 
     def chapter(self, key: str) -> Chapter | None:
@@ -60,6 +66,7 @@ class Follower:
         self._file = 0
         self._changed: frozenset[str] = frozenset()
         self._kept: dict[tuple[str, Settings], tuple[frozenset[str], Chapter]] = {}
+        self._studies: dict[Path, tuple[object, StudyRecord]] = {}
         self._looking = threading.Lock()
         self._ended = threading.Event()
 
@@ -73,6 +80,7 @@ class Follower:
                 self._show(trouble=str(error))
             status = read_status(self.results)
             self._show(status=status, running={} if status is None else status.running)
+            self._show(searches=tuple(self._read_studies()))
 
     def _show(self, **changes: Any) -> None:
         changed = replace(self.view, **changes)
@@ -98,6 +106,18 @@ class Follower:
         _ = snapshot.chapters
         self.view = replace(self.view, version=self.view.version + 1, snapshot=snapshot, trouble="")
         self._state, self._file = state, file
+
+    def _read_studies(self) -> Iterator[StudyRecord]:
+        """As it was where one cannot be read now."""
+        for path in sorted((self.results / "search").glob("*/study.sqlite")):
+            with contextlib.suppress(UserError):
+                state, known = _state_of(path), self._studies.get(path)
+                if known is None or known[0] != state:
+                    from analysis.record.study import read_study
+
+                    self._studies[path] = state, read_study(path)
+            if path in self._studies:
+                yield self._studies[path][1]
 
     def _make_chapter(self, table: Table, sweep: Sweep, snapshot: Snapshot) -> Chapter:
         """The chapter as it was, where none of its runs has changed."""

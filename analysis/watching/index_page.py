@@ -13,6 +13,7 @@ from analysis.table.sheet import Sheet, Shown, make_sheet
 from analysis.watching.cell_page import cell_href
 from analysis.watching.follower import Seen
 from analysis.watching.page import Page, Section, href, link, section
+from analysis.watching.search_page import list_searches
 from analysis.watching.status import RunUnderWay
 from analysis.watching.status_section import status_sections
 from trainables.commands import count
@@ -29,6 +30,7 @@ def index_page(view: Seen) -> Page:
     sections = [
         *status_sections(view),
         *(_table(view, chapter, folded=place >= FEW) for place, chapter in enumerate(chapters)),
+        section("searches", "Searches", list_searches(view), folded=False),
         section("failed", "Failed runs", failed_runs(snapshot), folded=False),
         section("ran", "What ran", what_ran(snapshot), folded=True),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +21,8 @@ FILES = {
     "watch.js": ("analysis.watching", "text/javascript"),
 }
 """What a page loads: its package and its kind."""
+drawing = threading.Lock()
+"""matplotlib's settings belong to the whole process."""
 TEXT, CHOICE, TICK = "text", "choice", "tick"
 
 

@@ -6,6 +6,7 @@ import re
 import secrets
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,8 +22,12 @@ from analysis.watching.follower import Follower, Seen
 from analysis.watching.guard import Guard
 from analysis.watching.index_page import DOWNLOADS, index_page
 from analysis.watching.runs_page import Y, run_page, runs_page
+from analysis.watching.search_page import draw_picture, find_study, search_page
 from analysis.watching.table_page import picture_of, table_page
 from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from analysis.record.study import StudyRecord
 
 ENDINGS = {"latex": "tex", "csv": "csv", "markdown": "md", "json": "json"}
 POLL_SECONDS = 2.0
@@ -37,6 +42,8 @@ def make_application(follower: Follower, *, token: str | None = None, port: int 
             Route("/cell", routes.cell),
             Route("/runs", routes.runs),
             Route("/run", routes.run),
+            Route("/search", routes.search),
+            Route("/search-picture", routes.search_picture),
             Route("/download", routes.download),
             Route("/picture", routes.picture),
             Route("/static/{name}", routes.static),
@@ -102,7 +109,7 @@ class _Routes:
         )
 
     def picture(self, request: Request) -> Response:
-        words = _words(request, "table", "number")
+        words = _words(request, "table", "number", "at")
         view = self.follower.view
         number = int(words["number"]) if re.fullmatch(r"\d{1,3}", words["number"], re.ASCII) else -1
         image = picture_of(_chapter(view, words["table"]), view, number) if number >= 0 else None
@@ -110,6 +117,17 @@ class _Routes:
             raise HTTPException(404, "there is no such picture")
         kind = "image/png" if image.startswith(b"\x89PNG") else "image/svg+xml"
         return Response(image, media_type=kind)
+
+    def search(self, request: Request) -> Response:
+        words = _words(request, "name")
+        return self._page(request, lambda view: search_page(view, _find_study(view, words["name"])))
+
+    def search_picture(self, request: Request) -> Response:
+        words = _words(request, "name", "kind", "at")
+        image = draw_picture(_find_study(self.follower.view, words["name"]), words["kind"])
+        if image is None:
+            raise HTTPException(404, "there is no such picture")
+        return Response(image, media_type="image/svg+xml")
 
     def static(self, request: Request) -> Response:
         _words(request)
@@ -147,6 +165,13 @@ def _chapter(view: Seen, key: str) -> Chapter:
     found = view.chapter(key)
     if found is None:
         raise HTTPException(404, "no sweep of this folder has asked for such a table")
+    return found
+
+
+def _find_study(view: Seen, name: str) -> StudyRecord:
+    found = find_study(view, name)
+    if found is None:
+        raise HTTPException(404, "this folder has no such search")
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,10 +11,7 @@ from analysis.reporting.snapshot import Chapter
 from analysis.reporting.table_section import details, others
 from analysis.watching.follower import Follower, Seen
 from analysis.watching.index_page import say_how_far, show_table
-from analysis.watching.page import Page, href, section
-
-_drawing = threading.Lock()
-"""matplotlib's settings belong to the whole process."""
+from analysis.watching.page import Page, drawing, href, section
 
 
 def table_page(follower: Follower, view: Seen, chapter: Chapter) -> Page:
@@ -33,8 +29,10 @@ def table_page(follower: Follower, view: Seen, chapter: Chapter) -> Page:
 
 def _pictures(chapter: Chapter, view: Seen) -> Iterator[Block]:
     """Links, so that the table need not wait until they are drawn."""
+    at = say_how_far(chapter)
     for place, picture in enumerate(_found(chapter, view)):
-        yield Picture(picture.name, picture.alt, None, href=href("picture", table=chapter.table.key, number=str(place)))
+        to = href("picture", table=chapter.table.key, number=str(place), at=at)
+        yield Picture(picture.name, picture.alt, None, href=to)
 
 
 def _found(chapter: Chapter, view: Seen) -> list[Picture]:
@@ -54,5 +52,5 @@ def picture_of(chapter: Chapter, view: Seen, number: int) -> bytes | None:
         return None
     if not pictures.is_drawn(chapter.grid):
         return found[0].page
-    with _drawing:
+    with drawing:
         return pictures.draw_picture(chapter.grid, printed=False).page

@@ -16,6 +16,7 @@ from analysis.record.trackers import check_tracker
 from analysis.table.command_line import parse_override
 from analysis.table.costs import COLUMNS, OF_NETWORKS
 from analysis.table.varied import parse_varied
+from analysis.watch import PORT, parse_port
 from sweeps.request.experiment_file import Experiment, is_experiment, read_experiment
 from trainables.commands import Parser, command_name, did_you_mean, parse_path
 from trainables.datasets import at_side, names
@@ -63,6 +64,7 @@ class Where:
     address: of a running Ray cluster.
     retry: train again what is recorded as failed.
     log: the trackers that are told of the runs.
+    watch: the port of a page that follows the results folder meanwhile.
     """
 
     results: Path
@@ -79,6 +81,7 @@ class Where:
     retry: bool
     log: tuple[str, ...]
     debug: bool
+    watch: int | None = None
 
     def execution(self, weights: tuple[tuple[str, str], ...], command: str) -> Execution:
         """How the jobs of this command are trained. weights: SHA-256 and path of the given files."""
@@ -353,6 +356,8 @@ def add_where(group: Any) -> None:
         metavar="DIR",
         help="ledger, weights, tables (default: results)",
     )
+    page = f"show a page that follows it meanwhile (port: {PORT})"
+    add("--watch", nargs="?", const=PORT, type=parse_port, metavar="PORT", help=page)
     add("--retry", action="store_true", help="train again what is recorded as failed")
     add(
         "--log",

@@ -13,14 +13,28 @@ from urllib.parse import quote
 
 import optuna
 from optuna.distributions import CategoricalDistribution
-from optuna.importance import FanovaImportanceEvaluator
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from analysis.record.entry import Entry
 from analysis.record.sqlite_errors import WAIT_SECONDS, check_beside, meaning
-from analysis.record.trial import Scalar, TrialRecord
+from analysis.record.study import importances_of
+from analysis.record.trial import (
+    FAILED,
+    FIELDS,
+    GOALS,
+    INSTEAD,
+    LOST,
+    ORIGIN,
+    PRUNER,
+    RUNS,
+    SAVED,
+    Scalar,
+    TrialRecord,
+    find_replaced,
+    records_of,
+)
 from sweeps.searching.goals import Goal
 from sweeps.searching.space import Distribution, Point, Space
 from sweeps.searching.strategies import pruner
@@ -28,13 +42,8 @@ from sweeps.searching.untried import Untried, grid_of
 from trainables.errors import UserError, causes
 
 ANEW = "move it away to begin anew"
-FEWEST = 4
-"""Trials that say how much each field matters."""
-FIELDS, ASKED, RUNS, ORIGIN = "fields", "asked", "run", "origin"
-FAILED, LOST, INSTEAD = "failed", "lost", "instead of trial"
-PRUNER, SAVED = "pruner", "epochs not trained"
-"""User attributes of a trial. ASKED: its point as Optuna's parameters. FAILED: why its point has no score. LOST: why it
-ended without being tried."""
+ASKED = "asked"
+"""User attribute of a trial: its point as Optuna's parameters."""
 
 
 def score_of(entry: Entry) -> float | None:
@@ -96,6 +105,7 @@ class Study:
                 pruner=pruner(pruned_by, *lengths),
                 load_if_exists=True,
             )
+            self.study.set_user_attr(GOALS, {goal.name: goal.words for goal in goals})
             proposing = make_sampler(len(self._trials()))
             self.study.sampler = Untried(proposing, self._grid, self._trials) if self._grid else proposing
             self._orphans()
@@ -124,7 +134,7 @@ class Study:
                 self.study.enqueue_trial(asked, user_attrs=attrs)
 
     def _replaced(self) -> set[int]:
-        return {trial.user_attrs[INSTEAD] for trial in self._trials() if INSTEAD in trial.user_attrs}
+        return find_replaced(self._trials())
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
@@ -286,13 +296,7 @@ class Study:
 
     def tried(self) -> list[TrialRecord]:
         """The trials that ended, in their order."""
-        replaced = self._replaced()
-        names = [goal.name for goal in self.goals[1:]]
-        return [
-            _make_record(trial, trial.number in replaced, names)
-            for trial in self._trials()
-            if trial.state.is_finished()
-        ]
+        return records_of(self._trials(), [goal.name for goal in self.goals[1:]])
 
     def best(self, count: int | None = None) -> list[TrialRecord]:
         """The `count` best distinct points that were trained to their end, or all, the best first."""
@@ -308,16 +312,8 @@ class Study:
         return [one for one in self.best() if one.number in numbers]
 
     def importances(self) -> dict[str, float]:
-        """By parameter (T- by its share) for the score, of trials that were trained to their end; none where they say
-        too little."""
-        complete = self._complete()
-        if len(complete) < FEWEST or len({trial.values[0] for trial in complete}) < 2:
-            return {}
-        scored = optuna.create_study(directions=self.study.directions)
-        scored.add_trials(complete)
-        return optuna.importance.get_param_importances(
-            scored, evaluator=FanovaImportanceEvaluator(seed=0), target=lambda trial: trial.values[0]
-        )
+        """See `importances_of`."""
+        return importances_of(self._complete(), self.study.directions)
 
     def close(self) -> None:
         """Leave no trial under way: what a stopped search has not finished is asked for again by the next one."""
@@ -330,29 +326,6 @@ def _suggest(trial: Trial, name: str, values: Distribution) -> None:
         trial.suggest_categorical(name, values.choices)
     else:
         trial.suggest_float(name, values.low, values.high, step=values.step, log=values.log)
-
-
-def _make_record(trial: FrozenTrial, replaced: bool, costs: Sequence[str]) -> TrialRecord:
-    reason = trial.user_attrs.get(FAILED) or trial.user_attrs.get(LOST, "")
-    failed = "retried" if replaced else "failed"
-    state = failed if FAILED in trial.user_attrs else trial.state.name.lower()
-    if trial.state == TrialState.FAIL:
-        state, reason = "lost", reason or "the search was killed"
-    values = trial.values or [] if state in ("complete", "pruned") else []
-    if trial.user_attrs.get(PRUNER) == "wilcoxon":
-        values = [fmean(trial.intermediate_values.values())]
-    return TrialRecord(
-        trial.number,
-        state,
-        values[0] if values else None,
-        json.loads(trial.user_attrs.get(FIELDS, "{}")),
-        origin=trial.user_attrs.get(ORIGIN, ""),
-        reason=reason,
-        runs=tuple(trial.user_attrs.get(RUNS, "").split()),
-        costs=dict(zip(costs, values[1:], strict=False)),
-        pruner=trial.user_attrs.get(PRUNER, ""),
-        saved=trial.user_attrs.get(SAVED, 0),
-    )
 
 
 def _say_how(trial: Trial, how: str) -> str:

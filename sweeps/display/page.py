@@ -1,0 +1,41 @@
+"""The live page beside a sweep, in a process of its own that ends with the sweep's."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from analysis import watch
+
+SECONDS = 5
+"""For its end."""
+
+
+@contextlib.contextmanager
+def show_page(results: Path, port: int | None) -> Iterator[None]:
+    """Print its address. port: None for no page."""
+    if port is None:
+        yield
+        return
+    watch.check_installed()
+    watch.listen(watch.LOOPBACK, port).close()
+    words = ["--results", str(results), "--port", str(port), "--with-parent"]
+    process = subprocess.Popen(
+        [sys.executable, watch.__file__, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    print(f"page: http://{watch.LOOPBACK}:{port}/", flush=True)
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
