@@ -20,9 +20,8 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-sys.path.insert(1, str(ROOT / "tests" / "analysis"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests" / "analysis"))
 
 from browser import Browser
 
@@ -34,6 +33,7 @@ from benchmarks.measure import Numbers, device_name, make_parser, make_result, s
 from sweeps.request.arguments import whole
 from trainables.commands import run_command
 
+ROOT = Path(__file__).resolve().parents[1]
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1"
 CELL = "document.querySelector('td a[href^=\"/cell\"]').href"
 PAUSE = 0.02
