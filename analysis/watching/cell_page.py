@@ -130,7 +130,7 @@ def number(found: float | None) -> str:
 
 
 def _choice(chapter: Chapter, value: Value, others: Sequence[Value], beside: Sequence[str]) -> Form:
-    options = tuple((one.row, one.label) for one in others)
+    options = tuple((one.row, name_row(one, chapter)) for one in others)
     field = Field("beside", f"Beside those of (at most {MOST_BESIDE})", TICK, tuple(beside), options)
     kept = {"table": chapter.table.key, "part": value.part, "row": value.row, "pair": value.pair.key}
     return Form((field,), "Show", tuple((name, word) for name, word in kept.items() if word))
@@ -139,13 +139,22 @@ def _choice(chapter: Chapter, value: Value, others: Sequence[Value], beside: Seq
 def _charts(chapter: Chapter, values: Sequence[Value], entries: Mapping[str, Entry], view: Seen) -> Iterator[Chart]:
     for name, words in CHARTS.items():
         curves = [
-            curve_of(entries.get(spec.run_id) or view.running[spec.run_id], name, one.label, f"seed {spec.seed}")
+            curve_of(
+                entries.get(spec.run_id) or view.running[spec.run_id], name, name_row(one, chapter), f"seed {spec.seed}"
+            )
             for one in values
             for spec in _specs(chapter, one)
             if spec.run_id in entries or spec.run_id in view.running
         ]
         if any(each.points for each in curves):
             yield Chart(f"{words} by epoch", "Epoch", words, tuple(curves))
+
+
+def name_row(value: Value, chapter: Chapter) -> str:
+    """Its label; with its key where another row has the same label."""
+    assert chapter.grid is not None
+    alike = {one.row for one in chapter.grid.values if one.label == value.label and one.part == value.part}
+    return value.label if len(alike) == 1 else f"{value.label} ({value.row})"
 
 
 def curve_of(run: Entry | RunUnderWay, name: str, group: str, words: str) -> Curve:

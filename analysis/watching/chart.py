@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 720, 300
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 10, 40
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 16, 40
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "14 4")
 COLOURS = 8
 """Of the page's style. Groups differ in dashes as well, so that nothing depends on colour."""

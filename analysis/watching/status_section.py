@@ -52,10 +52,10 @@ def _describe_sweep(status: Status) -> Iterator[Block]:
     yield paragraph(state, words, Styled(as_called(status.command), CODE))
     if status.is_alive and status.jobs:
         heads = ("Epoch", "Top-1 so far", "Seconds an epoch", "Left")
-        columns = (Column("Run"), *(Column(head, right=True) for head in heads))
+        columns = (Column("Run", 0.4), *(Column(head, right=True) for head in heads))
         yield Listing(columns, tuple(map(_list_runs, status.jobs)))
     if status.troubles:
-        yield listing([Column("What was in the way", 0.9)], [[trouble] for trouble in reversed(status.troubles)])
+        yield listing([Column("Notes and failures", 0.9)], [[trouble] for trouble in reversed(status.troubles)])
 
 
 def _list_runs(job: JobUnderWay) -> Group:

@@ -22,9 +22,10 @@ ROOT = Path(__file__).resolve().parents[3]
 CELL = '#table-table5 a[href*="row=dkd&"]'
 """Of a row that has no run yet."""
 DEADLINE = 60
-pytestmark = pytest.mark.skipif(
-    browser.program() is None, reason=f"no browser: install one of {', '.join(browser.NAMES)}"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(browser.program() is None, reason=f"no browser: install one of {', '.join(browser.NAMES)}"),
+]
 
 
 @pytest.fixture(scope="module")
