@@ -144,7 +144,11 @@ class Follower:
 
         def watch() -> None:
             while not self._ended.wait(LOOK_SECONDS):
-                self.look()
+                try:
+                    self.look()
+                except Exception as error:
+                    self._show(trouble=f"the folder is no longer followed ({error}): start the page again")
+                    raise
 
         thread = threading.Thread(target=watch, name="follow-results", daemon=True)
         thread.start()

@@ -343,19 +343,11 @@ def add_where(group: Any) -> None:
         metavar="GB",
         help="disk that teachers' answers may take (default: 20; 0: none)",
     )
-    add(
-        "--cuda-graphs",
-        action="store_true",
-        help="record steps as CUDA graphs (faster on small networks; not measured)",
-    )
+    graphs = "record steps as CUDA graphs (faster on small networks; not measured)"
+    add("--cuda-graphs", action="store_true", help=graphs)
     add("--address", metavar="HOST:PORT", help="join a running Ray cluster (auto: the one of this machine)")
-    add(
-        "--results",
-        type=_path,
-        default=_path("results"),
-        metavar="DIR",
-        help="ledger, weights, tables (default: results)",
-    )
+    results = "ledger, weights, tables (default: results)"
+    add("--results", type=_path, default=_path("results"), metavar="DIR", help=results)
     page = f"show a page that follows it meanwhile (port: {PORT})"
     add("--watch", nargs="?", const=PORT, type=parse_port, metavar="PORT", help=page)
     add("--retry", action="store_true", help="train again what is recorded as failed")
