@@ -200,7 +200,10 @@ def test_who_of_a_job_knows_ray() -> None:
 @pytest.mark.parametrize(
     ("files", "heavy"),
     [
-        (sources("analysis"), {"torch", "torchvision", "ray", "ekd_core", "optuna"}),
+        (
+            [source for source in sources("analysis") if source != ONLY_OPTUNA],
+            {"torch", "torchvision", "ray", "ekd_core", "optuna"},
+        ),
         (
             [ROOT / "trainables" / f"{name}.py" for name in TORCH_FREE],
             {"torch", "torchvision", "ray", "ekd_core", "numpy"},
