@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -26,7 +25,7 @@ def answers(address: str) -> bool:
     try:
         with urllib.request.urlopen(address, timeout=5) as answer:
             return b"in the ledger" in answer.read()
-    except (urllib.error.URLError, ConnectionError):
+    except OSError:
         return False
 
 
