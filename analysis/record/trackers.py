@@ -181,13 +181,13 @@ class WeightsAndBiases(Tracker):
     def _read_notes(self, run_id: str) -> list[dict[str, Any]]:
         """The last line may have been cut off."""
         path, found = self._note(run_id), []
-        for line in path.read_text().splitlines() if path.exists() else []:
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
             with contextlib.suppress(ValueError):
                 found.append(json.loads(line))
         return found
 
     def _add_note(self, run_id: str, note: Mapping[str, Any]) -> None:
-        with self._note(run_id).open("a") as file:
+        with self._note(run_id).open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(note)}\n")
 
     def _has_ended(self, run_id: str) -> bool:

@@ -47,7 +47,7 @@ def listing(tables: Sequence[Table], networks: Iterable[str], data_dir: Path, re
     lines += ["", "", f"NETWORKS  each runs; {what}", "", *(f"  {name:<19} {_cost(name, counts)}" for name in networks)]
     lines += ["  timm:NAME, torchvision:NAME    any classifier of theirs, with the features of its stages"]
     lines += ["", "", "DATA SETS  --dataset NAME (default: the one of the paper's table)", ""]
-    width = max(map(len, datasets.names())) + 2
+    width = max(map(len, datasets.names())) + 1
     lines += [f"  {name:<{width}}{_dataset(name, data_dir)}" for name in datasets.names()]
     return "\n".join(lines)
 

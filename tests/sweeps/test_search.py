@@ -52,7 +52,7 @@ COMMON = ("--pair", "resnet20/resnet8", "--dataset", "digits", "--gpus", "0", "-
         (["--objective", "top1", "--objective", "seconds"], "--objective is given twice"),
         (["--space", "student=resnet8,resnet2o"], "unknown network 'resnet2o' in --space student"),
         (["--trials", "0"], "must be a whole number, 1 or more"),
-        (["--pair", "resnet20"], "should be TEACHER/STUDENT"),
+        (["--pair", "resnet20"], "--pair is given twice"),
         (["--tirals", "3"], "did you mean --trials"),
         (["--set", "seed=3"], "seed cannot be overridden"),
         (["--set", "holdout=0.2"], "holdout cannot be overridden"),

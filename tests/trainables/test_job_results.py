@@ -70,6 +70,8 @@ PROVENANCE = {
     "timm",
     "device",
     "driver",
+    "cuda_graphs",
+    "answers_read",
     "threads",
     "pack",
     "devices",
