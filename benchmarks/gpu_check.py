@@ -24,47 +24,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.gpu_step import Row, Setting, Step
 from sweeps.request.arguments import number
 from trainables.commands import Parser, parse_path, run_command
 from trainables.errors import UserError
 from trainables.storage.runs import write_atomically
 
-Row = dict[str, Any]
 START_SECONDS = 180.0
 LEAST_SECONDS = 5.0
 """Given to no step: what is left then is for writing."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """name: of its section. about: what its rows say. seconds: of ten minutes. function: MODULE:NAME of a generator of
-    rows, which is given a Setting. columns: of its table, those that only a GPU fills included."""
-
-    name: str
-    about: str
-    seconds: float
-    function: str
-    columns: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a step is given. seconds: until it is ended."""
-
-    device: str
-    seconds: float
-
-    @property
-    def small(self) -> bool:
-        return self.device == "cpu"
-
-    @property
-    def batch(self) -> int:
-        return 50 if self.small else 64
-
-    @property
-    def precisions(self) -> tuple[str, ...]:
-        return ("fp32",) if self.small else ("fp32", "bf16")
 
 
 @dataclass

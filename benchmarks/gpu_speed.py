@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu_check import Row, Setting
+from benchmarks.gpu_step import Row, Setting
 from benchmarks.gpu_steps import CLASSES, list_specs, make_images, prepare
 from benchmarks.measure import count_flops, measure_peaks, synchronize, take_turns
 from benchmarks.pack import Pack, Scene, make_scene

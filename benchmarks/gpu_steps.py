@@ -17,7 +17,7 @@ from torch import Tensor
 from analysis import paper
 from analysis.record.settings import Settings
 from analysis.table.resolved import resolve
-from benchmarks.gpu_check import Row, Setting, Step
+from benchmarks.gpu_step import Row, Setting, Step
 from benchmarks.measure import DTYPES, device_name, measure_peaks, synchronize
 from ekd_core import energy
 from trainables import job

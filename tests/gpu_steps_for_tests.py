@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from benchmarks.gpu_check import Row, Setting
+from benchmarks.gpu_step import Row, Setting
 
 
 def well(setting: Setting) -> Iterator[Row]:

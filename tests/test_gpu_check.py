@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import gpu_steps
-from benchmarks.gpu_check import Setting, Step, check, write
+from benchmarks.gpu_check import check, write
+from benchmarks.gpu_step import Setting, Step
 
 
 def step(name: str, seconds: float = 600) -> Step:
