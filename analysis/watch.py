@@ -44,6 +44,8 @@ def _command(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if not options.results.is_dir():
         raise UserError(f"there is no folder {options.results}: name one with --results")
+    if not options.host:
+        raise UserError("--host is empty: name an address, such as 0.0.0.0 for all of this machine")
     check_installed()
     if options.with_parent:
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()

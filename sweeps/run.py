@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -94,7 +95,7 @@ def save(path: Path, request: Request) -> int:
         path,
         write_experiment([table.key for table in request.tables], request.settings, path.absolute().parent).encode(),
     )
-    print(f"written: {path}; {command_name('run')} {path} trains it")
+    print(f"written: {path}; {command_name('run')} {shlex.quote(str(path))} trains it")
     return 0
 
 
@@ -108,7 +109,7 @@ def translate(config: Path, path: Path) -> int:
     write(path, write_experiment([path.stem], found.settings).encode())
     for line in found.told:
         print(f"not translated: {line}")
-    print(f"written: {path}; {command_name('run')} {path} trains it")
+    print(f"written: {path}; {command_name('run')} {shlex.quote(str(path))} trains it")
     return 0
 
 

@@ -139,7 +139,8 @@ def parse(argv: Sequence[str]) -> Options:
     if files := [word for word in options.tables if is_experiment(word)]:
         if len(options.tables) > 1:
             raise UserError(f"{files[0]} is an experiment, which names its tables: give it alone")
-        options = _of_experiment(read_experiment(parse_path(files[0])), [word for word in argv if word != files[0]])
+        place = argv.index(files[0])
+        options = _of_experiment(read_experiment(parse_path(files[0])), [*argv[:place], *argv[place + 1 :]])
     if options.save is not None and (options.save.exists() or not is_experiment(options.save.name)):
         wrong = "is there already" if options.save.exists() else "does not end in .toml"
         raise UserError(f"--save {options.save}: it {wrong}; name a new file that ends in .toml")

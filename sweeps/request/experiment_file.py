@@ -104,7 +104,7 @@ def is_experiment(word: str) -> bool:
 def read_experiment(path: Path) -> Experiment:
     """The experiment of a file; refuses what it cannot mean, with the line."""
     try:
-        text = read_file(path).decode()
+        text = read_file(path).decode("utf-8-sig")
         fields = tomllib.loads(text)
     except OSError as error:
         raise UserError(f"cannot read {path}: {reason_of(error)}") from error
@@ -112,6 +112,8 @@ def read_experiment(path: Path) -> Experiment:
         raise UserError(f"{path} is no TOML file: {error}") from error
     for key, value in fields.items():
         _check(path, text, key, value)
+    if "tables" in fields and (own_only := [key for key in ("title", "caption", "row") if key in fields]):
+        _refuse(path, text, own_only[0], f"{own_only[0]} is of a table of its own: leave out `tables`, and name rows")
     use([(path.parent / name).absolute() for name in fields.get("use", ())])
     own = "" if "tables" in fields else _definition(path, text, fields).as_json()
     tables = fields.get("tables", [path.stem])

@@ -128,6 +128,7 @@ def test_saving_writes_the_file_and_trains_nothing(command: Command) -> None:
         ('key = "strong"', 'key = "kd"', "two rows are called kd"),
         ("params = {kd = 1.5}", 'method = "kd"\nfrom = "kd"', "row strong: `from` names a row"),
         ('rule = "energy"', 'rule = "plain"', "row strong: a plain temperature has no plus"),
+        ("seeds = 2", 'tables = ["table5"]', "line 1: title is of a table of its own: leave out `tables`"),
         ("seeds = 2", 'data = "0123"', "saved for the images 0123, not for the published ones"),
         ("[vary]", '[teachers]\nresnet20 = "abcd"\n[vary]', "teacher resnet20 is the file with SHA-256 abcd"),
     ],
@@ -135,6 +136,16 @@ def test_saving_writes_the_file_and_trains_nothing(command: Command) -> None:
 def test_what_is_wrong_is_told_with_its_line(command: Command, old: str, new: str, says: str) -> None:
     Path("mine.toml").write_text(MINE.replace(old, new, 1))
     assert re.search(f"mine.toml.*{says}", refused(command, "mine.toml", "--gpus", 0, "--plan"))
+
+
+def test_a_file_as_windows_writes_it(command: Command) -> None:
+    Path("mine.toml").write_bytes(b"\xef\xbb\xbf" + MINE.replace("\n", "\r\n").encode())
+    assert command("mine.toml", "--gpus", 0, "--plan")[0] == 0
+
+
+def test_a_file_is_not_saved_over_itself(command: Command) -> None:
+    Path("mine.toml").write_text(MINE)
+    assert "is there already" in refused(command, "mine.toml", "--save", "mine.toml")
 
 
 def test_a_wrong_word_of_the_command_line_is_not_the_files(command: Command) -> None:
