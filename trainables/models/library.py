@@ -239,7 +239,7 @@ def _create(
 ) -> tuple[nn.Module, int | None]:
     """The library's network, and the side of its images if it was made for one."""
     if weights := {"pretrained", "weights", "checkpoint_path", "pretrained_cfg"} & arguments.keys():
-        raise UserError(f"{title}+{min(weights)}=: a name says no weights: give their file with --teachers")
+        raise UserError(f"{title}+{min(weights)}=: a name says no weights: give their file instead")
     if side is not None and (own := [size for size in sizes if size in arguments]):
         raise UserError(f"{title}+{own[0]}=: images have the data set's size ({side}): leave it out")
     for size in (*sizes, "") if side is not None else ("",):

@@ -99,7 +99,7 @@ def test_modules_are_hooked_only_where_features_are_asked_for() -> None:
     [
         ("timm:test_vit", 16, r"patches of 16x16 pixels, and these have 16x16: .* timm:test_vit\+patch_size=2"),
         ("timm:test_vit+patch_size=5", 16, "patches of 5x5 pixels, and these have 16x16"),
-        ("timm:test_resnet+pretrained=True", 16, "a name says no weights: give their file with --teachers"),
+        ("timm:test_resnet+pretrained=True", 16, "a name says no weights: give their file instead"),
         ("timm:test_vit+img_size=5", 16, r"images have the data set's size \(16\): leave it out"),
         ("timm:test_resnet+depht=3", 16, r"cannot make the network timm:test_resnet: .*unexpected keyword.*'depht'"),
         ("timm:test_resnet@layer5", 16, r"timm:test_resnet has no module 'layer5': did you mean layer1"),
