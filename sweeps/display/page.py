@@ -21,7 +21,8 @@ def show_page(results: Path, port: int | None) -> Iterator[None]:
         yield
         return
     watch.check_installed()
-    watch.listen(watch.LOOPBACK, port).close()
+    with watch.listen(watch.LOOPBACK, port) as taken:  # 0 becomes one that is free.
+        port = taken.getsockname()[1]
     words = ["--results", str(results), "--port", str(port), "--with-parent"]
     process = subprocess.Popen(
         [sys.executable, watch.__file__, *words],
