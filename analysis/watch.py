@@ -56,7 +56,7 @@ def _command(arguments: Sequence[str]) -> int:
 def check_installed() -> None:
     missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
-        raise UserError(f"the page needs {' and '.join(missing)}: pip install 'energy-kd-sweeps[watch]'")
+        raise UserError(f"the page needs {' and '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def _end_with_parent(parent: int) -> None:

@@ -276,5 +276,4 @@ def opened(library: str) -> ModuleType:
     try:
         return importlib.import_module({"timm": "timm", "torchvision": "torchvision.models"}[library])
     except ImportError as error:
-        extra = "energy-kd-sweeps[timm]" if library == "timm" else library
-        raise UserError(f"networks of {library} need a package that is not installed: pip install '{extra}'") from error
+        raise UserError(f"networks of {library} need a package that is not installed: pip install {library}") from error

@@ -90,4 +90,4 @@ def test_what_is_not_installed_is_named(
 ) -> None:
     monkeypatch.setattr(watch, "find_spec", lambda name: None if name == "uvicorn" else object())
     assert watch.main(["--results", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == ("error: the page needs uvicorn: pip install 'energy-kd-sweeps[watch]'\n")
+    assert capsys.readouterr().err == ("error: the page needs uvicorn: pip install uvicorn\n")
