@@ -126,7 +126,7 @@ def test_what_a_module_returns_must_be_a_map_that_stays() -> None:
 
 def test_a_library_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
-    with pytest.raises(UserError, match="networks of timm need .* pip install timm"):
+    with pytest.raises(UserError, match=r"networks of timm need .* pip install timm"):
         build("timm:resnet18", CLASSES)
 
 
