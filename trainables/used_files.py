@@ -113,6 +113,8 @@ def _write(root: Path, files: Mapping[str, bytes], origins: Mapping[str, str]) -
 
 def _read(file: Path) -> tuple[bytes, list[str]]:
     """The content of a file, and the packages that it belongs to."""
+    if file.is_fifo():
+        raise UserError(f"{OPTION} {file}: it is a pipe: name a file")
     try:
         content = file.read_bytes()
         nodes = ast.parse(content).body

@@ -230,5 +230,6 @@ def form_of(path: Path) -> str:
     """Which of FORMATS the ending of a file's name asks for."""
     form = path.suffix.removeprefix(".").lower()
     if form not in FORMATS:
-        raise UserError(f"{path} should end in .{', .'.join(FORMATS)}")
+        name = "" if path.suffix else "have a name and "
+        raise UserError(f"{path} should {name}end in .{', .'.join(FORMATS)}")
     return form

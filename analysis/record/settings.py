@@ -20,20 +20,21 @@ NESTED = {
     name: tuple(field.name for field in dataclasses.fields(cls))
     for name, cls in (("temperature", Temperature), ("mixing", Mixing))
 }
-_DECIDED = (
-    "dataset",
-    "data",
-    "student",
-    "seed",
-    "method",
-    "teacher",
-    "teacher_source",
-    "timing",
-    "imbalance",
-    "holdout",
-    "code",
-    "revision",
-)
+_DECIDED = {
+    "dataset": "--dataset",
+    "data": "--data-dir",
+    "student": "--pairs",
+    "seed": "--seeds",
+    "method": "--rows",
+    "teacher": "--pairs",
+    "teacher_source": "--teachers",
+    "timing": "the table",
+    "imbalance": "--imbalance",
+    "holdout": "a search",
+    "code": "the program",
+    "revision": "the program",
+}
+"""Fields of a run that cannot be set, and what decides them."""
 SHORT = {
     "T": "temperature.base",
     "T+": "temperature.plus",
@@ -196,7 +197,7 @@ def check_override(path: str) -> None:
     if (outer in NESTED and inner in NESTED[outer]) or (outer == "temperature" and inner.isidentifier()):
         return
     if not dot and outer in _DECIDED:
-        raise UserError(f"{outer} cannot be overridden: the table and the other options decide it")
+        raise UserError(f"{outer} cannot be overridden: {_DECIDED[outer]} decides it")
     if (outer != "params" or not inner) and (dot or outer not in OWN):
         nested = [f"{name}.{field}" for name, fields in NESTED.items() for field in fields]
         raise UserError(f"unknown field {path!r} of a run: use one of {', '.join([*OWN, *nested])}, params.NAME")

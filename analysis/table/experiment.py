@@ -46,7 +46,8 @@ class Definition:
         key: Its name in files and on the command line.
         title: In print.
         caption: One sentence or more.
-        rows: Keys of rows of other tables, and own rows as the JSON of their fields (OF_ROW).
+        rows: Keys of rows of other tables, and own rows as the JSON of their fields (OF_ROW). Own rows follow the
+            others, or stand where their keys do.
     """
 
     key: str
@@ -67,12 +68,17 @@ def read_definition(text: str) -> Definition:
 
 def make_table(definition: Definition, known: Mapping[str, Row]) -> Table:
     """The table; refuses unknown rows and fields, and two rows of one key. known: the rows of other tables."""
-    rows: dict[str, Row] = {}
+    own: dict[str, Row] = {}
     for text in definition.rows:
-        row = make_row(json.loads(text), known) if text.startswith("{") else _find(text, known)
-        if row.key in rows:
-            raise UserError(f"two rows are called {row.key}: give one another key")
-        rows[row.key] = row
+        if text.startswith("{"):
+            _add(own, make_row(json.loads(text), {**own, **known}))
+    rows: dict[str, Row] = {}
+    for key in definition.rows:
+        if not key.startswith("{"):
+            _add(rows, own[key] if key in own and key not in known else _find(key, known))
+    for row in own.values():
+        if rows.get(row.key) is not row:
+            _add(rows, row)
     return Table(
         key=definition.key,
         title=definition.title or definition.key,
@@ -81,13 +87,19 @@ def make_table(definition: Definition, known: Mapping[str, Row]) -> Table:
     )
 
 
-def _find(key: str, known: Mapping[str, Row]) -> Row:
+def _add(rows: dict[str, Row], row: Row) -> None:
+    if row.key in rows:
+        raise UserError(f"two rows are called {row.key}: give one another key")
+    rows[row.key] = row
+
+
+def _find(key: str, known: Mapping[str, Row], note: str = "") -> Row:
     row = known.get(key) or row_of_sum(key, known)
     if row is None:
         from trainables.commands import did_you_mean
 
         near = did_you_mean(key, known)
-        raise UserError(f"unknown row {key!r}{f' ({near})' if near else ''}: ekd run --list shows all")
+        raise UserError(f"unknown row {key!r}{f' ({near})' if near else ''}: ekd run --list shows all{note}")
     return row
 
 
@@ -111,8 +123,9 @@ def make_row(fields: Mapping[str, Any], known: Mapping[str, Row]) -> Row:
     key = str(fields["key"])
     if "from" in fields and "method" in fields:
         raise UserError(f"row {key}: `from` names a row to start from, `method` a method: give one of the two")
-    base = _find(str(fields.get("from") or fields.get("method") or "kd"), known)
     try:
+        note = ", and a [[row]] stands above those that start from it"
+        base = _find(str(fields.get("from") or fields.get("method") or "kd"), known, note)
         changes = _changes(fields)
     except (TypeError, ValueError, UserError) as error:
         raise UserError(f"row {key}: {error}") from error

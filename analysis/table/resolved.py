@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from analysis.record.settings import Settings, parse_pair
-from analysis.record.specs import assistant_spec, student_spec, teacher_spec, vanilla_spec
+from analysis.record.specs import assistant_spec, teacher_spec, vanilla_spec
 from analysis.table.layout import Block, Part, Row, Table
 from analysis.table.titles import title
-from analysis.table.varied import REFERENCE, Combinations, combine, with_students
+from analysis.table.varied import REFERENCE, Combinations, combine, row_spec, with_students
 from trainables.errors import UserError
 from trainables.recipes import Pair
 from trainables.spec import RunSpec, flatten
@@ -68,11 +68,9 @@ class ResolvedTable:
     @cached_property
     def cells(self) -> dict[CellKey, tuple[RunSpec, ...]]:
         """Of every entry with a taught student, a run for each seed."""
-        settings, timing = self.settings, self.table.kind.timed
+        timing = self.table.kind.timed
         return {
-            (part.key, row.key, pair): self._of_all_seeds(
-                student_spec(settings, pair, row.treat(settings.recipe, pair), 1, varied=row.varied, timing=timing)
-            )
+            (part.key, row.key, pair): self._of_all_seeds(row_spec(self.settings, row, pair, timing=timing))
             for part in self.parts
             for row in part.rows
             for pair in part.pairs
@@ -155,8 +153,7 @@ def _label_overrides(row: Row, settings: Settings, pairs: tuple[Pair, ...]) -> R
     changed: dict[str, str] = {}
     plain = replace(settings, overrides=())
     for pair in pairs:
-        treatment = row.treat(settings.recipe, pair)
-        usual, own = (flatten(student_spec(each, pair, treatment, 1, varied=row.varied)) for each in (plain, settings))
+        usual, own = (flatten(row_spec(each, row, pair)) for each in (plain, settings))
         changed |= {path: value for path, value in settings.overrides if own.get(path) != usual.get(path)}
     words = ", ".join(f"{path} = {value}" for path, value in changed.items())
     return replace(row, label=f"{row.label}, set {words}") if words else row

@@ -49,7 +49,7 @@ def parse_varied(text: str) -> tuple[str, tuple[str, ...]]:
             check_override(path)
         except UserError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
-    found = [each for word in filter(None, values.split(",")) for each in _values(path, word, text)]
+    found = [_whole(each) for word in filter(None, values.split(",")) for each in _values(path, word, text)]
     if all(type(value) in (int, float) for value in found):
         found.sort()
     return path, tuple(dict.fromkeys(json.dumps(value) for value in found))
@@ -69,6 +69,11 @@ def _values(path: str, word: str, text: str) -> list[Any]:
     if count > MOST_VALUES:
         raise argparse.ArgumentTypeError(f"{text!r}: that is {count:,} values; at most {MOST_VALUES:,} can be varied")
     return [parse_value(format((low + step * index).normalize(), "f")) for index in range(count)]
+
+
+def _whole(value: Any) -> Any:
+    """4 for 4.0, which is the same value."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def _decimal(text: str) -> Decimal | None:
@@ -96,7 +101,7 @@ def combine(row: Row, settings: Settings, pairs: Sequence[Pair]) -> Combinations
     axes = [[(path, value) for value in values] for path, values in settings.vary if path != STUDENT]
     if not axes or not pairs:
         return Combinations()
-    usual = student_spec(settings, pairs[0], row.treat(settings.recipe, pairs[0]), 1)
+    usual = row_spec(settings, row, pairs[0])
     found: dict[str, Row] = {}
     left_out: dict[str, str] = {}
     for point in product(*axes):
@@ -114,6 +119,16 @@ def combine(row: Row, settings: Settings, pairs: Sequence[Pair]) -> Combinations
             row, key=f"{row.key}[{words.replace(' ', '')}]", label=f"{row.label}, {words}", varied=own, varies=row.key
         )
     return Combinations(tuple(found.values()), tuple(left_out.values()))
+
+
+def row_spec(settings: Settings, row: Row, pair: Pair, *, timing: bool = False) -> RunSpec:
+    """The run of a row's first seed; what is wrong in a user's own table is told with the row."""
+    try:
+        return student_spec(settings, pair, row.treat(settings.recipe, pair), 1, varied=row.varied, timing=timing)
+    except UserError as error:
+        if not settings.own_table:
+            raise
+        raise UserError(f"row {row.key}: {error}") from error
 
 
 def in_words(varied: Sequence[tuple[str, str]]) -> str:

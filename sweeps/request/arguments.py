@@ -34,8 +34,10 @@ ELSEWHERE = {
     **dict.fromkeys(("--device", "--cpu", "--no-cuda"), "--gpus 0 trains on the CPU"),
     "--resume": "the same command again goes on where it was",
     "--seed": "--seeds N trains the seeds 1 to N",
+    **dict.fromkeys(("--vary", "--plan", "--save", "--budget", "--price", "--list"), "it is of ekd run"),
+    **dict.fromkeys(("--space", "--trials", "--objective", "--sampler", "--pruner", "--top"), "it is of ekd search"),
 }
-"""Options of other programs, and what there is instead."""
+"""Options of other programs and commands, and what there is instead."""
 DATA_DIR = Path("data")
 """Of the images, where none is named."""
 EXAMPLES = """\
@@ -201,8 +203,7 @@ def _suggest_instead(parser: argparse.ArgumentParser, argv: Sequence[str], word:
         return ELSEWHERE[name]
     if name.startswith("-") and field in (*SHORT, *OWN):
         return f"write --set {field}=VALUE"
-    known = [option for action in parser._actions for option in action.option_strings]
-    return _explain_lone_option(parser, argv, word) or did_you_mean(name, known)
+    return _explain_lone_option(parser, argv, word) or did_you_mean(name, parser._option_string_actions)
 
 
 def _explain_lone_option(parser: argparse.ArgumentParser, argv: Sequence[str], word: str) -> str:

@@ -20,7 +20,7 @@ from analysis.record.settings import Settings, parse_value, short_name
 from analysis.table.experiment import OF_ROW, Definition, make_table, read_definition
 from trainables.commands import did_you_mean
 from trainables.errors import UserError, reason_of
-from trainables.storage.runs import read_file
+from trainables.storage.runs import read_text
 from trainables.used_files import use, used
 
 ENDING = ".toml"
@@ -104,11 +104,11 @@ def is_experiment(word: str) -> bool:
 def read_experiment(path: Path) -> Experiment:
     """The experiment of a file; refuses what it cannot mean, with the line."""
     try:
-        text = read_file(path).decode("utf-8-sig")
+        text = read_text(path)
         fields = tomllib.loads(text)
     except OSError as error:
         raise UserError(f"cannot read {path}: {reason_of(error)}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"{path} is no TOML file: {error}") from error
     for key, value in fields.items():
         _check(path, text, key, value)

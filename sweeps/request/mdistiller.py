@@ -20,7 +20,7 @@ from analysis.table.experiment import Definition
 from trainables import datasets
 from trainables.errors import UserError, reason_of
 from trainables.recipes import Pair
-from trainables.storage.runs import read_file
+from trainables.storage.runs import read_text
 
 DATASETS = {
     "cifar100": "cifar100",
@@ -180,10 +180,10 @@ _SOLVER = {"lr_decay": "LR_DECAY_RATE", "weight_decay": "WEIGHT_DECAY", "momentu
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        found = yaml.safe_load(read_file(path).decode())
+        found = yaml.safe_load(read_text(path))
     except OSError as error:
         raise UserError(f"cannot read {path}: {reason_of(error)}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{path} is no YAML file: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict) or "DISTILLER" not in found:
         raise UserError(f"{path} is no configuration of mdistiller: it has no DISTILLER")

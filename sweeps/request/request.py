@@ -108,6 +108,8 @@ def make_request(options: Options) -> Request:
         check_methods(_specs(tables, settings))
     if options.overrides:
         settings = _override(tables, settings, options.overrides)
+    elif settings.own_table:
+        check_methods(_specs(tables, settings))
     return Request(tables, settings, given, tuple((name, source.source) for name, source in found.items()))
 
 

@@ -49,6 +49,8 @@ def find_row(key: str) -> Row:
         hint = (
             did_you_mean(key, known, most=3) if not own else f"a table, of which one row is searched: {', '.join(own)}"
         )
+        if "+" in key:
+            hint = "a sum of two rows is of ekd run ablation, where --vary varies its numbers"
         raise UserError(f"unknown row {key!r} in --row: {hint or 'use one of ' + ', '.join(sorted(known))}")
     return known[key]
 

@@ -217,6 +217,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.Captu
     for arguments, words in (
         (["figure33"], "unknown table 'figure33' (did you mean figure3?): there is direction"),
         (["figure3", "--out", "figure.gif"], "figure.gif should end in .png"),
+        (["figure3", "--out", ".png"], ".png should have a name and end in .png"),
         ([], "name a table"),
     ):
         assert main([*arguments, "--results", str(results)]) == 2

@@ -54,6 +54,8 @@ COMMON = ("--pair", "resnet20/resnet8", "--dataset", "digits", "--gpus", "0", "-
         (["--trials", "0"], "must be a whole number, 1 or more"),
         (["--pair", "resnet20"], "--pair is given twice"),
         (["--tirals", "3"], "did you mean --trials"),
+        (["--plan"], "unknown option --plan: it is of ekd run"),
+        (["--row", "energy_kd+at"], "a sum of two rows is of ekd run ablation"),
         (["--set", "seed=3"], "seed cannot be overridden"),
         (["--set", "holdout=0.2"], "holdout cannot be overridden"),
         (["--set", "temperature.base=5"], r"temperature.base=5: it is searched \(T=2:8\)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -184,3 +185,8 @@ def test_refused(command: Command, name: str, code: str, says: str) -> None:
 
 def test_a_file_that_is_not_there(command: Command) -> None:
     assert "cannot be read" in refused(command, "--use", "nosuch.py", "table5", "--gpus", 0)
+
+
+def test_a_pipe_is_not_waited_for(command: Command) -> None:
+    os.mkfifo("mine.py")
+    assert "it is a pipe: name a file" in refused(command, "--use", "mine.py", "table5", "--gpus", 0)

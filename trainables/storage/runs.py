@@ -52,6 +52,16 @@ def read_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def read_text(path: Path) -> str:
+    """The content of a file of text: UTF-8, or UTF-16 as Windows may write it."""
+    content = read_file(path)
+    try:
+        return content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {line}: a letter that is not UTF-8: save the file as UTF-8") from error
+
+
 def write_atomically(path: Path, content: bytes, *, old: Path | None = None) -> None:
     """Write a file so that there is always a whole one: beside it, flushed to the disk, then renamed.
 

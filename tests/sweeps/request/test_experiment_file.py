@@ -128,6 +128,8 @@ def test_saving_writes_the_file_and_trains_nothing(command: Command) -> None:
         ('key = "strong"', 'key = "kd"', "two rows are called kd"),
         ("params = {kd = 1.5}", 'method = "kd"\nfrom = "kd"', "row strong: `from` names a row"),
         ('rule = "energy"', 'rule = "plain"', "row strong: a plain temperature has no plus"),
+        ('label = "KD, strong"', 'from = "later"', "row strong: unknown row 'later'.* stands above"),
+        ("lr = 0.02", "lr = -0.02", "line 13: row strong: learning rate -0.02 must be above 0"),
         ("seeds = 2", 'tables = ["table5"]', "line 1: title is of a table of its own: leave out `tables`"),
         ("seeds = 2", 'data = "0123"', "saved for the images 0123, not for the published ones"),
         ("[vary]", '[teachers]\nresnet20 = "abcd"\n[vary]', "teacher resnet20 is the file with SHA-256 abcd"),
@@ -138,9 +140,21 @@ def test_what_is_wrong_is_told_with_its_line(command: Command, old: str, new: st
     assert re.search(f"mine.toml.*{says}", refused(command, "mine.toml", "--gpus", 0, "--plan"))
 
 
-def test_a_file_as_windows_writes_it(command: Command) -> None:
-    Path("mine.toml").write_bytes(b"\xef\xbb\xbf" + MINE.replace("\n", "\r\n").encode())
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_as_windows_writes_it(command: Command, encoding: str) -> None:
+    Path("mine.toml").write_bytes(MINE.replace("\n", "\r\n").encode(encoding))
     assert command("mine.toml", "--gpus", 0, "--plan")[0] == 0
+
+
+def test_letters_of_another_encoding_are_told_with_their_line(command: Command) -> None:
+    Path("mine.toml").write_bytes(MINE.replace("KD, strong", "KD, größer").encode("latin-1"))
+    assert "mine.toml, line 14: a letter that is not UTF-8: save" in refused(command, "mine.toml", "--plan")
+
+
+def test_own_rows_stand_where_their_keys_do_and_start_from_others_above(tmp_path: Path) -> None:
+    own = '[[row]]\nkey = "wide"\nfrom = "energy_kd"\n[[row]]\nkey = "wider"\nfrom = "wide"\n[[row]]\nkey = "last"\n'
+    table = requested(tmp_path / "mine.toml", f'rows = ["wider", "kd", "wide"]\n{own}').tables[0]
+    assert [row.key for row in table.parts[0].rows] == ["wider", "kd", "wide", "last"]
 
 
 def test_a_file_is_not_saved_over_itself(command: Command) -> None:

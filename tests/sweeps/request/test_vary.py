@@ -18,6 +18,10 @@ from trainables.errors import UserError
 PAIR = "resnet20/resnet8"
 
 
+def test_a_value_is_varied_once_however_it_is_written() -> None:
+    assert parse_varied("T=4,4.0,4e0,2") == ("temperature.base", ("2", "4"))
+
+
 def resolved(*vary: str, rows: tuple[str, ...] = ("energy_kd",), pairs: tuple[str, ...] = (PAIR,)) -> ResolvedTable:
     asked = Settings(dataset="digits", pairs=pairs, rows=rows, seeds=1, vary=tuple(map(parse_varied, vary)))
     return resolve(paper.ablation(), asked)
