@@ -183,7 +183,7 @@ def expect(plan: Plan, where: Where, resources: Resources) -> Expected:
     from sweeps.planning.teacher_caches import find_teacher_caches
     from sweeps.running.time_left import Expected
 
-    at_once = 0 if resources.address and not resources.gpus else resources.devices_at_once(cores_here())
+    at_once = 0 if resources.is_elastic else resources.devices_at_once(cores_here())
     seconds = known_seconds(
         plan,
         where.data_dir,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from trainables.commands import count
 from trainables.cores import cores_here
 from trainables.errors import UserError
 from trainables.spec import RunSpec
+
+ALL_GPUS = sys.maxsize
+"""Of a cluster, however many it has at the moment."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,17 @@ class Resources:
             return {"memory": 1}
         return {"CPU": self.cpus_per_job, "GPU": min(self.gpus_per_job, 1) if self.gpus else 0}
 
-    def devices_at_once(self, cpus: int) -> int:
-        """How many devices (or shares of one) there are to train on; a job takes one, or `devices` of them."""
+    @property
+    def is_elastic(self) -> bool:
+        """Whether it uses all that a cluster has, which may change."""
+        return self.address is not None and self.gpus in {0, ALL_GPUS}
+
+    def devices_at_once(self, cpus: int, gpus: int = ALL_GPUS) -> int:
+        """How many devices (or shares of one) there are to train on; a job takes one, or `devices` of them.
+
+        gpus: that there are, where they may be fewer than were asked for."""
         if self.gpus:
-            return self.gpus * self._sharing
+            return min(self.gpus, gpus) * self._sharing
         return cpus // self.cpus_per_job
 
     def cpus(self, devices: int) -> int:
@@ -85,21 +96,20 @@ def check_sizes(asked: Resources) -> None:
 
 
 def check_against(asked: Resources, gpus: int, cpus: int, found: str) -> None:
-    if asked.gpus > gpus:
-        raise UserError(
-            f"--gpus {asked.gpus}: {found}; ask for {gpus}, or run on the CPU with --gpus 0"
-            if gpus
-            else f"--gpus {asked.gpus}: {found}; --gpus 0 runs on the CPU"
-        )
-    check_fit(asked, cpus)
+    wanted = "all" if asked.gpus == ALL_GPUS else asked.gpus
+    if asked.gpus and not gpus:
+        raise UserError(f"--gpus {wanted}: {found}; --gpus 0 runs on the CPU")
+    if gpus < asked.gpus != ALL_GPUS:
+        raise UserError(f"--gpus {wanted}: {found}; ask for {gpus}, or run on the CPU with --gpus 0")
+    check_fit(asked, cpus, gpus)
     needed = asked.cpus_per_job * (max(1, int(asked.gpus_per_job)) if asked.address else 1)
     if needed > cpus:
         raise UserError(f"a job asks for {needed} CPUs, but there are {cpus}: ask for fewer")
 
 
-def check_fit(asked: Resources, cpus: int) -> None:
+def check_fit(asked: Resources, cpus: int, gpus: int = ALL_GPUS) -> None:
     """Refuse jobs that take more devices than there are."""
-    at_once = asked.devices_at_once(cpus)
+    at_once = asked.devices_at_once(cpus, gpus)
     if asked.gpus_per_job > max(1, at_once):
         what = "GPUs" if asked.gpus else "processes"
         raise UserError(f"--gpus-per-job {asked.gpus_per_job:g}: the sweep has {at_once} {what}; ask for fewer")

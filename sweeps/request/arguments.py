@@ -17,6 +17,7 @@ from analysis.table.command_line import parse_override
 from analysis.table.costs import COLUMNS, OF_NETWORKS
 from analysis.table.varied import parse_varied
 from analysis.watch import PORT, parse_port
+from sweeps.planning.resources import ALL_GPUS
 from sweeps.request.experiment_file import Experiment, is_experiment, read_experiment
 from trainables.commands import Parser, command_name, did_you_mean, parse_path
 from trainables.datasets import at_side, names
@@ -334,17 +335,12 @@ def add_what(group: Any) -> None:
 
 def add_where(group: Any) -> None:
     add = group.add_argument
-    add("--gpus", type=whole(0), metavar="N", help="GPUs to use (default: all there are); 0: train on the CPU")
+    add("--gpus", type=_gpus, metavar="N", help="GPUs to use, or all (default: all there are); 0: train on the CPU")
     add("--gpus-per-job", type=_share, default=1.0, metavar="F", help="0.5: two jobs share a GPU; 4: a job has four")
     add("--cpus-per-job", type=whole(1), default=1, metavar="N", help="processor cores of a job (default: 1)")
     add("--pack", type=whole(1), metavar="N", help="most students in one job (default: all that share a teacher)")
-    add(
-        "--teacher-cache",
-        type=_gigabytes,
-        default=20.0,
-        metavar="GB",
-        help="disk that teachers' answers may take (default: 20; 0: none)",
-    )
+    disk = "disk that teachers' answers may take (default: 20; 0: none)"
+    add("--teacher-cache", type=_gigabytes, default=20.0, metavar="GB", help=disk)
     graphs = "record steps as CUDA graphs (faster on small networks; not measured)"
     add("--cuda-graphs", action="store_true", help=graphs)
     add("--address", metavar="HOST:PORT", help="join a running Ray cluster (auto: the one of this machine)")
@@ -394,6 +390,9 @@ def whole(least: int) -> Callable[[str], int]:
     return number(int, lambda value: value >= least, f"a whole number, {least} or more")
 
 
+_gpus = number(
+    lambda word: ALL_GPUS if word == ALL else int(word), lambda value: value >= 0, "a whole number, 0 or more, or all"
+)
 _fraction = number(float, lambda value: 0 < value <= 1, "above 0 and at most 1")
 _share = number(float, lambda value: 0 < value < math.inf, "a number above 0")
 _hours = number(lambda text: float(text.removesuffix("h")), lambda value: 0 < value < math.inf, "hours, as 200h")

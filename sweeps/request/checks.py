@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from sweeps.planning.images import count_images
-from sweeps.planning.resources import Resources, check_fit, check_resources, check_sizes, gpus_here
+from sweeps.planning.resources import ALL_GPUS, Resources, check_fit, check_resources, check_sizes, gpus_here
 from sweeps.request.arguments import Where
 from sweeps.request.request import Request, list_datasets
 from trainables import datasets
@@ -84,8 +84,8 @@ def find_resources(where: Where) -> Resources:
     """What the sweep may use: all GPUs of this machine unless told otherwise; never the CPU by accident."""
     gpus = where.gpus
     if gpus is None and where.address is not None:
-        raise UserError("--address: say how many of the cluster's GPUs to use with --gpus N (0: its CPUs)")
-    if gpus is None:
+        raise UserError("--address: say how many of the cluster's GPUs to use with --gpus N (or all; 0: its CPUs)")
+    if gpus is None or (gpus == ALL_GPUS and where.address is None):
         gpus = len(gpus_here())
         if not gpus:
             raise UserError("found no GPU that PyTorch can use: --gpus 0 trains on the CPU (--plan says how long)")
@@ -98,6 +98,8 @@ def planned_resources(where: Where) -> Resources:
     """What a sweep would use, here or on a machine that has as many GPUs as were asked for."""
     here = gpus_here()
     gpus = len(here) if where.gpus is None else where.gpus
+    if gpus == ALL_GPUS:
+        gpus = max(1, len(here))
     resources = Resources(gpus, where.gpus_per_job, where.cpus_per_job, where.address)
     if gpus <= len(here):
         check_resources(resources)

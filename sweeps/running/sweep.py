@@ -93,9 +93,10 @@ class RunningSweep:
         return job
 
     def _has_room(self, job: PlannedJob) -> bool:
-        cpus = sum(node["Resources"]["CPU"] for id_, node in find_nodes().items() if id_ not in self.left_out)
+        nodes = [node["Resources"] for id_, node in find_nodes().items() if id_ not in self.left_out]
+        cpus, gpus = (int(sum(node.get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
         busy = sum(self.resources.devices(other.specs) for other in self.running.values())
-        return busy + self.resources.devices(job.specs) <= self.resources.devices_at_once(int(cpus))
+        return busy + self.resources.devices(job.specs) <= self.resources.devices_at_once(cpus, gpus)
 
     def start(self, key: str) -> None:
         """A job has a process."""

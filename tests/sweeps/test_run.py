@@ -61,7 +61,7 @@ needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a 
         (["table5", "--train-fraction", "1.5"], "argument --train-fraction: must be above 0 and at most 1"),
         (["table5", "--train-fraction", "nan"], "argument --train-fraction: must be above 0 and at most 1"),
         (["table5", "--precision", "fp16"], "argument --precision: invalid choice: 'fp16'"),
-        (["table5", "--gpus", "-1"], "argument --gpus: must be a whole number, 0 or more, not '-1'"),
+        (["table5", "--gpus", "-1"], "argument --gpus: must be a whole number, 0 or more, or all, not '-1'"),
         (["table5", "--gpus-per-job", "0"], "argument --gpus-per-job: must be a number above 0, not '0'"),
         (["table5", "--pack", "0"], "argument --pack: must be a whole number, 1 or more, not '0'"),
         (["table5", "--results", ""], "argument --results: is empty: name a path"),

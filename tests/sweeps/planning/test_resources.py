@@ -9,7 +9,7 @@ from plans import plan_of
 
 from analysis import paper
 from analysis.record.settings import Settings
-from sweeps.planning.resources import Resources, check_against, check_resources
+from sweeps.planning.resources import ALL_GPUS, Resources, check_against, check_resources
 from trainables.errors import UserError
 from trainables.methods import whole_batches
 from trainables.spec import RunSpec, params
@@ -21,6 +21,7 @@ GPU_NAMES = ["H200"] * 2
     ("asked", "found", "message"),
     [
         (Resources(8), [], "--gpus 8: this machine has no GPU .* --gpus 0 runs on the CPU"),
+        (Resources(ALL_GPUS), [], "--gpus all: this machine has no GPU .* --gpus 0 runs on the CPU"),
         (Resources(8), GPU_NAMES, r"has 2 GPUs \(H200\); ask for 2, or run on the CPU with --gpus 0"),
         (Resources(2, gpus_per_job=1.5), GPU_NAMES, r"1.5 must be a share in \(0, 1\] or a whole number"),
         (Resources(2, gpus_per_job=4), GPU_NAMES, r"--gpus-per-job 4: the sweep has 2 GPUs"),

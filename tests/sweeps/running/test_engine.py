@@ -9,20 +9,22 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import fake_job
 import pytest
 from curves import scalars
 from fake_job import log_lines, result, spec, top1
+from ray.cluster_utils import Cluster
 from test_faults import below
 
 from analysis.record.ledger import Ledger
 from sweeps.planning.job_queue import Outcome
 from sweeps.planning.plan import JobKind, Plan, PlannedJob
-from sweeps.planning.resources import Resources
+from sweeps.planning.resources import ALL_GPUS, Resources
 from sweeps.running import cluster
 from sweeps.running.engine import execute
 from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
@@ -92,12 +94,15 @@ class Seen:
         ]
 
 
-def sweep(results: Path, whole: Plan, resources: Resources = CPU) -> Seen:
+def sweep(
+    results: Path, whole: Plan, resources: Resources = CPU, tell: Callable[[Event], None] = lambda event: None
+) -> Seen:
     events: list[Event] = []
     addresses: set[str] = set()
 
     def on_event(event: Event) -> None:
         events.append(event)
+        tell(event)
         addresses.update(listening([os.getpid(), *(process.pid for process in below(os.getpid()))]))
 
     with (
@@ -315,6 +320,32 @@ def test_a_fraction_of_a_gpu_lets_that_many_jobs_share_it(tmp_path: Path, monkey
         open_jobs += isinstance(event, JobStarted) - isinstance(event, RunEnded)
         most = max(most, open_jobs)
     assert most == 4
+
+
+def test_gpus_of_a_cluster_that_join_are_used_and_those_that_left_are_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five jobs, the first of which needs a second one beside it; then that one's machine leaves."""
+    monkeypatch.setenv("FAKE_TOGETHER", "2")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    jobs = [job(spec("net", seed)) for seed in range(1, 6)]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(workers_find(Path(__file__).parents[1]))
+        machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 1})
+        stack.callback(machines.shutdown)
+        joined: list[Any] = []
+
+        def change(event: Event) -> None:
+            if isinstance(event, JobStarted) and not joined:
+                joined.append(machines.add_node(num_cpus=2, num_gpus=1))
+            elif isinstance(event, RunEnded) and len(joined) == 1:
+                machines.remove_node(joined[0])
+                joined.append(None)
+
+        seen = sweep(tmp_path, plan(*jobs), Resources(ALL_GPUS, address=machines.address), change)
+    assert seen.outcome.complete
+    assert len(joined) == 2
+    assert len(seen.of(JobStarted)) >= 5
 
 
 def test_a_job_that_is_slow_to_leave_its_process_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

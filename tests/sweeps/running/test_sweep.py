@@ -13,7 +13,7 @@ from test_engine import job, plan
 
 from analysis.record.ledger import Ledger
 from sweeps.planning.job_queue import JobQueue
-from sweeps.planning.resources import Resources
+from sweeps.planning.resources import ALL_GPUS, Resources
 from sweeps.running import sweep as sweep_module
 from sweeps.running.cluster import StoppedError
 from sweeps.running.events import Event, JobFailed, MachineLeftOut, RunEnded
@@ -112,6 +112,29 @@ def test_a_result_that_nobody_reported_is_recorded(sweep: RunningSweep, events: 
     assert [event.entry.run_id for event in events if isinstance(event, RunEnded)] == [ONE.run_id]
     assert sweep.outcome().done == {ONE.run_id}
     assert sweep.outcome().failed.keys() == {TWO.run_id}
+
+
+@pytest.mark.parametrize("asked", [ALL_GPUS, 3])
+def test_gpus_that_join_are_used_and_those_that_left_are_not_waited_for(
+    sweep: RunningSweep, monkeypatch: pytest.MonkeyPatch, asked: int
+) -> None:
+    there = {"a": 1}
+    monkeypatch.setattr(
+        sweep_module, "find_nodes", lambda *_: {key: {"Resources": {"CPU": 4, "GPU": n}} for key, n in there.items()}
+    )
+    jobs = [job(spec("net", seed)) for seed in range(1, 7)]
+    sweep.queue, sweep.resources = JobQueue(plan(*jobs)), Resources(asked, address="auto")
+
+    def start_all() -> int:
+        return sum(1 for _ in iter(sweep.next_job, None))
+
+    assert start_all() == 1
+    there["b"] = 2
+    assert start_all() == 2
+    del there["a"]
+    for one in list(sweep.running)[:2]:
+        sweep.end(one)
+    assert start_all() == 1
 
 
 def test_an_interrupted_sweep_waits_for_the_epochs_under_way(sweep: RunningSweep, tmp_path: Path) -> None:
