@@ -74,7 +74,8 @@ def serve(results: Path, metric: str, host: str, port: int, *, guarded: bool) ->
     from analysis.watching.guard import LOOPBACK as OWN
     from analysis.watching.server import make_application
 
-    os.nice(PRIORITY)
+    if hasattr(os, "nice"):
+        os.nice(PRIORITY)
     token = secrets.token_urlsafe(24) if guarded or host not in OWN else None
     with contextlib.closing(listen(host, port)) as listening, contextlib.ExitStack() as stack:
         port = listening.getsockname()[1]

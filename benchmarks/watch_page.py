@@ -1,20 +1,22 @@
-"""The live page on a large ledger, and a sweep's writes beside a page that is asked for without rest.
+"""The live page on a large ledger, and the end of a sweep beside a page that is asked for without rest.
 
     python benchmarks/watch_page.py [--runs 10000] [--turns 9] [--writes 300] [--json]
 
 first paint, cell: from the request to the first paint, in headless Chromium. read: until the page's process serves it.
-ratio: the time of the writes of a driver beside the page over the same without it, turn about.
+end: of a sweep whose driver works, records a run and waits for the next one; writes: the part that the recording takes.
+Turn about without the page, which then stands still, and beside it, while another process polls it as its script does,
+but without rest; ratios are within a turn.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -36,8 +38,22 @@ from trainables.commands import run_command
 ROOT = Path(__file__).resolve().parents[1]
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1"
 CELL = "document.querySelector('td a[href^=\"/cell\"]').href"
-PAUSE = 0.02
-"""Seconds between two writes: a sweep of tiny runs writes less often."""
+WORK, PAUSE = 0.005, 0.02
+"""Seconds of a driver's work, and until the next run has ended: a sweep of tiny runs writes less often."""
+POLLING = """
+import os, sys, urllib.request
+os.nice(19)  # It stands for a browser, which is on another machine.
+answers, version = 0, ""
+while os.getppid() == int(sys.argv[2]):
+    request = urllib.request.Request(sys.argv[1], headers={"If-None-Match": f'"{version}"'})
+    try:
+        with urllib.request.urlopen(request) as answer:
+            version = answer.read().decode().partition('data-version="')[2].partition('"')[0]
+    except urllib.error.HTTPError as error:
+        assert error.code == 304
+    answers += 1
+    print(answers, flush=True)
+"""
 
 
 def fill(results: Path, runs: int) -> None:
@@ -50,13 +66,13 @@ def fill(results: Path, runs: int) -> None:
 
 
 @contextlib.contextmanager
-def serve(results: Path) -> Iterator[str]:
-    """The address of the page."""
+def serve(results: Path) -> Iterator[tuple[str, int]]:
+    """The address of the page and its process."""
     command = [sys.executable, str(ROOT / "analysis" / "watch.py"), "--results", str(results), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            yield process.stdout.readline().strip()
+            yield process.stdout.readline().strip(), process.pid
         finally:
             process.terminate()
 
@@ -73,57 +89,60 @@ def measure_paints(address: str, turns: int, folder: Path) -> dict[str, list[flo
     return {name: values[1:] for name, values in found.items()}
 
 
-def write(results: Path, first: int, writes: int) -> float:
-    """Seconds that a driver spends in recording so many runs."""
+def end_sweep(results: Path, first: int, writes: int) -> tuple[float, float]:
+    """Seconds of a driver in all, and of its records of so many runs."""
     spec = next(iter(list_runs([paper.find("table5")])))
-    spent = 0.0
+    spent, began = 0.0, time.perf_counter()
     with Ledger.open(results / "ledger.sqlite") as ledger:
         for number in range(first, first + writes):
+            worked = time.thread_time()
             result = make_result(replace(spec, seed=10**6 + number))
-            began = time.perf_counter()
+            while time.thread_time() < worked + WORK:
+                pass
+            before = time.perf_counter()
             ledger.record(result)
-            spent += time.perf_counter() - began
+            spent += time.perf_counter() - before
             time.sleep(PAUSE)
-    return spent
+    return time.perf_counter() - began, spent
 
 
 @contextlib.contextmanager
 def polling(address: str) -> Iterator[list[int]]:
-    """Ask for the first page again and again. The number of answers."""
-    ended, answers = threading.Event(), [0]
-
-    def poll() -> None:
-        while not ended.is_set():
-            with urllib.request.urlopen(address) as answer:
-                answer.read()
-            answers[0] += 1
-
-    thread = threading.Thread(target=poll)
-    thread.start()
-    try:
-        yield answers
-    finally:
-        ended.set()
-        thread.join()
+    """Ask for the first page again and again. The number of answers, once it has ended."""
+    command, answers = [sys.executable, "-c", POLLING, address, str(os.getpid())], [0]
+    with tempfile.TemporaryFile("w+") as told, subprocess.Popen(command, stdout=told) as process:
+        try:
+            time.sleep(1)
+            yield answers
+        finally:
+            process.terminate()
+            process.wait()
+            told.seek(0)
+            answers[0] = int(told.readlines()[-1])
 
 
 def measure(runs: int, turns: int, writes: int) -> dict[str, Numbers]:
+    found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder)
         fill(results, runs)
         began = time.perf_counter()
-        with serve(results) as address:
-            found = {"read, s": [time.perf_counter() - began]}
+        with serve(results) as (address, process):
+            found["read, s"] = [time.perf_counter() - began]
             found |= measure_paints(address, turns, results)
-        alone, beside, count, answers = [], [], 0, 0
-        for _ in range(turns):
-            alone.append(write(results, count, writes))
-            with serve(results) as address, polling(address) as polled:
-                beside.append(write(results, count + writes, writes))
-            count, answers = count + 2 * writes, answers + polled[0]
-        found |= {"writes alone, s": alone, "writes beside the page, s": beside}
-        found["ratio"] = [two / one for one, two in zip(alone, beside, strict=True)]
-        found["answers"] = [float(answers)]
+            count = 0
+            for _ in range(turns):
+                os.kill(process, signal.SIGSTOP)
+                alone = end_sweep(results, count, writes)
+                os.kill(process, signal.SIGCONT)
+                with polling(address) as answers:
+                    beside = end_sweep(results, count + writes, writes)
+                count += 2 * writes
+                for name, one, two in zip(("end", "writes"), alone, beside, strict=True):
+                    found.setdefault(f"{name} alone, s", []).append(one)
+                    found.setdefault(f"{name} beside the page, s", []).append(two)
+                    found.setdefault(f"{name} ratio", []).append(two / one)
+                found.setdefault("answers a second", []).append(answers[0] / beside[0])
     return {name: Numbers(tuple(values)) for name, values in found.items()}
 
 

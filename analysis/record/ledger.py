@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from analysis.record.beside import fetch_undisturbed, read_undisturbed
 from analysis.record.entry import NUMBERS, Entry, entry_of, read_entry
 from analysis.record.ledger_file import (
     APPLICATION_ID,
@@ -62,6 +63,8 @@ _COLUMNS = {
     **{name: "INTEGER" if limits.kind is int else "REAL" for name, limits in NUMBERS.items()},
     **dict.fromkeys(("weights_sha256", "teacher_sha256", *_JSON_COLUMNS), "TEXT"),
 }
+_TOGETHER = 200
+"""Rows that `recorded` reads at once: few enough to come between two transactions."""
 _BRIEF = [name for name in _COLUMNS if name not in ("curve", "shares")]
 
 _CREATE = f"""
@@ -157,16 +160,16 @@ def _result(row: sqlite3.Row) -> dict[str, Any]:
 class Ledger:
     """One open ledger. Rows are checked when they are recorded or merged, not again when they are read."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, beside: bool = False) -> None:
         self.path = path
-        self._connection = connection
+        self._connection, self._beside = connection, beside
 
     @staticmethod
     def open(path: Path, *, readonly: bool = False, beside: bool = False) -> Ledger:
         """The ledger at `path`; made if there is none, unless `readonly`. A file that is no ledger stays untouched.
 
-        beside: readonly, beside a sweep that must not wait: what a killed writer began is not undone either, but is an
-        error until somebody else has undone it.
+        beside: readonly, without a lock, beside a sweep that must not wait: what a killed writer began is not undone
+        either, but is an error until somebody else has undone it.
         """
         readonly = readonly or beside
         try:
@@ -182,14 +185,17 @@ class Ledger:
         with translate_errors(path), contextlib.ExitStack() as unless_opened:
             connection = connect(path, beside=beside)
             unless_opened.callback(connection.close)
-            check_identity(path, connection)
+            if beside:
+                read_undisturbed(path, lambda: check_identity(path, connection))
+            else:
+                check_identity(path, connection)
             if readonly:
                 connection.execute("PRAGMA query_only = ON")
             else:
                 check_whole(path, connection)
                 _try_writing(connection)
             unless_opened.pop_all()
-        return Ledger(path, connection)
+        return Ledger(path, connection, beside=beside)
 
     def __enter__(self) -> Ledger:
         return self
@@ -224,13 +230,17 @@ class Ledger:
     def recorded(self, after: int, failed: Iterable[str] = ()) -> list[Entry]:
         """The runs that were recorded since there were `after`, and those of `failed` as they are now. Without curves
         and shares, which are most of a ledger. A run that is recorded again keeps its row."""
-        where = "WHERE rowid > ? OR run_id IN (SELECT value FROM json_each(?)) ORDER BY rowid"
-        return list(self._read(where, [after, _json(list(failed))], columns=", ".join(_BRIEF)))
+        where = "WHERE rowid <= ? AND run_id IN (SELECT value FROM json_each(?)) ORDER BY rowid"
+        found = list(self._read(where, [after, _json(list(failed))], columns=", ".join(_BRIEF)))
+        rows = self._fetch("SELECT max(rowid) FROM runs")[0][0] or 0
+        for first in range(after, rows, _TOGETHER):
+            bounds = [first, min(first + _TOGETHER, rows)]
+            found += self._read("WHERE rowid > ? AND rowid <= ? ORDER BY rowid", bounds, columns=", ".join(_BRIEF))
+        return found
 
     def count(self) -> int:
         """How many runs are recorded."""
-        with translate_errors(self.path):
-            return int(self._connection.execute("SELECT count(*) FROM runs").fetchone()[0])
+        return int(self._fetch("SELECT count(*) FROM runs")[0][0])
 
     def newest(self, most: int) -> list[Entry]:
         """The runs that are done, those recorded last first, without curves and shares."""
@@ -247,8 +257,7 @@ class Ledger:
 
     def sweeps(self) -> list[Sweep]:
         """Every sweep that was asked for, the latest last."""
-        with translate_errors(self.path):
-            rows = self._connection.execute("SELECT * FROM sweeps ORDER BY asked, rowid").fetchall()
+        rows = self._fetch("SELECT * FROM sweeps ORDER BY asked, rowid")
         return [
             self._sweep(**{name: value for name, value in row.items() if name in _SWEEP}) for row in map(dict, rows)
         ]
@@ -285,18 +294,23 @@ class Ledger:
         make: Callable[[dict[str, Any]], Entry] = read_entry,
         columns: str = "*",
     ) -> Iterator[Entry]:
+        for row in self._fetch(f"SELECT {columns} FROM runs {where}", values):
+            try:
+                yield make(_result(row))
+            except NewerError as error:
+                raise UserError(f"run {row[0]!r} of the ledger {self.path}: {error}") from error
+            except (UserError, TypeError, ValueError, OverflowError) as error:
+                raise UserError(
+                    f"run {row[0]!r} of the ledger {self.path} is damaged: {error}; restore the ledger from a "
+                    "copy, or delete that row of its table `runs` (sqlite3) and run the sweep again"
+                ) from error
+
+    def _fetch(self, query: str, values: Sequence[str | int] = ()) -> list[sqlite3.Row]:
+        """All at once: a writer waits until the last row is fetched, not until it is read."""
         with translate_errors(self.path):
-            # All at once: a writer waits until the last row is fetched, not until it is read.
-            for row in self._connection.execute(f"SELECT {columns} FROM runs {where}", values).fetchall():
-                try:
-                    yield make(_result(row))
-                except NewerError as error:
-                    raise UserError(f"run {row[0]!r} of the ledger {self.path}: {error}") from error
-                except (UserError, TypeError, ValueError, OverflowError) as error:
-                    raise UserError(
-                        f"run {row[0]!r} of the ledger {self.path} is damaged: {error}; restore the ledger from a "
-                        "copy, or delete that row of its table `runs` (sqlite3) and run the sweep again"
-                    ) from error
+            if self._beside:
+                return fetch_undisturbed(self.path, self._connection, query, values)
+            return self._connection.execute(query, values).fetchall()
 
     def _sweep(
         self, asked: str, tables: str, settings: str, command: str, data_dir: str | None = "", teachers: str | None = ""

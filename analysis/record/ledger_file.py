@@ -8,13 +8,12 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from analysis.record.beside import connect_beside
 from analysis.record.sqlite_errors import WAIT_SECONDS, check_beside, meaning
 from trainables.errors import UserError
 
 APPLICATION_ID = 0x454B444C  # "EKDL"
 SCHEMA = 3
-LOOK_SECONDS = 1
-"""How long a reader beside a sweep waits for a transaction to end."""
 NO_LEDGER = "is no ledger of this program, or is damaged: it stays as it is; name another file"
 
 
@@ -40,12 +39,14 @@ def connect(path: Path, *, beside: bool) -> sqlite3.Connection:
 
     beside: a sweep that must not wait; then that is left to others.
     """
-    mode, wait = ("ro", LOOK_SECONDS) if beside else ("rw", WAIT_SECONDS)
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None)
+    if beside:
+        connection = connect_beside(path)
+    else:
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        connection = sqlite3.connect(uri, uri=True, timeout=WAIT_SECONDS, isolation_level=None)
+        connection.execute("PRAGMA synchronous = EXTRA")
     connection.text_factory = lambda text: text.decode(errors="replace")
     connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA synchronous = EXTRA")
     return connection
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from analysis.record.ledger_file import LOOK_SECONDS
+from analysis.record.beside import connect_beside, read_undisturbed
 from analysis.record.trial import COSTS, FAILED, FIELDS, GOALS, RUNS, TrialRecord, records_of
 from trainables.errors import UserError
 
@@ -69,26 +68,25 @@ class StudyRecord:
 
 
 def read_study(path: Path) -> StudyRecord:
-    """Read it without a write: neither tables are made nor a killed writer's transaction is undone."""
-
-    def connect() -> sqlite3.Connection:
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        return sqlite3.connect(uri, uri=True, timeout=LOOK_SECONDS, check_same_thread=False)
-
+    """Read it without a write or a lock: neither tables are made nor a killed writer's transaction is undone."""
     try:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        options = {"creator": connect}
-        storage = RDBStorage("sqlite:///study", options, skip_compatibility_check=True, skip_table_creation=True)
-        try:
-            study = optuna.load_study(study_name=None, storage=storage)
-            kept = tuple(study.get_trials(deepcopy=False))
-            goals = study.user_attrs.get(GOALS, {})
-            best = tuple(trial.number for trial in study.best_trials)
-            return StudyRecord(study.study_name, goals, tuple(study.directions), kept, best)
-        finally:
-            storage.engine.dispose()
+        return read_undisturbed(path, lambda: _load_study(path))
     except Exception as error:
         raise UserError(f"the study {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+
+
+def _load_study(path: Path) -> StudyRecord:
+    options = {"creator": lambda: connect_beside(path)}
+    storage = RDBStorage("sqlite:///study", options, skip_compatibility_check=True, skip_table_creation=True)
+    try:
+        study = optuna.load_study(study_name=None, storage=storage)
+        kept = tuple(study.get_trials(deepcopy=False))
+        goals = study.user_attrs.get(GOALS, {})
+        best = tuple(trial.number for trial in study.best_trials)
+        return StudyRecord(study.study_name, goals, tuple(study.directions), kept, best)
+    finally:
+        storage.engine.dispose()
 
 
 def importances_of(complete: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> dict[str, float]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.record.beside import State, state_of
 from analysis.record.entry import Entry
 from analysis.record.ledger import Ledger, Sweep
 from analysis.record.settings import Settings
@@ -18,15 +20,17 @@ from analysis.table.command_line import ledger_path
 from analysis.table.layout import Table
 from analysis.table.resolved import resolve
 from analysis.watching.status import RunUnderWay, Status, read_status
-from trainables.errors import UserError, reason_of
+from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from analysis.record.study import StudyRecord
 
 LOOK_SECONDS = 1.0
-"""Between two looks at the folder."""
-_COUNTER = slice(24, 28)
-"""Of a SQLite file: a number that every transaction changes."""
+"""Between two looks at the folder, at least."""
+SHARE = 0.1
+"""Of a processor, at most, for looks and for the pages that they change."""
+LONGEST = 30.0
+"""Seconds between two looks, however long they take."""
 _TABLES = 256
 """Most tables and settings whose runs are kept in mind."""
 
@@ -62,17 +66,18 @@ class Follower:
         nothing = Snapshot(results, {}, (), metric, self._make_chapter)
         self.view = Seen(0, nothing, trouble="nothing has been read yet")
         self._resolve = lru_cache(_TABLES)(resolve)
-        self._state: tuple[int, bytes] | None = None
+        self._state: State | None = None
         self._file = 0
         self._changed: frozenset[str] = frozenset()
         self._kept: dict[tuple[str, Settings], tuple[frozenset[str], Chapter]] = {}
         self._studies: dict[Path, tuple[object, StudyRecord]] = {}
         self._looking = threading.Lock()
+        self._worked = 0.0
         self._ended = threading.Event()
 
     def look(self) -> None:
         """Read what is new."""
-        with self._looking:
+        with self._looking, self.working():
             try:
                 self._read_ledger()
             except UserError as error:
@@ -89,7 +94,7 @@ class Follower:
 
     def _read_ledger(self) -> None:
         path = ledger_path(self.results)
-        state = _state_of(path)
+        state = state_of(path)
         if state is not None and state == self._state:
             return
         with Ledger.open(path, beside=True) as ledger:
@@ -111,7 +116,7 @@ class Follower:
         """As it was where one cannot be read now."""
         for path in sorted((self.results / "search").glob("*/study.sqlite")):
             with contextlib.suppress(UserError):
-                state, known = _state_of(path), self._studies.get(path)
+                state, known = state_of(path), self._studies.get(path)
                 if known is None or known[0] != state:
                     from analysis.record.study import read_study
 
@@ -139,17 +144,32 @@ class Follower:
             runs = self.view.snapshot.runs
             return {run_id: runs[run_id] for run_id in run_ids if run_id in runs}
 
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """The processor's time that this takes puts the next look off."""
+        began = time.thread_time()
+        try:
+            yield
+        finally:
+            self._worked += time.thread_time() - began
+
+    def _rest(self) -> float:
+        """Seconds until the next look."""
+        worked, self._worked = self._worked, 0.0
+        return min(max(LOOK_SECONDS, worked / SHARE), LONGEST)
+
     def follow(self) -> Callable[[], None]:
         """Look again and again in a thread of its own. Returns what ends it."""
 
         def watch() -> None:
-            while not self._ended.wait(LOOK_SECONDS):
+            while not self._ended.wait(self._rest()):
                 try:
                     self.look()
                 except Exception as error:
                     self._show(trouble=f"the folder is no longer followed ({error}): start the page again")
                     raise
 
+        self._worked = 0.0  # The first look is over, however long it took.
         thread = threading.Thread(target=watch, name="follow-results", daemon=True)
         thread.start()
 
@@ -158,14 +178,3 @@ class Follower:
             thread.join()
 
         return end
-
-
-def _state_of(path: Path) -> tuple[int, bytes] | None:
-    """The file, and another value after every transaction, found without a lock."""
-    try:
-        with open(path, "rb") as file:
-            return path.stat().st_ino, file.read(_COUNTER.stop)[_COUNTER]
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UserError(f"cannot read the ledger {path}: {reason_of(error)}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import sys
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 ENDINGS = {"latex": "tex", "csv": "csv", "markdown": "md", "json": "json"}
 POLL_SECONDS = 2.0
+MOST_KEPT = 64
+"""Pages of one view."""
 
 
 def make_application(follower: Follower, *, token: str | None = None, port: int = 0) -> Guard:
@@ -58,6 +61,9 @@ class _Routes:
     def __init__(self, follower: Follower) -> None:
         self.follower = follower
         self.start = secrets.token_hex(4)
+        self.making = threading.Lock()
+        self.kept: dict[tuple[str, bytes], bytes] = {}
+        self.kept_version = ""
 
     def index(self, request: Request) -> Response:
         _words(request)
@@ -138,16 +144,20 @@ class _Routes:
         return Response(content, media_type=kind)
 
     def _page(self, request: Request, make: Callable[[Seen], page.Page]) -> Response:
-        """The page; or that it is still the one that the browser has."""
+        """The page, made once for each view; or that it is still the one that the browser has."""
         view = self.follower.view
         version = f"{self.start}-{view.version}"
         if request.headers.get("if-none-match") == f'"{version}"':
             return Response(status_code=304)
-        return HTMLResponse(
-            page.render(make(view), version=version, trouble=view.trouble, seconds=POLL_SECONDS).encode(
-                errors="replace"
-            )
-        )
+        address = request.scope["path"], request.scope["query_string"]
+        with self.making:
+            if self.kept_version != version or len(self.kept) >= MOST_KEPT:
+                self.kept, self.kept_version = {}, version
+            if address not in self.kept:
+                with self.follower.working():
+                    made = page.render(make(view), version=version, trouble=view.trouble, seconds=POLL_SECONDS)
+                self.kept[address] = made.encode(errors="replace")
+            return HTMLResponse(self.kept[address])
 
 
 def _words(request: Request, *names: str, many: tuple[str, ...] = ()) -> dict[str, str]:
@@ -185,5 +195,5 @@ def _bad_input(request: Request, error: Exception) -> Response:
 
 
 def _failed(request: Request, error: Exception) -> Response:
-    print(f"error: {request.url.path!r}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    print(f"error: {request.scope['path']!r}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     return PlainTextResponse("this page has a mistake of the program; the command that shows it says which", 500)

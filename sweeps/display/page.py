@@ -28,7 +28,7 @@ def show_page(results: Path, port: int | None) -> Iterator[None]:
         [sys.executable, watch.__file__, *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        start_new_session=True,
+        process_group=0,  # No Ctrl-C; a session of its own would have a priority of its own.
     )
     print(f"page: http://{watch.LOOPBACK}:{port}/", flush=True)
     try:

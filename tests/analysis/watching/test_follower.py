@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import made_up
@@ -118,13 +122,50 @@ def test_the_transaction_of_a_killed_writer_is_left_to_others(results: Path) -> 
     assert follower.view.snapshot.runs
 
 
-def test_a_writer_does_not_wait_for_a_reader_that_works_through_rows(results: Path) -> None:
-    with (
-        Ledger.open(results / "ledger.sqlite", beside=True) as reader,
-        Ledger.open(results / "ledger.sqlite") as writer,
-    ):
-        rows = reader._read("ORDER BY rowid")
-        next(rows)
+def test_a_writer_never_meets_a_lock_of_a_reader_that_never_rests(results: Path) -> None:
+    """It waits for nobody, so that a lock would be an error."""
+    path = results / "ledger.sqlite"
+    spec, ended = specs_of(TABLES[0], SETTINGS)[0], threading.Event()
+    before = len(Ledger.open(path, readonly=True).all())
+    seen: list[int] = []
+
+    def keep_reading() -> None:
+        follower = Follower(results)
+        while not ended.is_set():
+            follower.look()
+            follower.entries(follower.view.snapshot.runs)
+            assert not follower.view.trouble
+            seen.append(len(follower.view.snapshot.runs))
+
+    reader = ThreadPoolExecutor(1).submit(keep_reading)
+    with Ledger.open(path) as writer:
         writer._connection.execute("PRAGMA busy_timeout = 0")
-        writer.remember(["table5"], SETTINGS, "x")
-        next(rows)
+        for seed in range(100, 200):
+            assert writer.record(result(replace(spec, seed=seed), 50.0))
+    deadline = time.monotonic() + 30
+    while seen[-1:] != [before + 100] and not reader.done() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    ended.set()
+    reader.result()
+    assert seen == sorted(seen)
+    assert seen[-1] == before + 100
+
+
+def test_pages_read_while_a_transaction_was_written_are_forgotten(results: Path) -> None:
+    path = results / "ledger.sqlite"
+    whole = path.read_bytes()
+    with Ledger.open(path, beside=True) as ledger:
+        path.write_bytes(whole.replace(b"NVIDIA MADE-UP", b"NVIDIA HALF-UP"))
+        assert ledger.all()[0].provenance["device"] == "NVIDIA HALF-UP"
+        path.write_bytes(whole)
+        assert ledger.all()[0].provenance["device"] == "NVIDIA MADE-UP"
+
+
+def test_a_long_look_is_followed_by_a_long_rest(tmp_path: Path) -> None:
+    follower = Follower(tmp_path)
+    with follower.working():
+        began = time.thread_time()
+        while time.thread_time() < began + 0.2:
+            pass
+    assert 2 <= follower._rest() < 4
+    assert follower._rest() == 1

@@ -16,6 +16,7 @@ from web import LOCAL, Answer, ask
 from analysis.record.ledger import Ledger
 from analysis.table.render import render
 from analysis.tables import load_grid
+from analysis.watching import page
 from analysis.watching.follower import Follower
 from analysis.watching.guard import HEADERS, Guard
 from analysis.watching.runs_page import choose
@@ -139,6 +140,23 @@ def test_a_page_that_has_not_changed_is_not_sent_again(follower: Follower, appli
     again = ask(application, headers=LOCAL | {"if-none-match": f'"{version}"'})
     assert (again.status, again.body) == (304, b"")
     assert ask(application, headers=LOCAL | {"if-none-match": '"another"'}).status == 200
+
+
+def test_a_page_is_made_once_for_each_view(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    render = page.render
+    monkeypatch.setattr(page, "render", lambda which, **more: made.append(which.title) or render(which, **more))
+    follower = Follower(results)
+    follower.look()
+    application = make_application(follower)
+    answers = {ask(application, target).body for target in ("/", "/", cell(), "/", cell()) for _ in range(3)}
+    assert (len(answers), len(made)) == (2, 2)
+    follower.look()
+    ask(application)
+    assert len(made) == 2
+    follower._show(trouble="something else")
+    assert "something else" in ask(application).text
+    assert len(made) == 3
 
 
 def digest(folder: Path) -> dict[str, tuple[str, int]]:
