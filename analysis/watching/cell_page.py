@@ -35,7 +35,13 @@ MOST_BESIDE = 6
 
 
 def cell_href(chapter: Chapter, value: Value) -> str:
-    return href("cell", table=chapter.table.key, part=value.part, row=value.row, pair=value.pair.key)
+    """Empty where there is nothing to open. A difference opens the row that was the best beside the other one."""
+    row, beside = value.row if value.runs else value.chosen, ""
+    if not value.runs and chapter.grid is not None:
+        blocks = (block for part in chapter.grid.resolved.parts if part.key == value.part for block in part.blocks)
+        beside = next((one.minus for block in blocks for one in block.differences if one.key == value.row), "")
+    cell = {"table": chapter.table.key, "part": value.part, "row": row, "pair": value.pair.key}
+    return href("cell", **cell, beside=beside) if row else ""
 
 
 def find_cell(chapter: Chapter, part: str, row: str, pair: str) -> Value | None:

@@ -87,7 +87,7 @@ def _ticks(numbers: Sequence[float], *, whole: bool) -> list[float]:
     low, high = min(numbers, default=0.0), max(numbers, default=1.0)
     if low == high:
         low, high = low - 0.5, high + 0.5
-    return [round(float(tick), 9) for tick in MaxNLocator(6, integer=whole).tick_values(low, high)]
+    return [round(float(tick), 9) for tick in MaxNLocator(6, integer=whole, steps=[1, 2, 5, 10]).tick_values(low, high)]
 
 
 def _part(number: float, ticks: Sequence[float]) -> float:

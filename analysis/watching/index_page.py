@@ -69,7 +69,7 @@ def link_entries(chapter: Chapter, running: Mapping[str, RunUnderWay]) -> Sheet:
 
     def add_link(entry: Shown) -> Shown:
         value = entry.of
-        if value is None or not value.runs:
+        if value is None:
             return entry
         under_way = [running[run_id] for run_id in value.runs if run_id in running]
         slowest = min(under_way, key=lambda run: run.epoch, default=None)

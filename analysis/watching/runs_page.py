@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
-from analysis.record.entry import NUMBERS, Entry
+from analysis.record.entry import NUMBERS, Entry, read_entry
 from analysis.record.settings import SHORT
 from analysis.reporting.document import BAD, CODE, QUIET, Block, Column, Styled, Words, listing, paragraph
 from analysis.reporting.provenance import minute
@@ -17,6 +17,7 @@ from analysis.watching.chart import Chart
 from analysis.watching.follower import Follower, Seen
 from analysis.watching.page import CHOICE, Field, Form, Page, href, link, section
 from analysis.watching.status import RunUnderWay
+from analysis.watching.status_section import runs_of
 from trainables import shares
 from trainables.commands import count, did_you_mean
 from trainables.errors import UserError
@@ -33,15 +34,18 @@ OWN = {
     **{name: attrgetter(name) for name in ("name", "status", "reason", "run_id", *(NUMBERS.keys() - {"epochs"}))},
 }
 """Fields of a run that are not of its spec."""
+RUNNING = "running"
+"""The status of a run under way."""
 EXAMPLE = "method=kd student=resnet8 T+=2 seed<=2 best_top1>70"
 
 
 def runs_page(follower: Follower, view: Seen, where: str, y: str) -> Page:
     """where: see `choose`. y: one of Y."""
-    found = choose(list(view.snapshot.runs.values()), where)
+    found = choose([*view.snapshot.runs.values(), *_find_under_way(view)], where)
     shown = found[-MOST_CURVES:]
     entries = follower.entries(entry.run_id for entry in shown)
-    curves = tuple(curve_of(entry, y, group_of(entry), f"seed {entry.spec.seed}") for entry in entries.values())
+    whole = [entry if entry.status == RUNNING else entries.get(entry.run_id, entry) for entry in shown]
+    curves = tuple(curve_of(entry, y, group_of(entry), f"seed {entry.spec.seed}") for entry in whole)
     fields = (
         Field("where", f"Which runs, for example: {EXAMPLE}", chosen=(where,)),
         Field("y", "Curves", CHOICE, (y,), tuple(Y.items())),
@@ -53,6 +57,17 @@ def runs_page(follower: Follower, view: Seen, where: str, y: str) -> Page:
         section("runs", count(len(found), "run"), _runs(found), aside=more),
     )
     return Page("Runs and curves", str(view.snapshot.results), tuple(each for each in sections if each.blocks))
+
+
+def _find_under_way(view: Seen) -> Iterator[Entry]:
+    """The runs under way that a table asks for, as far as they are; one that is tried again is in the ledger too."""
+    chapters = [chapter for chapter in view.snapshot.chapters if chapter.grid and view.running]
+    specs = {run_id: spec for chapter in chapters for run_id, spec in runs_of(chapter).items()}
+    for run_id, run in view.running.items():
+        if run_id in specs and run_id not in view.snapshot.runs:
+            curve = [(epoch, loss, top1, None, None) for epoch, loss, top1 in run.curve]
+            known = {"spec": specs[run_id].as_dict(), "run_id": run_id, "status": RUNNING}
+            yield read_entry({**known, "epochs": run.epoch, "curve": curve})
 
 
 def group_of(entry: Entry) -> str:
@@ -137,7 +152,7 @@ def _runs(entries: Sequence[Entry]) -> Iterator[Block]:
 def _run(entry: Entry) -> list[Words]:
     return [
         link(entry.name, href("run", id=entry.run_id), CODE),
-        "done" if entry.done else Styled("failed", BAD),
+        entry.status if entry.done or entry.status == RUNNING else Styled("failed", BAD),
         number(entry.best_top1),
         number(entry.last_top1),
         f"{entry.epochs or 0} of {entry.spec.epochs}",

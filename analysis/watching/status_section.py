@@ -87,7 +87,7 @@ def _compare_costs(view: Seen) -> Iterator[Block]:
     runs = view.snapshot.runs
     pace = _find_paces(runs)
     chapters = [chapter for chapter in view.snapshot.chapters if chapter.grid and chapter.table.kind.trains]
-    asked = {chapter.table.key: _runs_of(chapter) for chapter in chapters}
+    asked = {chapter.table.key: runs_of(chapter) for chapter in chapters}
     everything = {run_id: spec for specs in asked.values() for run_id, spec in specs.items()}
     if not pace or not everything:
         return
@@ -108,7 +108,8 @@ def _compare_costs(view: Seen) -> Iterator[Block]:
     )
 
 
-def _runs_of(chapter: Chapter) -> dict[str, RunSpec]:
+def runs_of(chapter: Chapter) -> dict[str, RunSpec]:
+    """All runs of a table, by their ids."""
     assert chapter.grid is not None
     resolved = chapter.grid.resolved
     groups = (*resolved.cells.values(), *resolved.untaught.values(), resolved.teachers)

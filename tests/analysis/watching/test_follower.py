@@ -134,7 +134,6 @@ def test_a_writer_never_meets_a_lock_of_a_reader_that_never_rests(results: Path)
         while not ended.is_set():
             follower.look()
             follower.entries(follower.view.snapshot.runs)
-            assert not follower.view.trouble
             seen.append(len(follower.view.snapshot.runs))
 
     reader = ThreadPoolExecutor(1).submit(keep_reading)

@@ -17,6 +17,7 @@ from analysis.record.ledger import Ledger
 from analysis.table.render import render
 from analysis.tables import load_grid
 from analysis.watching import page
+from analysis.watching.cell_page import cell_href
 from analysis.watching.follower import Follower
 from analysis.watching.guard import HEADERS, Guard
 from analysis.watching.runs_page import choose
@@ -84,7 +85,7 @@ def test_names_of_users_are_text(application: Guard) -> None:
 
 def test_the_first_page_has_each_table_with_links_to_its_cells(application: Guard) -> None:
     page = Page(ask(application).text)
-    cells = [link for link in page.links if link.startswith("/cell")]
+    cells = [link for link in page.links if link.startswith("/cell") and "beside" not in link]
     assert len(cells) == 16
     assert page.ids.count("table-table5") == 1
     assert "1 failed" in page.text
@@ -113,6 +114,19 @@ def test_a_cell_has_all_there_is_to_know(application: Guard, results: Path) -> N
 def test_a_cell_beside_others_has_their_curves(application: Guard) -> None:
     alone, both = (ask(application, cell() + more).text for more in ("", "&beside=kd_cutmix&beside=nonsense"))
     assert both.count('class="curve"') == 2 * alone.count('class="curve"') > 0
+
+
+def test_a_difference_opens_the_best_row_beside_the_other(application: Guard, follower: Follower) -> None:
+    chapter = follower.view.chapter("table5")
+    assert chapter is not None
+    assert chapter.grid is not None
+    found = next(value for value in chapter.grid.values if value.kind == "difference" and value.chosen)
+    target = cell_href(chapter, found)
+    assert target in Page(ask(application).text).links
+    page = ask(application, target).text
+    for row in (found.chosen, "kd"):
+        value = next(value for value in chapter.grid.values if value.row == row and value.pair == found.pair)
+        assert f"<title>{value.label}: seed 1" in page
 
 
 def test_a_failed_seed_says_why_and_how_to_try_again(application: Guard) -> None:

@@ -88,6 +88,14 @@ def test_a_run_under_way_has_a_page_and_its_cell_its_curve(application: Guard) -
     assert cell.count('class="curve"') == 2
 
 
+def test_runs_under_way_are_among_the_runs(application: Guard) -> None:
+    answer = ask(application, "/runs?where=status=running method=dkd")
+    (line,) = Page(answer.text).table("Run", "State", "Best top-1", "Last top-1", "Epochs", "Ended (UTC)")
+    assert line == [CELL.specs[0].name, "running", "", "", "3 of 240", ""]
+    assert answer.text.count('class="curve"') == 1
+    assert "running" not in ask(application, "/runs?where=method=kd").text
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
