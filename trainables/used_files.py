@@ -9,11 +9,12 @@ from __future__ import annotations
 import ast
 import atexit
 import hashlib
+import importlib.util
 import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,6 +125,10 @@ def _read(file: Path) -> tuple[bytes, list[str]]:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         why = error.msg if isinstance(error, SyntaxError) else str(error)
         raise UserError(f"{OPTION} {file}{line}: {type(error).__name__}: {why}") from error
+    for line, name in _imports(nodes):
+        beside = file.with_name(f"{name}{ENDING}")
+        if name not in sys.stdlib_module_names and beside.exists() and _comes_from(name) in (None, str(beside)):
+            raise UserError(f"{OPTION} {file}, line {line}: it imports {beside.name} beside it: put that into it")
     names = {
         target.id
         for node in nodes
@@ -140,6 +145,20 @@ def _read(file: Path) -> tuple[bytes, list[str]]:
         if file.stem in modules_in(package):
             raise UserError(f"{OPTION} {file}: {package} has a module {file.stem} already: rename the file")
     return content, found
+
+
+def _imports(nodes: Sequence[ast.stmt]) -> Iterator[tuple[int, str]]:
+    """What a file imports, by its first name, and in which line."""
+    for node in ast.walk(ast.Module(list(nodes), [])):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.partition(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.lineno, node.module.partition(".")[0]
+
+
+def _comes_from(name: str) -> str | None:
+    found = importlib.util.find_spec(name)
+    return None if found is None else found.origin
 
 
 def share(results: Path) -> str:

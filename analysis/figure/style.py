@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from matplotlib import rc_context, rcParamsDefault
@@ -44,9 +46,20 @@ def render_figure(figure: Figure, form: str, key: str, dpi: int = 300) -> bytes:
     """The figure's file in one of FORMATS; the same drawing gives the same bytes. Fonts as publishers want them."""
     undated: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
     buffer = io.BytesIO()
-    with rc_context(DEFAULTS | {"pdf.fonttype": 42, "svg.hashsalt": key}):
+    with rc_context(DEFAULTS | {"pdf.fonttype": 42, "svg.hashsalt": key}), _no_date():
         figure.savefig(buffer, format=form, dpi=dpi, metadata=undated.get(form))
     return buffer.getvalue()
+
+
+@contextmanager
+def _no_date() -> Iterator[None]:
+    """Hide the date of builds, which matplotlib reads for an undated file too, and ends where it is no number."""
+    date = os.environ.pop("SOURCE_DATE_EPOCH", None)
+    try:
+        yield
+    finally:
+        if date is not None:
+            os.environ["SOURCE_DATE_EPOCH"] = date
 
 
 def plain(text: str) -> str:

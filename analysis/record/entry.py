@@ -96,7 +96,10 @@ def entry_of(result: Any) -> Entry:
 
 
 def read_entry(result: Mapping[str, Any]) -> Entry:
-    """The entry of a result that was checked before."""
+    """The entry of a result that was checked before; its numbers are checked again, for a ledger can be edited."""
+    _check_status(result.get("status"))
+    for name, limits in NUMBERS.items():
+        _check_number(name, limits, result.get(name), done=False)
     lists = {name: tuple(map(tuple, result.get(name) or ())) for name in ("curve", "shares")}
     seconds = tuple(map(float, result.get("epoch_seconds") or ()))
     plain = {name: result.get(name) for name in _PLAIN}
@@ -116,7 +119,7 @@ def check_result(result: Any) -> None:
     spec = from_record(result.get("spec") or {})
     run_id, status = result.get("run_id"), result.get("status")
     _check(run_id == spec.run_id, f"its id is {run_id!r}, but that of its fields is {spec.run_id}")
-    _check(status in (DONE, FAILED), f"its status is {status!r}, neither {DONE} nor {FAILED}")
+    _check_status(status)
     done = status == DONE
     reason = result.get("reason")
     if done:
@@ -141,6 +144,10 @@ def check_result(result: Any) -> None:
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise UserError(message)
+
+
+def _check_status(status: Any) -> None:
+    _check(status in (DONE, FAILED), f"its status is {status!r}, neither {DONE} nor {FAILED}")
 
 
 def _check_number(name: str, limits: Limits, value: Any, done: bool) -> None:

@@ -211,7 +211,7 @@ def _explain_lone_option(parser: argparse.ArgumentParser, argv: Sequence[str], w
     """`--teachers takes one DIR|FILE`, if a word that is not understood follows the value of such an option."""
     for option, _, after in zip(argv, argv[1:], argv[2:], strict=False):
         action = parser._option_string_actions.get(option)
-        if after == word and not word.startswith("-") and action is not None and action.nargs is None:
+        if after == word and not word.startswith("-") and action is not None and action.nargs in (None, "?"):
             return f"{option} takes one {action.metavar or 'value'}"
     return ""
 

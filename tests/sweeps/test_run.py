@@ -53,6 +53,7 @@ needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a 
         (["table5", "--epoch", "3"], "unknown option --epoch: did you mean --epochs?"),
         (["table5", "--lr", "0.1"], "unknown option --lr: write --set lr=VALUE"),
         (["table5", "--weight-decay=0"], "unknown option --weight-decay=0: write --set weight_decay=VALUE"),
+        (["table5", "--watch", "8321", "8322"], "'8322': --watch takes one PORT"),
         (["table5", "--device", "cpu"], "unknown option --device: --gpus 0 trains on the CPU"),
         (["table5", "--set", "T=−3"], "temperature T = -3 must be above 0"),
         (["table5", "--epochs", "0"], "argument --epochs: must be a whole number, 1 or more, not '0'"),

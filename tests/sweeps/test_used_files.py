@@ -187,6 +187,12 @@ def test_a_file_that_is_not_there(command: Command) -> None:
     assert "cannot be read" in refused(command, "--use", "nosuch.py", "table5", "--gpus", 0)
 
 
+def test_a_neighbour_is_not_imported(command: Command) -> None:
+    Path("helper.py").write_text("x = 1")
+    Path("mine.py").write_text(f"from helper import x\n{METHOD}")
+    assert "line 1: it imports helper.py beside it" in refused(command, "--use", "mine.py", "table5", "--gpus", 0)
+
+
 def test_a_pipe_is_not_waited_for(command: Command) -> None:
     os.mkfifo("mine.py")
     assert "it is a pipe: name a file" in refused(command, "--use", "mine.py", "table5", "--gpus", 0)

@@ -270,11 +270,12 @@ def _check_fit(
     ):
         there, wanted = (part[classifier[-1]].shape[0] for part in (state, own))
         raise UserError(
-            f"{path} is a {name} of {there} classes, and {wanted} are needed: use weights trained on this data"
+            f"{path} is a {name} of {there} classes, and {wanted} are needed: use weights trained on this data, "
+            "or name theirs with --dataset"
         )
     first = "; ".join(misfits[key] for key in list(misfits)[:SHOWN_MISFITS])
     more = f"; and {len(misfits) - SHOWN_MISFITS} more" if len(misfits) > SHOWN_MISFITS else ""
-    raise UserError(f"{path} does not fit {name}: {first}{more}; check the network's name")
+    raise UserError(f"{path} does not fit {name}: {first}{more}; check the network's name, or save its weights alone")
 
 
 def _find_misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, str]:

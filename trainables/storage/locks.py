@@ -65,5 +65,7 @@ def hold_driver_lock(results: Path) -> Iterator[None]:
                 f"another sweep uses {results} ({holder}): wait until it ends, stop it, or choose other --results"
             ) from None
         except OSError as error:
-            raise UserError(f"cannot write to the results folder {results}: {describe_failure(error, path)}") from error
+            raise UserError(
+                f"cannot write to the results folder {results}: {describe_failure(error, path)}; choose --results"
+            ) from error
         yield

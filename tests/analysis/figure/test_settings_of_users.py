@@ -31,8 +31,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return two_runs(folder)
 
 
-def drawn(results: Path, **environment: str) -> bytes:
-    file = results.with_name("figure.png")
+def drawn(results: Path, form: str = "png", **environment: str) -> bytes:
+    file = results.with_name(f"figure.{form}")
     done = subprocess.run(
         [*COMMAND, "--out", file.name],
         cwd=results.parent,
@@ -50,3 +50,7 @@ def test_no_setting_of_a_user_changes_a_picture(results: Path) -> None:
     for settings, environment in ((DARK.encode(), INLINE), (b"\xff\xfe: 1\n", {})):
         (results.parent / "matplotlibrc").write_bytes(settings)
         assert drawn(results, **environment) == usual
+
+
+def test_a_date_of_builds_that_is_none_changes_no_picture(results: Path) -> None:
+    assert drawn(results, "pdf", SOURCE_DATE_EPOCH="today") == drawn(results, "pdf", SOURCE_DATE_EPOCH="0")

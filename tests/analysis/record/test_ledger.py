@@ -254,7 +254,17 @@ def test_a_damaged_row_is_not_merged_and_the_others_are_read(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("column", "value"), [("spec", "{}"), ("curve", "{"), ("curve", "[1]"), ("best_top1", "high")])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("spec", "{}"),
+        ("curve", "{"),
+        ("curve", "[1]"),
+        ("best_top1", "high"),
+        ("best_top1", "9776"),
+        ("status", "DONE"),
+    ],
+)
 def test_a_row_that_cannot_be_read_is_named(path: Path, column: str, value: str) -> None:
     write(path, result_of(spec_of()))
     query(path, f"UPDATE runs SET {column} = ?", value)

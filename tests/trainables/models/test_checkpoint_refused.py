@@ -143,7 +143,7 @@ def test_misfits_are_named_three_at_most_and_nothing_is_changed(state: State, tm
     before = {key: value.clone() for key, value in network.state_dict().items()}
     assert refusal(lambda: load_weights(network, path, "resnet8")) == (
         f"{path} does not fit resnet8: conv1.weight is missing; bn1.weight is 17 instead of 16; "
-        "fc2.bias is unexpected; check the network's name"
+        "fc2.bias is unexpected; check the network's name, or save its weights alone"
     )
     wrong["fc3.bias"] = wrong["fc4.bias"] = torch.ones(2)
     message = refusal(lambda: load_weights(network, saved(wrong, path), "resnet8"))
