@@ -125,10 +125,10 @@ def _read(file: Path) -> tuple[bytes, list[str]]:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         why = error.msg if isinstance(error, SyntaxError) else str(error)
         raise UserError(f"{OPTION} {file}{line}: {type(error).__name__}: {why}") from error
-    for line, name in _imports(nodes):
+    for number, name in _imports(nodes):
         beside = file.with_name(f"{name}{ENDING}")
         if name not in sys.stdlib_module_names and beside.exists() and _comes_from(name) in (None, str(beside)):
-            raise UserError(f"{OPTION} {file}, line {line}: it imports {beside.name} beside it: put that into it")
+            raise UserError(f"{OPTION} {file}, line {number}: it imports {beside.name} beside it: put that into it")
     names = {
         target.id
         for node in nodes
