@@ -99,7 +99,8 @@ def test_students_together_learn_as_one_by_one() -> None:
 @pytest.mark.slow
 def test_the_sweep_layer() -> None:
     found = measured("sweep_overhead", "--runs", "4", "--seconds", "0.2", "--at-once", "2")
-    assert found["wall"] > found["ideal"] == 0.4
+    assert found["wall"]["median"] > found["ideal"] == 0.4
+    assert found["driver"]["median"] > 0
 
 
 def test_the_driver() -> None:

@@ -7,7 +7,7 @@ import functools
 import math
 import types
 import typing
-from typing import Any
+from typing import Any, Self
 
 from trainables.errors import UserError
 
@@ -74,6 +74,10 @@ class Canonical:
             if type(value) is not kind or kind is float or kind is int:
                 object.__setattr__(self, name, coerce(value, kind))
         self.validate()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Itself, for it never changes: Tune copies the runs of each job."""
+        return self
 
     def validate(self) -> None:
         """Raise UserError where the fields contradict each other."""

@@ -193,7 +193,7 @@ class Job:
         check_precision(first.precision, execution)
         self.specs, self.execution, self.epochs = specs, execution, epochs
         self.provenance: dict[str, Any] = surroundings(execution.device)
-        self.provenance |= {"command": execution.command, "threads": torch.get_num_threads()}
+        self.provenance |= {"command": execution.command, "threads": torch.get_num_threads(), "began": now()}
         self.share = current_share()
         self.dataset = load_data(first, execution)
         self.stream = self.dataset.stream(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from trainables import baselines, datasets, recipes, rivals
+from trainables.additions import remembered
 from trainables.errors import UserError
 from trainables.recipes import Pair, Recipe, Schedule, Treatment
 from trainables.spec import Params, RunSpec, Temperature
@@ -58,8 +59,8 @@ def _words(spec: RunSpec) -> list[str]:
         return []  # a data set that has gone since
     pair = Pair(spec.teacher or spec.peer or "", spec.student)
     own = _name_own_rule(spec.temperature)
-    known = [*_list_usual(recipe, pair)]
-    known += _list_usual_sums(spec.method, known)
+    known = _list_usual(spec.dataset, pair)
+    known = [*known, *_list_usual_sums(spec.method, known)]
     usual = [one for one in known if one.method == spec.method and _name_own_rule(one.temperature) == own]
     return [
         *(_of_numbers(spec, usual, recipe) if own else _of_temperature(spec.temperature, usual, recipe, pair)),
@@ -69,12 +70,11 @@ def _words(spec: RunSpec) -> list[str]:
     ]
 
 
-def _list_usual(recipe: Recipe, pair: Pair) -> Iterator[Treatment]:
+@remembered
+def _list_usual(dataset: str, pair: Pair) -> list[Treatment]:
     """How the tables teach the pair."""
-    yield recipes.VANILLA
-    yield recipes.kd(recipe)
-    for treat in _TREATMENTS:
-        yield treat(recipe, pair)
+    recipe = datasets.find(dataset).recipe
+    return [recipes.VANILLA, recipes.kd(recipe), *(treat(recipe, pair) for treat in _TREATMENTS)]
 
 
 def _list_usual_sums(method: str, usual: list[Treatment]) -> Iterator[Treatment]:

@@ -104,10 +104,11 @@ class _Maker:
         recipe = self.settings.recipe
         timed = self.table.kind.timed
         return any(
-            spec.train_fraction < 1 or (not timed and spec.epochs < recipe.schedule_of(row.treat(recipe, pair)).epochs)
+            spec.train_fraction < 1 or (not timed and spec.epochs < epochs)
             for part in self.resolved.parts
             for row in part.rows
             for pair in part.pairs
+            for epochs in [recipe.schedule_of(row.treat(recipe, pair)).epochs]
             for spec in self.resolved.cells[part.key, row.key, pair]
         )
 

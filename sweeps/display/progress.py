@@ -23,6 +23,7 @@ from analysis.table.resolved import ResolvedTable
 from sweeps.display.live_table import board, height, summary
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.running.events import EpochDone, Event, JobStarted, RunEnded
+from sweeps.running.pace import Pace
 from sweeps.running.progress import State
 from sweeps.running.time_left import UNKNOWN, Expected
 from trainables.commands import count, duration
@@ -94,7 +95,10 @@ class Screen:
 
     def __init__(self, state: State, tables: Sequence[ResolvedTable], entries: Mapping[str, Entry]) -> None:
         self.state, self.tables, self.entries = state, tables, dict(entries)
-        self._grids: list[Grid] | None = None
+        self._grids: list[Grid] = []
+        self._runs = [frozenset(table.run_ids) for table in tables]
+        self._changed: set[str] = set()
+        self._pace = Pace(0, state.clock)
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
@@ -102,12 +106,13 @@ class Screen:
             self.state.take(event)
             if isinstance(event, RunEnded):
                 self.entries[event.entry.run_id] = event.entry
-                self._grids = None
+                self._changed.add(event.entry.run_id)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         with self._lock:
-            if self._grids is None:
-                self._grids = [make_grid(table, self.entries) for table in self.tables]
+            if not self._grids or (self._changed and self._pace.due):
+                with self._pace.working():
+                    self._grids = [*self._renewed()]
             small = console.height < SMALL_HEIGHT
             jobs = self._job_lines(options.max_width, SMALL_JOBS if small else MOST_JOBS)
             most = 1 if small else MOST_FAILURES
@@ -115,11 +120,18 @@ class Screen:
             footer = [*jobs, *failures, self._overall()]
             yield Group(*self._tables(console, options.max_width, console.height - len(footer) - 1), *footer)
 
+    def _renewed(self) -> Iterator[Grid]:
+        """The tables' numbers, worked out again where runs have ended."""
+        for index, table in enumerate(self.tables):
+            known = self._grids and self._runs[index].isdisjoint(self._changed)
+            yield self._grids[index] if known else make_grid(table, self.entries)
+        self._changed.clear()
+
     def _tables(self, console: Console, width: int, lines: int) -> list[RenderableType]:
         """As many tables as fit, those with runs under way first; the others in one line each."""
-        assert self._grids is not None
         running = self.state.running
-        wanted = sorted(self._grids, key=lambda grid: not any(run in running for v in grid.values for run in v.runs))
+        idle = [runs.isdisjoint(running) for runs in self._runs]
+        wanted = [grid for _, grid in sorted(zip(idle, self._grids, strict=True), key=lambda each: each[0])]
         free = lines - len(wanted)
         shown: dict[str, RenderableType] = {}
         for grid in wanted:

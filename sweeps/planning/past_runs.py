@@ -24,10 +24,10 @@ Kind = tuple[object, ...]
 class PastRuns:
     """What the runs of a ledger took on one kind of device.
 
-    shares: by kind of run, of each past one the seconds of an epoch that it was charged: for its training, and for the
-    rest (tests, checkpoints). bytes: of a network's weights."""
+    shares: by kind of run, of each past one the seconds that it was charged: of an epoch for its training, and for the
+    rest (tests, checkpoints); before the first (images, teacher). bytes: of a network's weights."""
 
-    shares: Mapping[Kind, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    shares: Mapping[Kind, Sequence[tuple[float, float, float]]] = field(default_factory=dict)
     bytes: Mapping[str, int] = field(default_factory=dict)
 
     def words(self, known: Container[str], jobs: Iterable[PlannedJob], spared: Mapping[str, int]) -> str:
@@ -53,7 +53,8 @@ class PastRuns:
             shares = self.shares.get(_kind(spec, len(job.specs), spared))
             if shares is None:
                 return None
-            total += spec.epochs * sum(map(statistics.median, zip(*shares, strict=True)))
+            trained, rest, prepared = map(statistics.median, zip(*shares, strict=True))
+            total += spec.epochs * (trained + rest) + prepared
         return total
 
 
@@ -81,7 +82,7 @@ def read_past_runs(results: Path, device: str | None, threads: int | None, *, gr
         entries = ledger.newest(NEWEST)
     on_gpus = [entry.provenance.get("device") for entry in entries if entry.provenance.get("driver")]
     wanted = device or next(iter(on_gpus), None)
-    shares: dict[Kind, list[tuple[float, float]]] = {}
+    shares: dict[Kind, list[tuple[float, float, float]]] = {}
     stored: dict[str, int] = {}
     for entry in entries:
         found = entry.provenance
@@ -96,11 +97,14 @@ def read_past_runs(results: Path, device: str | None, threads: int | None, *, gr
     return PastRuns(shares, stored)
 
 
-def _share(entry: Entry, found: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Its seconds of an epoch on one device, training and the rest; None where they are not recorded."""
-    students, devices, times = found.get("pack"), found.get("devices"), (found.get("started"), found.get("ended"))
+def _share(entry: Entry, found: Mapping[str, Any]) -> tuple[float, float, float] | None:
+    """Its seconds on one device, of an epoch's training and of an epoch's rest, and before the first; None where they
+    are not recorded."""
+    students, devices = found.get("pack"), found.get("devices")
+    times = [found.get(name) or found.get("started") for name in ("began", "started", "ended")]
     if not (isinstance(students, int) and isinstance(devices, int) and all(times) and entry.seconds and entry.epochs):
         return None
-    started, ended = (datetime.fromisoformat(str(text)) for text in times)
-    rest = (ended - started).total_seconds() / students - entry.seconds
-    return devices * entry.seconds / entry.epochs, devices * max(0.0, rest) / entry.epochs
+    began, started, ended = (datetime.fromisoformat(str(text)).timestamp() for text in times)
+    share = devices / students
+    rest = share * (ended - started) - devices * entry.seconds
+    return devices * entry.seconds / entry.epochs, max(0.0, rest) / entry.epochs, max(0.0, share * (started - began))

@@ -25,7 +25,6 @@ from sweeps.running.tune_adapter import run_jobs
 from trainables.job import Execution, check_precision, run
 from trainables.ray_trial import Train, make_trial
 from trainables.storage.job_file import job_json
-from trainables.storage.runs import write_atomically
 
 
 def execute(
@@ -94,8 +93,9 @@ def execute(
 
 
 def write_jobs(execution: Execution, plan: Plan) -> None:
-    """Write each job as a file that `python trainables/job.py` trains without Ray: to profile it, or elsewhere."""
+    """Write each job as a file that `python trainables/job.py` trains without Ray: to profile it, or elsewhere. Not
+    flushed to the disk, which takes seconds for thousands: the next sweep writes them again."""
     folder = execution.results / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
     for job in plan.jobs:
-        write_atomically(folder / f"{job.key}.json", job_json(job.specs, execution).encode())
+        (folder / f"{job.key}.json").write_text(job_json(job.specs, execution), encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from analysis.record.entry import Entry
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, MachineLeftOut, RunEnded, TrackerLost
+from sweeps.running.pace import Pace
 from sweeps.running.time_left import UNKNOWN, Expected, TimeLeft
 from trainables.commands import command_name, count
 
@@ -67,7 +67,8 @@ class State:
         self.unreadable: dict[str, str] = {}
         self.trained: dict[str, int] = {}
         self._time_left = TimeLeft(plan, expected)
-        self._left: tuple[float, float | None] = (-math.inf, None)
+        self._left: tuple[float, float | None] = (self.began, None)
+        self._pace = Pace(1.0, clock)
 
     def take(self, event: Event) -> None:
         now = self.clock()
@@ -142,12 +143,13 @@ class State:
     @property
     def left(self) -> float | None:
         """Seconds until all is done; None while nothing is known. Worked out once a second at most."""
-        now = self.clock()
+        if self._left[1] is None or self._pace.due:
+            with self._pace.working():
+                now = self.clock()
+                running = {key: job.left(now) for key, job in self.jobs.items()}
+                self._left = now, self._time_left.seconds(self.trained, self.is_open, running)
         at, seconds = self._left
-        if seconds is None or now - at >= 1:
-            running = {key: job.left(now) for key, job in self.jobs.items()}
-            at, seconds = self._left = now, self._time_left.seconds(self.trained, self.is_open, running)
-        return None if seconds is None else max(0.0, seconds - (now - at))
+        return None if seconds is None else max(0.0, seconds - (self.clock() - at))
 
     @property
     def counts(self) -> str:

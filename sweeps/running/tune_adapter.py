@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import pickle
 import shutil
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any, ParamSpec, TypeVar
 from ray import tune
 from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from sweeps.running.cluster import environment
@@ -55,6 +57,7 @@ def run_jobs(sweep: RunningSweep, function: Callable[[dict[str, Any]], None], *,
         tune.with_resources(function, lambda config: config["resources"]),
         tune_config=tune.TuneConfig(
             search_alg=_Jobs(sweep),
+            scheduler=_InOrder(),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=_name_trial,
@@ -70,6 +73,8 @@ def run_jobs(sweep: RunningSweep, function: Callable[[dict[str, Any]], None], *,
     with environment(SETTINGS if debug else SETTINGS | QUIET):
         try:
             tuner.fit()
+        except _ExhaustedError:
+            pass
         except _CarriedError as carried:
             raise carried.error from None
 
@@ -78,6 +83,10 @@ def forget_experiments(folder: Path) -> None:
     """Remove what Tune kept of earlier sweeps, which nobody restores; the curves stay."""
     for experiment in folder.glob(f"{EXPERIMENT}*"):
         shutil.rmtree(experiment, ignore_errors=True)
+
+
+class _ExhaustedError(BaseException):
+    """Ends Tune's loop when all is done: at its own end Tune writes a file of all trials, which nobody reads."""
 
 
 class _CarriedError(BaseException):
@@ -115,7 +124,9 @@ class _Jobs(Searcher):
         sweep.check()
         job = sweep.next_job()
         if job is None:
-            return Searcher.FINISHED if sweep.exhausted else None
+            if sweep.exhausted:
+                raise _ExhaustedError
+            return None
         devices = sweep.resources.devices(job.specs)
         selector = {"ray.io/node-id": f"!in({','.join(sorted(sweep.left_out))})"} if sweep.left_out else None
         needs = {name: amount for name, amount in sweep.resources.per_job(devices).items() if amount}
@@ -137,12 +148,30 @@ class _Jobs(Searcher):
         raise RuntimeError("a sweep is not restored from Tune's files: run the same command again")
 
 
+class _InOrder(FIFOScheduler):
+    """First come, first served. Tune's own looks at all trials that there have been, in every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: deque[Trial] = deque()
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        self._waiting.append(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        while self._waiting and self._waiting[0].status != Trial.PENDING:
+            self._waiting.popleft()
+        return self._waiting[0] if self._waiting else None
+
+
 class _Reports(tune.Callback):
     """Passes on to the sweep what Tune hears of its trials."""
 
     def __init__(self, sweep: RunningSweep) -> None:
         self._sweep = sweep
         self._failed: set[str] = set()
+        self._open: list[Trial] = []
+        self._seen = 0
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -150,9 +179,11 @@ class _Reports(tune.Callback):
     @_carry_errors
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._sweep.check()
-        for trial in trials:
+        self._open, self._seen = [*self._open, *trials[self._seen :]], len(trials)
+        for trial in self._open:
             if trial.status == Trial.ERROR and trial.trial_id not in self._failed:
                 self._end(trial, ProcessDiedError("the job before it did not leave its process", ""))
+        self._open = [trial for trial in self._open if trial.status not in (Trial.ERROR, Trial.TERMINATED)]
 
     @_carry_errors
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

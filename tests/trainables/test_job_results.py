@@ -76,6 +76,7 @@ PROVENANCE = {
     "pack",
     "devices",
     "unreadable_images",
+    "began",
     "started",
     "ended",
 }
@@ -123,7 +124,8 @@ def test_result(teacher: GivenTeacher, tmp_path: Path) -> None:
     assert set(provenance) == PROVENANCE
     assert provenance["command"] == "sweep table5"
     assert (provenance["threads"], provenance["pack"], provenance["torch"]) == (1, 1, torch.__version__)
-    assert datetime.fromisoformat(provenance["started"]) <= datetime.fromisoformat(provenance["ended"])
+    times = [datetime.fromisoformat(provenance[name]) for name in ("began", "started", "ended")]
+    assert times == sorted(times)
     assert datetime.fromisoformat(provenance["started"]).utcoffset() is not None
 
 

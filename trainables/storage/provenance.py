@@ -21,7 +21,7 @@ PACKAGES = ("ekd_core", "trainables", "analysis", "sweeps")
 
 
 def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _git(*arguments: str) -> str | None:

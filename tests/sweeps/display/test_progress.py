@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,14 +17,17 @@ from rich.console import Console
 from analysis import paper
 from analysis.record.entry import Entry, entry_of
 from analysis.record.settings import Settings
-from analysis.table.resolved import resolve
+from analysis.table.grid import Grid
+from analysis.table.resolved import ResolvedTable, resolve
+from sweeps.display import progress
 from sweeps.display.progress import QUIET_SECONDS, REDRAWS_A_SECOND, Lines, Screen, follow
 from sweeps.planning.durations import START_SECONDS, simulate
 from sweeps.planning.plan import Plan, PlannedJob
 from sweeps.planning.resources import Resources
 from sweeps.running.events import EpochDone, JobFailed, JobStarted, RunEnded
+from sweeps.running.pace import SHARE
 from sweeps.running.progress import State
-from sweeps.running.time_left import Expected
+from sweeps.running.time_left import Expected, TimeLeft
 from trainables.commands import duration, run_command
 from trainables.console import keep_log
 from trainables.job import EpochReport
@@ -353,3 +357,42 @@ def test_the_time_left_does_not_jump_while_a_device_is_free_for_a_moment(plan: P
     assert len(state.jobs) == 1
     assert before is not None
     assert state.left == pytest.approx(before - 2, rel=0.02)
+
+
+def test_what_takes_long_is_worked_out_seldom(plan: Plan, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time left of very many jobs takes a second here: the sweep has other things to do. It falls meanwhile."""
+    times: list[float] = []
+
+    def seconds(*_: object) -> float:
+        times.append(clock.now)
+        clock.now += 1.0
+        return 1000.0
+
+    monkeypatch.setattr(TimeLeft, "seconds", seconds)
+    state = State(plan, clock)
+    shown = []
+    for _ in range(200):
+        shown.append(state.left)
+        clock.now += 1
+    assert len(times) <= 1 + 201 * SHARE
+    assert shown[:3] == [999, 998, 997]
+
+
+def test_only_tables_whose_runs_have_ended_are_worked_out_again(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    real = progress.make_grid
+
+    def make_grid(table: ResolvedTable, entries: Mapping[str, Entry]) -> Grid:
+        made.append(table.table.key)
+        return real(table, entries)
+
+    monkeypatch.setattr(progress, "make_grid", make_grid)
+    tables = [resolve(paper.find(name), SETTINGS) for name in ("table5", "direction")]
+    screen = Screen(State(plan_of([table.table for table in tables], SETTINGS, {}, pack=None), clock), tables, {})
+    terminal = Console(file=io.StringIO(), width=120, height=60)
+    own = next(spec for spec in tables[1].runs if spec.run_id not in tables[0].run_ids)
+    for entry in (None, done(own), None):
+        if entry is not None:
+            screen(RunEnded(entry))
+        terminal.print(screen)
+    assert made == ["table5", "direction", "direction"]

@@ -32,14 +32,18 @@ def planned(**settings: object) -> Plan:
     return plan_of([paper.find("table5")], Settings(**fields), {}, pack=None)  # type: ignore[arg-type]
 
 
-def record(results: Path, job: PlannedJob, epoch: float, rest: float = 0.0, **provenance: object) -> None:
-    """The runs of a job, each charged `epoch` seconds an epoch for its training and `rest` for all else."""
+def record(
+    results: Path, job: PlannedJob, epoch: float, rest: float = 0.0, before: float = 0.0, **provenance: object
+) -> None:
+    """The runs of a job, each charged `epoch` seconds an epoch for its training and `rest` for all else, and `before`
+    seconds until the first."""
     results.mkdir(exist_ok=True)
     students = len(job.specs)
     with Ledger.open(results / "ledger.sqlite") as ledger:
         for spec in job.specs:
             took = timedelta(seconds=spec.epochs * students * (epoch + rest))
-            times = {"started": BEGAN.isoformat(), "ended": (BEGAN + took).isoformat()}
+            started = BEGAN + timedelta(seconds=students * before)
+            times = {"began": BEGAN.isoformat(), "started": started.isoformat(), "ended": (started + took).isoformat()}
             about = {"device": "chip", "threads": 1, "pack": students, "devices": 1, **times, **provenance}
             ledger.record(result(spec) | {"seconds": spec.epochs * epoch, "provenance": about})
 
@@ -48,10 +52,11 @@ def test_jobs_like_those_of_the_ledger_take_what_those_took(tmp_path: Path) -> N
     """Of the second seed; but not with fewer students, another network's, on another device, or with read answers."""
     plan = planned()
     first, second = (job for job in plan.jobs if job.kind == "distilled")
-    record(tmp_path, first, epoch=2.0, rest=0.5)
+    record(tmp_path, first, epoch=2.0, rest=0.5, before=3.0)
     past = read_past_runs(tmp_path, "chip", 1)
     epochs = sum(spec.epochs for spec in first.specs)
-    assert past.seconds_by_job(plan.jobs, {}) == pytest.approx({first.key: 2.5 * epochs, second.key: 2.5 * epochs})
+    seconds = 2.5 * epochs + 3.0 * len(first.specs)
+    assert past.seconds_by_job(plan.jobs, {}) == pytest.approx({first.key: seconds, second.key: seconds})
     assert past.seconds_by_job(planned(pairs=("resnet14/resnet8",)).jobs, {}) == {}
     assert past.seconds_by_job(planned(rows=("kd",)).jobs, {}) == {}
     assert past.seconds_by_job([second], {second.key: second.specs[0].epochs}) == {}

@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 from ray.util.placement_group import placement_group
 
 from sweeps.running import tune_adapter
-from sweeps.running.tune_adapter import _CarriedError, _Jobs, _read_error, _Reports
+from sweeps.running.tune_adapter import _CarriedError, _ExhaustedError, _InOrder, _Jobs, _read_error, _Reports
 from trainables.ray_trial import JobFailedError, ProcessDiedError
 
 
@@ -78,3 +78,40 @@ def test_an_error_of_ours_is_none_that_tune_catches() -> None:
         jobs.suggest("trial")
     assert str(caught.value.error) == "ours"
     assert not isinstance(caught.value, Exception)
+
+
+def test_tune_ends_at_once_when_all_is_done() -> None:
+    sweep: Any = SimpleNamespace(check=lambda: None, next_job=lambda: None, exhausted=False)
+    jobs = _Jobs(sweep)
+    assert jobs.suggest("trial") is None
+    sweep.exhausted = True
+    with pytest.raises(_ExhaustedError) as caught:
+        jobs.suggest("trial")
+    assert not isinstance(caught.value, Exception)
+
+
+def test_trials_that_have_ended_are_not_looked_at_again() -> None:
+    """Or a sweep of many jobs spends its time on them. Each trial starts as soon as it is added, and ends."""
+
+    class Counted:
+        looks, trial_id, config = 0, "", {"key": ""}
+
+        def __init__(self) -> None:
+            self.now = Trial.PENDING
+
+        @property
+        def status(self) -> str:
+            Counted.looks += 1
+            return self.now
+
+    scheduler, trials = _InOrder(), list[Any]()
+    reports = _Reports(SimpleNamespace(check=lambda: None))  # type: ignore[arg-type]
+    for step in range(300):
+        trials.append(Counted())
+        scheduler.on_trial_add(None, trials[-1])
+        reports.on_step_begin(step, trials)
+        assert scheduler.choose_trial_to_run(None) is trials[-1]
+        trials[-1].now = Trial.RUNNING
+        assert scheduler.choose_trial_to_run(None) is None
+        trials[-1].now = Trial.TERMINATED
+    assert Counted.looks < 10 * len(trials)
