@@ -154,7 +154,8 @@ def show_plan(options: Options, request: Request) -> int:
         on = f"on {resources.gpus} of them" if resources.gpus else f"with {count(jobs, 'job')} at a time"
         forecast.show_cost(cost, on, caches, where.teacher_cache, price=options.price)
         if budget is not None:
-            forecast.show_budget(budget)
+            elsewhere = " of this machine's CPU (a GPU's are fewer)" if resources.gpus and not gpus_here() else ""
+            forecast.show_budget(budget, options.price, elsewhere)
     return 0
 
 

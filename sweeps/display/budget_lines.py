@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import RenderableType
@@ -9,35 +10,76 @@ from rich.text import Text
 
 from analysis.claim.power import detectable_difference
 from sweeps.display.rich_table import make_table
-from sweeps.display.words import hours_words
+from sweeps.display.words import hours_words, money_words
 from sweeps.planning.budget import Budget, LeftOut
 from trainables.commands import count
 
-NAMED = 12
-"""Rows that are written behind an option."""
+NAMED = 24
+"""Rows or tables that are written behind an option."""
 
 
-def budget_lines(budget: Budget) -> list[RenderableType]:
-    """Each way by itself; all hours are of one device."""
-    asked = hours_words(budget.seconds / 3600)
-    whole = hours_words(budget.whole / 3600)
-    if budget.whole <= budget.seconds:
-        return [Text(f"the budget of {asked} is enough")]
-    kept, out = budget.fitting()
-    what = "table" if len(budget.tables) > 1 else "row"
-    words = [Text(f"the budget of {asked} is not enough for {whole}; each of these would be, by itself:")]
-    words += [Text(f"  {line}") for line in (_seeds(budget), _epochs(budget), _left_out(budget, kept, out, what))]
-    columns = (what, "saves", "decides")
-    rows = [(unit.name, hours_words(unit.saved / 3600), _decides(unit)) for unit in reversed(_by_worth(budget))]
-    return [
-        *words,
-        make_table(columns, rows),
-        Text(
-            "saves: if it alone is left out. decides: how many of its differences to the row that it is compared with "
-            f"the paired t-test would see, were they as large as the paper's and varied by {budget.std:.2f} points "
-            "between seeds (-: the paper prints none). What others are compared with is not listed."
-        ),
-    ]
+@dataclass(frozen=True)
+class BudgetLines:
+    """Each way by itself; all hours are of one device. price: of an hour. remark: whose hours they are."""
+
+    budget: Budget
+    price: float | None = None
+    remark: str = ""
+
+    def lines(self) -> list[RenderableType]:
+        budget = self.budget
+        asked, whole = self._cost(budget.seconds), self._cost(budget.whole)
+        if budget.whole <= budget.seconds:
+            return [Text(f"the budget of {asked} is enough for {whole}")]
+        what = "table" if len(budget.tables) > 1 else "row"
+        ways = {"seeds": self._seeds(), "epochs": self._epochs(), f"{what}s": self._left_out(what)}
+        rows = [(unit.name, self._cost(unit.saved), _decides(unit)) for unit in reversed(_by_worth(budget))]
+        return [
+            Text(f"the budget of {asked} is not enough for {whole}{self.remark}. Fewer of one of these:"),
+            *(Text(f"  {name}: {words}") for name, words in ways.items()),
+            make_table((what, "saves", "decides"), rows),
+            Text(
+                f"The {what} that decides most for its hours comes first. saves: if it alone is left out. decides: of "
+                "its differences from what it is compared with, how many the paired t-test would see, were they as "
+                f"large as the paper's and varied by {budget.std:.2f} points between seeds (-: the paper prints none). "
+                "Not listed: what others are compared with, and what saves nothing, since others need the same runs."
+            ),
+        ]
+
+    def _cost(self, seconds: float) -> str:
+        hours = seconds / 3600
+        return hours_words(hours) + ("" if self.price is None else f" ({money_words(self.price * hours)})")
+
+    def _seeds(self) -> str:
+        budget, seeds = self.budget, _most_seeds(self.budget)
+        if not seeds:
+            return f"even one takes {self._cost(budget.with_seeds(1))}"
+        taken = self._cost(budget.with_seeds(seeds))
+        if seeds == 1:
+            return f"--seeds 1 takes {taken}; one seed cannot show that rows differ"
+        sees, saw = (detectable_difference(number, budget.std, paired=True) for number in (seeds, budget.seeds))
+        return f"--seeds {seeds} takes {taken}; sees differences of {sees:.1f} points and more, not of {saw:.1f}"
+
+    def _epochs(self) -> str:
+        budget = self.budget
+        if not budget.epochs:
+            return f"even one of each run takes {self._cost(budget.an_epoch)}"
+        done = f"; {count(len(budget.plan.done), 'run')} that are done would be trained again"
+        return (
+            f"--epochs {budget.epochs} of all runs takes {self._cost(budget.epochs * budget.an_epoch)}; accuracies are "
+            f"not those of the paper's schedule{done if budget.plan.done else ''}"
+        )
+
+    def _left_out(self, what: str) -> str:
+        budget = self.budget
+        kept, out = budget.fitting()
+        taken = budget.seconds_of({*kept})
+        if not 0 < taken <= budget.seconds:
+            seconds, name = min((seconds, name) for name in budget.names if (seconds := budget.seconds_of({name})))
+            return f"even {name} alone takes {self._cost(seconds)}"
+        names = " ".join(kept) if len(kept) <= NAMED else count(len(kept), what)
+        without = ", ".join(unit.name for unit in out)
+        return f"{'--rows ' if what == 'row' else ''}{names} takes {self._cost(taken)}; without {without}"
 
 
 def budget_json(budget: Budget) -> dict[str, Any]:
@@ -64,30 +106,3 @@ def _decides(unit: LeftOut) -> str:
 
 def _most_seeds(budget: Budget) -> int:
     return max((seeds for seeds in range(1, budget.seeds) if budget.with_seeds(seeds) <= budget.seconds), default=0)
-
-
-def _seeds(budget: Budget) -> str:
-    seeds = _most_seeds(budget)
-    if not seeds:
-        return f"no number of seeds: one takes {hours_words(budget.with_seeds(1) / 3600)}"
-    taken = hours_words(budget.with_seeds(seeds) / 3600)
-    if seeds == 1:
-        return f"--seeds 1: {taken}; one seed cannot show that rows differ"
-    sees, saw = (detectable_difference(number, budget.std, paired=True) for number in (seeds, budget.seeds))
-    return f"--seeds {seeds}: {taken}; sees differences of {sees:.1f} points and more, not of {saw:.1f}"
-
-
-def _epochs(budget: Budget) -> str:
-    if not budget.epochs:
-        return "no number of epochs: one of each run takes longer"
-    done = f"; {count(len(budget.plan.done), 'run')} that are done would be trained again" if budget.plan.done else ""
-    return f"--epochs {budget.epochs}: of all runs; their accuracies are not those of the paper's schedule{done}"
-
-
-def _left_out(budget: Budget, kept: list[str], out: list[LeftOut], what: str) -> str:
-    if budget.seconds_of({*kept}) > budget.seconds or not kept:
-        return f"no {what}s to leave out: the least that stays takes {hours_words(budget.seconds_of({*kept}) / 3600)}"
-    option = "--rows " if what == "row" else ""
-    names = " ".join(kept) if len(kept) <= NAMED else f"({count(len(kept), what)})"
-    without = ", ".join(unit.name for unit in out)
-    return f"{option}{names}: {hours_words(budget.seconds_of({*kept}) / 3600)}; without {without}"

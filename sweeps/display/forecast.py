@@ -17,9 +17,9 @@ from analysis.table.grid import make_grid
 from analysis.table.protocol import protocol
 from analysis.table.resolved import ResolvedTable
 from analysis.table.verdicts import SEED_STD
-from sweeps.display.budget_lines import budget_json, budget_lines
+from sweeps.display.budget_lines import BudgetLines, budget_json
 from sweeps.display.rich_table import make_table
-from sweeps.display.words import hours_words, size_words
+from sweeps.display.words import hours_words, money_words, size_words
 from sweeps.planning.budget import Budget
 from sweeps.planning.estimate import CostEstimate
 from sweeps.planning.plan import JobKind, Plan
@@ -121,7 +121,11 @@ def show_cost(
             f"  {f'{hours_words(hours)} of it ' if len(estimate.sources) > 1 else ''}{words}"
             for words, hours in estimate.sources.items()
         ),
-        *([] if price is None else [f"about {price * estimate.device_hours:,.2f} at {price:g} per device-hour"]),
+        *(
+            []
+            if price is None
+            else [f"about {money_words(price * estimate.device_hours)} at {price:g} per device-hour"]
+        ),
         *_schedule(estimate),
         f"about {size_words(estimate.disk_bytes)} on disk",
         *teacher_cache_lines(caches, most),
@@ -129,9 +133,9 @@ def show_cost(
     _print([*map(Text, lines)])
 
 
-def show_budget(budget: Budget) -> None:
-    """What fits into a budget, on standard output."""
-    _print(budget_lines(budget))
+def show_budget(budget: Budget, price: float | None, remark: str) -> None:
+    """What fits into a budget, on standard output. price: of an hour. remark: whose hours they are."""
+    _print(BudgetLines(budget, price, remark).lines())
 
 
 def _schedule(estimate: CostEstimate) -> list[str]:
@@ -142,8 +146,8 @@ def _schedule(estimate: CostEstimate) -> list[str]:
     path = " > ".join(job.key for job in (found.path if len(found.path) <= SHOWN else (found.path[0], found.path[-1])))
     between = f"{len(found.path)} jobs from the first to the last: " if len(found.path) > SHOWN else ""
     return [
-        f"  simulated, the longest first: devices busy {found.busy:.0%} of the time, not all in the last "
-        f"{hours_words(found.idle / 3600)}; critical path: {between}{path}"
+        f"  simulated, the longest first: devices busy {found.busy:.0%} of the time, in the last "
+        f"{hours_words(found.idle / 3600)} not all of them; critical path: {between}{path}"
     ]
 
 

@@ -15,6 +15,11 @@ def hours_words(hours: float) -> str:
     return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
 
 
+def money_words(amount: float) -> str:
+    """An amount of money, to the hundredth where it is small."""
+    return f"{amount:,.2f}" if amount < 100 else f"{amount:,.0f}"
+
+
 def size_words(count: int) -> str:
     """Bytes as people say them."""
     if count < 10**6:

@@ -8,7 +8,7 @@ t-test for a difference as large as the paper's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from analysis.claim.power import power
@@ -56,14 +56,18 @@ class Budget:
         """Seconds of the first seeds alone."""
         return self._price(lambda spec: spec.seed <= seeds)
 
-    @property
-    def epochs(self) -> int:
-        """To which all runs must be shortened, about."""
-        one = sum(
+    @cached_property
+    def an_epoch(self) -> float:
+        """Seconds of one epoch of each run, about."""
+        return sum(
             self.price(job, job.specs) * len(job.specs) / sum(spec.epochs for spec in job.specs)
             for job in self.plan.jobs
         )
-        return int(self.seconds / one) if one else 0
+
+    @property
+    def epochs(self) -> int:
+        """To which all runs must be shortened, about."""
+        return int(self.seconds / self.an_epoch) if self.an_epoch else 0
 
     @cached_property
     def _groups(self) -> dict[str, frozenset[RowKey]]:
@@ -102,6 +106,10 @@ class Budget:
                 found.append(LeftOut(name, whole - self.seconds_of(kept - {name}), sum(powers), len(powers)))
         return found
 
+    def _shared(self, kept: Set[str]) -> list[LeftOut]:
+        """The same, by what each takes alone: where none saves anything, since others need the same runs."""
+        return [replace(unit, saved=cost) for unit in self.units(kept) if (cost := self.seconds_of({unit.name}))]
+
     @cached_property
     def _bases(self) -> dict[RowKey, RowKey]:
         return {
@@ -119,7 +127,7 @@ class Budget:
         the last first, what still fits."""
         kept, out = [*self._groups], list[LeftOut]()
         while kept and self.seconds_of({*kept}) > self.seconds:
-            units = [unit for unit in self.units({*kept}) if unit.saved > 0]
+            units = [unit for unit in self.units({*kept}) if unit.saved > 0] or self._shared({*kept})
             if not units:
                 break
             least = min(units, key=lambda unit: (unit.seen / unit.saved, -unit.saved, unit.name))

@@ -75,12 +75,24 @@ def test_of_several_tables_those_are_left_out_that_decide_least_and_what_still_f
     assert every.fitting()[0] == []
 
 
+def test_tables_that_share_all_their_runs_are_left_out_too() -> None:
+    """Each alone saves nothing: both draw the students of one table from their weights."""
+    both = budget(1, "figure6", "figure7", "table7")
+    assert {unit.name for unit in both.units(both.names) if unit.saved} == {"table7"}
+    kept, out = budget(both.seconds_of({"table7"}), "figure6", "figure7", "table7").fitting()
+    assert (kept, sorted(unit.name for unit in out)) == (["table7"], ["figure6", "figure7"])
+
+
 def test_the_plan_shows_money_and_what_fits(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     words = ("table5", "--gpus", "0", "--plan", "--price", "2.5")
     out = " ".join(command(*words, "--budget", "700h")[1].split())
     assert "at 2.5 per device-hour" in out
-    assert "the budget of 700 h is not enough for 1,609 h; each of these would be, by itself: --seeds 1: " in out
-    assert "the budget of 7,000 h is enough" in " ".join(command(*words, "--budget", "7000")[1].split())
+    assert "the budget of 700 h (1,750) is not enough for 1,609 h (4,0" in out
+    assert "). Fewer of one of these: seeds: --seeds 1 takes " in out
+    assert "the budget of 7,000 h (17,500) is enough for" in " ".join(command(*words, "--budget", "7000")[1].split())
+    out = " ".join(command(*words, "--budget", "0.1")[1].split())
+    for way in ("seeds: even one takes", "epochs: even one of each run takes", "rows: even dkd alone takes"):
+        assert way in out
     assert command("table5", "--budget", "5")[::2] == (2, "error: --budget goes with --plan\n")
     assert "must be hours, as 200h, not 'x'" in command(*words, "--budget", "x")[2]
