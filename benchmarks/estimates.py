@@ -27,6 +27,7 @@ from analysis.record.ledger import Ledger
 from benchmarks.measure import device_name, show
 from sweeps.request.arguments import whole
 from trainables.commands import Parser, parse_path, run_command
+from trainables.storage.job_file import read_job
 
 ROOT = Path(__file__).resolve().parents[1]
 CASES = {
@@ -58,9 +59,9 @@ def job_seconds(results: Path) -> dict[str, float]:
     """From the begin of each job to its end."""
     found = {}
     for path in (results / "jobs").glob("*.json"):
-        run_ids = [spec["run_id"] for spec in json.loads(path.read_text())["runs"]]
+        specs, _ = read_job(path)
         with Ledger.open(results / "ledger.sqlite", readonly=True) as ledger:
-            times = [entry.provenance for entry in ledger.entries(run_ids).values()]
+            times = [entry.provenance for entry in ledger.entries(spec.run_id for spec in specs).values()]
         began, ended = ({datetime.fromisoformat(one[name]).timestamp() for one in times} for name in ("began", "ended"))
         found[path.stem] = max(ended) - min(began)
     return found

@@ -36,6 +36,7 @@ from sweeps.request.arguments import ALL, DATA_DIR, Options, Where, parse
 from sweeps.request.checks import check_all, check_images, check_models, check_writable, planned_resources
 from sweeps.request.request import Request, find_tables, make_request
 from sweeps.running.recovery import ingest, load_entries
+from sweeps.running.start_time import StartTime
 from trainables import datasets
 from trainables.commands import command_name, count, run_command
 from trainables.console import keep_log
@@ -181,6 +182,7 @@ def estimated(plan: Plan, where: Where, resources: Resources, at_once: int, cach
 def expect(plan: Plan, where: Where, resources: Resources) -> Expected:
     """What past runs and kept measurements tell of a plan."""
     from sweeps.planning.estimate import known_seconds
+    from sweeps.planning.kept_costs import read_start
     from sweeps.planning.teacher_caches import find_teacher_caches
     from sweeps.running.time_left import Expected
 
@@ -194,7 +196,7 @@ def expect(plan: Plan, where: Where, resources: Resources) -> Expected:
         caches=find_teacher_caches(plan.jobs, where.data_dir, where.teacher_cache * 10**9),
         past=past_runs(where, resources),
     )
-    return Expected(seconds, resources, at_once)
+    return Expected(seconds, resources, at_once, read_start())
 
 
 def past_runs(where: Where, resources: Resources) -> PastRuns:
@@ -213,7 +215,7 @@ def past_runs(where: Where, resources: Resources) -> PastRuns:
 
 def sweep(options: Options, request: Request, command: str) -> int:
     """Check everything, then train what is missing, then draw the tables. Nothing is written before all is checked."""
-    where = options.where
+    where, start = options.where, StartTime()
     check_writable(where.results)
     with contextlib.ExitStack() as stack:
         is_new = not where.results.is_dir()
@@ -232,11 +234,13 @@ def sweep(options: Options, request: Request, command: str) -> int:
         stack.enter_context(show_page(where.results, where.watch))
         print_plan(plan, request)
         if resources is not None:
-            outcome = train(where, request, plan, ledger, entries, resources, command)
+            outcome = train(where, request, plan, ledger, entries, resources, command, start)
         else:
             outcome = Outcome(plan.done, dict(plan.failed))
             remember(ledger, where, request, command)
         show_results(where, request, ledger.entries(request.run_ids), options.columns)
+    if outcome.complete:
+        start.keep()
     return report(outcome, command)
 
 
@@ -284,6 +288,7 @@ def train(
     entries: dict[str, Entry],
     resources: Resources,
     command: str,
+    start: StartTime,
 ) -> Outcome:
     from sweeps.display.progress import follow
     from sweeps.planning.durations import longest_first
@@ -301,6 +306,7 @@ def train(
             if not remembered:
                 remember(ledger, where, request, command)
                 remembered = True
+            start(event)
             show(event)
 
         asked, name = asked_by(request.resolved), where.results.name

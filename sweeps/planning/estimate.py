@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeps.planning.durations import (
-    START_SECONDS,
     Cost,
     CostOf,
     Price,
@@ -19,7 +18,7 @@ from sweeps.planning.durations import (
     simulate,
 )
 from sweeps.planning.images import count_images
-from sweeps.planning.kept_costs import costs_file, read_costs
+from sweeps.planning.kept_costs import costs_file, read_costs, read_start
 from sweeps.planning.measuring import LEAST_SECONDS, Work, asked_work, list_tasks, measure_costs, student_work
 from sweeps.planning.past_runs import NO_RUNS, PastRuns
 from sweeps.planning.plan import Plan, PlannedJob
@@ -140,7 +139,7 @@ def estimate(
     under_way = at_once // min(resources.devices(job.specs) for job in plan.jobs)
     return CostEstimate(
         device_hours=sum(by_job.values()) / 3600,
-        hours=(START_SECONDS + schedule.seconds) / 3600,
+        hours=(read_start() + schedule.seconds) / 3600,
         disk_bytes=_disk_bytes(weights, under_way),
         device=device_name(device),
         sources=sources,

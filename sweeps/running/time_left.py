@@ -18,11 +18,12 @@ Pair = tuple[str | None, str]
 class Expected:
     """What a sweep knows of its plan before it begins. seconds: of one device, of the jobs whose length is known.
 
-    at_once: devices (or shares of them); 0 where that shows only while it runs."""
+    at_once: devices (or shares of them); 0 where that shows only while it runs. start: seconds beside its training."""
 
     seconds: Mapping[str, float] = field(default_factory=dict)
     resources: Resources = field(default_factory=lambda: Resources(0))
     at_once: int = 0
+    start: float = START_SECONDS
 
 
 UNKNOWN = Expected()
@@ -72,7 +73,7 @@ class TimeLeft:
         ended = frozenset(spec.run_id for job in self._plan.jobs for spec in job.specs if not is_open(spec.run_id))
         rest = replace(self._plan, jobs=tuple(jobs), done=self._plan.done | ended)
         at_once = max(self._expected.at_once, self._most, 1)
-        begin = 0.0 if self._most else START_SECONDS
+        begin = 0.0 if self._most else self._expected.start
         return begin + simulate(rest, left, self._expected.resources, at_once).seconds
 
     def _pace(self, spec: RunSpec) -> float:

@@ -11,16 +11,20 @@ from fake_job import result
 from plans import plan_of
 
 from analysis import paper
+from analysis.record.entry import entry_of
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from sweeps.planning import estimate as estimate_module
 from sweeps.planning import measuring
-from sweeps.planning.durations import Cost, longest_first, simulate
+from sweeps.planning.durations import START_SECONDS, Cost, longest_first, simulate
 from sweeps.planning.estimate import estimate, known_seconds
 from sweeps.planning.job_queue import JobQueue
+from sweeps.planning.kept_costs import read_start
 from sweeps.planning.past_runs import NO_RUNS, read_past_runs
 from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from sweeps.planning.resources import Resources
+from sweeps.running import start_time
+from sweeps.running.events import JobStarted, RunEnded
 from trainables.spec import RunSpec
 
 CPU = Resources(0)
@@ -143,3 +147,27 @@ def test_a_queue_of_many_jobs_takes_time_in_proportion() -> None:
         queue.mark_done(job.specs[0].run_id)
         queue.close_job(job, None)
     assert (asked, queue.exhausted, queue.outcome().complete) == (2001, True, True)
+
+
+def test_what_a_sweep_takes_beside_its_training_is_kept_for_the_next_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    plan = planned(seeds=1)
+    now = [0.0]
+    monkeypatch.setattr(start_time.time, "monotonic", lambda: now[0])
+    assert read_start() == START_SECONDS
+    begun, finished = start_time.StartTime(), start_time.StartTime()
+    for seconds, event in ((30, JobStarted(plan.jobs[0])), (1030, ended(plan)), (2030, ended(plan)), (2041, None)):
+        now[0] = seconds
+        for one in (begun, finished) if isinstance(event, JobStarted) else (finished,):
+            if event is not None:
+                one(event)
+    begun.keep()
+    assert read_start() == START_SECONDS
+    finished.keep()
+    assert read_start() == 30 + 11
+
+
+def ended(plan: Plan) -> RunEnded:
+    return RunEnded(entry_of(result(plan.jobs[0].specs[0])))
