@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,7 +43,7 @@ from sweeps.request.checks import check_all, check_writable
 from sweeps.request.request import Request, make_request
 from sweeps.running.progress import State
 from sweeps.running.recovery import ingest
-from sweeps.searching.arguments import SearchOptions, parse
+from sweeps.searching.arguments import BY_EPOCH, SearchOptions, parse
 from sweeps.searching.packs import Packs
 from sweeps.searching.points import SEED, Search, find_row, place_of
 from sweeps.searching.space import parse_space
@@ -104,7 +103,19 @@ def make_search(options: SearchOptions) -> tuple[Search, Request]:
     search.check()
     if search.space.rules and options.sampler == "gp":
         raise UserError("--sampler gp needs the same numbers of every trial, and rules differ in theirs: take tpe")
+    if options.pruner in BY_EPOCH and (grace := grace_of(search))[0] >= grace[1]:
+        raise UserError(
+            f"--pruner {options.pruner} judges a trial after epoch {grace[0]} at the earliest, one after the first "
+            f"fall of the learning rate, and trials have {grace[1]} epochs: give them more, or leave out --pruner"
+        )
     return search, request
+
+
+def grace_of(search: Search) -> tuple[int, int]:
+    """Epochs before a trial may be pruned, and all epochs: before the first fall of the learning rate and one more the
+    order of students says little."""
+    spec = search.trial({})
+    return (spec.milestones[0] if spec.milestones else spec.epochs // 2) + 1, spec.epochs
 
 
 class _Point(NamedTuple):
@@ -165,7 +176,7 @@ class _Searching:
             self.search.base,
             partial(sampler, self.sampler, parted=bool(self.search.space.rules)),
             self.options.pruner,
-            self.grace,
+            grace_of(self.search),
             goals(self.search.costs, 100 / self.classes, gain=self.search.has_references),
         )
         with opened(study):
@@ -189,13 +200,6 @@ class _Searching:
         not_run = outcome.not_run | ended.not_run
         both = Outcome(outcome.done | ended.done, failed, not_run, ended.stopped)
         return report(both, self.execution.command)
-
-    @property
-    def grace(self) -> tuple[int, int]:
-        """Epochs before a trial may be pruned, and all epochs: before the first fall of the learning rate and one more
-        the order of students says little."""
-        spec = self.search.trial({})
-        return (spec.milestones[0] if spec.milestones else spec.epochs // 2) + 1, spec.epochs
 
     def _first(self) -> Plan:
         """What must be trained before the trials: the teachers that are not given, and KD where the gain over it
@@ -340,11 +344,10 @@ class _Searching:
             costs=search.costs,
             deviations=tuple(deviations(self.search.settings, paper.find(place_of(self.search.row)[0]).dataset)),
         )
-        for name, pruned in groupby(sorted(study.tried(), key=lambda one: one.pruner), key=lambda one: one.pruner):
-            if name:
-                given_up = [one.saved for one in pruned]
-                saved = f"{count(sum(given_up), 'epoch')} not trained"
-                print(f"{name}: {len(given_up)} of {count(study.counted, 'trial')} pruned, {saved}")
+        for name in sorted({self.options.pruner, *(one.pruner for one in study.tried())} - {"", "none"}):
+            saved = [one.saved for one in study.tried() if one.pruner == name]
+            epochs = f"{count(sum(saved), 'epoch')} not trained"
+            print(f"{name}: {len(saved)} of {count(study.counted, 'trial')} pruned, {epochs}")
         for path in (*write_search(searched, self.folder), study.path):
             print(f"written: {path}")
 

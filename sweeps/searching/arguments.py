@@ -16,6 +16,8 @@ from trainables.commands import Parser, command_name
 from trainables.errors import UserError
 
 SAMPLERS = ("tpe", "gp")
+BY_EPOCH = ("median", "asha", "hyperband")
+"""Pruners that judge a trial before its end."""
 RUNS_TO_TEST = 3
 """The fewest runs of a trial of which wilcoxon can spare one."""
 EXAMPLES = """\

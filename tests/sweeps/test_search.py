@@ -45,6 +45,7 @@ COMMON = ("--pair", "resnet20/resnet8", "--dataset", "digits", "--gpus", "0", "-
         (["--space", "T=2:8"], r"--space T=2:8: T \+ T- = 0 must be above 0.*; begin T above 2, or search T- too"),
         (["--holdout", "1"], "must be above 0 and below 1"),
         (["--pruner", "asha", "--sampler", "gp"], "learns from trials that ended only"),
+        (["--pruner", "median", "--epochs", "4"], "--pruner median judges a trial after epoch 4 at the earliest"),
         (["--pruner", "median", "--objective", "top1", "seconds"], "Optuna prunes by one objective only$"),
         (["--pruner", "wilcoxon", "--trial-seeds", "2"], "compares the runs of a trial, 3 or more: add --trial-seeds"),
         (["--objective", "seconds"], "add top1; the others are costs"),
