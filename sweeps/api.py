@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,8 @@ def ask(*tables: str | Path, **options: Any) -> Question:
     Raises:
         UserError: What the command line would say with status 2.
     """
-    use([Path(file).expanduser().absolute() for file in options.pop("use", ())])
-    words = (*map(str, tables), *_words(options))
+    use([Path(file).expanduser().absolute() for file in _listed(options.pop("use", ()))])
+    words = (*(str(name) for each in tables for name in _listed(each)), *_words(options))
     parsed = parse(words)
     return Question(words, parsed, make_request(parsed))
 
@@ -100,11 +100,15 @@ def _words(options: Mapping[str, Any]) -> Iterator[str]:
         yield f"--{name.replace('_', '-')}"
         if isinstance(value, Mapping):
             yield from (f"{field}={_to_list(each)}" for field, each in value.items())
-        elif isinstance(value, list | tuple):
-            yield from map(str, value)
         elif value is not True:
-            yield str(value)
+            yield from map(str, _listed(value))
 
 
 def _to_list(values: Any) -> str:
-    return ",".join(map(str, values)) if isinstance(values, list | tuple) else str(values)
+    return ",".join(map(str, _listed(values)))
+
+
+def _listed(values: Any) -> list[Any]:
+    """What is in a list, a range or an array; a single value as a list of it."""
+    single = isinstance(values, str | Path) or not isinstance(values, Iterable)
+    return [values] if single else list(values)

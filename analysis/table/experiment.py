@@ -119,11 +119,12 @@ def row_of_sum(key: str, rows: Mapping[str, Row]) -> Row | None:
 def make_row(fields: Mapping[str, Any], known: Mapping[str, Row]) -> Row:
     """A row from its fields: another row (`from`) or a method, with other numbers."""
     if not fields.get("key"):
-        raise UserError("a row needs a key, its name for --rows")
+        raise UserError("a [[row]] needs a key, its name")
     key = str(fields["key"])
     if "from" in fields and "method" in fields:
         raise UserError(f"row {key}: `from` names a row to start from, `method` a method: give one of the two")
     try:
+        _check_schedule(fields)
         note = ", and a [[row]] stands above those that start from it"
         base = _find(str(fields.get("from") or fields.get("method") or "kd"), known, note)
         changes = _changes(fields)
@@ -135,6 +136,13 @@ def make_row(fields: Mapping[str, Any], known: Mapping[str, Row]) -> Row:
 
     label, note = str(fields.get("label", key)), str(fields.get("note", ""))
     return Row(key, label, treat, note)
+
+
+def _check_schedule(fields: Mapping[str, Any]) -> None:
+    if fields.get("epochs", 1) < 1:
+        raise UserError(f"epochs {fields['epochs']} must be at least 1")
+    if any(type(mark) is not int for mark in fields.get("milestones", ())):
+        raise UserError(f"milestones must be whole numbers, not {json.dumps(fields['milestones'])}")
 
 
 def _changes(fields: Mapping[str, Any]) -> dict[str, Any]:

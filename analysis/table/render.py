@@ -17,6 +17,7 @@ from analysis.table.grid import Grid
 from analysis.table.latex import PLAIN, LatexStyle, latex
 from analysis.table.sheet import Line, Panel, Sheet, Shown, make_sheet
 from analysis.table.value import Value
+from trainables.errors import UserError
 
 TEXT_WIDTH = 120
 _TIDY = ("table", "part", "kind", "row", "label", "teacher", "student", "unit", "metric")
@@ -185,5 +186,7 @@ def render(grid: Grid, form: str, sheet: Sheet | None = None, style: LatexStyle 
     """The table in one of FORMATS. sheet: of the grid, where it was made before. style: of LaTeX."""
     if form in _OF_GRID:
         return _OF_GRID[form](grid)
+    if form not in FORMATS:
+        raise UserError(f"unknown form {form!r}: use one of {', '.join(FORMATS)}")
     sheet = sheet or make_sheet(grid)
     return latex(sheet, style) if form == "latex" else _OF_SHEET[form](sheet)

@@ -92,6 +92,8 @@ class Experiment:
             raise UserError(f"{self.path}: it was saved for the images {self.pinned['data']}, not for {found}")
         given = dict(settings.teachers)
         for network, digest in self.pinned.get("teachers", {}).items():
+            if not re.fullmatch("[0-9a-f]+", str(digest)):
+                raise UserError(f"{self.path}: [teachers] has hashes, which --save writes: name files with --teachers")
             if given.get(network) != digest:
                 here = f"the one given has {given[network][:12]}" if network in given else "name it with --teachers"
                 raise UserError(f"{self.path}: teacher {network} is the file with SHA-256 {digest[:12]}...: {here}")

@@ -103,13 +103,13 @@ def make_request(options: Options) -> Request:
     )
     if settings.tail_teachers and _specs(tables, settings) == _specs(tables, replace(settings, tail_teachers=False)):
         raise UserError(f"--tail-teachers: no run of {' '.join(table.key for table in tables)} would change")
+    if settings.own_table:
+        _check_own_rows(tables[0], settings)
     if settings.vary:
         check_combinations(tables, settings)
         check_methods(_specs(tables, settings))
     if options.overrides:
         settings = _override(tables, settings, options.overrides)
-    elif settings.own_table:
-        check_methods(_specs(tables, settings))
     return Request(tables, settings, given, tuple((name, source.source) for name, source in found.items()))
 
 
@@ -257,6 +257,17 @@ def _find_same_rows(table: Table, settings: Settings) -> set[tuple[str, str]]:
     for (part, row, pair), specs in resolve(table, settings).cells.items() if table.kind.trains else ():
         rows.setdefault((part, pair, specs), set()).add(row)
     return {two for found in rows.values() for two in combinations(sorted(found), 2)}
+
+
+def _check_own_rows(table: Table, settings: Settings) -> None:
+    """Refuse what the runs of a user's own table cannot be, with the row."""
+    resolved = resolve(table, settings)
+    for (_, row, _), specs in resolved.cells.items():
+        try:
+            check_methods(specs[:1])
+        except UserError as error:
+            raise UserError(f"row {row}: {error}") from error
+    _check_networks([spec.student for spec in resolved.teachers], "assistant")
 
 
 def check_methods(specs: Iterable[RunSpec]) -> None:

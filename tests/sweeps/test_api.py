@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import made_up
+import numpy as np
 import pytest
 
 from analysis import paper
@@ -42,6 +43,15 @@ def test_a_question_is_what_the_command_line_asks(tmp_path: Path) -> None:
     assert question.options == options
     with pytest.raises(UserError, match="unknown row"):
         ask("table5", rows=["nosuch"])
+    with pytest.raises(UserError, match="--use .*/nosuch.py: cannot be read"):
+        ask("table5", use="nosuch.py")
+
+
+@pytest.mark.parametrize("values", [range(1, 3), np.arange(1, 3), (1, 2), "1,2"])
+def test_values_may_be_ranges_and_arrays(values: object, tmp_path: Path) -> None:
+    words = {"rows": ["energy_kd"], "pairs": [PAIR], "dataset": "digits", "gpus": 0, "results": tmp_path}
+    asked = ask(["ablation"], vary={"T+": values}, **words)
+    assert asked.request.settings.vary == (("temperature.plus", ("1", "2")),)
 
 
 def test_a_plan_says_what_is_done(tmp_path: Path) -> None:
@@ -67,6 +77,8 @@ def test_results_are_those_of_the_commands(tmp_path: Path) -> None:
     assert table.loc["kd", "n"] == 3
     assert set(results.curves["run_id"]) == set(runs["run_id"])
     assert r"\begin{tabular}" in results.text("table5")
+    with pytest.raises(UserError, match="unknown form 'tex': use one of text, latex"):
+        results.text("table5", "tex")
     assert results.figure("table5").axes
     with pytest.raises(UserError):
         load(tmp_path / "nowhere")
