@@ -43,7 +43,7 @@ def test_a_question_is_what_the_command_line_asks(tmp_path: Path) -> None:
     assert question.options == options
     with pytest.raises(UserError, match="unknown row"):
         ask("table5", rows=["nosuch"])
-    with pytest.raises(UserError, match="--use .*/nosuch.py: cannot be read"):
+    with pytest.raises(UserError, match=r"--use .*/nosuch.py: cannot be read"):
         ask("table5", use="nosuch.py")
 
 
