@@ -15,7 +15,7 @@ function keepState(old, fresh) {
 }
 
 function scrolled(section) {
-  return [...section.querySelectorAll("div")].map((box) => box.scrollLeft);
+  return [...section.querySelectorAll("div, figure")].map((box) => box.scrollLeft);
 }
 
 function focused(section) {
@@ -30,7 +30,7 @@ function replace(old, fresh) {
   const [places, focus] = [scrolled(old), focused(old)];
   keepState(old, fresh);
   old.replaceWith(fresh);
-  fresh.querySelectorAll("div").forEach((box, place) => { box.scrollLeft = places[place] || 0; });
+  fresh.querySelectorAll("div, figure").forEach((box, place) => { box.scrollLeft = places[place] || 0; });
   if (focus) fresh.querySelector(focus)?.focus({ preventScroll: true });
 }
 
