@@ -27,6 +27,7 @@ from trainables.models import build
 from trainables.models.checkpoint import load_state, save_weights
 from trainables.spec import MEMBERSHIPS, RunSpec
 from trainables.storage.runs import hash_file, weights_path
+from trainables.training.cuda_graphs import WARM_UP
 from trainables.training.evaluation import Scores
 from trainables.training.student import Student
 from trainables.training.teachers import Teacher, TeacherFacts
@@ -144,12 +145,13 @@ def run_jobs(jobs: Sequence[Sequence[RunSpec]], execution: Execution, *, stop: i
 def compare_bits(setting: Setting) -> Iterator[Row]:
     """Students alone, together, stopped and resumed, once more, in a group of one process: the same bits or not."""
     prepare(setting.device)
+    steps = 2 if setting.small else WARM_UP + 4
     for network in ("resnet8",) if setting.small else NETWORKS:
         pair = f"resnet14/{network}"
         found = list_specs(pair, ("table5",), setting)
         some = [found["kd"], found["kd-he_cutmix40"], found["dkd"]][: 2 if setting.small else 3]
         for precision in setting.precisions:
-            with tempfile.TemporaryDirectory() as folder, random_images(2 * setting.batch, setting.device):
+            with tempfile.TemporaryDirectory() as folder, random_images(steps * setting.batch, setting.device):
                 yield {
                     "network": network,
                     "precision": precision,

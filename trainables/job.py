@@ -44,7 +44,7 @@ from trainables.storage.stopping import confirm_stop, forget_stop, is_asked_to_s
 from trainables.storage.writer import writing
 from trainables.training.cpu_memory import keep_freed_memory, return_freed_memory
 from trainables.training.cuda_graphs import Capture, record_cuda_graphs
-from trainables.training.cuda_streams import CudaStreams
+from trainables.training.cuda_streams import CudaStreams, FasterWay
 from trainables.training.distributed import all_gather, barrier, current_share
 from trainables.training.evaluation import evaluate_models
 from trainables.training.student import Student, hold_folder, write_refusal
@@ -202,8 +202,8 @@ class Job:
         self.notes: list[str] = []
         self.context = None if first.teacher is None else self._open_teacher(first, stack)
         self.writer = stack.enter_context(writing())
-        self.cuda_streams = cuda_streams_on(execution)
-        self.provenance["cuda_graphs"] = self.cuda_streams is not None
+        self.way = way_on(execution)
+        self.provenance["cuda_graphs"] = self.way is not None
         self.students: list[Student] = []
         self._named: dict[str, str] = {}
 
@@ -259,7 +259,7 @@ class Job:
         if timing:
             self.writer.wait_for_all()
         for group in [[student] for student in active] if timing else [active]:
-            train_epoch(epoch, group, self.stream, self.context, self.cuda_streams)
+            train_epoch(epoch, group, self.stream, self.context, self.way)
 
     def close_epoch(self, epoch: int, active: Sequence[Student]) -> EpochReport:
         """Test the students, save their state, and write the results of those that have ended or cannot go on."""
@@ -277,6 +277,7 @@ class Job:
                 self.provenance
                 | {"pack": len(active), "devices": self.share.world, "unreadable_images": len(record.unreadable)}
                 | {"answers_read": cache.read if cache is not None else 0}
+                | (self.way.record() if self.way is not None else {})
                 | {"started": record.started, "ended": now()},
             )
             if reason is None:
@@ -321,9 +322,9 @@ def capture_on(execution: Execution) -> Capture | None:
     return record_cuda_graphs() if wanted else None
 
 
-def cuda_streams_on(execution: Execution) -> CudaStreams | None:
+def way_on(execution: Execution) -> FasterWay | None:
     wanted = execution.cuda_graphs and execution.device == "cuda" and current_share() == WHOLE
-    return CudaStreams() if wanted else None
+    return FasterWay(CudaStreams()) if wanted else None
 
 
 def train_epoch(
@@ -331,7 +332,7 @@ def train_epoch(
     students: Sequence[Student],
     stream: Stream,
     context: TeacherContext | None,
-    cuda_streams: CudaStreams | None = None,
+    way: CudaStreams | FasterWay | None = None,
 ) -> None:
     """Every step of an epoch for every student; each is charged an equal share of the time."""
     eval_mode = [one for one in students if not one.method.BATCH_STATISTICS or one.spec.end is not None]
@@ -346,8 +347,8 @@ def train_epoch(
         views = Views(chunk, stream, dtype, context, features=features, asked=bool(eval_mode))
         for student in students:
             student.steps.prepare(views)
-        if cuda_streams is not None:
-            cuda_streams.train(students, views)
+        if way is not None:
+            way.train(students, views)
             continue
         for student in students:
             student.steps.train(views)

@@ -341,7 +341,7 @@ def add_where(group: Any) -> None:
     add("--pack", type=whole(1), metavar="N", help="most students in one job (default: all that share a teacher)")
     disk = "disk that teachers' answers may take (default: 20; 0: none)"
     add("--teacher-cache", type=_gigabytes, default=20.0, metavar="GB", help=disk)
-    graphs = "record steps as CUDA graphs (faster on small networks; not measured)"
+    graphs = "record steps as CUDA graphs where that is faster (no GPU has run it yet)"
     add("--cuda-graphs", action="store_true", help=graphs)
     add("--address", metavar="HOST:PORT", help="join a running Ray cluster (auto: the one of this machine)")
     results = "ledger, weights, tables (default: results)"

@@ -31,7 +31,7 @@ class Execution:
     threads: CPU threads of torch; 0 leaves the choice to torch.
     command: the command line that asked for the job, for the record.
     teacher_cache_gb: gigabytes that all teacher caches together may take; 0 for no cache.
-    cuda_graphs: record steps as CUDA graphs and replay those of several students on CUDA streams.
+    cuda_graphs: record steps as CUDA graphs and replay those of several students on CUDA streams, where that is faster.
     used: the folder with the files of a user's own, see `used_files.share`; empty for none.
     """
 

@@ -62,14 +62,14 @@ class RecordedSteps(Steps):
 
     @property
     def recorded(self) -> bool:
-        return self.fixed(self.spec.epochs)
+        return self.replays and self.fixed(self.spec.epochs)
 
     def begin_epoch(self, epoch: int) -> None:
         super().begin_epoch(epoch)
         self._epoch = epoch
 
     def learn(self, batch: Batch) -> Tensor:
-        if not self.fixed(self._epoch):
+        if not (self.replays and self.fixed(self._epoch)):
             return super().learn(batch)
         tensors = {"images": batch.images, "labels": batch.labels}
         if batch.teacher is not None:
@@ -92,7 +92,7 @@ class RecordedSteps(Steps):
         return loss
 
     def update(self) -> None:
-        if self.fixed(self._epoch):
+        if self.replays and self.fixed(self._epoch):
             rates = tuple(group["lr"] for group in self.optimizer.param_groups)
             self._replayed(("update", rates), {}, lambda _: self.optimizer.step())
         else:

@@ -56,6 +56,9 @@ class Steps:
     KEEPS_GRADIENTS: ClassVar[bool] = False
     """Gradients are set to zero before a step rather than dropped: a recording writes to the same memory."""
 
+    replays = True
+    """Whether what has been recorded is used."""
+
     def __init__(self, spec: RunSpec, method: Method, module: StudentModule, parallel: nn.Module) -> None:
         self.spec, self.method, self.module, self.parallel = spec, method, module, parallel
         self.rule = rule_of(spec)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from trainables import job
 from trainables.data.stream import WHOLE, Share
 from trainables.job import Execution
 from trainables.spec import Mixing, Temperature, params
-from trainables.training import views
-from trainables.training.cuda_streams import MOST, CudaStreams
+from trainables.storage.runs import run_dir
+from trainables.training import cuda_streams, views
+from trainables.training.cuda_streams import MOST, CudaStreams, FasterWay
+from trainables.training.student import Student
+from trainables.training.views import Views
 
 
 class Watched(CudaStreams):
@@ -27,6 +31,9 @@ class Watched(CudaStreams):
         super().__init__()
         self.now = ""
         self.log: list[str] = []
+
+    def record(self) -> dict[str, Any]:
+        return {}
 
     @contextlib.contextmanager
     def overlap(self) -> Iterator[None]:
@@ -47,7 +54,7 @@ def test_nothing_shared_is_made_on_a_students_stream(
     teacher: GivenTeacher, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, teacher_cache_gb: float
 ) -> None:
     streams = Watched()
-    monkeypatch.setattr(job, "cuda_streams_on", lambda execution: streams)
+    monkeypatch.setattr(job, "way_on", lambda execution: streams)
     monkeypatch.setattr(job, "capture_on", lambda execution: Recorder())
     made: list[str] = []
 
@@ -80,7 +87,7 @@ def test_without_a_recording_students_take_turns(
     teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     streams = Watched()
-    monkeypatch.setattr(job, "cuda_streams_on", lambda execution: streams)
+    monkeypatch.setattr(job, "way_on", lambda execution: streams)
     train([students(teacher)[name] for name in ("kd", "cutmix")], teacher.execution(tmp_path))
     assert set(streams.log) == {"overlap", "together"}
 
@@ -90,7 +97,7 @@ def test_students_that_are_not_recorded_are_on_no_stream_of_their_own(
 ) -> None:
     """DKD's loss knows its epoch until its warm-up is over."""
     streams = Watched()
-    monkeypatch.setattr(job, "cuda_streams_on", lambda execution: streams)
+    monkeypatch.setattr(job, "way_on", lambda execution: streams)
     monkeypatch.setattr(job, "capture_on", lambda execution: Recorder())
     kd = teacher.spec()
     warming = replace(teacher.spec("dkd"), params=params(ce=1, alpha=1, beta=2, warmup=9))
@@ -166,8 +173,40 @@ def test_only_recorded_steps_on_one_gpu_are_beside_each_other(tmp_path: Path, mo
         ("cuda", True, WHOLE, True),
     ):
         monkeypatch.setattr(job, "current_share", lambda share=share: share)
-        found = job.cuda_streams_on(Execution(tmp_path, device=device, cuda_graphs=graphs))
-        assert isinstance(found, CudaStreams) == wanted
+        found = job.way_on(Execution(tmp_path, device=device, cuda_graphs=graphs))
+        assert isinstance(found, FasterWay) == wanted
+
+
+@pytest.mark.parametrize("slow", [True, False], ids=["recordings are slow", "kernels are slow"])
+def test_the_faster_way_is_kept_and_the_weights_are_the_same(
+    teacher: GivenTeacher, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    class Late(Watched):
+        """Chunks of one way take a second more."""
+
+        def train(self, students: Sequence[Student], views: Views) -> None:
+            recorded = students[0].steps.recorded
+            ways.append((views.chunk.epoch, recorded))
+            clock[0] += recorded == slow
+            super().train(students, views)
+
+    train([VANILLA], Execution(tmp_path, threads=1))
+    ways: list[tuple[int, bool]] = []
+    clock, way = [0.0], FasterWay(Late())
+    monkeypatch.setattr(job, "way_on", lambda execution: way)
+    monkeypatch.setattr(job, "capture_on", lambda execution: Recorder())
+    monkeypatch.setattr(cuda_streams, "TURNS", 1)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(cuda_streams.time, "perf_counter", lambda: clock[0])
+    specs = [students(teacher)[name] for name in ("kd", "he_cutmix", "low_energy")]
+    train(specs, teacher.execution(tmp_path))
+    assert_same(alone, tmp_path, specs)
+    later = [recorded for epoch, recorded in ways if epoch > 1]
+    assert {recorded for epoch, recorded in ways if epoch == 1} == {True}
+    assert (later[:2], {*later[2:]}) == ([True, False], {not slow})
+    provenance = json.loads((run_dir(tmp_path, specs[0].run_id) / "result.json").read_text())["provenance"]
+    assert provenance["recorded_steps"] != slow
+    assert provenance["recorded_seconds"] - provenance["plain_seconds"] == (1 if slow else -1)
 
 
 def test_more_students_than_streams_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
