@@ -113,7 +113,7 @@ def serve(pipe: Connection, warm: str) -> None:
 
 
 def check(
-    steps: Sequence[Step], device: str, minutes: float, out: Path, warm: str = "benchmarks.measure"
+    steps: Sequence[Step], device: str, minutes: float, out: Path, warm: str = "benchmarks.gpu_speed"
 ) -> list[Outcome]:
     """Carry out the steps within so many minutes, and write what is known after each. warm: a module that is imported
     before the first."""
