@@ -160,11 +160,15 @@ def _listing(folder: Path, test: str) -> FolderListing:
     values = {value for _, labels in found.values() for value in labels}
     words = sorted(value for value in values if isinstance(value, str))
     highest = max((value for value in values if isinstance(value, int)), default=-1)
+    if not named and highest >= (images := sum(len(labels) for _, labels in found.values())):
+        raise UserError(f"the labels in {folder} go up to {highest}, of {images} images: number the classes from 0 on")
     classes = tuple(words) or _each_once(named) or tuple(map(str, range(highest + 1)))
     if words and highest >= 0:
         raise UserError(f"some labels in {folder} are words ({words[0]!r}) and others whole numbers: use one kind")
-    if len(classes) < 2 or highest >= len(classes):
-        raise UserError(f"the labels in {folder} are of {max(len(classes), highest + 1)} classes, {len(classes)} named")
+    if len(classes) < 2:
+        raise UserError(f"all images in {folder} have the label {classes[0]!r}: two classes are the least")
+    if highest >= len(classes):
+        raise UserError(f"the labels in {folder} are of {highest + 1} classes, {len(classes)} named")
     place = {word: label for label, word in enumerate(words)}
 
     def split(name: str) -> Files:
@@ -176,7 +180,9 @@ def _listing(folder: Path, test: str) -> FolderListing:
 
     listing = FolderListing(classes, split("train"), split(test))
     if absent := sorted({*range(len(classes))} - {label for _, label in listing.train.files}):
-        raise UserError(f"{folder} has no training image of the class {classes[absent[0]]!r}")
+        raise UserError(
+            f"{folder} has no training image of the class {classes[absent[0]]!r}: each class, from 0 on, needs one"
+        )
     return listing
 
 
@@ -191,11 +197,15 @@ def _labels(file: Path) -> tuple[tuple[str, ...], list[int | str]]:
         schema = table.schema_arrow
         columns = find_columns(schema)
         if columns is None:
-            there = f"it has the columns {', '.join(schema.names)}"
-            raise UserError(f"{file} has no images with labels: {there}, and image.bytes and label are read")
+            there = ", ".join(f"{field.name} ({field.type})" for field in schema)
+            what = "image (a struct with bytes) and label (whole numbers or words)"
+            raise UserError(f"{file} has no images with labels: it has the columns {there}, and {what} are read")
         values = table.read(columns=[columns.label]).column(columns.label).to_pylist()
     if not values or None in values or any(isinstance(value, int) and value < 0 for value in values):
-        raise UserError(f"{file} has no labels in its column {columns.label}: give a split that has them")
+        raise UserError(
+            f"{file} has images without a label (none, or one below 0) in its column {columns.label}: "
+            "give a split that has all"
+        )
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         names = tuple(map(str, features[columns.label]["names"]))

@@ -139,21 +139,24 @@ def test_faulty_tables_are_one_line(tmp_path: Path) -> None:
     train, test = tmp_path / "train-00000-of-00001.parquet", tmp_path / "test-00000-of-00001.parquet"
     pq.write_table(table((6, 7), [0, 1]), test)
     for content, message in (
-        (
-            table((0, 1), None),
-            "has no images with labels: it has the columns image, and image.bytes and label are read",
-        ),
-        (table((0, 1), [-1, -1]), "has no labels in its column label"),
-        (table((0, 1), [0, None]), "has no labels in its column label"),
+        (table((0, 1), None), r"has no images with labels: it has the columns image \(struct.*, and image .* are read"),
+        (table((0, 1), [0.5, 1.5]), r", label \(double\), and image .* and label \(whole numbers or words\) are read"),
+        (table((0, 1), [-1, 0]), "has images without a label .* in its column label"),
+        (table((0, 1), [0, None]), "has images without a label"),
         (table((0, 1), [0, 0]), "has no training image of the class 'bright'"),
         (table((0, 1), [0, 3]), "the labels in .* are of 4 classes, 2 named"),
         (table((0, 1), ["cat", "dog"], None), "are words .'cat'. and others whole numbers"),
-        (table((0, 1), [0, 1]).slice(0, 0), "has no labels in its column label"),
+        (table((0, 1), [0, 1]).slice(0, 0), "has images without a label"),
     ):
         pq.write_table(content, train)
         text = refused(tmp_path)
         assert re.search(message, text), text
         assert str(tmp_path) in text
+    for file in (train, test):
+        pq.write_table(table((0, 1), [0, 0], None), file)
+    assert "have the label '0': two classes are the least" in refused(tmp_path)
+    pq.write_table(table((0, 1), [5, 2**40], None), train)
+    assert "go up to 1099511627776, of 4 images: number the classes from 0 on" in refused(tmp_path)
     train.write_bytes(b"PAR1")
     assert "is truncated or damaged" in refused(tmp_path)
     train.rename(tmp_path / "train-00000-of-00003.parquet")
