@@ -1,13 +1,14 @@
 """What the driver of a sweep costs: its own processor time, beside workers that train nothing.
 
-    python benchmarks/driver.py [--workers 1 8 32] [--jobs 64] [--students 9] [--epochs 3] [--plan 5000] [--json]
+    python benchmarks/driver.py [--workers 1 8 32] [--jobs 64] [--students 9] [--epochs 3] [--plan 5000] [--turns 1]
 
 The sweep, its queue, the ledger, the curves and the lines of progress are the real ones; Ray, which brings the reports,
 is not there (sweep_overhead.py has it). A job of nine students reports an epoch (`report`), is handed out and ended
 (`job`), and each of its runs is recorded (`record`: its result of 240 epochs is read, checked and written to the
 ledger). `devices`: how many devices one driver serves whose jobs report an epoch every 5 s and take 240 of them.
 --plan: processor seconds to plan so many runs of Table 5: their specs and ids, the jobs, their order and simulation on
-1,000 devices, what follows their progress.
+1,000 devices, what follows their progress. `left` and `screen`, with half of them done: to work out the time left and
+to draw the table, each of which a sweep spends a fiftieth of its time on at most.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from rich.console import Console
+
 import sweeps.running.sweep
 from analysis import paper
+from analysis.record.entry import entry_of
 from analysis.record.ledger import Ledger
 from analysis.record.settings import Settings
 from analysis.table.resolved import resolve
 from benchmarks.measure import Numbers, device_name, make_parser, make_result, show
-from sweeps.display.progress import Lines
+from sweeps.display.progress import Lines, Screen
 from sweeps.planning.durations import longest_first, simulate
 from sweeps.planning.job_queue import JobQueue
 from sweeps.planning.plan import JobKind, Plan, job_of, make_plan
@@ -37,6 +41,7 @@ from sweeps.planning.resources import Resources
 from sweeps.request.arguments import whole
 from sweeps.running.progress import State
 from sweeps.running.sweep import RunningSweep
+from sweeps.running.time_left import Expected
 from trainables.commands import run_command
 from trainables.job import EpochReport, Execution
 from trainables.spec import RunSpec
@@ -132,8 +137,15 @@ def measure_plan(runs: int) -> dict[str, float]:
     simulate(ordered, seconds, Resources(1000), 1000)
     found["order and simulation"] = time.process_time() - began
     began = time.process_time()
-    _ = State(plan).counts
+    state = State(plan, expected=Expected(seconds, Resources(1000), 1000))
     found["state"] = time.process_time() - began
+    half = list(plan.all_runs.values())[::2]
+    entries = {spec.run_id: replace(entry_of(make_result(replace(spec, epochs=1))), spec=spec) for spec in half}
+    screen, console = Screen(state, [resolved], entries), Console(file=io.StringIO(), width=160, height=60)
+    for what, work in (("left", lambda: state.left), ("screen", lambda: console.print(screen))):
+        began = time.process_time()
+        work()
+        found[what] = time.process_time() - began
     return found | {"runs": float(len(plan.all_runs)), "planned jobs": float(len(plan.jobs))}
 
 
@@ -156,8 +168,9 @@ def main(argv: Sequence[str]) -> int:
         found[str(workers)] = {**times, "devices": devices}
         lines += [f"{workers:3} workers  {what:8}{numbers:.2f}" for what, numbers in times.items()]
         lines.append(f"{workers:3} workers  devices {devices:,.0f} with epochs of {EPOCH_SECONDS:g} s")
-    planned = measure_plan(options.plan)
-    lines.append(", ".join(f"{name} {value:,.2f}" for name, value in planned.items()))
+    turns = [measure_plan(options.plan) for _ in range(options.turns)]
+    planned = {name: Numbers(tuple(turn[name] for turn in turns)) for name in turns[0]}
+    lines += [f"plan {name:21}{numbers:,.2f}" for name, numbers in planned.items()]
     return show(options, found | {"plan": planned}, lines)
 
 

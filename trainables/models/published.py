@@ -64,8 +64,11 @@ def find_fetched(name: str, folder: Path) -> Path | None:
 
         found = (try_to_load_from_cache(repository, file) for file in HUB_FILES)
         return next((Path(path) for path in found if isinstance(path, str)), None)
-    source = find_published(name)
     places = (folder, Path(torch.hub.get_dir()) / "checkpoints")
+    # To ask torchvision takes seconds.
+    if not any(HASH.search(path.name) for place in places if place.is_dir() for path in place.iterdir()):
+        return None
+    source = find_published(name)
     paths = [place / _file_name(source[0]) for place in places] if source else []
     return next((path for path in paths if source and path.is_file() and sha256(path).startswith(source[1])), None)
 
