@@ -16,6 +16,8 @@ HEAD_ANSWER = 5.0
 """A joined cluster's head that takes no connection. Ray itself would try for a minute."""
 MACHINE_LOOK = 0.5
 """Between two looks for Ctrl-C while the machines of a cluster check what they see."""
+NODES_LOOK = 1.0
+"""Between two looks at which machines a cluster has: with a hundred of them each takes milliseconds."""
 FOLDERS_LOCKED = 60.0
 """Another driver that removes old folders of Ray's in the temporary folder."""
 TRACKER = 60.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from sweeps.planning.resources import Resources
 from sweeps.running.cluster import RayMonitor, StoppedError
 from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, MachineLeftOut, RunEnded, TrackerLost
 from sweeps.running.machines import find_nodes, name_machine
+from sweeps.running.pace import Pace
 from sweeps.running.recovery import wait_for_result
 from sweeps.running.stopping import GracefulStop, forget_stops
 from sweeps.running.trackers import Trackers
@@ -61,6 +63,8 @@ class RunningSweep:
         self._begun: set[str] = set()
         self._deaths: Counter[str] = Counter()
         self._furthest: dict[str, int] = {}
+        self._busy = self._devices = 0
+        self._pace = Pace(time_limits.NODES_LOOK, time.monotonic)
 
     @property
     def exhausted(self) -> bool:
@@ -87,16 +91,22 @@ class RunningSweep:
         job = self.queue.take(self._has_room) if self._stop is None else None
         if job is not None:
             self.running[job.key] = job
+            self._busy += self.resources.devices(job.specs)
             if job.key not in self._begun:  # One that starts again leaves out the runs that were stopped.
                 forget_stops(self.execution.results, [spec.run_id for spec in job.specs])
             self._begun.add(job.key)
         return job
 
     def _has_room(self, job: PlannedJob) -> bool:
+        if self._pace.due:
+            with self._pace.working():
+                self._devices = self._count_devices()
+        return self._busy + self.resources.devices(job.specs) <= self._devices
+
+    def _count_devices(self) -> int:
         nodes = [node["Resources"] for id_, node in find_nodes().items() if id_ not in self.left_out]
         cpus, gpus = (int(sum(node.get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
-        busy = sum(self.resources.devices(other.specs) for other in self.running.values())
-        return busy + self.resources.devices(job.specs) <= self.resources.devices_at_once(cpus, gpus)
+        return self.resources.devices_at_once(cpus, gpus)
 
     def start(self, key: str) -> None:
         """A job has a process."""
@@ -124,6 +134,7 @@ class RunningSweep:
     def end(self, key: str, error: Exception | None = None) -> None:
         """A job's process has ended it, by an error or not."""
         job = self.running.pop(key)
+        self._busy -= self.resources.devices(job.specs)
         self.started.discard(key)
         reason = None if error is None else self._fail(job, error)
         if error is not None and reason is None:
@@ -157,6 +168,7 @@ class RunningSweep:
     def _leave_out(self, error: UnfitMachineError) -> None:
         """Send no job to a machine any more."""
         self.left_out.add(error.node)
+        self._devices = self._count_devices()
         machine = name_machine(error.node)
         self.on_event(MachineLeftOut(machine, error.reason))
         if not find_nodes("GPU" if self.resources.gpus else "CPU").keys() - self.left_out:

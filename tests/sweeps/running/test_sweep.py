@@ -17,6 +17,7 @@ from sweeps.planning.resources import ALL_GPUS, Resources
 from sweeps.running import sweep as sweep_module
 from sweeps.running.cluster import StoppedError
 from sweeps.running.events import Event, JobFailed, MachineLeftOut, RunEnded
+from sweeps.running.pace import Pace
 from sweeps.running.sweep import RESTARTS, RunningSweep
 from trainables.job import EpochReport, Execution
 from trainables.ray_trial import JobFailedError, MemoryFullError, UnfitMachineError
@@ -124,6 +125,7 @@ def test_gpus_that_join_are_used_and_those_that_left_are_not_waited_for(
     )
     jobs = [job(spec("net", seed)) for seed in range(1, 7)]
     sweep.queue, sweep.resources = JobQueue(plan(*jobs)), Resources(asked, address="auto")
+    sweep._pace = Pace(0, lambda: 0.0)
 
     def start_all() -> int:
         return sum(1 for _ in iter(sweep.next_job, None))
