@@ -122,10 +122,12 @@ def test_no_wish_to_stop_outlives_a_pruned_run(bench: Bench) -> None:
         return (20.0 if len(before) > 12 and spec.holdout else 60.0) + spec.lr
 
     words = ("--trials", "20", "--pruner", "median", "--epochs", "8", "--set", "milestones=2,", "--pack", "1")
+    assert "median: 0 of 4 trials pruned, 0 epochs not trained" in bench("--trials", "4", *words[2:])[2]
     status, engine, said = bench(*words, fate=fate)
     assert status == 0
     assert engine.pruned
     assert said.count(" pruned ") == len(engine.pruned)
+    assert f"median: {len(engine.pruned)} of 20 trials pruned, " in said
     assert not list(bench.results.glob("runs/*/stop"))
 
 
