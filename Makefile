@@ -13,7 +13,7 @@ SOME_SLOW := \
 	tests/sweeps/running/test_surroundings.py \
 	tests/sweeps/test_campaign.py::test_a_few_faults
 
-.PHONY: demo gpu-check test test-oldest test-slow test-some-slow check format docs clean
+.PHONY: demo gpu-check test test-medium test-oldest test-slow test-some-slow check format docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python sweeps/run.py table5 --dataset digits --gpus 0 --results $(DEMO)
@@ -25,12 +25,16 @@ gpu-check:
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(TESTS)
 
+# Of all that `make test` proves, more cases and the longer ways.
+test-medium: $(VENV)/installed-dev
+	$(BIN)/python -m pytest $(TESTS) -m "medium and not slow"
+
 # The fast tests with the oldest dependencies that the program takes.
 test-oldest: $(VENV)-oldest/installed
 	$(VENV)-oldest/bin/python -m pytest $(TESTS)
 
 test-slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "slow or hypothesis" --hypothesis-profile=thorough
+	$(BIN)/python -m pytest -m "slow or medium or hypothesis" --hypothesis-profile=thorough
 
 test-some-slow: $(VENV)/installed-dev
 	timeout $(SECONDS) $(BIN)/python -m pytest -v -x -m slow $(SOME_SLOW) || \

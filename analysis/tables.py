@@ -78,9 +78,12 @@ def _list(results: Path) -> str:
     lines = [f"{key:<12} {table.title}" for key, table in paper.tables().items()]
     if ledger_path(results).exists():
         with Ledger.open(ledger_path(results), readonly=True) as ledger:
+            # Of a command that was given again, the latest: both show the same.
+            latest = {(sweep.tables, sweep.settings, sweep.command): n for n, sweep in enumerate(ledger.sweeps(), 1)}
             lines += [
                 f"sweep {number}  {sweep.asked[:19]}  {' '.join(sweep.tables)}  {as_called(sweep.command)}"
                 for number, sweep in enumerate(ledger.sweeps(), 1)
+                if number in latest.values()
             ]
     return "\n".join(lines) + "\n"
 

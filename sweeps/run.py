@@ -139,7 +139,7 @@ def show_plan(options: Options, request: Request) -> int:
     if plan.jobs:
         check_models(where.data_dir, request, plan.all_runs.values())
     if not options.json:
-        forecast.show(plan, request, entries)
+        forecast.show(plan, request, entries, where.data_dir)
     if plan.jobs:
         at_once = max(1, resources.devices_at_once(cores_here()))
         cost = estimated(plan, where, resources, at_once, caches)
@@ -232,7 +232,7 @@ def sweep(options: Options, request: Request, command: str) -> int:
         ingest(where.results, ledger, request.run_ids)
         keep_log(where.results / LOG, heading(command))
         stack.enter_context(show_page(where.results, where.watch))
-        print_plan(plan, request)
+        print_plan(plan, request, where.data_dir)
         if resources is not None:
             outcome = train(where, request, plan, ledger, entries, resources, command, start)
         else:
@@ -324,10 +324,10 @@ def remember(ledger: Ledger, where: Where, request: Request, command: str) -> No
     ledger.remember([table.key for table in request.tables], request.settings, command, data_dir, teachers)
 
 
-def print_plan(plan: Plan, request: Request) -> None:
+def print_plan(plan: Plan, request: Request, data_dir: Path) -> None:
     from sweeps.display.forecast import of_other_code, one_line, remarks
 
-    print("\n".join([one_line(plan, request), *of_other_code(plan), *remarks(request)]), flush=True)
+    print("\n".join([one_line(plan, request), *of_other_code(plan), *remarks(plan, request, data_dir)]), flush=True)
 
 
 def show_results(where: Where, request: Request, entries: dict[str, Entry], columns: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trainables.data.dataset import Dataset
 
 # The second is that of `make test-slow`.
-for profile, examples in (("tests", 20), ("thorough", 200)):
+for profile, examples in (("tests", 10), ("thorough", 200)):
     settings.register_profile(
         profile,
         max_examples=examples,

@@ -15,11 +15,11 @@ TABLES = ("figure3", "table4", "table5", "table7")
 """Curves; of two parts; of one; of costs."""
 
 
-def fast(cases: Iterable[Any], *chosen: Any) -> list[Any]:
-    """All cases; those that were not chosen are marked slow."""
+def fast(cases: Iterable[Any], *chosen: Any, others: str = "slow") -> list[Any]:
+    """All cases; those that were not chosen are marked as the others."""
     several = [case if isinstance(case, tuple) else (case,) for case in cases]
     wanted = [case if isinstance(case, tuple) else (case,) for case in chosen]
-    return [pytest.param(*case, marks=() if case in wanted else pytest.mark.slow) for case in several]
+    return [pytest.param(*case, marks=() if case in wanted else getattr(pytest.mark, others)) for case in several]
 
 
 def some_or_all(some: Iterable[str], every: Iterable[str]) -> list[Any]:

@@ -72,6 +72,7 @@ def test_students_together() -> None:
         assert all(numbers["n"] == 2 and numbers["median"] > 0 for numbers in found[precision]["rates"].values())
 
 
+@pytest.mark.medium
 def test_students_together_learn_as_one_by_one() -> None:
     from benchmarks.together import Students, stack, use_threads
 
@@ -103,6 +104,7 @@ def test_the_sweep_layer() -> None:
     assert found["driver"]["median"] > 0
 
 
+@pytest.mark.medium
 def test_the_driver() -> None:
     found = measured(
         "driver", "--workers", "1", "2", "--jobs", "3", "--students", "2", "--epochs", "2", "--plan", "120"
@@ -154,6 +156,7 @@ def assert_same_crops(found: np.ndarray, expected: np.ndarray) -> None:
     assert away.mean() < 0.3
 
 
+@pytest.mark.medium
 def test_the_products_crops(crops: Crops) -> None:
     assert_same_crops(np.stack([decoders.here(path, index) for index, path in enumerate(crops.files)]), crops.expected)
     source = open_source(crops.files[0].parents[2])
@@ -204,6 +207,7 @@ def test_a_large_ledger() -> None:
     assert found["bytes"] > 300 * 5000
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("script", "options"),
     [

@@ -99,9 +99,14 @@ def check(one: tuple[str, ...], folder: Path, patch: pytest.MonkeyPatch, capture
     capture.readouterr()
 
 
-@pytest.mark.parametrize(
-    "one", [pytest.param(one, marks=pytest.mark.slow if "--weights" in one else ()) for one in written()], ids=" ".join
-)
+def cost(one: tuple[str, ...]) -> tuple[pytest.MarkDecorator, ...]:
+    """Answers of networks take minutes, a report with its PDF seconds."""
+    if "--weights" in one:
+        return (pytest.mark.slow,)
+    return (pytest.mark.medium,) if one[0] == "analysis/report.py" else ()
+
+
+@pytest.mark.parametrize("one", [pytest.param(one, marks=cost(one)) for one in written()], ids=" ".join)
 def test_a_written_command_works(
     one: tuple[str, ...],
     desk: Path,

@@ -96,6 +96,7 @@ def assert_all_refused(work: Path, commands: list[list[str]]) -> None:
         assert_refused(status, err)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("inside", fast([".", "deep/x"], "deep/x"))
 def test_folders_of_another_user(work: Path, inside: str) -> None:
     closed = work / "closed"
@@ -107,6 +108,7 @@ def test_folders_of_another_user(work: Path, inside: str) -> None:
         closed.chmod(0o700)
 
 
+@pytest.mark.medium
 def test_a_results_folder_of_two_users(work: Path) -> None:
     """Both may write the folder, and what the other wrote in it can only be read."""
     (shared := work / "shared").mkdir()

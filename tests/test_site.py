@@ -15,10 +15,13 @@ from browser import Browser
 from site_pages import Page, dead_links, fetched, read_pages
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.skipif(
-    not (find_spec("material") and find_spec("mkdocstrings")),
-    reason="no documentation tools: pip install -e '.[docs]'",
-)
+pytestmark = [
+    pytest.mark.medium,
+    pytest.mark.skipif(
+        not (find_spec("material") and find_spec("mkdocstrings")),
+        reason="no documentation tools: pip install -e '.[docs]'",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def test_the_wheel_makes_a_table(ekd: Path, tmp_path: Path) -> None:
     where = call(ekd.with_name("python"), "-c", "import sweeps; print(sweeps.__file__)", cwd=tmp_path)
     assert where.startswith(str(ekd.parents[1]))
     shown = call(ekd, "run", "table5", *SMALL, cwd=tmp_path)
-    assert shown.endswith("3 done, 0 failed, 0 not run\n")
+    assert shown.endswith("3 runs done, 0 failed, 0 not run\n")
     assert "KD*" in shown
     tabular = call(ekd, "tables", "table5", "--format", "latex", cwd=tmp_path)
     assert (tmp_path / "results" / "tables" / "table5.tex").read_text() == tabular

@@ -33,8 +33,22 @@ def caption(grid: Grid) -> str:
         if grid.table.kind.trains
         else ()
     )
-    sentences = [grid.table.caption, numbers, *of_runs, _protocol(grid), _explain_parentheses(grid)]
+    sentences = [
+        grid.table.caption,
+        _say_left_out(grid),
+        numbers,
+        *of_runs,
+        _protocol(grid),
+        _explain_parentheses(grid),
+    ]
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _say_left_out(grid: Grid) -> str:
+    """That the table has rows which --rows left out: its own words may name them."""
+    own = {row.key for part in grid.table.parts for row in part.rows}
+    left_out = own - {row.key for row in grid.resolved.rows} if grid.settings.rows else ()
+    return "Rows that were not asked for (--rows) are left out." if left_out else ""
 
 
 def short(grid: Grid) -> str:

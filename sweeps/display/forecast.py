@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
@@ -22,6 +23,7 @@ from sweeps.display.rich_table import make_table
 from sweeps.display.words import hours_words, money_words, size_words
 from sweeps.planning.budget import Budget
 from sweeps.planning.estimate import CostEstimate
+from sweeps.planning.images import count_images
 from sweeps.planning.plan import JobKind, Plan
 from sweeps.planning.teacher_caches import TeacherCaches
 from sweeps.request.request import Request, teachers
@@ -88,12 +90,12 @@ def count_cells(request: Request) -> tuple[int, int]:
     return len(found), students.total() - len(students)
 
 
-def show(plan: Plan, request: Request, entries: Mapping[str, Entry]) -> None:
+def show(plan: Plan, request: Request, entries: Mapping[str, Entry], data_dir: Path | None) -> None:
     """The plan on standard output. entries: what is known of its runs."""
     parts: list[RenderableType] = []
     for table in request.resolved:
         parts += _protocol(table)
-    _print([*parts, _runs(plan), *map(Text, [*_lines(plan, request), *_visible(request, entries)])])
+    _print([*parts, _runs(plan), *map(Text, [*_lines(plan, request, data_dir), *_visible(request, entries)])])
 
 
 def _visible(request: Request, entries: Mapping[str, Entry]) -> list[str]:
@@ -184,10 +186,21 @@ def _print(parts: list[RenderableType]) -> None:
     console.print(Group(*parts), soft_wrap=False)
 
 
-def remarks(request: Request) -> list[str]:
-    """What the images are that are not the published ones, and the combinations of varied fields that are left out."""
+def remarks(plan: Plan, request: Request, data_dir: Path | None) -> list[str]:
+    """What the images are that are not the published ones, the combinations of varied fields that are left out, and
+    runs that take one step in an epoch."""
     left_out = dict.fromkeys(line for table in request.resolved for part in table.parts for line in part.left_out)
-    return [*(f"data: {source}" for _, source in request.images), *(f"left out: {line}" for line in left_out)]
+    missing = (spec for job in plan.jobs for spec in job.specs)
+    sizes = dict.fromkeys((count_images(spec, data_dir).train_size, spec.batch_size) for spec in missing)
+    return [
+        *(f"data: {source}" for _, source in request.images),
+        *(f"left out: {line}" for line in left_out),
+        *(
+            f"one step per epoch: {images} training images in batches of {batch}; a smaller --batch-size makes more"
+            for images, batch in sizes
+            if images <= batch + 1
+        ),
+    ]
 
 
 def one_line(plan: Plan, request: Request) -> str:
@@ -246,11 +259,11 @@ KINDS = {
 }
 
 
-def _lines(plan: Plan, request: Request) -> list[str]:
+def _lines(plan: Plan, request: Request, data_dir: Path | None) -> list[str]:
     cell_count, saved = count_cells(request)
     shared = f"; {count(saved, 'run')} saved by sharing" if saved else ""
     lines = [f"{count(cell_count, 'cell')} in {count(len(request.tables), 'table')}{shared}"]
-    lines += [*remarks(request), *_teachers(plan, request)]
+    lines += [*remarks(plan, request, data_dir), *_teachers(plan, request)]
     if plan.failed:
         lines.append(f"{count(len(plan.failed), 'run')} failed earlier and will not be tried again without --retry")
     lines += of_other_code(plan)

@@ -38,7 +38,10 @@ def report(outcome: Outcome, command: str) -> int:
             print(f"{word}: {len(reasons) - MOST_REASONS} more reasons, see the ledger")
     if outcome.failed:
         print("the same command with --retry trains again what has failed")
-    print(f"{len(outcome.done)} done, {len(outcome.failed)} failed, {len(outcome.not_run)} not run", flush=True)
+    print(
+        f"{count(len(outcome.done), 'run')} done, {len(outcome.failed)} failed, {len(outcome.not_run)} not run",
+        flush=True,
+    )
     if outcome.stopped:
         print(f"{outcome.stopped}\nto resume: {as_called(command)}", file=sys.stderr)
     return 0 if outcome.complete else FAILED

@@ -56,8 +56,11 @@ class Lines:
             self._say(line)
         match event:
             case JobStarted(job):
+                first = not self._said
                 self._said[job.key] = self.state.clock()
                 self._say(f"started  {job.key}  ({count(len(job.specs), 'student')})")
+                if first:
+                    self._say(self._say_left().removeprefix(", ") or "the time left is told after the first epoch")
             case EpochDone(job, report) if report.resumed:
                 self._resumed(job, report)
             case EpochDone(job, report) if report.epoch > 0:

@@ -116,6 +116,7 @@ def test_not_found_too_few_seeds_and_contradicting(
     assert why in found.answer
 
 
+@pytest.mark.medium
 def test_the_largest_gain_is_held_against_up_to(tmp_path: Path) -> None:
     """Of three claims about gains of HE-DA, 2.87 over KD, 0.71 over CutMix and 0.68 on DKD, with 3, 0.7 and -0.5."""
     gains = {"kd_he_da_50": 3.0, "kd_cutmix": 2.3, "dkd_he_da": -0.5}
@@ -256,6 +257,7 @@ def test_bad_input_is_one_line_and_status_2(
     assert words in err
 
 
+@pytest.mark.medium
 def test_the_chapter_of_the_report(tmp_path: Path) -> None:
     results = ledger_of(tmp_path, "table8", energy(0.5), LONG_TAIL)
     document = make_report(read_snapshot(results), printed=False)

@@ -225,6 +225,7 @@ def test_a_short_schedule_is_not_the_papers() -> None:
     assert "4c4256c" in found.text
 
 
+@pytest.mark.medium
 def test_the_last_epoch_on_request(results: Path) -> None:
     found = Page(page(make_report(read_snapshot(results, "last"), printed=False)))
     shown = {line[0]: line[1:] for line in found.table(*BESIDE)}
@@ -233,6 +234,7 @@ def test_the_last_epoch_on_request(results: Path) -> None:
     assert "71.15 ± 0.20" not in next(line for table in found.tables for line in table if line[0] == "w/ HE-DA (30%)")
 
 
+@pytest.mark.medium
 def test_figures_that_a_sweep_has_drawn_are_taken_along(tmp_path: Path) -> None:
     folder = tmp_path / "tables"
     folder.mkdir(parents=True)
@@ -246,6 +248,7 @@ def test_figures_that_a_sweep_has_drawn_are_taken_along(tmp_path: Path) -> None:
     assert [each["alt"] for each in found.images] == ["Figure 99"]
 
 
+@pytest.mark.medium
 def test_a_ledger_of_which_nothing_was_asked_and_one_that_knows_other_tables(tmp_path: Path) -> None:
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
         assert "No sweep of this ledger has asked for a table" in page_of(tmp_path).text
@@ -253,6 +256,7 @@ def test_a_ledger_of_which_nothing_was_asked_and_one_that_knows_other_tables(tmp
     assert "0 done, 0 failed" in page_of(tmp_path).text
 
 
+@pytest.mark.medium
 def test_a_table_that_cannot_be_made_does_not_spoil_the_others(tmp_path: Path) -> None:
     settings = Settings(pairs=("resnet56/resnet20",), seeds=1, epochs=1)
     made_up.write_ledger(tmp_path, [paper.find("table13")], settings)
@@ -297,6 +301,7 @@ def not_run(results: Path) -> dict[str, list[str]]:
     return {titles[line[0]]: line[1:] for line in missing_of(results).table(*NOT_RUN)}
 
 
+@pytest.mark.medium
 def test_a_picture_that_is_not_drawn_is_missing_though_it_needs_no_run(tmp_path: Path) -> None:
     with Ledger.open(tmp_path / "ledger.sqlite"):
         pass
@@ -308,6 +313,7 @@ def test_a_picture_that_is_not_drawn_is_missing_though_it_needs_no_run(tmp_path:
     assert set(before) - set(after) == {"figure4", "figure8"}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("changes", fast([{"dataset": "digits"}, {"dataset": "", "epochs": 2}], {"dataset": "digits"}))
 def test_a_picture_is_the_papers_if_its_runs_are_done_and_it_is_drawn_of_them(
     changes: dict[str, Any], tmp_path: Path
@@ -323,6 +329,7 @@ def test_a_picture_is_the_papers_if_its_runs_are_done_and_it_is_drawn_of_them(
         assert not_run(results)[name] == [complete, "the picture"]
 
 
+@pytest.mark.medium
 def test_the_same_ledger_gives_the_same_page(results: Path) -> None:
     one, two = (page(make_report(read_snapshot(results), printed=False)) for _ in range(2))
     assert one == two

@@ -20,7 +20,7 @@ from analysis.table.latex import LatexStyle
 from analysis.table.render import FORMATS, render
 from analysis.table.resolved import resolve
 from analysis.table.sheet import make_sheet
-from analysis.tables import load_grid, main, write_all
+from analysis.tables import _list, load_grid, main, write_all
 from trainables.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,10 +95,13 @@ def test_settings_are_those_of_the_latest_sweep_or_of_the_one_asked_for(tmp_path
     second = Settings(pairs=SETTINGS.pairs, seeds=1)
     with Ledger.open(first / "ledger.sqlite") as ledger:
         ledger.remember(["table5"], second, "again")
+        ledger.remember(["table5"], second, "again")
+    lines = _list(first).splitlines()
+    assert [line.split()[:2] for line in lines if "sweep" in line.split()[:1]] == [["sweep", "1"], ["sweep", "3"]]
     assert load_grid("table5", first).settings == second
     assert load_grid("table5", first, sweep=1).settings == SETTINGS
-    with pytest.raises(UserError, match="there is no sweep 3: the ledger has 1 to 2"):
-        load_grid("table5", first, sweep=3)
+    with pytest.raises(UserError, match="there is no sweep 4: the ledger has 1 to 3"):
+        load_grid("table5", first, sweep=4)
 
 
 def test_a_list_of_tables_and_sweeps(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,6 +151,7 @@ def test_a_ledger_of_which_nothing_was_asked_or_no_row_of_the_table(tmp_path: Pa
     assert main(["table13", "--results", str(tmp_path)]) == 2
 
 
+@pytest.mark.medium
 def test_write_all(tmp_path: Path) -> None:
     grid = make_grid(resolve(TABLE5, SETTINGS), made_up.entries(TABLE5, SETTINGS))
     paths = write_all(grid, make_sheet(grid), tmp_path / "tables")

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import fake_job
 import optuna
 import pytest
+from optuna.storages import InMemoryStorage
 
 from analysis.record.ledger import Ledger
 from analysis.reporting.search_results import Searched
@@ -119,12 +121,27 @@ class Engine:
         return [spec for job in self.jobs if job.kind == "distilled" for spec in job.specs]
 
 
+class Studies(dict[str, InMemoryStorage]):
+    """In place of SQLite files, whose tables take longer than a search: what a file keeps, until it is removed."""
+
+    def __call__(self, url: str, **_: Any) -> InMemoryStorage:
+        path = Path(unquote(url.removeprefix("sqlite:///")))
+        if not path.exists():
+            path.touch()
+            self[str(path)] = InMemoryStorage()
+        return self[str(path)]
+
+
 @dataclass
 class Bench:
     results: Path
     patch: pytest.MonkeyPatch
     capture: pytest.CaptureFixture[str]
     shown: list[Searched] = field(default_factory=list)
+    studies: Studies = field(default_factory=Studies)
+
+    def __post_init__(self) -> None:
+        self.patch.setattr("sweeps.searching.study.RDBStorage", self.studies)
 
     def __call__(self, *words: str, **how: Any) -> tuple[int, Engine, str]:
         """Search: exit status, what the engine was given, what was printed."""
@@ -138,7 +155,7 @@ class Bench:
     @property
     def study(self) -> optuna.Study:
         (path,) = self.results.glob("search/*/study.sqlite")
-        return optuna.load_study(study_name=path.parent.name, storage=f"sqlite:///{path}")
+        return optuna.load_study(study_name=path.parent.name, storage=self.studies[str(path)])
 
     def states(self) -> list[str]:
         return [trial.state.name for trial in self.study.get_trials()]

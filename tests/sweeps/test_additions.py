@@ -96,6 +96,7 @@ def write_mydata(folder: Path) -> None:
         np.savez(folder / f"{name}.npz", images=images, labels=np.arange(size) % 2)
 
 
+@pytest.mark.medium
 def test_a_data_set_as_its_page_has_it(add: Add, command: Command, tmp_path: Path) -> None:
     add("trainables/datasets/mydata", BLOCKS["trainables/datasets/mydata"])
     write_mydata(tmp_path)
@@ -118,6 +119,7 @@ def test_a_row_as_its_page_has_it(add: Add, command: Command, tmp_path: Path) ->
     assert "3 cells in 2 tables; 2 runs saved by sharing" in out
 
 
+@pytest.mark.medium
 def test_a_network_as_its_page_has_it(add: Add, command: Command, tmp_path: Path) -> None:
     add("trainables/models/plain", BLOCKS["trainables/models/plain"])
     status, out, _ = command("--list")
@@ -220,6 +222,7 @@ def test_own_images_as_their_page_has_them(tmp_path: Path, monkeypatch: pytest.M
     assert "kd" in trained("table1", asked, Execution(tmp_path / "results", data_dir=tmp_path / "photos"))
 
 
+@pytest.mark.medium
 def test_the_commands_of_the_pages_work(
     add: Add, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +284,7 @@ def test_a_missing_flag_is_told_before_anything_is_trained(
     assert not (tmp_path / "results" / "ledger.sqlite").exists()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
@@ -300,6 +304,7 @@ def test_an_error_in_an_own_loss_has_its_place(
     assert last.endswith(f"({file}, line 17, in loss; --debug shows the whole traceback)")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("new", "told"),
     [("return student.logits  #", "a tensor of shape"), ("return None  #", "None: return a tensor of one number")],

@@ -71,7 +71,7 @@ def test_one_device_and_two_train_the_same_student(imagenet: Path, tmp_path: Pat
         results = tmp_path / str(devices)
         done = table3(imagenet, results, "--gpus-per-job", str(devices))
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "2 done, 0 failed, 0 not run" in done.stdout
+        assert "2 runs done, 0 failed, 0 not run" in done.stdout
         assert "own images in the form of imagenet" in " ".join(done.stdout.split())
         assert "2 images could not be decoded" in done.stdout
         assert all(done.stdout.count(f"  {imagenet / 'imagenet' / name} (") == 1 for name in DAMAGED)
@@ -101,7 +101,7 @@ def test_a_method_that_cannot_be_split_takes_one_device(imagenet: Path, tmp_path
         *("--gpus-per-job", "2", "--data-dir", imagenet, "--teachers", imagenet / "teachers", "--results", tmp_path),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 done, 0 failed, 0 not run" in done.stdout
+    assert "3 runs done, 0 failed, 0 not run" in done.stdout
     results = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/result.json")]
     devices = {from_dict(result["spec"]).method: result["provenance"]["devices"] for result in results}
     assert devices == {"vanilla": 2, "kd": 2, "pkt": 1}
@@ -126,7 +126,7 @@ def test_a_killed_process_of_two_is_replaced(imagenet: Path, tmp_path: Path) -> 
         assert driver.stdout is not None
         said = driver.stdout.read()
     assert driver.returncode == 0, said
-    assert "2 done, 0 failed, 0 not run" in said
+    assert "2 runs done, 0 failed, 0 not run" in said
 
 
 def test_tinyimagenet(tmp_path: Path) -> None:
@@ -144,5 +144,5 @@ def test_tinyimagenet(tmp_path: Path) -> None:
         *("--batch-size", "16", "--gpus", "0", "--data-dir", tmp_path, "--results", tmp_path / "results"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 done, 0 failed, 0 not run" in done.stdout
+    assert "4 runs done, 0 failed, 0 not run" in done.stdout
     assert (root / "val" / "images" / "0.JPEG").exists()

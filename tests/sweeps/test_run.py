@@ -252,7 +252,7 @@ def test_a_small_sweep_and_the_same_again(tmp_path: Path) -> None:
     lines = first.stdout.splitlines()
     assert lines[0] == "1 cell: 2 runs, 0 done, 2 to train in 2 jobs"
     assert sum(line.startswith("done     digits-resnet8") for line in lines) == 2
-    assert lines[-1] == "2 done, 0 failed, 0 not run"
+    assert lines[-1] == "2 runs done, 0 failed, 0 not run"
     log = (tmp_path / "results" / "sweep.log").read_text(encoding="utf-8").splitlines()
     assert "python sweeps/run.py table5 --dataset digits" in log[1]
     assert log[2:] == [line for line in lines if not line.startswith("loaded")]
@@ -266,7 +266,7 @@ def test_a_small_sweep_and_the_same_again(tmp_path: Path) -> None:
 
     again = script(*SMALL, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.splitlines()[-2:] == ["2 done, 0 failed, 0 not run", "loaded"]
+    assert again.stdout.splitlines()[-2:] == ["2 runs done, 0 failed, 0 not run", "loaded"]
     assert "1 cell: 2 runs, 2 done, nothing left to train" in again.stdout
     with Ledger.open(tmp_path / "results" / "ledger.sqlite", readonly=True) as ledger:
         assert {entry.run_id: entry for entry in ledger.all()} == entries

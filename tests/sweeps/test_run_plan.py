@@ -67,6 +67,9 @@ def test_the_plan_for_people(command: Command, tmp_path: Path, weights: Path, mo
     assert "teacher resnet20 will be trained first" in out
     assert "18 cells in 1 table" in out
     assert "all rows: epochs 12, lr 0.05" in out
+    assert "one step per epoch" not in out
+    few = command("table5", "--dataset", "digits", *pairs, "--plan", "--train-fraction", "0.03")[1]
+    assert "one step per epoch: 44 training images in batches of 64; a smaller --batch-size makes more" in few
     assert re.search(r"on one device like this \(.*\); from start to end .* with \d+ jobs? at a time", out)
 
 
@@ -183,6 +186,7 @@ def test_planning_leaves_the_images_as_they_are(
     assert ids[0] == ids[1]
 
 
+@pytest.mark.medium
 def test_a_part_of_imagenet_is_told(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the plan, and by a sweep (here one that has nothing left to train)."""
     monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
@@ -292,7 +296,7 @@ def test_failed_runs_are_told_and_only_tried_again_when_asked(
     assert status == 1
     assert "1 failed earlier (--retry trains them again), nothing left to train" in out
     assert "failed: 1 run: diverged: the loss is nan" in out
-    assert "1 done, 1 failed, 0 not run" in out
+    assert "1 run done, 1 failed, 0 not run" in out
     assert json.loads(command(*SMALL, "--plan", "--json")[1])["jobs"] == 0
     retried = json.loads(command(*SMALL, "--plan", "--json", "--retry")[1])
     assert retried["jobs"] == 2, "the student, and its teacher, whose weights are gone"
@@ -380,6 +384,7 @@ def test_a_peer_may_have_the_students_rate_once_that_is_set(command: Command, mo
     assert "0.02, of the peer 0.02" in " ".join(command(*words)[1].split())
 
 
+@pytest.mark.medium
 @pytest.mark.slow
 def test_the_plan_of_imagenet_is_measured(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """On random images, which have no files to take random crops from."""

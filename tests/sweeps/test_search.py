@@ -100,6 +100,7 @@ def test_trials_and_finalists() -> None:
     assert found.known_runs()["released code"](1).temperature.rule == "reversed"  # type: ignore[union-attr]
 
 
+@pytest.mark.medium
 def test_a_reader_that_leaves_and_a_second_ctrl_c_cause_no_traceback() -> None:
     code = "from sweeps.search import resumable; from trainables.commands import run_command\ndef main(argv):\n"
     code += "    with resumable('search.py', argv): return {}\nraise SystemExit(run_command(main, []))"
@@ -198,7 +199,7 @@ def test_a_killed_search_goes_on(tmp_path: Path) -> None:
     assert complete[: len(told)] == told
     assert after.count("held-out top-1") == 8 - len(told)
     assert f"{len(told)} trials tried, {8 - len(told)} to come" in after
-    assert "done, 0 failed, 0 not run" in after
+    assert "runs done, 0 failed, 0 not run" in after
 
 
 @pytest.mark.slow

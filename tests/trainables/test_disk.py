@@ -42,7 +42,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return results
 
 
-@pytest.mark.parametrize("name", ["checkpoint.pt", "weights.pt", "result.json"])
+@pytest.mark.parametrize("name", fast(["checkpoint.pt", "weights.pt", "result.json"], "checkpoint.pt", others="medium"))
 def test_a_full_disk_ends_a_job_in_one_line_and_loses_nothing(
     name: str, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,6 +60,7 @@ def test_a_full_disk_ends_a_job_in_one_line_and_loses_nothing(
     ]
 
 
+@pytest.mark.medium
 def test_a_checkpoint_that_found_no_room_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, execution = replace(VANILLA, epochs=3), Execution(tmp_path, threads=1)
     stop_after([spec], execution, 1)
@@ -76,6 +77,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("fails", ["fsync", "replace"])
 def test_a_damaged_checkpoint_never_takes_the_place_of_a_good_one(
     fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -71,6 +71,7 @@ def test_the_scores_are_those_of_a_plain_loop(weights: Path, capsys: pytest.Capt
     assert found["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
+@pytest.mark.medium
 def test_the_batch_size_does_not_matter(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--dataset", "digits", "--device", "cpu")
     usual = scores(capsys, "resnet8", weights, *options)["top1"]

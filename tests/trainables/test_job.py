@@ -79,6 +79,7 @@ def test_resumed_in_packs_of_other_students(teacher: GivenTeacher, alone: Path, 
     assert_same(alone, tmp_path, specs)
 
 
+@pytest.mark.medium
 def test_resuming_begins_where_each_run_was_left(teacher: GivenTeacher, tmp_path: Path) -> None:
     every = students(teacher)
     ahead, behind, execution = every["he_cutmix"], every["kd"], teacher.execution(tmp_path)
@@ -153,6 +154,7 @@ def test_dying_at_a_given_place(
         assert files - {"checkpoint.pt", "checkpoint-before.pt"} == {"spec.json", "lock", "weights.pt", "result.json"}
 
 
+@pytest.mark.medium
 def test_bfloat16(teacher: GivenTeacher, tmp_path: Path) -> None:
     """Alone as when it was stopped and went on beside another; the weights stay in float32."""
     spec = replace(students(teacher)["he_cutmix"], precision="bf16", epochs=2, milestones=(1,))
@@ -167,6 +169,7 @@ def test_bfloat16(teacher: GivenTeacher, tmp_path: Path) -> None:
     assert result["train_loss"] > 0
 
 
+@pytest.mark.medium
 def test_vanilla_students_pack_too(tmp_path: Path) -> None:
     specs = [VANILLA, replace(VANILLA, student="wrn_16_1"), replace(VANILLA, lr=0.01, epochs=1)]
     for spec in specs:
@@ -207,6 +210,7 @@ def kill_until_done(execution: Execution, specs: Sequence[RunSpec], moments: Seq
     return kills
 
 
+@pytest.mark.medium
 def test_sigkill(teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     every = students(teacher)
     specs = [every[name] for name in ("he_cutmix", "reversed_dkd", "gradation")]
@@ -251,6 +255,7 @@ def test_damaged_checkpoint(damage: str, teacher: GivenTeacher, alone: Path, tmp
     assert_same(alone, tmp_path, [kd, other])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("damage", fast(["truncated", "lost"], "truncated"))
 def test_a_damaged_checkpoint_costs_one_epoch(damage: str, teacher: GivenTeacher, tmp_path: Path) -> None:
     spec = replace(students(teacher)["kd"], epochs=4)

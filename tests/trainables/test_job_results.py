@@ -153,6 +153,7 @@ def test_time_spent_before_a_stop_counts(teacher: GivenTeacher, tmp_path: Path) 
 # --- views that are shared, and those that are not ------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("timing", "asked"), [(False, 1), (True, 3)])
 def test_timing_runs_share_nothing(
     timing: bool, asked: int, teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -173,6 +174,7 @@ def test_timing_runs_share_nothing(
     assert_same(tmp_path / "alone", tmp_path / "packed", specs[:1])
 
 
+@pytest.mark.medium
 def test_seconds_are_shared_out(teacher: GivenTeacher, tmp_path: Path) -> None:
     """Packed students split the time between them; timing runs are each charged their own."""
     specs = [teacher.spec(epochs=1), teacher.spec(epochs=1, lr=0.01)]

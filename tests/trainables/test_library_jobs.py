@@ -55,6 +55,7 @@ def students(digest: str, precision: str = "fp32") -> list[RunSpec]:
     ]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("precision", fast(["fp32", "bf16"], "fp32"))
 def test_alone_is_packed_is_resumed(weights: tuple[str, Path], tmp_path: Path, precision: str) -> None:
     specs = students(weights[0], precision)
@@ -71,9 +72,9 @@ def test_alone_is_packed_is_resumed(weights: tuple[str, Path], tmp_path: Path, p
 @pytest.mark.parametrize(
     ("method", "numbers"),
     [
-        ("at", {"ce": 1, "weight": 10, "power": 2}),
-        ("fitnet", {"ce": 1, "weight": 1, "feature": 2}),
-        ("rkd", {"ce": 1, "distance": 1, "angle": 1}),
+        pytest.param(*("at", {"ce": 1, "weight": 10, "power": 2}), marks=pytest.mark.medium),
+        pytest.param(*("fitnet", {"ce": 1, "weight": 1, "feature": 2}), marks=pytest.mark.medium),
+        pytest.param(*("rkd", {"ce": 1, "distance": 1, "angle": 1}), marks=pytest.mark.medium),
         ("vid", {"ce": 1, "weight": 1, "variance": 5, "eps": 1e-5}),
         ("crd", {"ce": 1, "weight": 1, "dimensions": 8, "negatives": 16, "temperature": 0.1, "momentum": 0.5}),
     ],

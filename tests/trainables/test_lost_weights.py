@@ -39,6 +39,7 @@ STUDENT = replace(
 )
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("how", ["truncated", "of another run"])
 def test_other_weights_teach_nobody_and_are_trained_again(how: str, tmp_path: Path) -> None:
     execution = Execution(tmp_path, threads=1)

@@ -164,6 +164,7 @@ def test_a_job_by_hand_gets_the_code_of_this_moment(root: Path, tmp_path: Path) 
     assert read_job(file)[0] == [mine()]
 
 
+@pytest.mark.medium
 def test_no_run_of_the_program_has_own_code() -> None:
     settings = Settings(dataset="")
     specs = [spec for table in tables().values() for spec in resolve(table, settings).runs]

@@ -67,6 +67,7 @@ def assert_near(results: Path, spec: RunSpec, points: float) -> None:
             assert 100 * abs(share - wanted) <= points, (spec.name, name, share)
 
 
+@pytest.mark.medium
 def test_digits(tmp_path: Path) -> None:
     """Of a teacher that was trained on them."""
     guide = replace(many(VANILLA), epochs=2, milestones=(1,))
@@ -94,6 +95,7 @@ def test_real_images_of_the_published_teacher(tmp_path: Path) -> None:
         assert_near(tmp_path, spec, 1)
 
 
+@pytest.mark.medium
 def test_images_in_files_with_their_training_crops(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     for split, count in (("train", 200), ("val", 2)):

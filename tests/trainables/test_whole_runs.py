@@ -23,6 +23,7 @@ def ofd(teacher: GivenTeacher, **changes: int) -> RunSpec:
     return replace(teacher.spec(), method="ofd", params=params(ce=1, weight=0.001), temperature=None, **changes)
 
 
+@pytest.mark.medium
 def test_ofd_leaves_the_others_of_its_pack_their_teacher(teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     """Energy KD beside it has the bits that it has alone; OFD those that it has alone and stopped."""
     run, other = ofd(teacher), students(teacher)["energy_kd"]
@@ -60,6 +61,7 @@ def test_devices_cannot_share_a_batch_of_ofd(teacher: GivenTeacher) -> None:
         check_method(make(run.method, run.params), run, Share(0, 2))
 
 
+@pytest.mark.medium
 def test_a_run_of_another_normalisation_is_trained_on_it(teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     """Its teacher is asked about its images too, and what is known of that is kept apart."""
     usual = students(teacher)["energy_kd"]

@@ -97,6 +97,7 @@ def test_images_stand_in_their_order_with_class_prediction_confidence_and_energy
     )
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("ranks", [range(16), range(16, SHOWN)])
 def test_a_heading_stands_nearer_to_its_own_images_than_to_those_above(ranks: range) -> None:
     figure = drawings.images(CERTAINTY, ranks, TITLE)
@@ -206,6 +207,7 @@ def drawn_of_all_kinds(*names: str) -> list[Figure]:
     ]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("form", fast(["png", "pdf"], "png"))
 def test_names_of_any_script_and_of_none_are_drawn_without_a_warning(form: str) -> None:
     for figure in drawn_of_all_kinds(b"cat\xff\xfe".decode("utf-8", "surrogateescape"), "плюс", "猫", "แมว"):

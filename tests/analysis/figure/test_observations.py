@@ -186,6 +186,7 @@ def test_a_given_teacher_is_known_by_its_content(results: Path, tmp_path: Path) 
         write_figure_from_runs(resolve(FIGURE4, settings), tmp_path, None, [(sha256, str(path))], tmp_path)
 
 
+@pytest.mark.medium
 def test_each_pair_has_a_picture_and_each_teacher_one_of_its_own(results: Path, tmp_path: Path) -> None:
     settings = Settings(dataset="digits", epochs=2, pairs=("wrn_16_1/resnet8", "wrn_16_1/resnet20", "resnet8/resnet8"))
     for spec in {spec.run_id: spec for table in (FIGURE4, FIGURE7) for spec in [*specs_of(settings)]}.values():
@@ -227,6 +228,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
     return status, captured.out, captured.err
 
 
+@pytest.mark.medium
 def test_the_command_draws_from_a_sweep(
     results: Path, drawn: dict[str, list[Path]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -236,6 +238,7 @@ def test_the_command_draws_from_a_sweep(
     assert drawn["figure7"][0].read_bytes() == before
 
 
+@pytest.mark.medium
 def test_the_command_needs_no_sweep_for_weights_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = tmp_path / "mine.pth"
     make_weights("resnet8", weights)

@@ -48,6 +48,7 @@ def read(path: Path) -> dict[str, list[dict[str, str]]]:
     return found
 
 
+@pytest.mark.medium
 def test_the_numbers_are_those_of_the_formulas(
     weights: tuple[Path, Path], results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +102,7 @@ def test_the_numbers_are_those_of_the_formulas(
     assert found["lskd"][0]["numbers"] == "tau 3"
 
 
+@pytest.mark.medium
 def test_without_a_student_the_teachers_part_is_shown(
     weights: tuple[Path, Path], results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

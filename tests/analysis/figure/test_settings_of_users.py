@@ -44,6 +44,7 @@ def drawn(results: Path, form: str = "png", **environment: str) -> bytes:
     return file.read_bytes()
 
 
+@pytest.mark.medium
 def test_no_setting_of_a_user_changes_a_picture(results: Path) -> None:
     """A backend that this environment lacks, another style and TeX, fonts that are not there, a damaged file."""
     usual = drawn(results)

@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+from few import fast
 from made_up import cells
 
 from analysis import paper
@@ -219,7 +220,7 @@ def test_the_direction_table_shares_its_runs_with_table_4_and_the_methods() -> N
     assert list(rules.values()) == ["plain", "energy", "reversed", "low", "high", "gradation"]
 
 
-@pytest.mark.parametrize("dataset", datasets.names())
+@pytest.mark.parametrize("dataset", fast(datasets.names(), "digits", "imagenet", others="medium"))
 def test_every_table_can_be_asked_of_every_data_set(dataset: str) -> None:
     """But for assistants between the networks of ImageNet, of which one pair has none."""
     for table in paper.tables().values():

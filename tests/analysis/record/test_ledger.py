@@ -282,6 +282,7 @@ def test_a_damaged_sweep_is_named(path: Path, column: str, value: object) -> Non
             ledger.sweeps()
 
 
+@pytest.mark.medium
 def test_two_thousand_runs(path: Path) -> None:
     specs = [spec_of(seed) for seed in range(2_000)]
     one_by_one, at_once = specs[:200], specs[200:]

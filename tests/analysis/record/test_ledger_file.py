@@ -211,6 +211,7 @@ with Ledger.open(Path({path!r})) as ledger:
 """
 
 
+@pytest.mark.medium
 def test_a_killed_writer_leaves_whole_rows(path: Path) -> None:
     """SIGKILL at eight moments; every row that was reported written is there, and every row there is whole."""
     reported = 0

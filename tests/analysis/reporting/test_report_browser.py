@@ -27,6 +27,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Browser:
         yield found
 
 
+@pytest.mark.medium
 def test_every_image_is_shown(opened: Browser) -> None:
     sizes = opened.evaluate("Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth)))")
     assert len(sizes) == 2

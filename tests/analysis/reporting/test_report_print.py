@@ -73,6 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "out"
 
 
+@pytest.mark.medium
 @needs_latex
 def test_nothing_runs_over_a_margin(folder: Path) -> None:
     assert too_wide((folder.parent / "log").read_text()) == []
@@ -111,6 +112,7 @@ def test_wide_tables_and_many_pairs_fit_with_every_number(tmp_path: Path) -> Non
     assert too_wide(log) == []
 
 
+@pytest.mark.medium
 @needs_latex
 def test_runs_of_several_machines_and_commits_fit(tmp_path: Path) -> None:
     results = reports.write_ledger(tmp_path / "results")
@@ -131,6 +133,7 @@ def wide() -> tuple[Table, Settings]:
     return find("table13"), Settings(pairs=tuple(pairs[:17]), seeds=1)
 
 
+@pytest.mark.medium
 @needs_latex
 def test_every_character_of_ascii_and_of_the_western_languages_can_be_printed(tmp_path: Path) -> None:
     letters = "".join(map(chr, range(0x20, 0x250))) + "\u2028\ud7ff\U0001f600\x00"

@@ -86,6 +86,7 @@ FRONT = replace(
 )
 
 
+@pytest.mark.medium
 def test_the_front_is_a_table_and_a_picture(tmp_path: Path) -> None:
     (panel,) = sheet_of(FRONT).panels
     assert panel.heads[0][3:6] == ("Held out", "Seconds", "Epochs")

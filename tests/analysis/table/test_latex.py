@@ -186,6 +186,7 @@ def check_fits(log: str) -> None:
         assert trouble not in log, trouble
 
 
+@pytest.mark.medium
 @needs_latex
 @pytest.mark.parametrize("style", [LatexStyle(), LONG], ids=CAPTIONS)
 def test_every_full_table_fits_a_page_of_a_plain_article(style: LatexStyle, tmp_path: Path) -> None:
@@ -203,6 +204,7 @@ def test_every_full_table_fits_a_page_of_a_plain_article(style: LatexStyle, tmp_
         assert re.search(r"^ *\*\* +[+−-]", words, re.M), "a star that begins a row must not be taken for that of \\\\*"
 
 
+@pytest.mark.medium
 @needs_latex
 def test_every_style_compiles_and_fits(tmp_path: Path) -> None:
     """In turn of a full table with holes, of one with the costs of networks, and of a matrix of two fields."""

@@ -103,7 +103,9 @@ def test_captions_on_the_papers_terms() -> None:
     words = caption(grid_of("table5", ONE))
     assert "Mean ± standard deviation over 3 seeds of the best test epoch" in words
     assert "Data and schedule as in the paper, except as noted below. In parentheses: the paper's numbers." in words
+    assert "left out" not in words
     plain = caption(grid_of("table5", replace(ONE, rows=("kd",))))
+    assert "Rows that were not asked for (--rows) are left out." in plain
     assert "Data and schedule as in the paper. In parentheses" in plain
     assert "of the last epoch" in caption(make_grid(resolve(TABLE5, ONE), {}, "last"))
     assert training(grid_of("table4", Settings(rows=("low",)))) == "CIFAR-100, 360 epochs, 3 seeds"

@@ -94,6 +94,7 @@ def test_an_own_table_says_nothing_of_the_paper(tmp_path: Path, monkeypatch: pyt
     assert "Against the paper" not in page(report)
 
 
+@pytest.mark.medium
 def test_a_report_of_own_images_has_their_title(tmp_path: Path) -> None:
     made_up.write_ledger(tmp_path, [TABLE1], PHOTOS)
     snapshot = read_snapshot(tmp_path, "best")

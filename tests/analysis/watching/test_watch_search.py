@@ -82,6 +82,7 @@ def test_its_trials_as_they_come(results: Path, monkeypatch: pytest.MonkeyPatch)
     assert "80.00" in ask(application).text
 
 
+@pytest.mark.medium
 def test_reading_neither_writes_nor_holds_up_the_writer(results: Path) -> None:
     """A writer that waits for nobody meets a reader that never rests."""
     study = study_in(results, "maximize", timeout=0.5)

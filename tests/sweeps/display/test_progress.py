@@ -92,6 +92,7 @@ def test_lines_say_each_event_once(plan: Plan, state: State, clock: Clock) -> No
     total = len(plan.all_runs)
     assert out.getvalue().splitlines() == [
         f"started  {teacher.key}  (1 student)",
+        "the time left is told after the first epoch",
         f"done     {teacher.specs[0].name}  top-1 71.25  (1 of {total} runs done)",
         f"started  {other.key}  (1 student)",
         f"failed   {other.key} (1 run): its process died",
@@ -175,7 +176,7 @@ def test_a_finished_run_names_its_folder_and_a_resumed_one_its_epoch(plan: Plan,
     say(EpochDone(job, EpochReport(0, 240, resumed={one.run_id: 12, two.run_id: 11})))
     assert state.jobs[job.key].resumed == 12
     say(RunEnded(done(one)))
-    _, resumed, ended = out.getvalue().splitlines()
+    *_, resumed, ended = out.getvalue().splitlines()
     assert resumed == f"resumed  {job.key}  1 run from epoch 12, 1 run from epoch 13 of 240"
     assert ended.endswith(f"  some/results/runs/{one.run_id}")
 
@@ -233,8 +234,8 @@ def test_a_very_narrow_screen_counts_cells(screen: Screen) -> None:
     assert "0 done, 1 running" in line_of(text, "w/ HE-DA (20%)")
 
 
-@pytest.mark.parametrize("width", [40, 60, 80, 100, 160, 240])
-@pytest.mark.parametrize("height", [8, 16, 24, 32, 60])
+@pytest.mark.parametrize("width", [40, 100, 240])
+@pytest.mark.parametrize("height", [8, 24, 60])
 def test_no_screen_overflows(screen: Screen, width: int, height: int) -> None:
     lines = drawn(screen, width, height).splitlines()
     assert len(lines) < height

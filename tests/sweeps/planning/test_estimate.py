@@ -209,6 +209,7 @@ def test_other_cores_are_busy_while_measuring_and_idle_after() -> None:
     assert threading.active_count() == before
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("tables", "resources", "expected"),
     [
@@ -240,6 +241,7 @@ def test_modules_may_be_traced_meanwhile() -> None:
             torch.fx.symbolic_trace(network)
 
 
+@pytest.mark.medium
 def test_where_the_time_is_over_each_is_measured_once_and_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,7 +91,7 @@ def until(condition: Callable[[], object], driver: Driver, seconds: float = 300)
 def once_and_the_same(results: Path, driver: Driver, undisturbed: Weights) -> None:
     """Every run is done, once, with the weights of a run on one machine."""
     assert driver.end() == 0, driver.lines
-    assert f"{RUNS} done, 0 failed, 0 not run" in driver.lines
+    assert f"{RUNS} runs done, 0 failed, 0 not run" in driver.lines
     entries = ledger_of(results)
     assert {entry.status for entry in entries.values()} == {"done"}
     assert weights(entries) == undisturbed
@@ -173,7 +173,7 @@ def test_own_files_reach_machines_that_do_not_have_them(nodes: Nodes, tmp_path: 
         busy.update(number for number in nodes.running if nodes.trains(number))
         time.sleep(0.25)
     assert driver.end() == 0, driver.lines
-    assert f"{RUNS} done, 0 failed, 0 not run" in driver.lines
+    assert f"{RUNS} runs done, 0 failed, 0 not run" in driver.lines
     assert busy >= {WORKER, OTHER}
     for name, code in FILES.items():
         (own / f"{name}.py").write_text(code)

@@ -99,6 +99,7 @@ def test_impossible_shares(share: float) -> None:
         replace(VANILLA, holdout=share)
 
 
+@pytest.mark.medium
 def test_a_run_that_is_told_to_stop_keeps_its_checkpoint_and_can_go_on(tmp_path: Path) -> None:
     alone, told = Execution(tmp_path / "alone"), Execution(tmp_path / "told")
     specs = [replace(VANILLA, epochs=3), replace(VANILLA, epochs=3, lr=0.01)]
@@ -116,6 +117,7 @@ def test_a_run_that_is_told_to_stop_keeps_its_checkpoint_and_can_go_on(tmp_path:
         assert all(torch.equal(one[key], two[key]) for key in one)
 
 
+@pytest.mark.medium
 def test_a_job_that_is_restarted_leaves_out_what_was_stopped(tmp_path: Path) -> None:
     execution = Execution(tmp_path)
     specs = [replace(VANILLA, epochs=3), replace(VANILLA, epochs=3, lr=0.01)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import imagenet_like
 import pytest
 import torch
+from few import fast
 from imagenet_like import epoch, jpeg, opened, refused
 
 from trainables.data.source import UNREADABLE
@@ -56,7 +57,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("fault", "reason"), FAULTS.items())
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", fast([0, 1], 0, others="medium"))
 def test_one_file_that_cannot_be_read_is_passed_over(
     root: Path, capsys: pytest.CaptureFixture[str], workers: int, fault: Callable[[Path], None], reason: str
 ) -> None:
@@ -76,6 +77,7 @@ def test_one_file_that_cannot_be_read_is_passed_over(
     assert capsys.readouterr().err.splitlines() == [a + b for a, b in zip(said, endings, strict=True)]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_folder_that_is_gone_ends_the_training(root: Path, workers: int, split: str) -> None:

@@ -71,6 +71,7 @@ def test_damaged_training_images_are_replaced(root: Path, capsys: pytest.Capture
     assert source.to("cpu").unreadable is source.unreadable
 
 
+@pytest.mark.medium
 def test_replacements_are_the_same_with_workers(root: Path) -> None:
     damage(root)
     one, other = (epoch(opened(root, workers=workers), 3) for workers in (0, 2))
@@ -208,6 +209,7 @@ def test_too_little_shared_memory(root: Path, monkeypatch: pytest.MonkeyPatch) -
         epoch(opened(root, side=224, workers=8))
 
 
+@pytest.mark.medium
 def test_two_at_once_and_one_left_unfinished(root: Path) -> None:
     source, alone = opened(root, workers=1), opened(root)
     stream = source.stream(seed=1, batch_size=5, augmentation="random_resized_crop_flip")
@@ -279,6 +281,7 @@ def ended(session: int) -> bool:
     return not alive(session)
 
 
+@pytest.mark.medium
 def test_workers_end_with_their_parent(root: Path, tmp_path: Path) -> None:
     training = start(root, tmp_path)
     assert training.stdout is not None

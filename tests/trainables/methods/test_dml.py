@@ -155,6 +155,7 @@ def test_each_network_has_its_own_rate_and_both_fall_at_the_same_epochs() -> Non
     assert peer == {id(one) for one in module.extra.parameters()}
 
 
+@pytest.mark.medium
 def test_a_peers_rate_reaches_its_weights_and_survives_a_stop(tmp_path: Path) -> None:
     spec, slower = mutual(peer_lr=0.2), mutual()
     whole, parts = (Execution(tmp_path / name, threads=1) for name in ("whole", "parts"))

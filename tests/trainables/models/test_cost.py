@@ -9,6 +9,7 @@ from trainables.models import names
 from trainables.models.cost import FILE, cost_of, in_words
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("name", "parameters", "multiply_adds"),
     [("torchvision:resnet18", 11.69e6, 1.81e9), ("torchvision:mobilenet_v2", 3.50e6, 0.30e9)],

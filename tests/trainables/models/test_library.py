@@ -60,10 +60,12 @@ def test_the_state_is_key_for_key_the_librarys(tmp_path: Path) -> None:
         ("timm:test_convnext", 32, (8, 8, 4, 2, 1), (24, 24, 32, 48, 64)),
         ("timm:test_vit+patch_size=4", 16, (4,) * 5, (64,) * 5),
         ("timm:test_vit+patch_size=4@blocks.1+blocks.4", 32, (8, 8), (64, 64)),
-        ("torchvision:swin_t", 64, (16, 16, 8, 4, 2), (96, 96, 192, 384, 768)),
-        ("torchvision:vit_b_16", 32, (2,) * 5, (768,) * 5),
+        pytest.param(*("torchvision:swin_t", 64, (16, 16, 8, 4, 2), (96, 96, 192, 384, 768)), marks=pytest.mark.medium),
+        pytest.param(*("torchvision:vit_b_16", 32, (2,) * 5, (768,) * 5), marks=pytest.mark.medium),
         ("torchvision:squeezenet1_1", 32, (15, 7, 3, 1), (64, 128, 256, 512)),
-        ("torchvision:densenet121", 32, (16, 8, 4, 2, 1), (64, 256, 512, 1024, 1024)),
+        pytest.param(
+            *("torchvision:densenet121", 32, (16, 8, 4, 2, 1), (64, 256, 512, 1024, 1024)), marks=pytest.mark.medium
+        ),
     ],
 )
 def test_features_by_default(name: str, side: int, sides: tuple[int, ...], channels: tuple[int, ...]) -> None:

@@ -133,6 +133,7 @@ def test_vgg_halves_once_more_from_side_64_up() -> None:
     assert [feature.shape[2] for feature in network.forward_features(images(64)).features] == [64, 32, 16, 8, 4]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("name", "channels"),
     [

@@ -38,6 +38,7 @@ def sines(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return filled
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", fast(WITH_WEIGHTS, "imagenet_resnet18"))
 def test_identical_to_torchvisions_network(name: str) -> None:
     theirs = torchvision.models.get_model(name.removeprefix("imagenet_")).double().eval()

@@ -63,6 +63,7 @@ def test_another_error_is_not_hidden_by_one_of_writing() -> None:
         failing_twice()
 
 
+@pytest.mark.medium
 def test_a_checkpoint_is_of_its_epoch_though_training_goes_on(
     teacher: GivenTeacher, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

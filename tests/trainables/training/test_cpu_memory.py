@@ -81,6 +81,7 @@ def test_else_every_step_gets_its_pages_anew() -> None:
     assert counted("as it comes", "main", "8")[0] > 5000
 
 
+@pytest.mark.medium
 def test_a_job_gives_its_memory_back_however_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str] = []
     monkeypatch.setattr(job, "return_freed_memory", lambda: given.append("back"))

@@ -36,6 +36,7 @@ def test_work_is_done_as_it_is_then_recorded_then_replayed() -> None:
     assert recorder.replays == {0: 5}
 
 
+@pytest.mark.medium
 def test_recorded_students_have_the_same_weights(
     teacher: GivenTeacher, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

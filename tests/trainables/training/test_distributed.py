@@ -142,6 +142,7 @@ def whole_state(results: Path, spec: RunSpec) -> dict[str, Tensor]:
     return stored["model"] | {f"method.{name}": value for name, value in stored.get("method", {}).items()}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("stopped", "chosen"),
     [(True, few_of), *(pytest.param(stopped, list, marks=pytest.mark.slow) for stopped in (True, False))],
@@ -175,6 +176,7 @@ def test_two_processes_train_what_one_does(
         assert other["parameters"] == result["parameters"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("chosen", [few_of, pytest.param(list, marks=pytest.mark.slow)], ids=["few", "all"])
 def test_a_device_may_have_no_sample_of_a_small_last_batch(
     chosen: Callable[[list[list[RunSpec]]], list[list[RunSpec]]], teacher: GivenTeacher, tmp_path: Path
@@ -204,6 +206,7 @@ def test_every_network_takes_the_norms_of_several_gpus(network: str) -> None:
         torch.testing.assert_close(shared(images), plain(images))
 
 
+@pytest.mark.medium
 def test_what_cannot_be_split_is_refused_alone(teacher: GivenTeacher, tmp_path: Path) -> None:
     fine = teacher.spec(epochs=1, milestones=())
     coupled = replace(fine, method="pkt", params=params(ce=1, weight=30000))

@@ -57,6 +57,7 @@ def test_methods(chosen: Sequence[str], teacher: GivenTeacher, tmp_path: Path) -
     assert waits(jobs, teacher.execution(tmp_path)) == [Counter()] * len(jobs)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("chosen", "teacher_cache_gb"),
     [
@@ -156,6 +157,7 @@ print(found.device_hours > 0)
     assert printed == "True\n"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("table", "settings", "side", "batch"),
     [
@@ -192,6 +194,7 @@ print(sizes)
     assert printed == f"{{({batch}, {batch})}}\n"
 
 
+@pytest.mark.medium
 def test_pictures_are_of_the_same_numbers(tmp_path: Path) -> None:
     save_weights(seasoned("resnet8"), tmp_path / "resnet8.pth")
     printed = said(f"""

@@ -64,6 +64,7 @@ def packs(runs: Iterable[RunSpec]) -> list[list[RunSpec]]:
     return list(groups.values())
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("chosen", some_or_all(few.METHODS, names()))
 def test_they_learn_and_only_the_students_parameters_count(chosen: Sequence[str], tmp_path: Path) -> None:
     """Three epochs of half of the digits, under a teacher that was trained here. Chance is 10 per cent."""

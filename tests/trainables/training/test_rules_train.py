@@ -119,6 +119,7 @@ def test_they_learn(tmp_path: Path) -> None:
     assert all(top1 > 20 for top1 in reached.values()), reached
 
 
+@pytest.mark.medium
 def test_packed_with_a_cache_stopped_and_resumed_with_recordings_they_have_the_same_bits(
     teacher: GivenTeacher, alone: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +133,7 @@ def test_packed_with_a_cache_stopped_and_resumed_with_recordings_they_have_the_s
     assert sum(recorder.replays.values()) > len(runs)
 
 
+@pytest.mark.medium
 def test_the_learned_temperature_has_moved_and_is_saved(alone: Trained) -> None:
     runs, results = alone
     theta = torch.load(weights_path(results, runs["ctkd"].run_id), weights_only=True)["method"]["rule.theta"]
@@ -160,6 +162,7 @@ def test_a_measured_weight_gives_the_gradient_of_kd() -> None:
     assert pull(method.distillation_loss(Outputs.of_logits(student), batch())) == pytest.approx(wanted, rel=1e-4)
 
 
+@pytest.mark.medium
 def test_a_measured_weight_is_kept_with_the_weights(alone: Trained) -> None:
     runs, results = alone
     scale = torch.load(weights_path(results, runs["equal_lskd"].run_id), weights_only=True)["method"]["value"]

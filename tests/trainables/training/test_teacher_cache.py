@@ -80,6 +80,7 @@ def test_a_cache_changes_no_number(teacher: GivenTeacher, alone: Path, tmp_path:
     assert [path.name for path in stored(tmp_path)] == ["epoch-1.logits", "epoch-2.logits", "epoch-3.logits"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("first", "then"), [(1.0, 0.0), (0.0, 1.0)])
 def test_resumed_with_and_without_a_cache(
     teacher: GivenTeacher, alone: Path, tmp_path: Path, first: float, then: float
@@ -244,6 +245,7 @@ def test_no_cache_for_measured_times_nor_decoded_images(teacher: GivenTeacher, t
     assert not (tmp_path / "teacher_cache").exists()
 
 
+@pytest.mark.medium
 def test_jobs_at_the_same_time_share_the_work(teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     specs = [students(teacher)[name] for name in ("kd", "gradation", "cutmix", "reversed_dkd")]
     paths = [tmp_path / f"job{number}.json" for number in range(2)]
@@ -255,6 +257,7 @@ def test_jobs_at_the_same_time_share_the_work(teacher: GivenTeacher, alone: Path
     assert_same(alone, tmp_path, specs)
 
 
+@pytest.mark.medium
 def test_an_epoch_that_another_job_computes_is_waited_for(teacher: GivenTeacher, tmp_path: Path) -> None:
     with opened_cache(teacher.spec(), tmp_path) as cache, ThreadPoolExecutor(1) as pool:
         assert cache is not None

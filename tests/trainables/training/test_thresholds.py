@@ -83,6 +83,7 @@ def asked(share: Share, spec: RunSpec, results: Path, root: Path) -> None:
     measure_teacher(guide, "0", source, stream, [spec, replace(spec, membership="image")], results)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("dataset", "augmentation"), [("digits", "crop"), ("imagenet", "random_resized_crop_flip")], ids=["memory", "files"]
 )
