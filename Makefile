@@ -25,7 +25,7 @@ gpu-check:
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(TESTS)
 
-# Of all that `make test` proves, more cases and the longer ways.
+# Tests of seconds, most of whose facts a faster one proves.
 test-medium: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(TESTS) -m "medium and not slow"
 
