@@ -335,6 +335,7 @@ def test_the_same_ledger_gives_the_same_page(results: Path) -> None:
     assert one == two
 
 
+@pytest.mark.medium
 def test_the_command_writes_the_page_alone_on_request(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "analysis" / "report.py"), "--results", str(DIGITS), "--no-pdf"]
     out = tmp_path / "new" / "out"

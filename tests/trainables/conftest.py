@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from trainables.data.dataset import Dataset
 from trainables.data.stream import normalise
 from trainables.models import Network
 from trainables.models.checkpoint import save_weights
+from trainables.storage.locks import hold_lock
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,8 +51,13 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> GivenTeacher:
 
 @pytest.fixture(scope="session")
 def alone(teacher: GivenTeacher, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Each of the nine students trained alone and undisturbed."""
-    results = tmp_path_factory.mktemp("alone")
-    for spec in students(teacher).values():
-        train([spec], teacher.execution(results))
+    """Each of the nine students trained alone and undisturbed, once for all workers of a test run."""
+    folder = tmp_path_factory.getbasetemp()
+    results = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "alone"
+    with hold_lock(results.with_suffix(".lock")):
+        if not results.exists():
+            begun = tmp_path_factory.mktemp("alone")
+            for spec in students(teacher).values():
+                train([spec], teacher.execution(begun))
+            begun.rename(results)
     return results

@@ -20,8 +20,8 @@ def plain_types() -> list[Any]:
     paths: dict[str, type] = {"PosixPath": pathlib.PurePosixPath, "PurePosixPath": pathlib.PurePosixPath}
     paths |= {"WindowsPath": pathlib.PureWindowsPath, "PureWindowsPath": pathlib.PureWindowsPath}
     named = [
-        *((np._core.multiarray.scalar, f"{place}.scalar") for place in _MULTIARRAY),  # type: ignore[attr-defined]
-        *((np._core.multiarray._reconstruct, f"{place}._reconstruct") for place in _MULTIARRAY),  # type: ignore[attr-defined]
+        *((np.float64(0).__reduce__()[0], f"{place}.scalar") for place in _MULTIARRAY),
+        *((np.zeros(0).__reduce__()[0], f"{place}._reconstruct") for place in _MULTIARRAY),
         *((kind, f"{place}.{name}") for place in ("pathlib", "pathlib._local") for name, kind in paths.items()),
         (_encode, "_codecs.encode"),
         (_make_dict, "collections.defaultdict"),

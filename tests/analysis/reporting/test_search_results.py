@@ -107,7 +107,9 @@ def test_the_caption_counts_the_trials_and_names_what_differs_from_the_paper() -
     assert said.endswith("Differs from the paper: lr = 0.1; precision bf16.")
 
 
-@pytest.mark.parametrize("found", [FOUND, replace(FOUND, trials=(), importances={})])
+@pytest.mark.parametrize(
+    "found", [FOUND, pytest.param(replace(FOUND, trials=(), importances={}), marks=pytest.mark.medium)]
+)
 def test_files(found: Searched, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = write_search(found, tmp_path)
     assert found.what in capsys.readouterr().out
@@ -126,7 +128,15 @@ def draw_front(trials: tuple[TrialRecord, ...], title: str) -> object:
 
 
 @pytest.mark.parametrize("make", [draw.history, draw.slices, draw.parallel, draw_front])
-@pytest.mark.parametrize("trials", [TRIALS, TRIALS[:1], (TRIALS[0], replace(TRIALS[0], number=1)), OTHER_FIELDS])
+@pytest.mark.parametrize(
+    "trials",
+    [
+        TRIALS,
+        pytest.param(TRIALS[:1], marks=pytest.mark.medium),
+        (TRIALS[0], replace(TRIALS[0], number=1)),
+        OTHER_FIELDS,
+    ],
+)
 def test_nothing_is_cut_off(make: object, trials: tuple[TrialRecord, ...]) -> None:
     picture = Image.open(io.BytesIO(render_figure(make(trials, "Title"), "png", "x", dpi=60)))  # type: ignore[operator]
     pixels = np.asarray(picture.convert("L"))

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from commands import Command, refused
+from commands import Command, no_measuring, refused
 
 from analysis import paper
 from sweeps.request.arguments import Options, parse
@@ -147,7 +147,8 @@ def test_what_is_wrong_is_told_with_its_line(command: Command, old: str, new: st
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_a_file_as_windows_writes_it(command: Command, encoding: str) -> None:
+def test_a_file_as_windows_writes_it(command: Command, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.planning.estimate.measure_costs", no_measuring)
     Path("mine.toml").write_bytes(MINE.replace("\n", "\r\n").encode(encoding))
     assert command("mine.toml", "--gpus", 0, "--plan")[0] == 0
 

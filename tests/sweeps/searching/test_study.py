@@ -60,7 +60,7 @@ def test_known_points_come_first_and_once(tmp_path: Path) -> None:
     assert one.counted == 3
 
 
-@pytest.mark.parametrize("name", ["tpe", "gp"])
+@pytest.mark.parametrize("name", fast(["tpe", "gp"], "tpe", others="medium"))
 def test_a_search_goes_on_where_it_was(name: str, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -113,7 +113,9 @@ def test_failures_count_and_pruned_trials_are_told_as_such(tmp_path: Path) -> No
     assert one.best(3) == []
 
 
-@pytest.mark.parametrize(("scores", "floor"), [((), 10), ((60.0, 30.0), 10), ((60.0, 4.0), 4)])
+@pytest.mark.parametrize(
+    ("scores", "floor"), fast([((), 10), ((60.0, 30.0), 10), ((60.0, 4.0), 4)], ((60.0, 4.0), 4), others="medium")
+)
 def test_samplers_are_told_the_worst_of_what_cannot_be_trained(
     scores: tuple[float, ...], floor: float, tmp_path: Path
 ) -> None:
@@ -206,7 +208,7 @@ def test_two_trials_of_one_run_end_together(tmp_path: Path) -> None:
     assert {trial.value for trial in one.study.get_trials()} == {60.0}
 
 
-@pytest.mark.parametrize("prunes", ["median", "asha", "hyperband"])
+@pytest.mark.parametrize("prunes", fast(["median", "asha", "hyperband"], "median", others="medium"))
 def test_the_worse_are_stopped_after_the_grace_and_by_what_an_earlier_search_saw(prunes: str, tmp_path: Path) -> None:
     """asha and hyperband look once, at the end of the grace: with ten epochs there is no second rung."""
     before = study(tmp_path, prunes=prunes)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from few import NETWORKS, fast
 from small_jobs import CountingTeacher, seasoned
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ from trainables.training.evaluation import evaluate_models
 from trainables.training.teachers import Teacher, TeacherFacts, measure_teacher
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", fast(names(), *NETWORKS, others="medium"))
 def test_folding_normalisation_does_not_change_a_teacher(name: str) -> None:
     model = seasoned(name)
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -136,7 +137,7 @@ def test_energies_are_kept_for_what_they_depend_on(
     assert sum(teacher.calls) >= asked + len(digits.train)
 
 
-@pytest.mark.parametrize("damage", ["empty", "garbage", "truncated", "flipped"])
+@pytest.mark.parametrize("damage", fast(["empty", "garbage", "truncated", "flipped"], "flipped", others="medium"))
 def test_damaged_facts_are_computed_again(
     damage: str,
     plain_model: Network,
@@ -175,7 +176,16 @@ class Dropping(nn.Module):
 
 @pytest.mark.parametrize(
     ("name", "precision"),
-    [*((name, "fp32") for name in ("resnet8", "wrn_16_2", "vgg8", "ShuffleV2", "imagenet_resnet18")), ("vgg8", "bf16")],
+    fast(
+        [
+            *((name, "fp32") for name in ("resnet8", "wrn_16_2", "vgg8", "ShuffleV2", "imagenet_resnet18")),
+            ("vgg8", "bf16"),
+        ],
+        ("wrn_16_2", "fp32"),
+        ("ShuffleV2", "fp32"),
+        ("vgg8", "bf16"),
+        others="medium",
+    ),
 )
 def test_by_the_statistics_of_a_batch_a_teacher_answers_as_in_training(name: str, precision: str) -> None:
     """The same as a copy in training mode; nothing of the teacher changes by it."""
