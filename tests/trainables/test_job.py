@@ -127,7 +127,7 @@ PLACES = [
 
 @pytest.mark.parametrize(
     ("owner", "name", "call", "after"),
-    fast(PLACES, PLACES[0], PLACES[3]),
+    fast(PLACES, PLACES[3]),
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_dying_at_a_given_place(

@@ -11,6 +11,7 @@ import imagenet_like
 import numpy as np
 import pytest
 import torch
+from few import fast
 from imagenet_like import open_source
 from small_jobs import VANILLA, GivenTeacher, seasoned, train
 from torch import Tensor
@@ -130,7 +131,7 @@ def test_images_in_files_with_their_training_crops(tmp_path: Path) -> None:
         assert share == pytest.approx(0.2, abs=0.04)
 
 
-@pytest.mark.parametrize("rate", [0.2, 0.35])
+@pytest.mark.parametrize("rate", fast([0.2, 0.35], 0.35, others="medium"))
 def test_by_image_the_same_images_are_meant_in_every_epoch(
     rate: float, teacher: GivenTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,6 +178,7 @@ def test_where_latex_fails_the_page_stands_and_the_log_is_kept(
     assert {path.name for path in tmp_path.iterdir()} == {"report.html", "report.tex", "report.log", FIGURES}
 
 
+@pytest.mark.medium
 @needs_latex
 def test_the_same_ledger_gives_the_same_pdf(tmp_path: Path) -> None:
     document = Document("t", "s", (Heading("One"), paragraph("words")))

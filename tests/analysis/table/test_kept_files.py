@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import made_up
+import pytest
 
 from analysis import paper
 from analysis.figure.charts import draw
 from analysis.record.settings import Settings
 from analysis.reporting import pictures
-from analysis.table.grid import make_grid
+from analysis.table.grid import Grid, make_grid
 from analysis.table.kept_files import INDEX, keep_earlier
 from analysis.table.resolved import ResolvedTable, resolve
 from analysis.table.sheet import make_sheet
@@ -20,6 +21,17 @@ from analysis.tables import EXTENSIONS, write_all
 USUAL = Settings(dataset="digits", pairs=("resnet20/resnet8",), rows=("kd_he_da_40",), seeds=1)
 SET = replace(USUAL, overrides=(("mixing.rate", "0.6"),))
 TABLE5 = paper.find("table5")
+
+
+@pytest.fixture(autouse=True)
+def empty_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are what counts here."""
+
+    def write_figure(_: Grid, path: Path) -> Path:
+        path.touch()
+        return path
+
+    monkeypatch.setattr("analysis.figure.charts.write_figure", write_figure)
 
 
 def write(folder: Path, table: ResolvedTable) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from few import fast
 from small_jobs import VANILLA, GivenTeacher, Recorder, assert_same, students, train
 
 from trainables import job
@@ -49,7 +50,7 @@ class Watched(CudaStreams):
         self.now = ""
 
 
-@pytest.mark.parametrize("teacher_cache_gb", [0.0, 1.0])
+@pytest.mark.parametrize("teacher_cache_gb", fast([0.0, 1.0], 1.0, others="medium"))
 def test_nothing_shared_is_made_on_a_students_stream(
     teacher: GivenTeacher, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, teacher_cache_gb: float
 ) -> None:
