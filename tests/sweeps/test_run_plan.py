@@ -69,7 +69,7 @@ def test_the_plan_for_people(command: Command, tmp_path: Path, weights: Path, mo
     assert "all rows: epochs 12, lr 0.05" in out
     assert "one step per epoch" not in out
     few = command("table5", "--dataset", "digits", *pairs, "--plan", "--train-fraction", "0.03")[1]
-    assert "one step per epoch: 44 training images in batches of 64; a smaller --batch-size makes more" in few
+    assert "one step per epoch: 40 training images in batches of 64; a smaller --batch-size makes more" in few
     assert re.search(r"on one device like this \(.*\); from start to end .* with \d+ jobs? at a time", out)
 
 

@@ -28,7 +28,7 @@ def empty_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names are what counts here."""
 
     def write_figure(_: Grid, path: Path) -> Path:
-        path.touch()
+        path.write_bytes(b"%PDF-" if path.suffix == ".pdf" else b"\x89PNG\r\n\x1a\n")
         return path
 
     monkeypatch.setattr("analysis.figure.charts.write_figure", write_figure)

@@ -270,7 +270,8 @@ def test_a_terminal_gets_the_table_and_a_pipe_gets_lines(plan: Plan, monkeypatch
             on_event(JobStarted(plan.jobs[0]))
     assert "\x1b[" in terminal.getvalue()
     assert "Table 5" in terminal.getvalue()
-    assert pipe.getvalue() == f"started  {plan.jobs[0].key}  (1 student)\n"
+    told = "the time left is told after the first epoch"
+    assert pipe.getvalue() == f"started  {plan.jobs[0].key}  (1 student)\n{told}\n"
 
 
 def test_the_log_of_a_terminal_has_the_lines_of_a_pipe(
@@ -291,7 +292,8 @@ def test_the_log_of_a_terminal_has_the_lines_of_a_pipe(
     assert run_command(main, []) == 0
     assert "Table 5" in terminal.getvalue()
     assert "stopping" in terminal.getvalue()
-    lines = f"a command\nstarted  {plan.jobs[0].key}  (1 student)\nstopping\n"
+    told = "the time left is told after the first epoch"
+    lines = f"a command\nstarted  {plan.jobs[0].key}  (1 student)\n{told}\nstopping\n"
     assert (tmp_path / "log").read_text(encoding="utf-8") == lines
 
 
