@@ -109,13 +109,14 @@ def test_the_weights_are_those_of_the_runs_that_the_tables_show(results: Path) -
 def test_a_known_answer_needs_neither_torch_nor_the_images(
     names: Sequence[str], results: Path, drawn: Callable[[str], list[Path]]
 ) -> None:
+    before = [path for name in names for path in drawn(name)]
     code = (
         "import sys; from pathlib import Path; from analysis import paper;"
         "from analysis.record.settings import from_json;from analysis.table.resolved import resolve;"
         "from analysis.figure.from_weights import write_figure_from_runs;"
         "import trainables.data as data; data.load = None; from analysis.figure import from_weights;"
         f"from_weights.RANKS = {RANKS!r};"
-        f"from functools import cache, partial; from sklearn import manifold;"
+        f"from functools import partial; from sklearn import manifold;"
         f"manifold.TSNE = partial(manifold.TSNE, max_iter={ITERATIONS});"
         f"results = Path({str(results)!r}); settings = from_json({SETTINGS.as_json()!r});"
         f"[write_figure_from_runs(resolve(paper.find(name), settings), results, None, (), results / 'again')"
@@ -124,7 +125,7 @@ def test_a_known_answer_needs_neither_torch_nor_the_images(
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("False\n", "")
-    for path in (path for name in names for path in drawn(name)):
+    for path in before:
         assert (results / "again" / path.name).read_bytes() == path.read_bytes()
 
 
