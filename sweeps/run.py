@@ -110,6 +110,7 @@ def translate(config: Path, path: Path) -> int:
     write(path, write_experiment([path.stem], found.settings).encode())
     for line in found.told:
         print(f"not translated: {line}")
+    requested(parse([str(path)]))
     print(f"written: {path}; {command_name('run')} {shlex.quote(str(path))} trains it")
     return 0
 

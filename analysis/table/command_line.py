@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def settings_of_sweep(ledger: Ledger, table: Table, sweep: int | None, results: 
     settings = ledger.settings_of(table.key) if sweep is None else _settings_of(ledger, sweep)
     if settings is None:
         raise UserError(f"no sweep was asked for in {results}: run {command_name('run')} {table.key} first")
-    return settings
+    return settings if table.kind.compares_accuracies else replace(settings, vary=())
 
 
 def _settings_of(ledger: Ledger, number: int) -> Settings:

@@ -225,3 +225,13 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.Captu
         err = capsys.readouterr().err
         assert words in err
         assert err.count("\n") == 1
+
+
+def test_what_a_sweep_varied_is_not_asked_of_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    varied = (("temperature.plus", ("1", "2")),)
+    settings = Settings("digits", pairs=("resnet20/resnet8",), rows=("energy_kd",), seeds=1, vary=varied)
+    made_up.write_ledger(tmp_path / "results", [paper.ablation()], settings)
+    assert main(["figure7", "--results", str(tmp_path / "results")]) == 2
+    told = capsys.readouterr().err
+    assert "figure7 needs the weights of" in told
+    assert "--vary" not in told

@@ -102,3 +102,21 @@ def test_the_command_writes_the_experiment(command: Command) -> None:
 def test_refused(command: Command, text: str, says: str) -> None:
     Path("c.yaml").write_text(text)
     assert re.search(says, refused(command, "--from-mdistiller", "c.yaml", "--save", "mine.toml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "says"),
+    [
+        ("mine.toml", "vgg8", "vgg888", "mine.toml, line 3: unknown network 'vgg888'"),
+        ("table5.toml", "", "", "table5.toml: a table cannot be called 'table5': rename"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_when_it_is_written(
+    command: Command, name: str, old: str, new: str, says: str
+) -> None:
+    Path("c.yaml").write_text(CONFIG.replace(old, new))
+    status, out, err = command("--from-mdistiller", "c.yaml", "--save", name)
+    assert status == 2
+    assert "trains it" not in out
+    assert says in err
+    assert Path(name).exists()
