@@ -176,7 +176,7 @@ def test_csv_is_read_back() -> None:
     table, again = frame(), pd.read_csv(io.BytesIO(csv_bytes(frame())), dtype={"seed": int})
     assert list(again.columns) == list(table.columns)
     assert list(again["best_top1"].dropna()) == list(table["best_top1"].dropna())
-    assert list(again["last_loss"].dropna()) == [0.1 + 0.2] * 2
+    assert csv_bytes(table).count(b",0.30000000000000004,") == 2, "pandas 2 rounds what it reads"
     assert json.loads(again["curve"][0]) == table["curve"][0]
     assert json.loads(again["milestones"][0]) == [3]
 
