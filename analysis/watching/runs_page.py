@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
-from analysis.record.entry import NUMBERS, Entry, read_entry
+from analysis.record.entry import FAILED, NUMBERS, Entry, read_entry
 from analysis.record.settings import SHORT
 from analysis.reporting.document import BAD, CODE, QUIET, Block, Column, Styled, Words, listing, paragraph
 from analysis.reporting.provenance import minute
@@ -66,8 +67,8 @@ def _find_under_way(view: Seen) -> Iterator[Entry]:
     for run_id, run in view.running.items():
         if run_id in specs and run_id not in view.snapshot.runs:
             curve = [(epoch, loss, top1, None, None) for epoch, loss, top1 in run.curve]
-            known = {"spec": specs[run_id].as_dict(), "run_id": run_id, "status": RUNNING}
-            yield read_entry({**known, "epochs": run.epoch, "curve": curve})
+            known = {"spec": specs[run_id].as_dict(), "run_id": run_id, "status": FAILED}
+            yield replace(read_entry({**known, "epochs": run.epoch, "curve": curve}), status=RUNNING)
 
 
 def group_of(entry: Entry) -> str:
