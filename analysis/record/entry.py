@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,9 +25,12 @@ class Limits:
     """What a number of a result may be. optional: a done run need not have it either."""
 
     kind: type[int] | type[float]
-    low: float = -math.inf
-    high: float = math.inf
+    low: float = -sys.float_info.max
+    high: float = sys.float_info.max
     optional: bool = False
+
+    def fit(self, value: Any) -> bool:
+        return type(value) in ((int,) if self.kind is int else (int, float)) and self.low <= value <= self.high
 
 
 PERCENT = Limits(float, 0, 100)
@@ -98,12 +102,12 @@ def entry_of(result: Any) -> Entry:
 def read_entry(result: Mapping[str, Any]) -> Entry:
     """The entry of a result that was checked before; its numbers are checked again, for a ledger can be edited."""
     _check_status(result.get("status"))
-    for name, limits in NUMBERS.items():
-        _check_number(name, limits, result.get(name), done=False)
+    found = {name: result.get(name) for name in NUMBERS}
+    for name, value in found.items():
+        _check(value is None or NUMBERS[name].fit(value), f"its {name} is {value!r}")
     lists = {name: tuple(map(tuple, result.get(name) or ())) for name in ("curve", "shares")}
     seconds = tuple(map(float, result.get("epoch_seconds") or ()))
     plain = {name: result.get(name) for name in _PLAIN}
-    found = {name: result.get(name) for name in NUMBERS}
     numbers = {name: value if value is None else NUMBERS[name].kind(value) for name, value in found.items()}
     provenance = dict(result.get("provenance") or {})
     spec = from_record(result["spec"])
@@ -127,7 +131,9 @@ def check_result(result: Any) -> None:
     else:
         _check(isinstance(reason, str) and reason != "", "it failed without a reason")
     for name, limits in NUMBERS.items():
-        _check_number(name, limits, result.get(name), done)
+        value = result.get(name)
+        _check(value is not None or not done or limits.optional, f"its {name} is missing")
+        _check(value is None or limits.fit(value), f"its {name} is {value!r}")
     epochs = result.get("epochs")
     _check(not done or epochs == spec.epochs, f"it is done after {epochs} of {spec.epochs} epochs")
     _check((result.get("best_epoch") or 0) <= (epochs or 0), "its best epoch is later than its last")
@@ -148,15 +154,6 @@ def _check(condition: bool, message: str) -> None:
 
 def _check_status(status: Any) -> None:
     _check(status in (DONE, FAILED), f"its status is {status!r}, neither {DONE} nor {FAILED}")
-
-
-def _check_number(name: str, limits: Limits, value: Any, done: bool) -> None:
-    if value is None:
-        _check(not done or limits.optional, f"its {name} is missing")
-        return
-    kinds = (int,) if limits.kind is int else (int, float)
-    fits = isinstance(value, kinds) and not isinstance(value, bool) and _finite([value])
-    _check(fits and limits.low <= value <= limits.high, f"its {name} is {value!r}")
 
 
 def _finite(values: Iterable[Any]) -> bool:
