@@ -40,6 +40,7 @@ def script(folder: Path, port: str) -> Path:
 
 @pytest.mark.parametrize("nodes", [1, 2])
 @pytest.mark.parametrize("taken_away", [False, True])
+@pytest.mark.medium
 def test_the_sweep_runs_on_all_nodes_and_is_queued_again_when_its_time_ends(
     tmp_path: Path, nodes: int, taken_away: bool
 ) -> None:

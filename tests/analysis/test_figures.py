@@ -201,6 +201,7 @@ def test_a_picture_has_a_format_that_its_name_ends_in(tmp_path: Path) -> None:
         draw(make_grid(resolve(paper.find("table13"), Settings(rows=("dkd",))), {}))
 
 
+@pytest.mark.medium
 def test_the_command_writes_beside_the_tables_or_where_it_is_told(tmp_path: Path) -> None:
     settings = Settings(seeds=1)
     results = made_up.write_ledger(tmp_path / "results", [paper.find("figure3")], settings)

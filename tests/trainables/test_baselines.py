@@ -153,6 +153,7 @@ def test_takd_is_kd_through_an_assistant() -> None:
     assert assistant_of(Pair("resnet110", "resnet8")) == "resnet32"
 
 
+@pytest.mark.medium
 def test_a_pair_without_an_assistant_of_its_own_gets_one_of_the_size_between() -> None:
     assert set(MILLIONS) == set(names()) - {"MobileNetV1"}
     for name, millions in MILLIONS.items():

@@ -70,6 +70,7 @@ def test_alone_and_packed(teacher: GivenTeacher, alone: Path, tmp_path: Path) ->
             assert numbers["seconds"] == result["epoch_seconds"][report.epoch - 1] > 0
 
 
+@pytest.mark.medium
 def test_resumed_in_packs_of_other_students(teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     """Stopped three times; each time others are in the pack, at other epochs, in another order."""
     specs, execution = list(students(teacher).values()), teacher.execution(tmp_path)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from few import fast
 from small_jobs import (
     VANILLA,
     GivenTeacher,
@@ -33,7 +32,8 @@ from trainables.storage.runs import read_result, run_dir
 from trainables.storage.stopping import ask_to_stop, confirm_stop
 
 
-@pytest.mark.parametrize("when", fast(["at once", "later"], "later", others="medium"))
+@pytest.mark.medium
+@pytest.mark.parametrize("when", ["at once", "later"])
 def test_a_student_that_diverges_is_dropped(when: str, teacher: GivenTeacher, alone: Path, tmp_path: Path) -> None:
     every = students(teacher)
     good = [every["kd"], every["he_cutmix"]]

@@ -80,6 +80,7 @@ def drawn(results: Path) -> Callable[[str], list[Path]]:
 
 
 @pytest.mark.parametrize("names", some_or_all(("figure4", "figure7"), FIGURES))
+@pytest.mark.medium
 def test_every_figure_is_written_as_png_and_pdf(
     names: Sequence[str], results: Path, drawn: Callable[[str], list[Path]]
 ) -> None:
@@ -207,6 +208,7 @@ def test_each_pair_has_a_picture_and_each_teacher_one_of_its_own(results: Path, 
     ]
 
 
+@pytest.mark.medium
 def test_titles_say_data_network_training_and_what_differs_from_the_paper(results: Path) -> None:
     found = {
         name: from_weights.figures(resolve(paper.find(name), SETTINGS), Folders(results))[name].get_suptitle()

@@ -53,5 +53,6 @@ def test_no_setting_of_a_user_changes_a_picture(results: Path) -> None:
         assert drawn(results, **environment) == usual
 
 
+@pytest.mark.medium
 def test_a_date_of_builds_that_is_none_changes_no_picture(results: Path) -> None:
     assert drawn(results, "pdf", SOURCE_DATE_EPOCH="today") == drawn(results, "pdf", SOURCE_DATE_EPOCH="0")

@@ -81,6 +81,7 @@ def test_nothing_runs_over_a_margin(folder: Path) -> None:
 
 @needs_latex
 @needs_pdftotext
+@pytest.mark.medium
 def test_no_page_is_empty_and_what_must_be_said_is_printed(folder: Path) -> None:
     found = pages(folder / "report.pdf")
     assert len(found) >= 4

@@ -137,6 +137,7 @@ def draw_front(trials: tuple[TrialRecord, ...], title: str) -> object:
         OTHER_FIELDS,
     ],
 )
+@pytest.mark.medium
 def test_nothing_is_cut_off(make: object, trials: tuple[TrialRecord, ...]) -> None:
     picture = Image.open(io.BytesIO(render_figure(make(trials, "Title"), "png", "x", dpi=60)))  # type: ignore[operator]
     pixels = np.asarray(picture.convert("L"))

@@ -163,6 +163,7 @@ def test_nothing_to_train_costs_nothing() -> None:
     assert estimate(only(planned("table5")), None, CPU, device="cpu", at_once=1) == NOTHING
 
 
+@pytest.mark.medium
 def test_the_estimate_is_near_what_a_job_takes(tmp_path: Path) -> None:
     """In processor time, which others on the machine hardly change."""
     plan = planned("table5", epochs=2, pairs=("resnet8/resnet8",))

@@ -26,6 +26,7 @@ from sweeps.planning.job_queue import Outcome
 from sweeps.planning.plan import JobKind, Plan, PlannedJob
 from sweeps.planning.resources import ALL_GPUS, Resources
 from sweeps.running import cluster
+from sweeps.running.cluster import TOKEN
 from sweeps.running.engine import execute
 from sweeps.running.events import EpochDone, Event, JobFailed, JobStarted, RunEnded
 from trainables.cores import cores_here
@@ -327,7 +328,7 @@ def test_gpus_of_a_cluster_that_join_are_used_and_those_that_left_are_not_waited
 ) -> None:
     """Five jobs, the first of which needs a second one beside it; then that one's machine leaves."""
     monkeypatch.setenv("FAKE_TOGETHER", "2")
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)  # Ray keeps the first one of a process.
     jobs = [job(spec("net", seed)) for seed in range(1, 6)]
     with contextlib.ExitStack() as stack:
         stack.enter_context(workers_find(Path(__file__).parents[1]))

@@ -209,6 +209,7 @@ def test_two_trials_of_one_run_end_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prunes", fast(["median", "asha", "hyperband"], "median", others="medium"))
+@pytest.mark.medium
 def test_the_worse_are_stopped_after_the_grace_and_by_what_an_earlier_search_saw(prunes: str, tmp_path: Path) -> None:
     """asha and hyperband look once, at the end of the grace: with ten epochs there is no second rung."""
     before = study(tmp_path, prunes=prunes)

@@ -79,6 +79,7 @@ def test_every_shared_network_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", fast(SHARED, *ONE_OF_EACH))
+@pytest.mark.medium
 def test_identical_to_the_shared_network(name: str) -> None:
     expected = golden()[name]
     network = build(name, expected["num_classes"]).double().eval()

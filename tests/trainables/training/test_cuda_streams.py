@@ -51,6 +51,7 @@ class Watched(CudaStreams):
 
 
 @pytest.mark.parametrize("teacher_cache_gb", fast([0.0, 1.0], 1.0, others="medium"))
+@pytest.mark.medium
 def test_nothing_shared_is_made_on_a_students_stream(
     teacher: GivenTeacher, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, teacher_cache_gb: float
 ) -> None:
@@ -179,6 +180,7 @@ def test_only_recorded_steps_on_one_gpu_are_beside_each_other(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("slow", [True, False], ids=["recordings are slow", "kernels are slow"])
+@pytest.mark.medium
 def test_the_faster_way_is_kept_and_the_weights_are_the_same(
     teacher: GivenTeacher, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: bool
 ) -> None:

@@ -50,6 +50,7 @@ def waits(jobs: Sequence[Sequence[RunSpec]], execution: Execution) -> list[Count
 
 
 @pytest.mark.parametrize("chosen", some_or_all(few.METHODS, names()))
+@pytest.mark.medium
 def test_methods(chosen: Sequence[str], teacher: GivenTeacher, tmp_path: Path) -> None:
     """In few steps each."""
     base = replace(VANILLA, train_fraction=0.02, holdout=0.34, epochs=1, milestones=())
@@ -119,6 +120,7 @@ def said(program: str) -> str:
     return done.stdout
 
 
+@pytest.mark.medium
 def test_the_fake_device() -> None:
     printed = said(f"""
 import torch
@@ -136,6 +138,7 @@ for line in {list(LINES)}:
     assert dict(zip(LINES, printed.splitlines(), strict=True)) == LINES
 
 
+@pytest.mark.medium
 def test_a_plan_is_measured() -> None:
     """Of every method."""
     printed = said("""

@@ -83,6 +83,7 @@ def test_they_learn_and_only_the_students_parameters_count(chosen: Sequence[str]
 
 
 @pytest.mark.parametrize("chosen", some_or_all(few.METHODS, names()))
+@pytest.mark.medium
 def test_a_pack_that_was_stopped_gives_the_same_bits(
     chosen: Sequence[str], teacher: GivenTeacher, tmp_path: Path
 ) -> None:

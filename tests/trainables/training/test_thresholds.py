@@ -67,7 +67,11 @@ def with_stored_answers(teacher: GivenTeacher, results: Path) -> None:
     train(both(teacher), teacher.execution(results, teacher_cache_gb=1.0))
 
 
-@pytest.mark.parametrize("way", [packed, resumed, with_stored_answers], ids=lambda way: way.__name__)
+@pytest.mark.parametrize(
+    "way",
+    [packed, pytest.param(resumed, marks=pytest.mark.medium), with_stored_answers],
+    ids=lambda way: way.__name__,
+)
 def test_the_same_bits(
     way: Callable[[GivenTeacher, Path], None], lone: dict[str, bytes], teacher: GivenTeacher, tmp_path: Path
 ) -> None:
