@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import http.client
 import math
@@ -121,6 +122,7 @@ def test_what_is_not_there_leaves_nothing_behind(source: Path, tmp_path: Path) -
     assert not list((tmp_path / "here").iterdir())
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_wrong_checksum_keeps_what_was_there(source: Path, tmp_path: Path) -> None:
     (tmp_path / source.name).write_bytes(b"old")
     source.write_bytes(b"new")
@@ -129,6 +131,7 @@ def test_a_wrong_checksum_keeps_what_was_there(source: Path, tmp_path: Path) -> 
     assert "invalid hash value" in one_line(caught)
     assert (tmp_path / source.name).read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == [source.name, "there"]
+    gc.collect()  # PyTorch 2.6 leaves the source open.
 
 
 def test_a_folder_that_cannot_be_made(source: Path, tmp_path: Path) -> None:
