@@ -34,6 +34,10 @@ INTERRUPTED = (
 )
 
 
+class ProcessBusyError(Exception):
+    """A job could not begin, because the one before it did not leave their process. That process is then given up."""
+
+
 @dataclass
 class RunningSweep:
     """A sweep under way.
@@ -147,6 +151,8 @@ class RunningSweep:
 
     def _fail(self, job: PlannedJob, error: Exception) -> str | None:
         """Why a job has failed for good; None where it may start again."""
+        if isinstance(error, ProcessBusyError):
+            return None
         if isinstance(error, UnfitMachineError) and error.node not in self.left_out:
             self._leave_out(error)
             return None

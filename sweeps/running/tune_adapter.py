@@ -30,8 +30,8 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from sweeps.running.cluster import environment
-from sweeps.running.sweep import RunningSweep
-from trainables.ray_trial import EXPERIMENT, ProcessDiedError
+from sweeps.running.sweep import ProcessBusyError, RunningSweep
+from trainables.ray_trial import EXPERIMENT
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -182,7 +182,7 @@ class _Reports(tune.Callback):
         self._open, self._seen = [*self._open, *trials[self._seen :]], len(trials)
         for trial in self._open:
             if trial.status == Trial.ERROR and trial.trial_id not in self._failed:
-                self._end(trial, ProcessDiedError("the job before it did not leave its process", ""))
+                self._end(trial, ProcessBusyError())
         self._open = [trial for trial in self._open if trial.status not in (Trial.ERROR, Trial.TERMINATED)]
 
     @_carry_errors

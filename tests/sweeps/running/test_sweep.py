@@ -18,7 +18,7 @@ from sweeps.running import sweep as sweep_module
 from sweeps.running.cluster import StoppedError
 from sweeps.running.events import Event, JobFailed, MachineLeftOut, RunEnded
 from sweeps.running.pace import Pace
-from sweeps.running.sweep import RESTARTS, RunningSweep
+from sweeps.running.sweep import RESTARTS, ProcessBusyError, RunningSweep
 from trainables.job import EpochReport, Execution
 from trainables.ray_trial import JobFailedError, MemoryFullError, UnfitMachineError
 from trainables.storage.runs import run_dir, write_result
@@ -78,6 +78,13 @@ def test_a_job_starts_again_a_few_times_with_no_epoch_between(
     assert isinstance(events[-1], JobFailed)
     assert "3 times, with no epoch between" in events[-1].reason
     assert sweep.outcome().failed.keys() == {ONE.run_id, TWO.run_id}
+
+
+def test_a_process_that_another_job_does_not_leave_is_not_this_jobs_fault(sweep: RunningSweep) -> None:
+    for _ in range(RESTARTS + 2):
+        begin(sweep)
+        sweep.end(JOB.key, ProcessBusyError())
+    assert not sweep.outcome().failed
 
 
 def test_an_error_of_the_job_is_final_and_names_the_machine(sweep: RunningSweep, events: list[Event]) -> None:

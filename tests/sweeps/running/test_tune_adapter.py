@@ -18,8 +18,9 @@ from ray.tune.search import Searcher
 from ray.util.placement_group import placement_group
 
 from sweeps.running import tune_adapter
+from sweeps.running.sweep import ProcessBusyError
 from sweeps.running.tune_adapter import _CarriedError, _ExhaustedError, _InOrder, _Jobs, _read_error, _Reports
-from trainables.ray_trial import JobFailedError, ProcessDiedError
+from trainables.ray_trial import JobFailedError
 
 
 @pytest.mark.parametrize("name", [*tune_adapter.SETTINGS, *tune_adapter.QUIET])
@@ -65,7 +66,7 @@ def test_a_trial_that_tune_gives_up_without_a_word_ends_its_job(monkeypatch: pyt
     reports.on_trial_error(1, [], told)
     for _ in range(2):
         reports.on_step_begin(1, [told, lost, running])
-    assert [(key, type(error)) for key, error in ended] == [("told", ValueError), ("lost", ProcessDiedError)]
+    assert [(key, type(error)) for key, error in ended] == [("told", ValueError), ("lost", ProcessBusyError)]
 
 
 def test_an_error_of_ours_is_none_that_tune_catches() -> None:
