@@ -6,6 +6,7 @@ import re
 import secrets
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 ENDINGS = {"latex": "tex", "csv": "csv", "markdown": "md", "json": "json"}
 POLL_SECONDS = 2.0
+UNCHANGED_SECONDS = 0.1
+"""Until a browser hears that nothing has changed: one that asks without rest would take time from the driver."""
 MOST_KEPT = 64
 """Pages of one view."""
 
@@ -148,6 +151,7 @@ class _Routes:
         view = self.follower.view
         version = f"{self.start}-{view.version}"
         if request.headers.get("if-none-match") == f'"{version}"':
+            time.sleep(UNCHANGED_SECONDS)
             return Response(status_code=304)
         address = request.scope["path"], request.scope["query_string"]
         with self.making:
