@@ -37,9 +37,10 @@ def test_a_mode_is_no_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown command 'list' (ekd run TABLE --list): use one of" in capsys.readouterr().err
 
 
-def test_a_long_dash_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("dashes", ["\N{EM DASH}", "\N{EN DASH}-"])
+def test_a_long_dash_is_named(dashes: str, capsys: pytest.CaptureFixture[str]) -> None:
     """As text programs make of two short ones."""
-    assert main(["run", "table5", "\N{EM DASH}plan"]) == 2
+    assert main(["run", "table5", f"{dashes}plan"]) == 2
     assert "plan begins with a long dash: write --plan, with two short ones" in capsys.readouterr().err
 
 

@@ -34,7 +34,7 @@ COMMANDS = {
 """By its name below `ekd`, the module of a command."""
 SCRIPTS = {Path(__file__).resolve().parents[1] / module.partition(".")[0] for module in COMMANDS.values()}
 """The folders of their scripts."""
-LONG_DASH = re.compile(r"[–—][a-z][a-z-]*")
+LONG_DASH = re.compile(r"[–—]-?([a-z][a-z-]*)")
 """An option as word processors and web pages write it."""
 RECORDED = re.compile(r"^python \w+/(\w+)\.py\b")
 FAILED = 1
@@ -108,8 +108,8 @@ def _with_files(main: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]
 def _end(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     try:
         for word in arguments:
-            if LONG_DASH.fullmatch(word):
-                raise UserError(f"{word} begins with a long dash: write --{word[1:]}, with two short ones")
+            if dashed := LONG_DASH.fullmatch(word):
+                raise UserError(f"{word} begins with a long dash: write --{dashed[1]}, with two short ones")
         return main(arguments)
     except KeyboardInterrupt:
         return STOPPED

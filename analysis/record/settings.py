@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import typing
@@ -204,11 +205,11 @@ def check_override(path: str) -> None:
 
 
 def parse_value(value: str) -> Any:
-    """A JSON value; what is not JSON is a word."""
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return value
+    """A JSON value, or a number as Python writes it (.1); what is neither is a word."""
+    for read in (json.loads, float):
+        with contextlib.suppress(ValueError, RecursionError):
+            return read(value)
+    return value
 
 
 def parse_pair(text: str) -> Pair:

@@ -6,10 +6,9 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from analysis.record.ledger import Ledger
-from analysis.record.settings import LISTS, SHORT, Settings, split_field
+from analysis.record.settings import LISTS, SHORT, Settings, parse_value, split_field
 from analysis.table.grid import METRICS
 from analysis.table.layout import Table
 from trainables.commands import command_name, parse_path
@@ -50,18 +49,14 @@ def parse_text_path(text: str) -> Path:
 
 def parse_override(text: str) -> tuple[str, str]:
     """FIELD=VALUE as a field and its JSON text. A value with commas is a list, and so is any of a field that holds a
-    list; what is no JSON is a word."""
+    list."""
     field, equals, value = split_field(text)
     if not (field and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} should be FIELD=VALUE, for example mixing.rate=0.4")
     field = SHORT.get(field, field)
     if ("," in value or field in LISTS) and not value.startswith("["):
         value = f"[{value.strip(',')}]"
-    try:
-        parsed: Any = json.loads(value)
-    except (ValueError, RecursionError):
-        parsed = value
-    return field, json.dumps(parsed, separators=(",", ":"))
+    return field, json.dumps(parse_value(value), separators=(",", ":"))
 
 
 def ledger_path(results: Path) -> Path:

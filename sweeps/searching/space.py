@@ -9,7 +9,6 @@ numbers. Where rules are searched that have not all of these numbers, a number i
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from analysis.record.settings import LISTS, SHORT, STUDENT, check_override, split_field
+from analysis.record.settings import LISTS, SHORT, STUDENT, check_override, parse_value, split_field
 from analysis.record.trial import Scalar
 from trainables.errors import UserError
 from trainables.temperature import ENDS, rule_names
@@ -145,16 +144,16 @@ def parse_range(text: str, of_rules: Collection[str] = ()) -> Range:
 
 
 def _scalar(text: str, how: str) -> Scalar:
-    try:
-        value = json.loads(text)
-        value = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else text
-    except ValueError:
+    value = parse_value(text)
+    if not isinstance(value, int | float) or isinstance(value, bool):
         return text
-    except (OverflowError, RecursionError):
+    try:
+        number = float(value)
+    except OverflowError:
         raise UserError(how) from None
-    if isinstance(value, float) and not math.isfinite(value):
+    if not math.isfinite(number):
         raise UserError(how)
-    return value
+    return number
 
 
 def _order(value: Scalar) -> tuple[bool, float, str]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.record.settings import Settings, deviations, from_json, parse_pair
+from analysis.record.settings import Settings, deviations, from_json, parse_pair, parse_value
 from analysis.record.specs import student_spec, teacher_spec, vanilla_spec
 from trainables.errors import UserError
 from trainables.recipes import (
@@ -143,6 +143,11 @@ def test_a_teacher_of_one_seed_is_its_vanilla_run() -> None:
 def test_impossible_settings(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         taught(kd(CIFAR100), **asked)
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("0.1", 0.1), (".1", 0.1), ("1.", 1.0), ("kd", "kd"), ("40%", "40%")])
+def test_a_value_is_a_number_as_python_writes_it_or_a_word(typed: str, meant: object) -> None:
+    assert parse_value(typed) == meant
 
 
 def test_an_override_of_every_kind() -> None:
