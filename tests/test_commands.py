@@ -98,3 +98,5 @@ def test_words() -> None:
     assert did_you_mean("RESNET2", ("resnet20", "vgg8")) == "did you mean resnet20?"
     assert did_you_mean("zzz", ("resnet20",)) == ""
     assert did_you_mean("--lr", ("--help",)) == ""
+    assert did_you_mean("--force", ("--price",)) == ""
+    assert did_you_mean("--batch_size", ("--batch-size",)) == "did you mean --batch-size?"

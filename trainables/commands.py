@@ -39,7 +39,7 @@ LONG_DASH = re.compile(r"[–—]-?([a-z][a-z-]*)")
 RECORDED = re.compile(r"^python \w+/(\w+)\.py\b")
 FAILED = 1
 STOPPED = 130
-NEAR = 0.6
+NEAR = 0.65
 """How alike two words must be (0 to 1) for one to be suggested instead of the other."""
 
 
@@ -146,11 +146,15 @@ def parse_path(text: str) -> Path:
 
 
 def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
-    """`did you mean X?` of the known words most like `word`, but for case and the dashes of options, else empty."""
-    bare = word.lower().strip("-")
-    alike = {each: difflib.SequenceMatcher(None, each.lower().strip("-"), bare).ratio() for each in known}
+    """`did you mean X?` of the known words most like `word`, but for case and dashes, else empty."""
+    bare = _bare(word)
+    alike = {each: difflib.SequenceMatcher(None, _bare(each), bare).ratio() for each in known}
     near = sorted((each for each in alike if alike[each] >= NEAR), key=lambda each: -alike[each])[:most]
     return f"did you mean {' or '.join(near)}?" if near else ""
+
+
+def _bare(word: str) -> str:
+    return word.lower().strip("-").replace("_", "-")
 
 
 def count(number: int, noun: str) -> str:

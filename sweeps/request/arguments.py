@@ -202,9 +202,10 @@ def _suggest_instead(parser: argparse.ArgumentParser, argv: Sequence[str], word:
     field = name.strip("-").replace("-", "_")
     if name in ELSEWHERE:
         return ELSEWHERE[name]
-    if name.startswith("-") and field in (*SHORT, *OWN):
+    options = parser._option_string_actions
+    if name.startswith("-") and field in (*SHORT, *OWN) and f"--{field.replace('_', '-')}" not in options:
         return f"write --set {field}=VALUE"
-    return _explain_lone_option(parser, argv, word) or did_you_mean(name, parser._option_string_actions)
+    return _explain_lone_option(parser, argv, word) or did_you_mean(name, options)
 
 
 def _explain_lone_option(parser: argparse.ArgumentParser, argv: Sequence[str], word: str) -> str:

@@ -176,11 +176,20 @@ def _arguments(fields: Mapping[str, Any], *, own: bool) -> Iterator[str]:
             continue
         yield f"--{key.replace('_', '-')}"
         if isinstance(value, dict):
-            yield from (f"{name}={_write_value(each)}" for name, each in value.items())
+            yield from (f"{name}={_write_value(each)}" for name, each in _flatten(value))
         elif isinstance(value, list):
             yield from map(str, value)
         elif value is not True:
             yield str(value)
+
+
+def _flatten(fields: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields, also those in tables of TOML: `mixing.rate = 0.4` is one."""
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{outer}{name}.")
+        else:
+            yield outer + name, value
 
 
 def _write_value(value: Any) -> str:

@@ -120,7 +120,9 @@ def find_tables(name: str, settings: Settings | None = None) -> Sequence[Table]:
         return list(tables.values())
     own = settings is not None and settings.own_table
     if name.lower() not in (*tables, paper.ABLATION) and not own:
-        hint = closest(name, tables) or f": use one of {', '.join(tables)}, {paper.ABLATION} or {ALL}"
+        usual = f": use one of {', '.join(tables)}, {paper.ABLATION} or {ALL}"
+        hint = ": the file of an experiment ends in .toml" if "/" in name or "." in name else usual
+        hint = closest(name, tables) or hint
         raise UserError(f"unknown table {name!r}{hint} (--list shows all)")
     return [paper.find(name, settings)]
 
@@ -153,7 +155,9 @@ def _find_given(where: Where, asked: Mapping[str, Sequence[str]]) -> tuple[Teach
 
 def closest(name: str, known: Iterable[str]) -> str:
     """`: did you mean X?` where something is near, else nothing."""
-    near = did_you_mean(name, known, most=3)
+    near = did_you_mean(name, known := [*known], most=3)
+    if "," in name and {*name.split(",")} <= {*known}:
+        near = f"write {name.replace(',', ' ')}, with spaces"
     return f": {near}" if near else ""
 
 

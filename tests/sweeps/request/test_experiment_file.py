@@ -65,6 +65,11 @@ def test_a_file_is_what_the_command_would_be(tmp_path: Path) -> None:
     assert requested(tmp_path / "mine.toml", text) == by_command
 
 
+def test_a_field_with_a_dot_needs_no_quotes(tmp_path: Path) -> None:
+    found = requested(tmp_path / "mine.toml", 'rows = ["kd_he_da_40"]\n[set]\nmixing.rate = 0.3\n')
+    assert found.settings.overrides == (("mixing.rate", "0.3"),)
+
+
 def test_two_methods_at_once_are_rows_of_a_file(tmp_path: Path) -> None:
     text = 'rows = ["kd+at"]\npairs = ["resnet20/resnet8"]\ndataset = "digits"\n'
     text += '[[row]]\nkey = "weak"\nfrom = "kd+at"\nparams = {"at.factor" = 0.5}\n'
