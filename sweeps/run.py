@@ -33,7 +33,7 @@ from sweeps.planning.job_queue import Outcome
 from sweeps.planning.plan import Plan, make_plan
 from sweeps.planning.resources import Resources, gpus_here
 from sweeps.request.arguments import ALL, DATA_DIR, Options, Where, parse
-from sweeps.request.checks import check_all, check_images, check_models, check_writable, planned_resources
+from sweeps.request.checks import check_all, check_folder, check_images, check_models, check_writable, planned_resources
 from sweeps.request.request import Request, find_tables, make_request
 from sweeps.running.recovery import ingest, load_entries
 from sweeps.running.start_time import StartTime
@@ -132,6 +132,7 @@ def show_plan(options: Options, request: Request) -> int:
     from sweeps.planning.teacher_caches import find_teacher_caches
 
     where = options.where
+    check_folder(where.results)
     entries = load_entries(where.results, request.run_ids)
     plan = plan_of(where, request, entries)
     resources, cost, at_once = planned_resources(where), NOTHING, 1

@@ -134,6 +134,8 @@ class RunSpec(Canonical):
             raise UserError(f"the peer's learning rate {self.peer_lr} must be above 0")
         if list(self.milestones) != sorted(set(self.milestones)):
             raise UserError(f"milestones {self.milestones} must rise")
+        if self.milestones and self.milestones[0] < 1:
+            raise UserError(f"milestones {self.milestones}: the learning rate falls after an epoch, 1 or more")
         if (self.teacher is None) != (self.teacher_source is None):
             raise UserError("a teacher and its source go together")
         if self.method != "vanilla" and self.teacher is None and self.peer is None:

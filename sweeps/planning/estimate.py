@@ -109,7 +109,7 @@ def estimate(
     costs = {work: cost for work, cost in found.items() if cost is not None}
     if missing := len(found) - len(costs):
         tell(
-            f"measuring a few steps of {missing} networks and losses to estimate the cost: up to about "
+            f"measuring a few steps of {count(missing, 'network')} and losses to estimate the cost: up to about "
             f"{max(seconds, missing * LEAST_SECONDS):.0f} s on a quiet machine"
         )
     began = time.perf_counter()
@@ -190,7 +190,8 @@ def _measured(jobs: Iterable[PlannedJob], costs: Mapping[Work, Cost], steps: str
     works = set().union(*(_works(job) for job in jobs))
     once = sum(costs[work].once for work in works)
     hurried = f", {once} of {len(works)} networks and losses by one step each" if once else ""
-    return f"from {steps} of {len({work.network for work in works})} networks on random images, {when}{hurried}"
+    networks = count(len({work.network for work in works}), "network")
+    return f"from {steps} of {networks} on random images, {when}{hurried}"
 
 
 def _disk_bytes(jobs: Mapping[PlannedJob, Sequence[int]], under_way: int) -> int:

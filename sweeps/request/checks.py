@@ -18,13 +18,20 @@ from trainables.run_names import name_of
 from trainables.spec import RunSpec
 
 
+def check_folder(results: Path) -> Path:
+    """Refuse a results folder that cannot be one. Returns what of its path is there."""
+    there = next(folder for folder in (results, *results.parents) if folder.exists())
+    if not there.is_dir():
+        what = "a file" if there.is_file() else "a pipe, a socket or a device"
+        raise UserError(f"cannot write to the results folder {results}: {there} is {what}; choose --results")
+    return there
+
+
 def check_writable(results: Path) -> None:
     """Refuse a results folder that cannot be made or written, without making it yet."""
-    there = next(folder for folder in (results, *results.parents) if folder.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        what = "a file" if there.is_file() else "a pipe, a socket or a device"
-        reason = "is not writable" if there.is_dir() else f"is {what}"
-        raise UserError(f"cannot write to the results folder {results}: {there} {reason}; choose --results")
+    there = check_folder(results)
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write to the results folder {results}: {there} is not writable; choose --results")
     for folder in (results / name for name in ("runs", "jobs", "tables")):
         if os.path.lexists(folder) and not folder.is_dir():
             raise UserError(f"{folder} is no folder, and a sweep writes below it: move it away")

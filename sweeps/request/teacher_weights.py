@@ -73,6 +73,8 @@ def find(place: Path, networks: Sequence[str], dataset: str) -> tuple[TeacherWei
         found = {network: _in_folder(place, network) for network in sorted(networks)}
         if not any(found.values()):
             raise UserError(f"{place} has no weights of {', '.join(networks)}: {NAMING}")
+    elif not place.exists():
+        raise UserError(f"--teachers {place}: there is no such file or folder")
     elif len(networks) != 1:
         some = ", ".join(networks)
         raise UserError(f"{place} is one file, but these pairs have {len(networks)} teachers ({some}): give a folder")

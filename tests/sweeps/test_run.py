@@ -78,6 +78,8 @@ needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a 
         (["table5", "--set", "timing=true"], "timing cannot be overridden"),
         (["table5", "--set", "holdout=0.1"], "holdout cannot be overridden"),
         (["table5", "--set", "color=red"], "unknown field 'color' of a run: use one of"),
+        (["table5", "--plan", "--results", "/dev/null"], "/dev/null is a pipe, a socket or a device; choose --results"),
+        (["table5", "--teachers", "nowhere"], "nowhere: there is no such file or folder"),
         (["table5", "--set", "epochs=3"], "--set epochs: use --epochs, which also holds for the teachers"),
         (["table5", "--set", "params.gamma=1"], "--set params.gamma=1: no run of table5 would change"),
         (["table5", "--set", "temperature.plus=1"], "--set temperature.plus=1: no run of table5 would change"),
@@ -168,7 +170,7 @@ def test_given_weights_that_do_not_fit(command: Command, tmp_path: Path, weights
     text.write_text("resnet8")
     assert "is no PyTorch checkpoint" in refused(command, *SMALL, "--teachers", text)
     missing = refused(command, *SMALL, "--teachers", tmp_path / "nothing.pth")
-    assert "cannot read the teacher's weights" in missing
+    assert "there is no such file or folder" in missing
 
 
 def test_unwritable_results(command: Command, tmp_path: Path) -> None:

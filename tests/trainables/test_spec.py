@@ -270,6 +270,7 @@ def test_golden_ids(run_id: str, text: str) -> None:
         (lambda: run(augmentation="flip"), "unknown augmentation 'flip'"),
         (lambda: run(milestones=(10, 8)), "must rise"),
         (lambda: run(milestones=(8, 8)), "must rise"),
+        (lambda: run(milestones=(-1, 8)), "1 or more"),
         (lambda: run(teacher=None), "teacher and its source go together"),
         (lambda: run(teacher=None, teacher_source=None), "kd needs a teacher"),
         (lambda: run(method="vanilla"), "neither teacher nor temperature"),
