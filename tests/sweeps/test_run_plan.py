@@ -70,7 +70,8 @@ def test_the_plan_for_people(command: Command, tmp_path: Path, weights: Path, mo
     assert "one step per epoch" not in out
     few = command("table5", "--dataset", "digits", *pairs, "--plan", "--train-fraction", "0.03")[1]
     assert "one step per epoch: 40 training images in batches of 64; a smaller --batch-size makes more" in few
-    assert re.search(r"on one device like this \(.*\); from start to end .* with \d+ jobs? at a time", out)
+    unwrapped = " ".join(out.split())
+    assert re.search(r"on one device like this \(.*\); from start to end .* with \d+ jobs? at a time", unwrapped)
 
 
 def test_the_plan_says_which_differences_so_many_seeds_see(
