@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from pathlib import Path
 
 import optuna
@@ -84,7 +85,7 @@ def test_its_trials_as_they_come(results: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.medium
 def test_reading_neither_writes_nor_holds_up_the_writer(results: Path) -> None:
-    """A writer that waits for nobody meets a reader that never rests."""
+    """A writer that waits for nobody meets a reader that never rests, which may find nothing until the writer does."""
     study = study_in(results, "maximize", timeout=0.5)
     study.tell(begin(study, 0), 50)
     path = results / "search" / "one" / "study.sqlite"
@@ -107,11 +108,16 @@ def test_reading_neither_writes_nor_holds_up_the_writer(results: Path) -> None:
     try:
         for place in range(1, 30):
             study.tell(begin(study, place), 50 + place)
+        while not read and place < 90:
+            place += 1
+            study.tell(begin(study, place), 50 + place)
+            time.sleep(1)
     finally:
         ended.set()
         reader.join()
     assert read
-    assert len(read_study(path).trials) == 30
+    assert read == sorted(read)
+    assert len(read_study(path).trials) == place + 1
 
 
 def test_a_study_of_an_earlier_version_is_read(results: Path) -> None:
