@@ -1,10 +1,12 @@
 """Planned against taken: what `--plan` says of a sweep, and what the sweep takes.
 
-    python benchmarks/estimates.py [--cases table5 tables bf16 cifar100] [--data-dir DIR --teachers DIR] [--json]
+    python benchmarks/estimates.py [--cases table5 tables bf16 cifar100] [--data-dir DIR --teachers DIR] [--keep DIR]
+        [--json]
 
 Each case is trained into a folder of its own: first one seed (planned twice, from steps that are measured now and from
 those that were kept), then two (planned from the runs of the first). Device-seconds taken are those from the begin of
-each job to its end; start to end, those of the command. cifar100 needs --data-dir and --teachers (a WRN-16-2).
+each job to its end; start to end, those of the command; stolen: what a virtual machine's host took meanwhile of the
+processors' time, which no plan knows of. cifar100 needs --data-dir and --teachers (a WRN-16-2).
 """
 
 from __future__ import annotations
@@ -36,8 +38,27 @@ CASES = {
     "bf16": "methods table8 --dataset digits --pairs resnet20/resnet8 --precision bf16 --epochs 3",
     "cifar100": "table5 --pairs wrn_16_2/resnet8 --train-fraction 0.04 --epochs 2",
 }
-HEAD = ("case", "source", "runs", "known", "device-seconds: planned", "taken", "", "start to end: planned", "taken", "")
+HEAD = (
+    "case",
+    "source",
+    "runs",
+    "known",
+    "device-seconds: planned",
+    "taken",
+    "",
+    "from start to end",
+    "taken",
+    "",
+    "stolen",
+)
 Row = dict[str, Any]
+
+
+def stolen() -> tuple[float, float]:
+    """The processors' time so far: what the host of a virtual machine took of it, and all; known on Linux alone."""
+    stat = Path("/proc/stat")
+    times = [float(text) for text in stat.read_text().split()[1:9]] if stat.exists() else [0.0]
+    return times[-1], sum(times)
 
 
 def run(words: Sequence[str], cache: Path) -> str:
@@ -73,14 +94,14 @@ def measure(name: str, options: Namespace) -> Iterator[Row]:
     words += ["--epochs", str(options.epochs)] if options.epochs else []
     words += ["--data-dir", str(options.data_dir), "--teachers", str(options.teachers)] if name == "cifar100" else []
     with tempfile.TemporaryDirectory() as folder:
-        results, cache = Path(folder, "results"), Path(folder, "cache")
+        results, cache = (options.keep or Path(folder)) / name, Path(folder, "cache")
         earlier: dict[str, float] = {}
         for seeds, sources in ((1, ("measured now", "measured before")), (2, ("past runs",))):
             asked = [*words, "--seeds", str(seeds), "--results", str(results)]
             plans = {source: plan(asked, cache) for source in sources}
-            began = time.perf_counter()
+            began, (took, of) = time.perf_counter(), stolen()
             run(asked, cache)
-            wall = time.perf_counter() - began
+            wall, (took_then, of_then) = time.perf_counter() - began, stolen()
             jobs = job_seconds(results)
             taken = sum(seconds for key, seconds in jobs.items() if key not in earlier)
             earlier = jobs
@@ -94,6 +115,7 @@ def measure(name: str, options: Namespace) -> Iterator[Row]:
                     "taken": taken,
                     "planned_wall": 3600 * found["hours"],
                     "taken_wall": wall,
+                    "stolen": (took_then - took) / ((of_then - of) or 1.0),
                     "estimated": found["estimated"],
                 }
 
@@ -101,7 +123,8 @@ def measure(name: str, options: Namespace) -> Iterator[Row]:
 def line_of(row: Row) -> str:
     both = [(row[f"planned{what}"], row[f"taken{what}"]) for what in ("", "_wall")]
     times = [f"{planned:.0f} | {taken:.0f} | {planned / taken - 1:+.0%}" for planned, taken in both]
-    return f"| {row['case']} | {row['source']} | {row['runs']} | {row['known']} | {' | '.join(times)} |"
+    head = [str(row[name]) for name in ("case", "source", "runs", "known")]
+    return f"| {' | '.join([*head, *times, format(row['stolen'], '.0%')])} |"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -110,6 +133,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--epochs", type=whole(1), help="instead of those of the case")
     parser.add_argument("--data-dir", type=parse_path, help="of CIFAR-100")
     parser.add_argument("--teachers", type=parse_path, help="a WRN-16-2 for CIFAR-100")
+    parser.add_argument("--keep", type=parse_path, metavar="DIR", help="a new folder for the results, by case")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     options = parser.parse_args(argv)
     if "cifar100" in options.cases and not (options.data_dir and options.teachers):

@@ -17,7 +17,6 @@ from __future__ import annotations
 import functools
 import pickle
 import shutil
-from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,7 +56,7 @@ def run_jobs(sweep: RunningSweep, function: Callable[[dict[str, Any]], None], *,
         tune.with_resources(function, lambda config: config["resources"]),
         tune_config=tune.TuneConfig(
             search_alg=_Jobs(sweep),
-            scheduler=_InOrder(),
+            scheduler=_NewestFirst(),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=_name_trial,
@@ -148,20 +147,24 @@ class _Jobs(Searcher):
         raise RuntimeError("a sweep is not restored from Tune's files: run the same command again")
 
 
-class _InOrder(FIFOScheduler):
-    """First come, first served. Tune's own looks at all trials that there have been, in every step."""
+class _NewestFirst(FIFOScheduler):
+    """A process that has become free gets the newest job. An older one that waits has a process that is starting, which
+    Tune would stop; where jobs are shorter than that start, no further process would ever be ready.
+
+    Tune's own scheduler also looks at all trials that there have been, in every step.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._waiting: deque[Trial] = deque()
+        self._waiting: list[Trial] = []
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         self._waiting.append(trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        while self._waiting and self._waiting[0].status != Trial.PENDING:
-            self._waiting.popleft()
-        return self._waiting[0] if self._waiting else None
+        while self._waiting and self._waiting[-1].status != Trial.PENDING:
+            self._waiting.pop()
+        return self._waiting[-1] if self._waiting else None
 
 
 class _Reports(tune.Callback):

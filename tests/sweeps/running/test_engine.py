@@ -94,6 +94,15 @@ class Seen:
             if key is None or event.job.key == key  # type: ignore[union-attr]
         ]
 
+    @property
+    def most_at_once(self) -> int:
+        """The most jobs of one run that were under way together."""
+        under_way = most = 0
+        for event in self.events:
+            under_way += isinstance(event, JobStarted) - isinstance(event, RunEnded)
+            most = max(most, under_way)
+        return most
+
 
 def sweep(
     results: Path, whole: Plan, resources: Resources = CPU, tell: Callable[[Event], None] = lambda event: None
@@ -316,11 +325,18 @@ def test_a_fraction_of_a_gpu_lets_that_many_jobs_share_it(tmp_path: Path, monkey
     assert shared.outcome.complete
     results = [read_result(tmp_path, one.run_id) for one in seeds]
     assert {stored["provenance"]["device"] for stored in results if stored} == {"0", "1"}
-    open_jobs = most = 0
-    for event in shared.events:
-        open_jobs += isinstance(event, JobStarted) - isinstance(event, RunEnded)
-        most = max(most, open_jobs)
-    assert most == 4
+    assert shared.most_at_once == 4
+
+
+def test_jobs_that_are_shorter_than_the_start_of_a_process_do_not_keep_it_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.planning.resources.cores_here", lambda: 2)
+    monkeypatch.setattr("sweeps.running.cluster.cores_here", lambda: 2)
+    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.2")
+    short = sweep(tmp_path, plan(*(job(spec("net", seed, epochs=1)) for seed in range(1, 81))))
+    assert short.outcome.complete
+    assert short.most_at_once == 2
 
 
 def test_gpus_of_a_cluster_that_join_are_used_and_those_that_left_are_not_waited_for(

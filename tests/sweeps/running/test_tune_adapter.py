@@ -19,7 +19,7 @@ from ray.util.placement_group import placement_group
 
 from sweeps.running import tune_adapter
 from sweeps.running.sweep import ProcessBusyError
-from sweeps.running.tune_adapter import _CarriedError, _ExhaustedError, _InOrder, _Jobs, _read_error, _Reports
+from sweeps.running.tune_adapter import _CarriedError, _ExhaustedError, _Jobs, _NewestFirst, _read_error, _Reports
 from trainables.ray_trial import JobFailedError
 
 
@@ -105,7 +105,7 @@ def test_trials_that_have_ended_are_not_looked_at_again() -> None:
             Counted.looks += 1
             return self.now
 
-    scheduler, trials = _InOrder(), list[Any]()
+    scheduler, trials = _NewestFirst(), list[Any]()
     reports = _Reports(SimpleNamespace(check=lambda: None))  # type: ignore[arg-type]
     for step in range(300):
         trials.append(Counted())
