@@ -16,7 +16,7 @@ SOME_SLOW := \
 .PHONY: demo gpu-check test test-medium test-oldest test-slow test-some-slow check format docs clean
 
 demo: $(VENV)/installed
-	$(BIN)/python sweeps/run.py table5 --dataset digits --gpus 0 --results $(DEMO)
+	$(BIN)/python sweeps/run.py table5 --dataset digits --epochs 6 --gpus 0 --results $(DEMO)
 
 # With the Python that has torch for the GPU; nothing is installed.
 gpu-check:

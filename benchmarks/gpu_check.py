@@ -1,11 +1,11 @@
 """What a GPU shows of this program, in a given time, the most important first.
 
-    python benchmarks/gpu_check.py [--minutes 10] [--out gpu-check] [--device cuda] [--only STEP ...]
+    python benchmarks/gpu_check.py [--minutes 10] [--out gpu-check] [--device cuda] [--data-dir DIR] [--only STEP ...]
 
-Needs torch, torchvision and this checkout; no Ray and no data set: the images are random. The steps of
-`gpu_steps.STEPS` run one after another, each for a time of its own, in another process: one that fails, hangs or takes
-that process down is recorded, and the next goes on. OUT/gpu.json and OUT/gpu.md are written after every step. On a
-processor everything is small, and what only a GPU can tell stays an empty column.
+Needs torch, torchvision and this checkout; no Ray and no data set: the images are random, or those of CIFAR-100 where
+DIR has it. The steps of `gpu_steps.STEPS` run one after another, each for a time of its own, in another process: one
+that fails, hangs or takes that process down is recorded, and the next goes on. OUT/gpu.json and OUT/gpu.md are written
+after every step. On a processor everything is small, and what only a GPU can tell stays an empty column.
 """
 
 from __future__ import annotations
@@ -113,14 +113,21 @@ def serve(pipe: Connection, warm: str) -> None:
 
 
 def check(
-    steps: Sequence[Step], device: str, minutes: float, out: Path, warm: str = "benchmarks.gpu_speed"
+    steps: Sequence[Step],
+    device: str,
+    minutes: float,
+    out: Path,
+    *,
+    data_dir: Path | None = None,
+    warm: str = "benchmarks.gpu_speed",
 ) -> list[Outcome]:
     """Carry out the steps within so many minutes, and write what is known after each. warm: a module that is imported
     before the first."""
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     outcomes, worker = [Outcome(step) for step in steps], Worker(warm)
-    about: Row = {"minutes": minutes, "device": device}
+    images = "CIFAR-100" if data_dir else "random images"
+    about: Row = {"minutes": minutes, "device": device, "images": images}
     for outcome in outcomes:
         left = 60 * minutes - (time.monotonic() - began) - LEAST_SECONDS
         if left <= 0:
@@ -128,7 +135,7 @@ def check(
             continue
         seconds, start = min(left, outcome.step.seconds * minutes / 10), time.monotonic()
         try:
-            for row in worker.run(outcome.step, Setting(device, seconds)):
+            for row in worker.run(outcome.step, Setting(device, seconds, data_dir)):
                 outcome.rows.append(row)
             outcome.status = "done"
         except (TimeoutError, RuntimeError) as error:
@@ -158,7 +165,7 @@ def page(about: Row, outcomes: Sequence[Outcome]) -> str:
         "# What a GPU shows",
         "",
         f"`benchmarks/gpu_check.py --minutes {about['minutes']:g} --device {about['device']}`, "
-        f"{about['seconds']:.0f} s so far. An empty cell: only a GPU can tell.",
+        f"{about['images']}, {about['seconds']:.0f} s so far. An empty cell: only a GPU can tell.",
     ]
     for outcome in outcomes:
         reason = f": {outcome.reason}" if outcome.reason else ""
@@ -180,22 +187,25 @@ def _shown(value: Any) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    from benchmarks.gpu_steps import STEPS
+    from benchmarks.gpu_steps import STEPS, cifar100
 
     parser = Parser(description="What a GPU shows of this program, in a given time.")
     minutes = number(float, lambda value: value > 0, "a number of minutes above 0")
     parser.add_argument("--minutes", type=minutes, default=10.0, help="in all (default 10)")
     parser.add_argument("--out", type=parse_path, default=Path("gpu-check"), metavar="DIR", help="default: gpu-check")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    parser.add_argument("--data-dir", type=parse_path, metavar="DIR", help="of CIFAR-100 (default: random images)")
     parser.add_argument("--only", nargs="+", metavar="STEP", help=", ".join(step.name for step in STEPS))
     options = parser.parse_args(argv)
     if unknown := {*(options.only or ())} - {step.name for step in STEPS}:
         raise UserError(f"unknown step {min(unknown)!r}: {', '.join(step.name for step in STEPS)}")
     steps = [step for step in STEPS if options.only is None or step.name in options.only]
+    if options.data_dir is not None:
+        cifar100(options.data_dir)
     import torch
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    outcomes = check(steps, device, options.minutes, options.out)
+    outcomes = check(steps, device, options.minutes, options.out, data_dir=options.data_dir)
     print(f"written: {options.out / 'gpu.md'}, {options.out / 'gpu.json'}")
     return int(any(outcome.status != "done" for outcome in outcomes))
 

@@ -149,7 +149,7 @@ def measure_rest(setting: Setting) -> Iterator[Row]:
     """Tests, augmentation, and the copy and writing of a checkpoint."""
     prepare(setting.device)
     count = 4 * setting.batch if setting.small else 40 * setting.batch
-    images = make_images(count).to(setting.device)
+    images = make_images(count, setting.data_dir).to(setting.device)
     network = build(SMALL_PAIR.partition("/")[2] if setting.small else "resnet8x4", CLASSES).to(setting.device).eval()
     facts = count_images("cifar100", None)
     spec = list_specs(SMALL_PAIR, ("table5",), setting)["kd"]

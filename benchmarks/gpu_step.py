@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
@@ -22,10 +23,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a step is given. seconds: until it is ended."""
+    """What a step is given. seconds: until it is ended. data_dir: with CIFAR-100; None: the images are random."""
 
     device: str
     seconds: float
+    data_dir: Path | None = None
 
     @property
     def small(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import tempfile
 import time
 import warnings
@@ -22,6 +23,7 @@ from benchmarks.measure import DTYPES, device_name, measure_peaks, synchronize
 from ekd_core import energy
 from trainables import job
 from trainables.data.dataset import Dataset, Split
+from trainables.datasets import load
 from trainables.job import Execution, prepare_torch, train_epoch
 from trainables.models import build
 from trainables.models.checkpoint import load_state, save_weights
@@ -44,13 +46,25 @@ def prepare(device: str) -> None:
     warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation")
 
 
-def make_images(count: int) -> Dataset:
-    """Random ones of CIFAR-100's shape."""
+def make_images(count: int, data_dir: Path | None) -> Dataset:
+    """Of CIFAR-100, equally many of each class; without its folder random ones of their shape."""
+    if data_dir is not None:
+        real = cifar100(data_dir)
+        some = real.train.labels.argsort(stable=True).view(CLASSES, -1).T.flatten()[:count]
+        split = Split(real.train.images[some], real.train.labels[some])
+        return replace(real, train=split, test=split)
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(256, (count, 32, 32, 3), dtype=torch.uint8, generator=draw)
     split = Split(images, torch.arange(count) % CLASSES)
     plain = (0.5, 0.5, 0.5)
     return Dataset("cifar100", tuple(map(str, range(CLASSES))), split, split, plain, plain, "", "random images")
+
+
+@functools.cache
+def cifar100(data_dir: Path) -> Dataset:
+    images = load("cifar100", data_dir)
+    assert isinstance(images, Dataset)
+    return images
 
 
 def list_specs(pair: str, tables: Sequence[str], setting: Setting) -> dict[str, RunSpec]:
@@ -103,7 +117,7 @@ def show_device(setting: Setting) -> Iterator[Row]:
 def compare_with_processor(setting: Setting) -> Iterator[Row]:
     """Each method, rule and treatment: some steps here and on the processor."""
     prepare(setting.device)
-    images = make_images(2 * setting.batch)
+    images = make_images(2 * setting.batch, setting.data_dir)
     specs = list_specs("resnet14/resnet8", TABLES, setting)
     for name, spec in specs.items():
         row: Row = {"run": name}
@@ -118,9 +132,9 @@ def compare_with_processor(setting: Setting) -> Iterator[Row]:
 
 
 @contextlib.contextmanager
-def random_images(count: int, device: str) -> Iterator[None]:
-    """Jobs that ask for CIFAR-100 get random images."""
-    real, images = job._load, make_images(count).to(device)
+def jobs_get(images: Dataset) -> Iterator[None]:
+    """Jobs that ask for CIFAR-100 get these images."""
+    real = job._load
     job._load = lambda *_: images  # type: ignore[assignment]
     try:
         yield
@@ -151,7 +165,8 @@ def compare_bits(setting: Setting) -> Iterator[Row]:
         found = list_specs(pair, ("table5",), setting)
         some = [found["kd"], found["kd-he_cutmix40"], found["dkd"]][: 2 if setting.small else 3]
         for precision in setting.precisions:
-            with tempfile.TemporaryDirectory() as folder, random_images(steps * setting.batch, setting.device):
+            images = make_images(steps * setting.batch, setting.data_dir).to(setting.device)
+            with tempfile.TemporaryDirectory() as folder, jobs_get(images):
                 yield {
                     "network": network,
                     "precision": precision,
@@ -199,7 +214,7 @@ def _in_group(work: object, device: str, root: Path) -> None:
 def count_waits(setting: Setting) -> Iterator[Row]:
     """For what the host waits within an epoch: nothing, but twice a chunk where images are mixed by their energy."""
     prepare(setting.device)
-    images = make_images(2 * setting.batch).to(setting.device)
+    images = make_images(2 * setting.batch, setting.data_dir).to(setting.device)
     specs = list_specs("resnet14/resnet8", TABLES, setting)
     for name, spec in specs.items():
         context = make_context(spec, images.to("cpu"), setting.device, "fp32")
@@ -241,7 +256,7 @@ def measure_memory(setting: Setting) -> Iterator[Row]:
     from trainables.training.evaluation import evaluate_models
 
     prepare(setting.device)
-    images = make_images(2 * setting.batch).to(setting.device)
+    images = make_images(2 * setting.batch, setting.data_dir).to(setting.device)
     spec = list_specs("resnet14/resnet8", ("table5",), setting)["kd"]
     for network in ("resnet8",) if setting.small else (*NETWORKS, "resnet32x4", "wrn_40_2", "vgg13", "ResNet50"):
         row: Row = {"network": network}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks import gpu_steps
+from benchmarks import gpu_check, gpu_steps
 from benchmarks.gpu_check import check, write
 from benchmarks.gpu_step import Setting, Step
+from trainables.data.dataset import Split
+from trainables.errors import UserError
 
 
 def step(name: str, seconds: float = 600) -> Step:
@@ -63,3 +67,23 @@ def test_every_step_on_the_processor(one: Step) -> None:
         assert all(row["fp32"] == 0 for row in rows)
     if one.name == "bits":
         assert {value for row in rows for key, value in row.items() if key not in ("network", "precision")} == {"same"}
+
+
+def test_given_images_are_used_equally_many_of_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = gpu_steps.make_images(300, None)
+    mixed = torch.randperm(300, generator=torch.Generator().manual_seed(0))
+    real = replace(some, train=Split(some.train.images[mixed], some.train.labels[mixed]), mean=(0.1, 0.2, 0.3))
+    monkeypatch.setattr(gpu_steps, "cifar100", lambda data_dir: real)
+    found = gpu_steps.make_images(200, Path("images"))
+    assert found.mean == real.mean
+    assert found.train.labels.tolist() == [*range(100), *range(100)]
+    known = {image.tobytes() for image in real.train.images.numpy()}
+    assert {image.tobytes() for image in found.train.images.numpy()} <= known
+
+
+def test_a_folder_without_cifar100_is_told_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match="CIFAR-100"):
+        gpu_check.main(["--data-dir", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()

@@ -6,9 +6,9 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 from PIL import Image
 
 from trainables.data.cifar_files import SIDE, CifarFiles
@@ -16,6 +16,9 @@ from trainables.data.cifar_python import Arrays
 from trainables.data.decoding import UNREADABLE, in_threads, why_unreadable
 from trainables.data.parquet import CACHED, Columns, find_columns, missing_shard, open_parquet, shards
 from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SPLITS = ("train", "test")
 ROWS = 1000

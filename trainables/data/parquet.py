@@ -65,9 +65,11 @@ def missing_shard(folder: Path, split: str) -> str | None:
 @contextlib.contextmanager
 def open_parquet(file: Path, again: str = AGAIN) -> Iterator[pq.ParquetFile]:
     """A file, whose damages are one line. again: what to do about them."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError as error:
+        raise UserError(f"{file} cannot be read without pyarrow: pip install pyarrow") from error
     try:
         check_regular(file)
         with pq.ParquetFile(file) as table:

@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import struct
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -357,3 +358,13 @@ def test_a_damaged_image_of_a_table_is_told_by_its_file(tmp_path: Path) -> None:
     pq.write_table(pa.table({"img": image, "fine_label": pa.array([1])}), tmp_path / "train.parquet")
     with pytest.raises(UserError, match=r"train\.parquet has a damaged image \(cannot identify image file\)"):
         cifar_parquet.read_file(tmp_path / "train.parquet", FILES)
+
+
+def test_without_pyarrow_the_archive_is_read_and_parquet_files_name_it(
+    trusted: Path, parquet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "trainables.data.cifar_parquet")
+    monkeypatch.delattr("trainables.data.cifar_parquet")
+    assert load("cifar100", trusted).name == "cifar100"
+    assert refused(parquet).endswith("train-00000-of-00001.parquet cannot be read without pyarrow: pip install pyarrow")
